@@ -1,0 +1,1 @@
+"""Contracts, registry, layers and the engine: what the faces and the plugins build on."""

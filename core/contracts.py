@@ -1,0 +1,122 @@
+"""What plugins declare: specs that name their code by string, so that listing imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..kernels.spec import KernelSpec
+
+#: Raised by one whenever a spec or a protocol changes so that older plugins would break.
+CONTRACT_VERSION = 1
+
+JsonDict = Mapping[str, Any]
+
+
+class ImageSize(NamedTuple):
+    """Width and height in pixels, in Pillow's order, after EXIF rotation."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model architecture.
+
+    name: unique among models, shown in listings.
+    architectures: the names in `config.json` that it serves.
+    model_types: the `model_type`s under which another model may nest it as its text model.
+    load: "module:Class" of a LanguageModel (see `core.interfaces`).
+    image_prompt: "module:Class" of an ImagePrompt, or None for a text-only model.
+    image_attention: whether the tokens of one image see each other ("bidirectional") or not.
+    positions: "1d", or "mrope" for three-dimensional rotary positions.
+    """
+
+    name: str
+    architectures: tuple[str, ...]
+    load: str
+    model_types: tuple[str, ...] = ()
+    image_prompt: str | None = None
+    image_attention: Literal["causal", "bidirectional"] = "causal"
+    positions: Literal["1d", "mrope"] = "1d"
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A vision encoder.
+
+    name: unique among encoders, shown in listings.
+    model_types: the `model_type`s of a `vision_config` that it serves.
+    load: "module:Class" of a VisionEncoder (see `core.interfaces`).
+    preprocessor: "module:Class" of an ImagePreprocessor.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    load: str
+    preprocessor: str
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """A quantisation method. name: as in `quantization_config.quant_method`; load: its class."""
+
+    name: str
+    load: str
+    contract_version: int = CONTRACT_VERSION
+
+
+class ImagePreprocessor(Protocol):
+    """The weightless half of an encoder, constructed as Class(vision_config, processor_config)."""
+
+    def num_tokens(self, size: ImageSize) -> int:
+        """Feature vectors that the encoder gives for an image of this size."""
+        ...
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB image as pixel values [channels, height, width]."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that changes whenever the same image would give other pixel values."""
+        ...
+
+
+class ImagePrompt(Protocol):
+    """How a model writes an image into its prompt, constructed as Class(config, preprocessor)."""
+
+    #: The id that stands for one image in a rendered prompt and is repeated for each feature.
+    image_token_id: int
+
+    def num_tokens(self, size: ImageSize) -> int:
+        """Tokens that an image of this size occupies in the prompt."""
+        ...
+
+
+def load_object(path: str) -> Any:
+    """Import "module:attribute". Raises ImportError or AttributeError as the import does."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "EncoderSpec",
+    "ImagePreprocessor",
+    "ImagePrompt",
+    "ImageSize",
+    "JsonDict",
+    "KernelSpec",
+    "ModelSpec",
+    "QuantSpec",
+    "load_object",
+]

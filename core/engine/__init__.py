@@ -1,0 +1,1 @@
+"""The engine: requests, scheduling, caches, the model runner and the sampler."""

@@ -1,0 +1,33 @@
+"""Names for the contents of KV blocks: a chain of SHA-256 digests over tokens and images."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+
+from .messages import MediaSpan
+
+_ROOT = b"octavo-block-1"
+
+
+def root_hash(cache_salt: str) -> bytes:
+    """The parent of a sequence's first block; requests share blocks only under one salt."""
+    return hashlib.sha256(_ROOT + cache_salt.encode()).digest()
+
+
+def hash_block(
+    parent: bytes, token_ids: Sequence[int], start: int, spans: Sequence[MediaSpan]
+) -> bytes:
+    """The digest of one full block that begins at position `start` of its sequence.
+
+    H(parent, token ids, [(media key, where the block enters the span)…]): the placeholder
+    tokens of two images are equal, so the images themselves must be part of the name.
+    """
+    digest = hashlib.sha256(parent)
+    digest.update(array("q", token_ids).tobytes())
+    end = start + len(token_ids)
+    for span in spans:
+        if span.offset < end and start < span.end:
+            digest.update(f"|{span.media_key}:{start - span.offset}".encode())
+    return digest.digest()

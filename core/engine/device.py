@@ -1,0 +1,64 @@
+"""Which device and number format to use, and how much memory there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; "auto" is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) -> torch.dtype:
+    """The named dtype; "auto" is the checkpoint's unless the device has no instructions for it."""
+    if name != "auto":
+        return _DTYPES[name]
+    dtype = _DTYPES.get(checkpoint_dtype or "", torch.float32)
+    if device.type == "cpu" and dtype != torch.float32 and not _cpu_has_bf16():
+        return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and dtype == torch.float16 else dtype
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return bool(lines) and bool(_CPU_BF16_FLAGS & set(lines[0].split()))
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that could be allocated now; on a CPU, within the control group's limit."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = _meminfo_available()
+    limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def _meminfo_available() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
+
+
+def _cgroup_bytes(name: str) -> int | None:
+    try:
+        text = Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

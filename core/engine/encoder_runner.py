@@ -1,0 +1,57 @@
+"""Runs the vision encoder for the images of a step and keeps their features."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..interfaces import LanguageModel, MultiModalModel
+from .messages import MediaInput
+
+
+class EncoderRunner:
+    """Holds the tensors that the EncoderCacheManager accounts for."""
+
+    def __init__(self, model: LanguageModel, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = model
+        self._device = device
+        self._dtype = dtype
+        self._features: dict[str, Tensor] = {}
+
+    def features(self, media_key: str) -> Tensor:
+        """[num_tokens, hidden_size] of an image that has been encoded."""
+        return self._features[media_key]
+
+    def drop(self, media_keys: Iterable[str]) -> None:
+        """Forget features that were evicted."""
+        for key in media_keys:
+            self._features.pop(key, None)
+
+    def encode(self, media: Sequence[MediaInput]) -> None:
+        """Encode images, those of one size together.
+
+        Raises ValueError if the encoder gives another number of features than the prompt has
+        placeholders.
+        """
+        by_shape: dict[tuple[int, int, int], list[MediaInput]] = defaultdict(list)
+        for item in media:
+            by_shape[item.pixels.shape].append(item)
+        for group in by_shape.values():
+            self._encode_group(group)
+
+    def _encode_group(self, group: Sequence[MediaInput]) -> None:
+        if not isinstance(self._model, MultiModalModel):
+            raise ValueError("the model takes no images")
+        arrays = [torch.from_numpy(item.pixels.to_array()) for item in group]
+        pixels = torch.stack(arrays).to(self._device, self._dtype)
+        for item, features in zip(group, self._model.encode_images(pixels), strict=True):
+            if features.shape[0] != item.span.length:
+                raise ValueError(
+                    f"the encoder gave {features.shape[0]} features for an image that takes "
+                    f"{item.span.length} tokens of the prompt"
+                )
+            # A copy, so that evicting one image frees its bytes and not its group's.
+            self._features[item.span.media_key] = features.clone()

@@ -1,0 +1,89 @@
+"""Which blocks each request holds, and which of them were computed before by another."""
+
+from __future__ import annotations
+
+from .block_hash import hash_block, root_hash
+from .block_pool import Block, BlockPool
+from .request import Request
+
+
+class KVCacheManager:
+    """Bookkeeping of the paged KV cache; the tensors belong to the model runner.
+
+    A full block is named by its contents when the step that fills it is scheduled. Within that
+    step it may already be shared: a forward stores all keys and values of a layer before any
+    token attends. If the step fails, `discard_uncomputed` takes the names back.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.block_size = block_size
+        self.pool = BlockPool(num_blocks)
+        self._blocks: dict[str, list[Block]] = {}
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that no request holds."""
+        return self.pool.num_free_blocks
+
+    def block_ids(self, request: Request) -> list[int]:
+        """The request's block table."""
+        return [block.block_id for block in self._blocks[request.request_id]]
+
+    def match_prefix(self, request: Request) -> int:
+        """Hold the blocks that already have the request's first tokens; returns how many tokens.
+
+        At least one token is left to compute, as its logits are wanted.
+        """
+        self._extend_hashes(request, request.num_tokens)
+        matched: list[Block] = []
+        for block_hash in request.block_hashes[: (request.num_tokens - 1) // self.block_size]:
+            block = self.pool.find(block_hash)
+            if block is None:
+                break
+            matched.append(block)
+        self.pool.hold(matched)
+        self._blocks[request.request_id] = matched
+        return len(matched) * self.block_size
+
+    def allocate(self, request: Request, num_new_tokens: int) -> bool:
+        """Get blocks for the next tokens after the computed ones; False if there are too few."""
+        blocks = self._blocks[request.request_id]
+        num_tokens = request.num_computed_tokens + num_new_tokens
+        missing = -(-num_tokens // self.block_size) - len(blocks)
+        if missing > self.pool.num_free_blocks:
+            return False
+        blocks += self.pool.allocate(max(0, missing))
+        self._extend_hashes(request, num_tokens)
+        first = request.num_computed_tokens // self.block_size
+        for index in range(first, num_tokens // self.block_size):
+            self.pool.name(blocks[index], request.block_hashes[index])
+        return True
+
+    def discard_uncomputed(self, request: Request) -> None:
+        """Forget the contents of blocks that a failed step was to fill."""
+        blocks = self._blocks[request.request_id]
+        for block in blocks[request.num_computed_tokens // self.block_size :]:
+            self.pool.forget(block)
+
+    def free(self, request: Request) -> None:
+        """Let go of everything that the request holds; harmless if it holds nothing."""
+        self.pool.release(self._blocks.pop(request.request_id, []))
+
+    def _extend_hashes(self, request: Request, num_tokens: int) -> None:
+        size = self.block_size
+        hashes = request.block_hashes
+        spans = [media.span for media in request.media]
+        for index in range(len(hashes), num_tokens // size):
+            parent = hashes[-1] if hashes else root_hash("")
+            tokens = request.token_ids[index * size : (index + 1) * size]
+            hashes.append(hash_block(parent, tokens, index * size, spans))
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the block tables and the pool disagree."""
+        self.pool.check_integrity()
+        held: dict[int, int] = {}
+        for blocks in self._blocks.values():
+            for block in blocks:
+                held[block.block_id] = held.get(block.block_id, 0) + 1
+                assert block.ref_count >= held[block.block_id], block
+        assert len(held) == self.pool.num_blocks - self.pool.num_free_blocks

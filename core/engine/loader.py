@@ -1,0 +1,82 @@
+"""Builds a model without storage and fills it from safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ...kernels.dispatch import resolve_kernels
+from ..contracts import JsonDict, load_object
+from ..interfaces import BuildContext, LanguageModel, VisionEncoder
+from ..registry import Registry
+from .checkpoint import Checkpoint
+from .config import ConfigError
+
+
+def load_model(
+    checkpoint: Checkpoint, registry: Registry, device: torch.device, dtype: torch.dtype
+) -> LanguageModel:
+    """The checkpoint's model, ready to run.
+
+    Raises UnsupportedModelError if no plugin serves it, and ConfigError if its weights and its
+    config don't fit each other.
+    """
+    spec = registry.model_for_config(checkpoint.config)
+    context = _build_context(registry, device, dtype)
+    with torch.device("meta"):
+        model: Any = load_object(spec.load)(checkpoint.config, context)
+    _fill(model, checkpoint, device, dtype)
+    model.eval().requires_grad_(False)
+    return cast(LanguageModel, model)
+
+
+def _build_context(
+    registry: Registry, device: torch.device, dtype: torch.dtype
+) -> BuildContext:
+    def language_model(config: JsonDict) -> LanguageModel:
+        load = registry.text_model_for_config(config).load
+        return cast(LanguageModel, load_object(load)(config, context))
+
+    def vision_encoder(config: JsonDict, feature_layers: Sequence[int]) -> VisionEncoder:
+        load = registry.encoder_for_config(config).load
+        return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
+
+    kernels = resolve_kernels(tuple(registry.kernels.values()), device.type)
+    context = BuildContext(device, dtype, kernels, language_model, vision_encoder)
+    return context
+
+
+def _fill(
+    model: nn.Module, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> None:
+    expected = {name: parameter.shape for name, parameter in model.named_parameters()}
+    loaded: dict[str, Tensor] = {}
+    for source, tensor in _read_weights(checkpoint):
+        target = cast(LanguageModel, model).map_weight(source)
+        if target is None:
+            continue
+        if target not in expected:
+            raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
+        if tensor.shape != expected[target]:
+            raise ConfigError(
+                f"{checkpoint.name}: weight {source} has shape {list(tensor.shape)}, the config "
+                f"asks for {list(expected[target])}"
+            )
+        loaded[target] = tensor.to(device, dtype)
+    missing = sorted(set(expected) - set(loaded))
+    if missing:
+        raise ConfigError(
+            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
+        )
+    model.load_state_dict(loaded, assign=True)
+
+
+def _read_weights(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+    for path in checkpoint.weight_files():
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                yield name, file.get_tensor(name)

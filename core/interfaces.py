@@ -1,0 +1,108 @@
+"""The torch side of the plugin contract: what a model and an encoder must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..kernels.dispatch import KernelTable
+from ..kernels.ops import AttentionMetadata
+from .contracts import JsonDict
+
+
+@dataclass(frozen=True)
+class KVCacheSpec:
+    """What one token costs in the paged cache: the same heads in every layer."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+
+    def bytes_per_token(self, dtype: torch.dtype) -> int:
+        """Bytes of keys and values that one token occupies over all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
+
+
+@dataclass(frozen=True)
+class KVLayer:
+    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class VisionEncoder(Protocol):
+    """A vision tower, constructed as Class(vision_config, feature_layers, build)."""
+
+    #: Width of one feature vector.
+    hidden_size: int
+
+    def map_weight(self, name: str) -> str | None:
+        """The parameter for a checkpoint's tensor name; None for one that is not needed."""
+        ...
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        """[num_images, channels, height, width] -> [num_images, num_tokens, hidden_size]."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """A decoder on the paged cache, constructed as Class(config, build)."""
+
+    vocab_size: int
+    hidden_size: int
+    max_position_embeddings: int
+    kv_cache_spec: KVCacheSpec
+
+    def map_weight(self, name: str) -> str | None:
+        """The parameter for a checkpoint's tensor name; None for one that is not needed."""
+        ...
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """[num_tokens] -> [num_tokens, hidden_size]."""
+        ...
+
+    def forward(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        kv_cache: Sequence[KVLayer],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache."""
+        ...
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
+        ...
+
+
+@runtime_checkable
+class MultiModalModel(Protocol):
+    """What a LanguageModel that takes images offers besides."""
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """[num_images, channels, height, width] -> [num_images, num_tokens, hidden_size]."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a model's constructor needs besides its config.
+
+    device: where tables that are computed rather than loaded must be made; parameters are
+        created without storage and filled by the loader.
+    language_model: builds the text model of a nested config.
+    vision_encoder: builds the tower of a `vision_config` that gives the features of the
+        layers named. Both raise UnsupportedModelError if no plugin serves the model_type.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    kernels: KernelTable
+    language_model: Callable[[JsonDict], LanguageModel]
+    vision_encoder: Callable[[JsonDict, Sequence[int]], VisionEncoder]

@@ -1,0 +1,1 @@
+"""Building blocks of models: modules whose parameter names follow Hugging Face checkpoints."""

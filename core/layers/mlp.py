@@ -1,0 +1,39 @@
+"""Feed-forward layers."""
+
+from torch import Tensor, nn
+
+from ...kernels.dispatch import KernelTable
+from .activation import get_activation
+
+
+class GatedMLP(nn.Module):
+    """down(silu(gate(x)) * up(x)), as in Llama (Shazeer, 2020, arXiv:2002.05202)."""
+
+    def __init__(
+        self, hidden_size: int, intermediate_size: int, kernels: KernelTable, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=bias)
+        self._kernel = kernels.silu_and_mul
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., hidden_size] in and out."""
+        output: Tensor = self.down_proj(self._kernel(self.gate_proj(x), self.up_proj(x)))
+        return output
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation between, as in vision transformers."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, activation: str) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, intermediate_size)
+        self.fc2 = nn.Linear(intermediate_size, hidden_size)
+        self._activation = get_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., hidden_size] in and out."""
+        output: Tensor = self.fc2(self._activation(self.fc1(x)))
+        return output

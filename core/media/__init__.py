@@ -1,0 +1,1 @@
+"""Images on their way in: bytes, headers, limits, decoding and pixel values."""

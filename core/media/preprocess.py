@@ -1,0 +1,121 @@
+"""Resize, crop and normalise as Hugging Face image processors do, bit for bit.
+
+The resizing is torch's own antialiased kernel, which is also what torchvision calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from ..contracts import ImageSize, JsonDict
+
+_INTERPOLATION = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """The fields of `preprocessor_config.json`; sizes are (height, width).
+
+    shortest_edge: resize so that the shorter side has this length; else resize_to exactly.
+    """
+
+    shortest_edge: int | None
+    resize_to: tuple[int, int] | None
+    resample: int
+    crop_to: tuple[int, int] | None
+    rescale_factor: float | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, config: JsonDict, defaults: JsonDict) -> PreprocessConfig:
+        """Raises ValueError for a `size`, `crop_size` or `resample` that is not understood."""
+        merged = {**defaults, **{k: v for k, v in config.items() if v is not None}}
+        size = _as_mapping(merged["size"], square=merged.get("default_to_square", True))
+        resize = merged.get("do_resize", True)
+        shortest = size.get("shortest_edge")
+        if resize and not (shortest or {"height", "width"} <= set(size)):
+            raise ValueError(f"preprocessor_config.json: size {size} is not supported")
+        if merged["resample"] not in list(_INTERPOLATION):
+            raise ValueError(f"preprocessor_config.json: resample {merged['resample']} is unknown")
+        crop = _as_mapping(merged.get("crop_size", {}), square=True)
+        normalize = merged.get("do_normalize", True)
+        channels = len(merged["image_mean"])
+        return cls(
+            shortest_edge=shortest if resize else None,
+            resize_to=None if shortest or not resize else (size["height"], size["width"]),
+            resample=merged["resample"],
+            crop_to=(crop["height"], crop["width"]) if merged.get("do_center_crop") else None,
+            rescale_factor=merged.get("rescale_factor", 1 / 255)
+            if merged.get("do_rescale", True)
+            else None,
+            mean=tuple(merged["image_mean"]) if normalize else (0.0,) * channels,
+            std=tuple(merged["image_std"]) if normalize else (1.0,) * channels,
+        )
+
+    def output_size(self, size: ImageSize) -> ImageSize:
+        """The size of the pixel values for an image of this size."""
+        height, width = self.crop_to or self.resized(size.height, size.width)
+        return ImageSize(width, height)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after resizing and before cropping."""
+        if self.resize_to is not None:
+            return self.resize_to
+        if self.shortest_edge is None:
+            return height, width
+        short, long = sorted((height, width))
+        scaled = int(self.shortest_edge * long / short)
+        return (self.shortest_edge, scaled) if height <= width else (scaled, self.shortest_edge)
+
+    def fingerprint(self) -> str:
+        """A digest of every setting."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def apply(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB image -> float32 [3, height, width]."""
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        height, width = self.resized(image.height, image.width)
+        if (height, width) != (image.height, image.width):
+            mode = _INTERPOLATION[Image.Resampling(self.resample)]
+            pixels = interpolate(pixels[None], size=(height, width), mode=mode, antialias=True)[0]
+        if self.crop_to is not None:
+            pixels = _center_crop(pixels, *self.crop_to)
+        normalized: NDArray[np.float32] = self._normalize(pixels).numpy()
+        return normalized
+
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        # Rescaling is folded into mean and deviation, as transformers does, for equal rounding.
+        factor = 1.0 if self.rescale_factor is None else 1.0 / self.rescale_factor
+        mean, std = (torch.tensor(v) * factor for v in (self.mean, self.std))
+        return (pixels.float() - mean[:, None, None]) / std[:, None, None]
+
+
+def _as_mapping(size: JsonDict | int, square: bool) -> JsonDict:
+    if isinstance(size, int):
+        return {"height": size, "width": size} if square else {"shortest_edge": size}
+    return size
+
+
+def _center_crop(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Crop around the middle, padding with black where the image is too small."""
+    extra_h, extra_w = (max(0, want - have) for want, have in zip((height, width), pixels.shape[1:]))
+    if extra_h or extra_w:
+        before_h, before_w = extra_h // 2, extra_w // 2
+        pixels = pad(pixels, (before_w, extra_w - before_w, before_h, extra_h - before_h))
+    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    return pixels[:, top : top + height, left : left + width]
+
+
+OPENAI_MEAN: Sequence[float] = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD: Sequence[float] = (0.26862954, 0.26130258, 0.27577711)

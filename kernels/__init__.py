@@ -1,0 +1,1 @@
+"""Typed tensor operations and the implementations that the dispatcher chooses among."""

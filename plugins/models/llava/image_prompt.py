@@ -1,0 +1,19 @@
+"""LLaVA writes an image as one placeholder token per feature vector."""
+
+from __future__ import annotations
+
+from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict
+from .features import FeatureSelection
+
+
+class LlavaImagePrompt:
+    """See `core.contracts.ImagePrompt`."""
+
+    def __init__(self, config: JsonDict, preprocessor: ImagePreprocessor) -> None:
+        self.image_token_id: int = config.get("image_token_index", 32000)
+        self._skipped = int(FeatureSelection.from_dict(config).skip_first)
+        self._preprocessor = preprocessor
+
+    def num_tokens(self, size: ImageSize) -> int:
+        """The tower's features, without the class token where the config drops it."""
+        return self._preprocessor.num_tokens(size) - self._skipped
