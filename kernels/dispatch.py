@@ -64,7 +64,9 @@ def _choose(op: str, candidates: Sequence[KernelSpec], backend: str | None) -> K
     matching = [s for s in candidates if s.op == op and backend in (None, s.backend)]
     if not matching:
         known = ", ".join(s.backend for s in candidates if s.op == op)
-        raise KernelError(f"{OVERRIDE_VARIABLE}: no backend {backend!r} for {op}; there are: {known}")
+        raise KernelError(
+            f"{OVERRIDE_VARIABLE}: no backend {backend!r} for {op}; there are: {known}"
+        )
     return max(matching, key=lambda spec: spec.priority)
 
 

@@ -34,9 +34,7 @@ def load_model(
     return cast(LanguageModel, model)
 
 
-def _build_context(
-    registry: Registry, device: torch.device, dtype: torch.dtype
-) -> BuildContext:
+def _build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
     def language_model(config: JsonDict) -> LanguageModel:
         load = registry.text_model_for_config(config).load
         return cast(LanguageModel, load_object(load)(config, context))

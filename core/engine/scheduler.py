@@ -236,8 +236,9 @@ class Scheduler:
 
     def _unpin_passed(self, request: Request) -> None:
         """Unpin images whose tokens are all computed, unless a later span shows one again."""
-        passed = {m.span.media_key for m in request.media if m.span.end <= request.num_computed_tokens}
-        ahead = {m.span.media_key for m in request.media if m.span.end > request.num_computed_tokens}
+        computed = request.num_computed_tokens
+        passed = {m.span.media_key for m in request.media if m.span.end <= computed}
+        ahead = {m.span.media_key for m in request.media if m.span.end > computed}
         for key in passed - ahead:
             self.encoder_cache.unpin(key, request.request_id)
 

@@ -14,9 +14,7 @@ class RotaryTable:
     Su et al., 2021 (arXiv:2104.09864). Angles are computed in float32 and stored in `dtype`.
     """
 
-    def __init__(
-        self, inverse_frequencies: Tensor, num_positions: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, inverse_frequencies: Tensor, num_positions: int, dtype: torch.dtype) -> None:
         device = inverse_frequencies.device
         positions = torch.arange(num_positions, dtype=torch.float32, device=device)
         angles = torch.outer(positions, inverse_frequencies)

@@ -109,7 +109,8 @@ def _as_mapping(size: JsonDict | int, square: bool) -> JsonDict:
 
 def _center_crop(pixels: Tensor, height: int, width: int) -> Tensor:
     """Crop around the middle, padding with black where the image is too small."""
-    extra_h, extra_w = (max(0, want - have) for want, have in zip((height, width), pixels.shape[1:]))
+    extra_h = max(0, height - pixels.shape[1])
+    extra_w = max(0, width - pixels.shape[2])
     if extra_h or extra_w:
         before_h, before_w = extra_h // 2, extra_w // 2
         pixels = pad(pixels, (before_w, extra_w - before_w, before_h, extra_h - before_h))

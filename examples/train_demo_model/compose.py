@@ -67,6 +67,7 @@ class Layout:
     centre_x: Tensor
     centre_y: Tensor
     size: Tensor
+    paint: Tensor
 
 
 class Composer:
@@ -104,11 +105,16 @@ class Composer:
                 )
         return images.clamp(0, 1), torch.where(kind < 0.60, named, NO_COLOUR)
 
-    def recolour(self, sprites: Tensor, monochrome: Tensor) -> Tensor:
-        """Gives monochrome sprites a colour and shifts the colours of the others a little."""
+    def paints(self, count: int) -> Tensor:
+        """A random named colour for each sprite that has none of its own."""
+        return torch.randint(len(COLOURS), (count,), generator=self.generator)
+
+    def recolour(self, sprites: Tensor, monochrome: Tensor, paint: Tensor) -> Tensor:
+        """Gives monochrome sprites their paint and shifts the colours of the others a little."""
         count = len(sprites)
         alpha = sprites[:, 3:]
-        dark = self.uniform(count, 3) * torch.where(self.chance(count, 0.6), 0.25, 0.9)[:, None]
+        painted = COLOUR_TABLE[paint] + self.uniform(count, 3, low=-0.06, high=0.06)
+        painted = painted.clamp(0, 1)[:, :, None, None] * alpha
         light = self.uniform(count, 1, low=0.8, high=1.15)
         gain = self.uniform(count, 3, low=0.88, high=1.12) * light
         colour = sprites[:, :3] * gain[:, :, None, None]
@@ -116,7 +122,6 @@ class Composer:
         saturation = self.uniform(count, 1, 1, 1, low=0.6, high=1.25)
         colour = (grey + (colour - grey) * saturation).clamp(min=0)
         colour = torch.minimum(colour, alpha)
-        painted = dark[:, :, None, None] * alpha
         return torch.cat([torch.where(monochrome[:, None, None, None], painted, colour), alpha], 1)
 
     def outline(self, sprites: Tensor, probability: float = 0.25) -> Tensor:
@@ -143,7 +148,9 @@ class Composer:
         count = len(layout.rasters)
         pixels = self.rasters.pixels[layout.rasters].permute(0, 3, 1, 2).float() / 255
         pixels[:, :3] *= pixels[:, 3:]
-        pixels = self.recolour(pixels, self.rasters.monochrome[layout.rasters])
+        pixels = self.recolour(
+            pixels, self.rasters.monochrome[layout.rasters], layout.paint
+        )
         small = layout.size < 0.5
         if bool(small.any()):
             smooth = F.interpolate(F.avg_pool2d(pixels[small], 2), scale_factor=2.0, mode="nearest")
@@ -188,6 +195,8 @@ class Composer:
         """Pictures (0 to 1) with the layouts' sprites one over the other, and plain colours."""
         images, colours = self.backgrounds(len(layouts[0].rasters))
         for layout in layouts:
+            hidden = layout.paint == colours
+            layout.paint = torch.where(hidden, (layout.paint + 5) % len(COLOURS), layout.paint)
             sprite = self.outline(self.sprites(layout))
             shown = (layout.rasters >= 0)[:, None, None, None]
             over = sprite[:, :3] + images * (1 - sprite[:, 3:])
@@ -202,7 +211,7 @@ class Composer:
         room = (1 - size).clamp(min=0) / 2 + 0.04
         x = 0.5 + self.uniform(count, low=-1, high=1) * room
         y = 0.5 + self.uniform(count, low=-1, high=1) * room
-        return Layout(rasters, x, y, size)
+        return Layout(rasters, x, y, size, self.paints(count))
 
     def row(self, rasters: Tensor, place: int, places: int) -> Layout:
         """A thing at one of several places side by side."""
@@ -211,7 +220,34 @@ class Composer:
         size = self.uniform(count, low=0.75, high=1.0) * min(width * 1.05, 0.55)
         x = (place + 0.5) * width + self.uniform(count, low=-0.03, high=0.03)
         y = 0.5 + self.uniform(count, low=-0.5, high=0.5) * (0.9 - size).clamp(min=0)
-        return Layout(rasters, x, y, size)
+        return Layout(rasters, x, y, size, self.paints(count))
+
+
+def lab(colours: Tensor) -> Tensor:
+    """Converts sRGB to CIE Lab, where distances are about those that people see."""
+    linear = torch.where(colours > 0.04045, ((colours + 0.055) / 1.055) ** 2.4, colours / 12.92)
+    to_xyz = torch.tensor(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = linear @ to_xyz.T / torch.tensor([0.9505, 1.0, 1.089])
+    root = torch.where(xyz > 0.008856, xyz.clamp(min=1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    x, y, z = root.unbind(-1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+def dominant_colours(rasters: Rasters, share: float = 0.6) -> Tensor:
+    """For each raster the named colour that most of it has, or NO_COLOUR."""
+    table = lab(COLOUR_TABLE)
+    found = []
+    for part in rasters.pixels[:, ::4, ::4].split(512):
+        pixels = part.flatten(1, 2).float() / 255
+        opaque = (pixels[..., 3:] > 0.5).float()
+        nearest = torch.cdist(lab(pixels[..., :3]), table.expand(len(part), -1, -1)).argmin(-1)
+        votes = (F.one_hot(nearest, len(COLOURS)) * opaque).sum(1)
+        best, index = votes.max(1)
+        clear = best >= share * opaque.sum((1, 2)).clamp(min=1)
+        found.append(torch.where(clear, index, NO_COLOUR))
+    return torch.cat(found)
 
 
 def cosine_matrix(size: int = 8) -> Tensor:

@@ -51,18 +51,22 @@ class Muon(torch.optim.Optimizer):
 class Optimisers:
     """Both optimisers under one schedule: a warm-up, then a cosine over the minutes given."""
 
-    def __init__(self, modules: list[nn.Module], lr: float, minutes: float) -> None:
-        matrices, others = [], []
-        for module in modules:
+    def __init__(self, modules: dict[nn.Module, float], minutes: float) -> None:
+        self.parts: list[torch.optim.Optimizer] = []
+        self.rates: list[float] = []
+        self.params: list[Tensor] = []
+        for module, lr in modules.items():
+            matrices, others = [], []
             for name, p in module.named_parameters():
-                inner = p.ndim == 2 and ".layers." in name and p.requires_grad
-                (matrices if inner else others).append(p)
-        self.parts = [
-            Muon(matrices, lr=lr, weight_decay=0.05),
-            torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.02, foreach=True),
-        ]
-        self.params = matrices + others
-        self.lr = lr
+                (matrices if p.ndim == 2 and "layers." in name else others).append(p)
+            if matrices:
+                self.parts.append(Muon(matrices, lr=lr, weight_decay=0.05))
+                self.rates.append(lr)
+            self.parts.append(
+                torch.optim.AdamW(others, lr, (0.9, 0.98), weight_decay=0.02, foreach=True)
+            )
+            self.rates.append(lr)
+            self.params += matrices + others
         self.seconds = minutes * 60
         self.start = time.monotonic()
         self.steps = 0
@@ -75,11 +79,11 @@ class Optimisers:
     def step(self) -> None:
         """Sets the rate by the clock, clips, updates, and clears the gradients."""
         warm = min(1.0, (self.steps + 1) / 100)
-        rate = self.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        scale = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
         nn.utils.clip_grad_norm_(self.params, 1.0)
-        for part in self.parts:
+        for part, rate in zip(self.parts, self.rates, strict=True):
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * scale
             part.step()
             part.zero_grad(set_to_none=True)
         self.steps += 1

@@ -107,7 +107,7 @@ def main() -> None:
     torch.set_num_threads(2)
     trainer = TowerTrainer(load_rasters(args.work), args)
     modules = nn.ModuleList([trainer.tower, trainer.head])
-    optimisers = Optimisers([modules], args.lr, args.minutes)
+    optimisers = Optimisers({modules: args.lr}, args.minutes)
     average = Average(modules, decay=0.995)
     smooth, reported = 7.0, time.monotonic()
     while optimisers.progress < 1:

@@ -40,7 +40,9 @@ class LlamaConfig:
         known = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
         parsed = cls(**known)
         if parsed.hidden_act != "silu":
-            raise ValueError(f"hidden_act {parsed.hidden_act!r} is not supported by Llama; use silu")
+            raise ValueError(
+                f"hidden_act {parsed.hidden_act!r} is not supported by Llama; use silu"
+            )
         return parsed
 
     @property

@@ -1,0 +1,20 @@
+"""Octavo serves vision-language models: images and text in, text out."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["LLM", "RequestError", "SamplingParams", "__version__"]
+
+# Imported on first use, so that `octavo --version` need not load torch.
+_LAZY = {
+    "LLM": ".app.llm",
+    "RequestError": ".core.engine.errors",
+    "SamplingParams": ".core.engine.sampling_params",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)

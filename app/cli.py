@@ -1,0 +1,136 @@
+"""The `octavo` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..core.contracts import load_object
+from ..core.engine.config import DTYPES, ConfigError, EngineConfig
+from ..core.engine.errors import RequestError
+from ..core.registry import UnsupportedModelError, get_registry
+from . import DEMO_MODEL
+
+DEFAULT_PROMPT = "What is in this picture?"
+_MAX_BODY_MIB = 64
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        status: int = options.run(options)
+    except (ConfigError, UnsupportedModelError, RequestError) as error:
+        print(f"octavo: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(prog="octavo", description="Serve vision-language models.")
+    parser.add_argument("--version", action="version", version=f"octavo {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
+    _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
+    plugins = commands.add_parser("plugins", help="what is installed")
+    actions = plugins.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
+        run=_list_plugins
+    )
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", default=DEMO_MODEL, help="folder or hub id (default: the demo model)"
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--served-model-name", help="the name that clients use")
+    parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
+    _add_engine_options(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_caption(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", type=Path, metavar="DIR_OR_FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
+    parser.add_argument("--model", default=DEMO_MODEL, help="folder or hub id")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    _add_engine_options(parser)
+    parser.set_defaults(run=_caption)
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
+    parser.add_argument("--max-num-seqs", type=int, default=64, help="requests that run at once")
+    parser.add_argument(
+        "--max-num-batched-tokens", type=int, default=2048, help="tokens computed in one step"
+    )
+    parser.add_argument(
+        "--kv-cache-memory", type=int, metavar="BYTES", help="default: what is free"
+    )
+
+
+def _engine_config(options: argparse.Namespace) -> EngineConfig:
+    return EngineConfig(
+        model=options.model,
+        dtype=options.dtype,
+        device=options.device,
+        max_model_len=options.max_model_len,
+        max_num_seqs=options.max_num_seqs,
+        max_num_batched_tokens=options.max_num_batched_tokens,
+        kv_cache_memory=options.kv_cache_memory,
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = _engine_config(options)
+    name = options.served_model_name or _default_name(options.model)
+    # Loaded here, so that the other commands need not wait for torch.
+    serve = load_object("octavo.app.http.server:serve")
+    serve(config, name, options.host, options.port, options.max_body_mib * 2**20)
+    return 0
+
+
+def _default_name(model: str) -> str:
+    if model == DEMO_MODEL:
+        return "octavo-demo"
+    return Path(model).name if os.path.isdir(model) else model
+
+
+def _caption(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.llm:LLM")
+    write_captions = load_object("octavo.app.captioning:write_captions")
+    llm = llm_class.from_config(_engine_config(options))
+    failed = write_captions(
+        llm, options.sources, options.output, options.prompt, options.max_tokens
+    )
+    if failed:
+        print(f"octavo: {failed} files have an error instead of a caption", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _list_plugins(options: argparse.Namespace) -> int:
+    registry = get_registry()
+    for plugin in registry.plugins:
+        print(f"{plugin.name} ({plugin.source})")
+        if plugin.error:
+            print(f"  refused: {plugin.error}")
+        for (kind, name), owner in registry.owners.items():
+            if owner == plugin.name:
+                spec = getattr(registry, kind)[name]
+                served = getattr(spec, "architectures", ()) or getattr(spec, "model_types", ())
+                print(f"  {kind[:-1]} {name}" + (f": {', '.join(served)}" if served else ""))
+    return 0

@@ -1,0 +1,20 @@
+"""What the handlers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core.engine.async_engine import AsyncEngine
+from ...core.engine.input_processor import InputProcessor
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The engine, what prepares its input, and the server's limits."""
+
+    engine: AsyncEngine
+    inputs: InputProcessor
+    model_name: str
+    max_image_pixels: int
+    max_body_bytes: int
+    started: int

@@ -1,0 +1,231 @@
+"""Scores a model folder on pictures that it has not seen, through transformers' generate."""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from compose import load_rasters
+from concepts import Concept, load_concepts
+from conversations import ConversationMaker
+from PIL import Image
+from questions import (
+    Scene,
+    Turn,
+    ask_about,
+    ask_about_several,
+)
+from rasterise import open_picture
+from sampling import held_out, is_concept, weights
+from sources import VAGUE_WORDS, Picture, icons
+from torch import Tensor
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+SHOWN = 224
+PER_TASK = 200
+EXACT_TASKS = ("category", "colour", "background", "count")
+
+
+@cache
+def word_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches any of the names, or its plural, as a whole word."""
+    words = "|".join(re.escape(name) for name in names)
+    return re.compile(rf"(?<![\w-])({words})s?(?![\w-])")
+
+
+def names_it(answer: str, names: tuple[str, ...]) -> bool:
+    """Whether an answer has one of the names."""
+    return bool(names) and word_pattern(names).search(answer.lower()) is not None
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Puts a transparent picture in the middle of a white square."""
+    image = image.convert("RGBA")
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2), image)
+    return square
+
+
+@dataclass
+class Answerer:
+    """The model as a user meets it: chat template, processor, greedy generation."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.model = LlavaForConditionalGeneration.from_pretrained(
+            self.folder, dtype=torch.float32
+        ).eval()
+        self.processor = AutoProcessor.from_pretrained(self.folder)
+        self.processor.tokenizer.padding_side = "left"
+
+    def prompt(self, question: str, images: int) -> str:
+        """A prompt with the images before the question."""
+        parts = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
+        chat = [{"role": "user", "content": parts}]
+        return self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+
+    @torch.no_grad()
+    def answer(self, asked: list[tuple[str, list[Image.Image]]], batch: int = 50) -> list[str]:
+        """Answers questions about images."""
+        answers = []
+        for start in range(0, len(asked), batch):
+            part = asked[start : start + batch]
+            images = [image for _, shown in part for image in shown]
+            texts = [self.prompt(question, len(shown)) for question, shown in part]
+            inputs = self.processor(text=texts, images=images, padding=True, return_tensors="pt")
+            made = self.model.generate(**inputs, max_new_tokens=40, do_sample=False)
+            made = made[:, inputs["input_ids"].shape[1] :]
+            answers += self.processor.batch_decode(made, skip_special_tokens=True)
+        return answers
+
+
+def openmoji(work: Path, every: bool = False) -> list[tuple[Concept, Image.Image]]:
+    """OpenMoji's picture of each concept (its first emoji), or all pictures of all concepts."""
+    modules = work / "test" / "node_modules"
+    characters = json.loads((modules / "@iconify-json" / "openmoji" / "chars.json").read_text())
+    by_code = {k.upper().replace("-FE0F", ""): v for k, v in characters.items()}
+    drawings = dict(icons(modules, "openmoji"))
+    found = []
+    for concept in load_concepts():
+        codes = [code for code in concept.emoji if by_code.get(code) in drawings]
+        for code in codes if every else codes[:1]:
+            svg = drawings[by_code[code]]
+            picture = Picture("openmoji", code, concept.name, concept.category, svg)
+            found.append((concept, on_white(open_picture(picture, SHOWN))))
+    return found
+
+
+def tuxpaint(work: Path) -> list[tuple[Concept, Image.Image]]:
+    """Tux Paint's stamps whose English caption names exactly one concept."""
+    stamps = work / "test" / "debian" / "usr" / "share" / "tuxpaint" / "stamps"
+    found = []
+    for path in sorted(stamps.rglob("*.txt")):
+        caption = path.read_text(encoding="utf-8", errors="replace").split("\n")[0]
+        named = [
+            concept
+            for concept in load_concepts()
+            if names_it(caption, tuple(n for n in concept.names if n not in VAGUE_WORDS))
+        ]
+        pictures = [path.with_suffix(s) for s in (".png", ".svg") if path.with_suffix(s).exists()]
+        if len(named) == 1 and pictures:
+            picture = Picture("tuxpaint", path.stem, "", "", path=str(pictures[0]))
+            found.append((named[0], on_white(open_picture(picture, SHOWN))))
+    return found
+
+
+def name_score(
+    answerer: Answerer, pictures: list[tuple[Concept, Image.Image]], question: str
+) -> tuple[int, int, list[str]]:
+    """How many pictures are named right, of how many, and every answer."""
+    answers = answerer.answer([(question, [image]) for _, image in pictures])
+    right = [names_it(a, c.names) for (c, _), a in zip(pictures, answers, strict=True)]
+    lines = [
+        f"{'ok ' if good else 'BAD'} {concept.name}: {answer}"
+        for good, (concept, _), answer in zip(right, pictures, answers, strict=True)
+    ]
+    return sum(right), len(pictures), lines
+
+
+def to_images(pictures: Tensor) -> list[Image.Image]:
+    """Composed pictures as images."""
+    arrays = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    return [Image.fromarray(array) for array in arrays]
+
+
+def is_right(turn: Turn, answer: str, scenes: list[Scene]) -> bool:
+    """Whether an answer to a composed picture's question is right."""
+    if turn.task in EXACT_TASKS:
+        return answer == turn.answer
+    if turn.task.startswith("yes/no"):
+        return answer.split(",")[0] == turn.answer.split(",")[0]
+    if turn.task == "which image":
+        return answer.split()[:3] == turn.answer.split()[:3]
+    wanted = [t.concept for s in scenes for t in s.things if t.phrase in turn.answer.lower()]
+    return all(c is not None and names_it(answer, (*c.names, c.plural)) for c in wanted)
+
+
+def composed_questions(
+    maker: ConversationMaker, task: str
+) -> tuple[Turn, list[Scene], list[Image.Image]]:
+    """One new composition and a question of the task about it."""
+    rng = maker.rng
+    while True:
+        if "image" in task:
+            number = rng.choice((2, 3))
+            chosen = maker.draw(number, concepts_only=True)
+            pictures, scenes = maker.scenes([maker.composer.single(chosen)], number)
+            turns = ask_about_several(scenes, 1, rng)
+        elif task in ("left/right", "count", "names"):
+            pictures, scenes = maker.row()
+            turns = ask_about(scenes[0], 1, rng)
+        else:
+            chosen = maker.draw(1, concepts_only=True)
+            pictures, scenes = maker.scenes([maker.composer.single(chosen)], 1)
+            turns = ask_about(scenes[0], 1, rng)
+        if turns[0].task == task:
+            return turns[0], scenes, to_images(pictures)
+
+
+def composition_scores(
+    answerer: Answerer, maker: ConversationMaker, report: Callable[[str], None]
+) -> None:
+    """Scores every task on compositions that training has not seen."""
+    tasks = ("name", "category", "colour", "background", "yes/no", "yes/no kind", "count",
+             "left/right", "which image", "nth image")  # fmt: skip
+    for task in tasks:
+        cases = [composed_questions(maker, task) for _ in range(PER_TASK)]
+        answers = answerer.answer([(turn.question, images) for turn, _, images in cases])
+        right = sum(
+            is_right(turn, answer, scenes)
+            for (turn, scenes, _), answer in zip(cases, answers, strict=True)
+        )
+        report(f"new compositions, {task}: {right} of {PER_TASK} ({right / PER_TASK:.1%})")
+
+
+def main() -> None:
+    """Prints all scores; `--answers` also writes what the model said."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--answers", type=Path)
+    parser.add_argument("--tests", action="store_true", help="also the unseen test sets")
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    answerer = Answerer(args.model)
+    rasters = load_rasters(args.work)
+    hidden = held_out(rasters)
+    said: list[str] = []
+
+    unseen = []
+    concepts = {c.name: c for c in load_concepts()}
+    for i in (hidden & is_concept(rasters)).nonzero().flatten().tolist():
+        image = Image.fromarray(rasters.pixels[i].numpy(), "RGBA")
+        unseen.append((concepts[rasters.labels[i]], on_white(image)))
+    sets = [("held-out Openclipart pictures", unseen, "What is this?")]
+    if args.tests:
+        first, photos = openmoji(args.work), tuxpaint(args.work)
+        sets += [
+            ("OpenMoji, one picture per concept", first, "What is this?"),
+            ("OpenMoji, one picture per concept", first, "What is in this picture?"),
+            ("OpenMoji, all pictures of concepts", openmoji(args.work, True), "What is this?"),
+            ("Tux Paint stamps", photos, "What is this?"),
+        ]
+    for title, pictures, question in sets:
+        right, count, lines = name_score(answerer, pictures, question)
+        print(f'{title}, "{question}": {right} of {count} ({right / count:.1%})', flush=True)
+        said += [f"# {title}, {question}", *lines]
+    shown = weights(rasters, ~hidden, concept_share=1.0)
+    maker = ConversationMaker(rasters, shown, answerer.processor.tokenizer, seed=99)
+    composition_scores(answerer, maker, lambda line: print(line, flush=True))
+    if args.answers:
+        args.answers.write_text("\n".join(said) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
