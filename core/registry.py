@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -38,6 +38,7 @@ class _Named(Protocol):
     def name(self) -> str: ...
 
 
+NestedSpec = TypeVar("NestedSpec", ModelSpec, EncoderSpec)
 Spec = TypeVar("Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec)
 
 
@@ -76,15 +77,14 @@ class Registry:
 
     def text_model_for_config(self, config: JsonDict) -> ModelSpec:
         """The model that serves a nested text config. Raises UnsupportedModelError."""
-        return _serving_type("text", config, self.models.values())
+        return _serving_type("text", config, list(self.models.values()))
 
     def encoder_for_config(self, config: JsonDict) -> EncoderSpec:
         """The encoder that serves a `vision_config`. Raises UnsupportedModelError."""
-        return _serving_type("vision", config, self.encoders.values())
+        return _serving_type("vision", config, list(self.encoders.values()))
 
 
-def _serving_type(kind: str, config: JsonDict, specs: Iterable[Any]) -> Any:
-    specs = list(specs)
+def _serving_type(kind: str, config: JsonDict, specs: list[NestedSpec]) -> NestedSpec:
     model_type = config.get("model_type")
     for spec in specs:
         if model_type in spec.model_types:

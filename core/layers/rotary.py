@@ -34,7 +34,7 @@ def inverse_frequencies(config: JsonDict, head_dim: int, device: torch.device) -
     """
     settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
     rope_type = settings.get("rope_type", settings.get("type", "default"))
-    theta = float(settings.get("rope_theta", config.get("rope_theta", 10000.0)))
+    theta: float = settings.get("rope_theta") or config.get("rope_theta") or 10000.0
     steps = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
     speeds = 1.0 / theta**steps
     if rope_type == "default":

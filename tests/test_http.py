@@ -1,0 +1,210 @@
+"""The HTTP API through real clients: the openai SDK against a server process."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from octavo import LLM
+from openai import OpenAI
+from PIL import Image
+
+MAX_BODY_MIB = 1
+
+
+def data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def ask(text: str, images: list[Image.Image]) -> list[Any]:
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_url(image)}} for image in images
+    ]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "octavo.app", "serve", "--port", str(port)]
+    command += ["--max-body-mib", str(MAX_BODY_MIB), "--dtype", "float32"]
+    with subprocess.Popen(command) as process:
+        base = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: is_healthy(base), 60)
+            yield base
+        finally:
+            process.terminate()
+
+
+def wait_until(condition: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_healthy(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/health").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
+        yield openai
+
+
+@pytest.fixture(scope="module")
+def offline() -> LLM:
+    return LLM(dtype="float32", kv_cache_memory=32 * 2**20)
+
+
+def expected_text(offline: LLM, text: str, images: list[Image.Image]) -> str:
+    params = offline.default_sampling_params(temperature=0, max_tokens=24)
+    answer: str = offline.chat(ask(text, images), params)[0].outputs[0].text
+    return answer
+
+
+def test_models(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["octavo-demo"]
+
+
+def test_sixteen_at_once(client: OpenAI, offline: LLM, pictures: list[Image.Image]) -> None:
+    questions = [
+        (f"What is this{'?' * (1 + i % 3)}", pictures[: i % 4], bool(i % 2)) for i in range(16)
+    ]
+
+    def answer(question: tuple[str, list[Image.Image], bool]) -> str:
+        text, images, stream = question
+        settings: dict[str, Any] = {
+            "model": "octavo-demo",
+            "messages": ask(text, images),
+            "temperature": 0,
+            "max_tokens": 24,
+        }
+        if not stream:
+            completion = client.chat.completions.create(**settings)
+            assert completion.usage.total_tokens == (
+                completion.usage.prompt_tokens + completion.usage.completion_tokens
+            )
+            return completion.choices[0].message.content or ""
+        chunks = client.chat.completions.create(
+            **settings, stream=True, stream_options={"include_usage": True}
+        )
+        collected = list(chunks)
+        assert collected[-1].usage.completion_tokens >= 1
+        return "".join(c.choices[0].delta.content or "" for c in collected if c.choices)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(answer, questions))
+    assert answers == [expected_text(offline, text, images) for text, images, _ in questions]
+
+
+def test_logprobs(client: OpenAI) -> None:
+    completion = client.chat.completions.create(
+        model="octavo-demo",
+        messages=[{"role": "user", "content": "Hello"}],
+        max_tokens=3,
+        logprobs=True,
+        top_logprobs=2,
+    )
+    content = completion.choices[0].logprobs.content
+    assert len(content) == completion.usage.completion_tokens
+    assert all(len(position.top_logprobs) == 2 for position in content)
+
+
+GOOD = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+
+
+def with_image(url: str) -> dict[str, Any]:
+    parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"messages": [{"role": "user", "content": parts}]}
+
+
+def half(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    data = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+BAD = {
+    "malformed JSON": (b"{", 400, "not valid JSON"),
+    "no messages": ({}, 400, "messages"),
+    "wrong type": ({**GOOD, "max_tokens": "many"}, 400, "max_tokens"),
+    "unknown model": ({**GOOD, "model": "gpt-9"}, 404, "gpt-9"),
+    "beyond the context": ({**GOOD, "max_tokens": 10**6}, 400, "max_tokens"),
+    "temperature": ({**GOOD, "temperature": -1}, 400, "temperature"),
+    "several answers": ({**GOOD, "n": 2}, 400, "n must be 1"),
+    "no image": (
+        with_image("data:image/png;base64,aGVsbG8="),
+        400,
+        r"messages\[0\].content\[1\].image_url: not an image",
+    ),
+    "truncated": (
+        with_image(half(Image.effect_noise((64, 64), 90))),
+        400,
+        r"content\[1\].image_url: the image is truncated",
+    ),
+    "remote": (with_image("http://example.com/a.png"), 400, "only data: URLs"),
+    "missing file": (with_image("file:///nowhere.png"), 400, "only data: URLs"),
+    "bad base64": (with_image("data:image/png;base64,???"), 400, "no valid base64"),
+    "body too large": (b" " * (MAX_BODY_MIB * 2**20 + 1), 413, "larger than"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_and_survived(url: str, name: str) -> None:
+    body, status, message = BAD[name]
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = httpx.post(f"{url}/v1/chat/completions", content=content)
+    assert response.status_code == status
+    assert re.search(message, response.json()["error"]["message"])
+    assert httpx.post(f"{url}/v1/chat/completions", json=GOOD, timeout=30).status_code == 200
+
+
+def test_unknown_path(url: str) -> None:
+    response = httpx.get(f"{url}/v2/nothing")
+    assert response.status_code == 404
+    assert "/v2/nothing" in response.json()["error"]["message"]
+
+
+def free_blocks(url: str) -> int:
+    count: int = httpx.get(f"{url}/health").json()["num_free_blocks"]
+    return count
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_disconnected_clients_give_everything_back(url: str, stream: bool) -> None:
+    before = free_blocks(url)
+    body = {**GOOD, "max_tokens": 1500, "ignore_eos": True, "stream": stream}
+    for _ in range(3):
+        with (
+            pytest.raises(httpx.ReadTimeout),
+            httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=0.5) as response,
+        ):
+            response.read() if not stream else read_slowly(response)
+    wait_until(lambda: free_blocks(url) == before, 20)
+
+
+def read_slowly(response: httpx.Response) -> None:
+    for _ in response.iter_lines():
+        raise httpx.ReadTimeout("gone")
