@@ -68,9 +68,7 @@ def test_random_lives(seed: int) -> None:
             scheduler.add(random_request(f"r{added}", rng))
             added += 1
         elif action < 0.45 and added:
-            request = scheduler.finish(
-                f"r{rng.randrange(added)}", RequestStatus.FINISHED_ABORTED
-            )
+            request = scheduler.finish(f"r{rng.randrange(added)}", RequestStatus.FINISHED_ABORTED)
             ended += [request] if request else []
         else:
             ended += step(scheduler, rng, fails=action > 0.97)

@@ -36,9 +36,7 @@ def test_raw_prompt_with_images(llm: LLM, pictures: list[Image.Image]) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_placeholders_must_match_images(
-    llm: LLM, pictures: list[Image.Image], count: int
-) -> None:
+def test_placeholders_must_match_images(llm: LLM, pictures: list[Image.Image], count: int) -> None:
     prompt = {"prompt": "<image>", "multi_modal_data": {"image": pictures[:count]}}
     with pytest.raises(RequestError, match=f"1 image placeholders for {count} images"):
         llm.generate(prompt, ONE)

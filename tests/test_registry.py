@@ -37,7 +37,9 @@ def test_listing_needs_no_torch() -> None:
         "import sys; from octavo.app.cli import main; main(['plugins', 'list']);"
         "print('torch' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     *listing, torch_loaded = result.stdout.splitlines()
     assert torch_loaded == "False"
     text = "\n".join(listing)
@@ -47,9 +49,7 @@ def test_listing_needs_no_torch() -> None:
     assert "encoder siglip: siglip_vision_model" in text
 
 
-def test_conflicts_and_broken_plugins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_conflicts_and_broken_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     good = SPEC.format(name="new", architecture="NewForCausalLM", extra="")
     entries = [

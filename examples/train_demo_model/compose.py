@@ -148,9 +148,7 @@ class Composer:
         count = len(layout.rasters)
         pixels = self.rasters.pixels[layout.rasters].permute(0, 3, 1, 2).float() / 255
         pixels[:, :3] *= pixels[:, 3:]
-        pixels = self.recolour(
-            pixels, self.rasters.monochrome[layout.rasters], layout.paint
-        )
+        pixels = self.recolour(pixels, self.rasters.monochrome[layout.rasters], layout.paint)
         small = layout.size < 0.5
         if bool(small.any()):
             smooth = F.interpolate(F.avg_pool2d(pixels[small], 2), scale_factor=2.0, mode="nearest")

@@ -115,7 +115,10 @@ def tuxpaint(work: Path) -> list[tuple[Concept, Image.Image]]:
         pictures = [path.with_suffix(s) for s in (".png", ".svg") if path.with_suffix(s).exists()]
         if len(named) == 1 and pictures:
             picture = Picture("tuxpaint", path.stem, "", "", path=str(pictures[0]))
-            found.append((named[0], on_white(open_picture(picture, SHOWN))))
+            try:
+                found.append((named[0], on_white(open_picture(picture, SHOWN))))
+            except ValueError:
+                print(f"cannot be drawn, left out: {path.stem}")
     return found
 
 

@@ -64,6 +64,7 @@ def build_model(
         pad_token_id=pad,
     )
     model = LlavaForConditionalGeneration(config)
+    model.generation_config.do_sample = False
     model.generation_config.bos_token_id = bos
     model.generation_config.eos_token_id = eos
     model.generation_config.pad_token_id = pad

@@ -40,7 +40,7 @@ VAGUE_WORDS = {
     "drop", "sweet", "note", "bow", "pin", "cup", "bag", "letter", "mail", "chips", "needle",
     "music", "bin", "box", "bath", "home", "brush", "heel", "tie", "bulb", "palm", "earth",
     "cap", "toast", "torch", "paw", "trash", "present", "capsule", "phone", "tv", "lock", "thumb",
-    "present", "controller", "cob", "ram", "target", "target", "orange", "ring", "star", "flag",
+    "controller", "cob", "ram", "target", "orange", "ring", "star", "flag",
     "building", "wave", "magnifier", "thunder", "clover",
 }  # fmt: skip
 MAX_CLIPART_PER_CONCEPT = 40
@@ -139,9 +139,7 @@ def icon_pictures(modules: Path, vendor: str) -> Iterator[Picture]:
     for icon, svg in icons(modules, vendor):
         concept = concept_of.get(squash(ICON_STYLES.sub("", icon)))
         if concept is not None and ICON_STYLES.sub("", icon) not in VAGUE_WORDS:
-            yield Picture(
-                vendor, icon, concept.name, concept.category, svg, monochrome=monochrome
-            )
+            yield Picture(vendor, icon, concept.name, concept.category, svg, monochrome=monochrome)
 
 
 def fluent_3d_pictures(modules: Path) -> Iterator[Picture]:

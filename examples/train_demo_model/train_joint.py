@@ -56,7 +56,9 @@ class JointTrainer:
         everywhere = torch.ones(len(batch.singles), number, dtype=torch.bool)
         logits = self.head(features[: len(batch.singles)], everywhere)
         named = F.cross_entropy(logits, self.targets[batch.singles], label_smoothing=0.1)
-        return named + self.answer_loss(batch, self.model.model.multi_modal_projector(features), kept)
+        return named + self.answer_loss(
+            batch, self.model.model.multi_modal_projector(features), kept
+        )
 
     def answer_loss(self, batch: Batch, features: Tensor, kept: Tensor) -> Tensor:
         """The mean loss of the answers' tokens."""
