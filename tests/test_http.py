@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from openai import OpenAI
 from PIL import Image
 
 MAX_BODY_MIB = 1
+PICTURES = Path(__file__).parents[1] / "examples" / "images"
 
 
 def data_url(image: Image.Image) -> str:
@@ -85,6 +87,14 @@ def expected_text(offline: LLM, text: str, images: list[Image.Image]) -> str:
 
 def test_models(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["octavo-demo"]
+
+
+@pytest.mark.parametrize("name", ["car", "dog", "pizza", "strawberry"])
+def test_a_real_picture_gets_its_name(client: OpenAI, name: str) -> None:
+    with Image.open(PICTURES / f"{name}.png") as picture:
+        messages = ask("What is this?", [picture])
+    completion = client.chat.completions.create(model="octavo-demo", messages=messages)
+    assert name in str(completion.choices[0].message.content)
 
 
 def test_sixteen_at_once(client: OpenAI, offline: LLM, pictures: list[Image.Image]) -> None:
