@@ -74,7 +74,8 @@ async def chat_completions(http: Request) -> Response:
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
         return StreamingResponse(_stream(server, request, usage), media_type="text/event-stream")
-    return JSONResponse(_completion(server, await _run_unless_gone(http, server, request)))
+    output = await _run_unless_gone(http, server, request)
+    return JSONResponse(_completion(server, output))
 
 
 async def _read_body(http: Request, server: ServerState) -> ChatCompletionRequest:
@@ -121,8 +122,9 @@ def _build(
 async def _run_unless_gone(
     http: Request, server: ServerState, request: EngineRequest
 ) -> RequestOutput:
-    """The finished output; a client that disconnects aborts it."""
+    """The finished output. Raises ClientDisconnect, the request aborted, if nobody waits."""
     result: RequestOutput | None = None
+    failure: EngineDeadError | RequestFailedError | None = None
     async with anyio.create_task_group() as tasks:
 
         async def watch() -> None:
@@ -131,14 +133,19 @@ async def _run_unless_gone(
             tasks.cancel_scope.cancel()
 
         async def run() -> None:
-            nonlocal result
-            async with aclosing(server.engine.generate(request)) as outputs:
-                async for output in outputs:
-                    result = output
+            nonlocal result, failure
+            try:
+                async with aclosing(server.engine.generate(request)) as outputs:
+                    async for output in outputs:
+                        result = output
+            except (EngineDeadError, RequestFailedError) as error:
+                failure = error
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
         tasks.start_soon(run)
+    if failure is not None:
+        raise failure
     if result is None or not result.finished:
         raise ClientDisconnect
     return result

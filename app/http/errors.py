@@ -46,6 +46,11 @@ async def handle_unavailable(request: Request, error: Exception) -> Response:
     return JSONResponse(error_body(str(error), "server_error", None, None), status_code=status)
 
 
+async def handle_disconnect(request: Request, error: Exception) -> Response:
+    """End a request whose client has gone; nobody reads the answer."""
+    return Response(status_code=499)
+
+
 async def handle_not_found(request: Request, error: Exception) -> Response:
     """Answer an unknown path or method."""
     status = getattr(error, "status_code", 404)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -24,6 +24,7 @@ from .chat_completions import chat_completions
 from .errors import (
     HttpError,
     error_body,
+    handle_disconnect,
     handle_http_error,
     handle_not_found,
     handle_request_error,
@@ -86,6 +87,7 @@ def create_app(
             RequestError: handle_request_error,
             EngineDeadError: handle_unavailable,
             RequestFailedError: handle_unavailable,
+            ClientDisconnect: handle_disconnect,
             HTTPException: handle_not_found,
         },
         lifespan=lifespan,

@@ -80,11 +80,10 @@ class AsyncEngine:
         try:
             while self._take_messages():
                 self._deliver(self._core.step())
-        except BaseException:
+        except Exception:
             logger.exception("the engine has died")
             self._dead = True
             self._post(self._fail_all)
-            raise
 
     def _take_messages(self) -> bool:
         """Act on everything in the inbox, waiting if there is nothing to compute."""
