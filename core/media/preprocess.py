@@ -101,6 +101,32 @@ class PreprocessConfig:
         return (pixels.float() - mean[:, None, None]) / std[:, None, None]
 
 
+class PatchPreprocessor:
+    """An ImagePreprocessor for towers that cut one resized image into square patches.
+
+    extra_tokens: features besides the patches, such as a class token.
+    """
+
+    def __init__(self, config: PreprocessConfig, patch_size: int, extra_tokens: int = 0) -> None:
+        self._config = config
+        self._patch_size = patch_size
+        self._extra_tokens = extra_tokens
+
+    def num_tokens(self, size: ImageSize) -> int:
+        """Patches and extra tokens of an image of this size."""
+        width, height = self._config.output_size(size)
+        patches = (width // self._patch_size) * (height // self._patch_size)
+        return patches + self._extra_tokens
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB image -> [3, height, width]."""
+        return self._config.apply(image)
+
+    def fingerprint(self) -> str:
+        """A digest of the settings."""
+        return self._config.fingerprint()
+
+
 def _as_mapping(size: JsonDict | int, square: bool) -> JsonDict:
     if isinstance(size, int):
         return {"height": size, "width": size} if square else {"shortest_edge": size}
