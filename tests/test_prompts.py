@@ -26,6 +26,17 @@ def test_literal_special_tokens_stay_text(llm: LLM) -> None:
     assert text in llm._inputs.tokenizer.decode(ids)
 
 
+def test_template_that_only_takes_strings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    for file in checkpoints["llama"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    text_llm = LLM(tmp_path, dtype="float32")
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    ids = text_llm.chat([{"role": "user", "content": parts}], ONE)[0].prompt_token_ids
+    assert text_llm._inputs.tokenizer.decode(ids) == "[user] one\ntwo"
+
+
 def test_raw_prompt_with_images(llm: LLM, pictures: list[Image.Image]) -> None:
     image = pictures[0]
     prompt = {"prompt": "a <image> b", "multi_modal_data": {"image": image}}

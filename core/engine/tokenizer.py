@@ -119,7 +119,7 @@ class Tokenizer:
             text: str = self._hf.apply_chat_template(probe, tokenize=False)
         except Exception:  # noqa: BLE001 - templates raise what they like
             return False
-        return _PROBE in text and "{" not in text
+        return _PROBE in text and "'type'" not in text
 
 
 def _unused_character(messages: Sequence[dict[str, Any]]) -> str:
