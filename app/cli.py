@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .. import __version__
@@ -74,9 +75,17 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
-    parser.add_argument("--max-num-seqs", type=int, default=64, help="requests that run at once")
     parser.add_argument(
-        "--max-num-batched-tokens", type=int, default=2048, help="tokens computed in one step"
+        "--max-num-seqs",
+        type=int,
+        default=EngineConfig.max_num_seqs,
+        help="requests that run at once",
+    )
+    parser.add_argument(
+        "--max-num-batched-tokens",
+        type=int,
+        default=EngineConfig.max_num_batched_tokens,
+        help="tokens computed in one step",
     )
     parser.add_argument(
         "--kv-cache-memory", type=int, metavar="BYTES", help="default: what is free"
@@ -113,7 +122,7 @@ def _default_name(model: str) -> str:
 def _caption(options: argparse.Namespace) -> int:
     llm_class = load_object("octavo.app.llm:LLM")
     write_captions = load_object("octavo.app.captioning:write_captions")
-    llm = llm_class.from_config(_engine_config(options))
+    llm = llm_class(**asdict(_engine_config(options)))
     failed = write_captions(
         llm, options.sources, options.output, options.prompt, options.max_tokens
     )

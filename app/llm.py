@@ -30,17 +30,7 @@ class LLM:
     """
 
     def __init__(self, model: str | Path = DEMO_MODEL, **settings: Any) -> None:
-        self._load(EngineConfig(model=str(model), **settings))
-
-    @classmethod
-    def from_config(cls, config: EngineConfig) -> LLM:
-        """The same from settings that are already made."""
-        llm = cls.__new__(cls)
-        llm._load(config)
-        return llm
-
-    def _load(self, config: EngineConfig) -> None:
-        self._config = config
+        self._config = EngineConfig(model=str(model), **settings)
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
         self._inputs = InputProcessor(checkpoint, registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from octavo import LLM, RequestError, SamplingParams
@@ -27,8 +28,7 @@ def test_literal_special_tokens_stay_text(llm: LLM) -> None:
 
 
 def test_template_that_only_takes_strings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    for file in checkpoints["llama"].iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copytree(checkpoints["llama"], tmp_path, dirs_exist_ok=True)
     template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"
     (tmp_path / "chat_template.jinja").write_text(template)
     text_llm = LLM(tmp_path, dtype="float32")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from octavo import LLM
@@ -99,8 +100,7 @@ def test_missing_weight_is_named(checkpoints: dict[str, Path], tmp_path: Path) -
     from octavo.core.engine.config import ConfigError
     from safetensors.torch import load_file, save_file
 
-    for file in checkpoints["llama"].iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copytree(checkpoints["llama"], tmp_path, dirs_exist_ok=True)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors")

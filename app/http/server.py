@@ -32,8 +32,6 @@ from .errors import (
 )
 from .state import ServerState
 
-DEFAULT_MAX_BODY_BYTES = 64 * 2**20
-
 
 async def health(request: Request) -> Response:
     """GET /health: 200 while requests can be taken."""
@@ -58,9 +56,7 @@ async def list_models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [model]})
 
 
-def create_app(
-    config: EngineConfig, model_name: str, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
-) -> Starlette:
+def create_app(config: EngineConfig, model_name: str, max_body_bytes: int) -> Starlette:
     """Load the model and build the application.
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.

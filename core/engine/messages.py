@@ -49,7 +49,7 @@ class MediaInput(msgspec.Struct, frozen=True):
     pixels: Pixels
 
 
-class EngineRequest(msgspec.Struct, frozen=True, tag="add"):
+class EngineRequest(msgspec.Struct, frozen=True):
     """A request that is ready to be scheduled. Times are in seconds of `time.monotonic`."""
 
     request_id: str
@@ -59,7 +59,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag="add"):
     arrival_time: float
 
 
-class AbortRequests(msgspec.Struct, frozen=True, tag="abort"):
+class AbortRequests(msgspec.Struct, frozen=True):
     """Drop these requests and free what they hold; unknown ids are ignored."""
 
     request_ids: list[str]
@@ -99,27 +99,10 @@ class EngineOutput(msgspec.Struct, frozen=True):
     timings: RequestTimings | None = None
 
 
-class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
+class EngineReady(msgspec.Struct, frozen=True):
     """The engine has loaded its model."""
 
     max_model_len: int
     vocab_size: int
     num_blocks: int
     block_size: int
-
-
-class EngineFailed(msgspec.Struct, frozen=True, tag="failed"):
-    """The engine could not load its model, or has died."""
-
-    error: str
-
-
-class EngineOutputs(msgspec.Struct, frozen=True, tag="outputs"):
-    """The outputs of one step."""
-
-    outputs: list[EngineOutput]
-    num_free_blocks: int
-
-
-ToEngine = EngineRequest | AbortRequests
-FromEngine = EngineReady | EngineFailed | EngineOutputs

@@ -32,8 +32,8 @@ class Tokenizer:
         self._plain = BackendTokenizer.from_str(backend.to_str())
         self._plain.encode_special_tokens = True
         added = backend.get_added_tokens_decoder().values()
-        self._special = sorted({t.content for t in added if t.special}, key=len, reverse=True)
-        self._special_pattern = re.compile("|".join(map(re.escape, self._special)) or r"(?!)")
+        special = sorted({t.content for t in added if t.special}, key=len, reverse=True)
+        self._special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self._takes_parts = self._template_takes_parts()
 
     def encode(self, text: str) -> list[int]:

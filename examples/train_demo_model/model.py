@@ -1,8 +1,6 @@
 """The model's shape: a small SigLIP tower, LLaVA's projector and a small Llama."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     LlamaConfig,
     LlavaConfig,
@@ -92,21 +90,3 @@ class NamingHead(nn.Module):
         features = self.norm(features)
         scores = self.scores(features).masked_fill(~region[:, :, None], -1e9).softmax(1)
         return self.out((scores.transpose(1, 2) @ features).flatten(1))
-
-
-class WordHead(nn.Module):
-    """Asks projected patches to resemble the embedding of the word for what they show.
-
-    The language model then finds the name in the image tokens and only has to say it.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scores = nn.Linear(width, 1)
-        self.scale = nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, projected: Tensor, words: Tensor) -> Tensor:
-        """Logits of each picture for each word's embedding."""
-        weights = self.scores(projected).softmax(1)
-        pooled = functional.normalize((weights * projected).sum(1), dim=1)
-        return pooled @ functional.normalize(words, dim=1).T * self.scale.exp()

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 from compose import Rasters, load_rasters, normalise
-from concepts import load_concepts
 from conversations import IGNORED, Batch, ConversationMaker
 from export import export
-from model import IMAGE_SIZE, IMAGE_TOKENS, NamingHead, WordHead, build_model
+from model import IMAGE_SIZE, IMAGE_TOKENS, NamingHead, build_model
 from optimiser import Average, Optimisers
 from sampling import held_out, weights
 from tokenizer import IMAGE, build_processor, train_tokenizer
@@ -37,12 +36,6 @@ class JointTrainer:
         self.head = NamingHead(self.model.config.vision_config.hidden_size, len(index))
         both = nn.ModuleList([self.model.model.vision_tower, self.head])
         both.load_state_dict(tower["weights"])
-        self.word_head = WordHead(self.model.config.text_config.hidden_size)
-        order = {concept.name: i for i, concept in enumerate(load_concepts())}
-        self.words = [
-            torch.tensor(tokenizer(" " + concept.name)["input_ids"]) for concept in load_concepts()
-        ]
-        self.word_targets = torch.tensor([order.get(label, IGNORED) for label in rasters.labels])
         shown = weights(rasters, ~held_out(rasters), concept_share=0.88)
         self.maker = ConversationMaker(rasters, shown, tokenizer, args.seed)
 
@@ -143,7 +136,6 @@ def main() -> None:
     rates = {
         inner.vision_tower: args.tower_lr,
         trainer.head: args.tower_lr,
-        trainer.word_head: args.lr,
         inner.multi_modal_projector: args.lr,
         inner.language_model: args.lr,
     }

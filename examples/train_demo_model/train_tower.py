@@ -100,7 +100,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=35.0)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--resume", action="store_true", help="go on from the last tower")
     parser.add_argument("--validation-vendor", default="fxemoji")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -108,9 +107,6 @@ def main() -> None:
     torch.set_num_threads(2)
     trainer = TowerTrainer(load_rasters(args.work), args)
     modules = nn.ModuleList([trainer.tower, trainer.head])
-    if args.resume:
-        last = torch.load(args.work / "tower.pt", weights_only=True)
-        modules.load_state_dict(last["weights"])
     optimisers = Optimisers({modules: args.lr}, args.minutes)
     average = Average(modules, decay=0.995)
     smooth, reported = 7.0, time.monotonic()
