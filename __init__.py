@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "RequestError", "SamplingParams", "__version__"]
+__all__ = ["LLM", "BeamSearchParams", "RequestError", "SamplingParams", "__version__"]
 
 # Imported on first use, so that `octavo --version` need not load torch.
 _LAZY = {
+    "BeamSearchParams": ".core.engine.sampling_params",
     "LLM": ".app.llm",
-    "RequestError": ".core.engine.errors",
+    "RequestError": ".core.engine.request_error",
     "SamplingParams": ".core.engine.sampling_params",
 }
 

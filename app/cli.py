@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from .. import __version__
 from ..core.contracts import load_object
 from ..core.engine.config import DTYPES, ConfigError, EngineConfig
-from ..core.engine.errors import RequestError
+from ..core.engine.request_error import RequestError
+from ..core.engine.request_queue import POLICIES
+from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
 from . import DEMO_MODEL
 
@@ -24,6 +27,7 @@ _MAX_BODY_MIB = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
+    limit_spinning()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -58,6 +62,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--served-model-name", help="the name that clients use")
     parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
     _add_engine_options(parser)
+    _add_queue_options(parser)
     parser.set_defaults(run=_serve)
 
 
@@ -88,20 +93,70 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="tokens computed in one step",
     )
     parser.add_argument(
-        "--kv-cache-memory", type=int, metavar="BYTES", help="default: what is free"
+        "--kv-cache-memory",
+        type=_bytes,
+        metavar="SIZE",
+        help="such as 512MiB; default: half of what is free, or what all requests could fill",
     )
+    parser.add_argument(
+        "--encoder-cache-memory",
+        type=_bytes,
+        metavar="SIZE",
+        default=EngineConfig.encoder_cache_memory,
+        help="for the features of images",
+    )
+    parser.add_argument(
+        "--batch-invariant",
+        action="store_true",
+        help="log-probabilities that don't depend on what else runs; slower",
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write what each step did, for Perfetto or chrome://tracing"
+    )
+
+
+def _add_queue_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scheduling-policy",
+        choices=POLICIES,
+        default=EngineConfig.scheduling_policy,
+        help="first come first served, or by the requests' priority",
+    )
+    parser.add_argument(
+        "--max-num-queued-reqs",
+        type=int,
+        help="requests that may wait; more are refused with 503 (default: any number)",
+    )
+    parser.add_argument(
+        "--queue-timeout", type=float, metavar="SECONDS", help="how long a request may wait"
+    )
+    parser.add_argument(
+        "--request-timeout", type=float, metavar="SECONDS", help="how long a request may take"
+    )
+
+
+def _bytes(text: str) -> int:
+    """A size such as 1073741824, 512MiB or 2G."""
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(iB|B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 512MiB or in bytes")
+    factor: int = 1024 ** " KMGT".index(match[2].upper() or " ")
+    return int(match[1]) * factor
 
 
 def _engine_config(options: argparse.Namespace) -> EngineConfig:
-    return EngineConfig(
-        model=options.model,
-        dtype=options.dtype,
-        device=options.device,
-        max_model_len=options.max_model_len,
-        max_num_seqs=options.max_num_seqs,
-        max_num_batched_tokens=options.max_num_batched_tokens,
-        kv_cache_memory=options.kv_cache_memory,
-    )
+    names = {field.name for field in fields(EngineConfig)}
+    config = EngineConfig(**{k: v for k, v in vars(options).items() if k in names})
+    if config.trace is not None:
+        _clear_file(Path(config.trace))
+    return config
+
+
+def _clear_file(path: Path) -> None:
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        raise ConfigError(f"--trace: {path} can't be written: {error.strerror}") from error
 
 
 def _serve(options: argparse.Namespace) -> int:

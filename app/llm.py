@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.engine.beam_search import BeamSearch
 from ..core.engine.checkpoint import find_checkpoint
 from ..core.engine.config import EngineConfig
-from ..core.engine.detokenizer import RequestState
 from ..core.engine.engine_core import EngineCore
-from ..core.engine.errors import RequestError, RequestFailedError
-from ..core.engine.input_processor import ImageInput, InputProcessor
-from ..core.engine.messages import EngineRequest
+from ..core.engine.errors import RequestError, error_for
+from ..core.engine.input_processor import ImageInput, InputProcessor, RequestOptions
+from ..core.engine.messages import Abort, EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
-from ..core.engine.sampling_params import SamplingParams
+from ..core.engine.request_events import RequestEvents
+from ..core.engine.request_state import RequestState
+from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
 from ..core.registry import get_registry
 from . import DEMO_MODEL
 from .chat import load_picture, read_messages
@@ -36,12 +38,17 @@ class LLM:
         self._inputs = InputProcessor(checkpoint, registry)
         self._core = EngineCore(self._config, checkpoint, registry)
         self._limits = self._core.describe()
+        self._events = RequestEvents(registry)
         self._ids = itertools.count()
 
     @property
     def num_free_blocks(self) -> int:
         """KV blocks that no request holds."""
         return self._core.num_free_blocks
+
+    def stats(self) -> EngineStats:
+        """What the engine holds, and what it has counted: cache hits, preemptions, images."""
+        return self._core.stats()
 
     def default_sampling_params(self, **overrides: Any) -> SamplingParams:
         """What the checkpoint's generation config asks for, with fields replaced."""
@@ -51,17 +58,40 @@ class LLM:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        priority: Sequence[int] | None = None,
     ) -> list[RequestOutput]:
         """Complete prompts: strings, {"prompt_token_ids": […]} or {"prompt": …,
-        "multi_modal_data": {"image": picture or list}}.
+        "multi_modal_data": {"image": picture or list}}; the latter two may have a "cache_salt".
 
+        priority: one for each prompt, lower first, for scheduling_policy="priority".
         Raises RequestError for a prompt that can't be served, before any of them runs.
         """
-        listed = [prompts] if isinstance(prompts, str | Mapping) else list(prompts)
+        listed = _list_prompts(prompts)
         params = self._params_for(len(listed), sampling_params)
-        return self.run(
-            [self._build(*self._read_prompt(p), params[i]) for i, p in enumerate(listed)]
-        )
+        priorities = [0] * len(listed) if priority is None else list(priority)
+        if len(priorities) != len(listed):
+            raise RequestError(f"{len(priorities)} priorities for {len(listed)} prompts")
+        return self.run([self._prepare(p, params[i], priorities[i]) for i, p in enumerate(listed)])
+
+    def beam_search(
+        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
+    ) -> list[RequestOutput]:
+        """The params.beam_width best completions of each prompt, the best first.
+
+        Raises RequestError for a prompt that can't be served.
+        """
+        limit = SamplingParams(max_tokens=params.max_tokens)
+        requests = [self._prepare(prompt, limit) for prompt in _list_prompts(prompts)]
+        searches = [BeamSearch(r, params, self._limits.eos_token_ids) for r in requests]
+        while running := [search for search in searches if not search.done]:
+            batches = [search.next_requests() for search in running]
+            states = self._run_states([request for batch in batches for request in batch])
+            outputs = iter(_outputs_of(states))
+            for search, batch in zip(running, batches, strict=True):
+                answers = [next(outputs).outputs[0] for _ in batch]
+                search.update([answer.logprobs[0] for answer in answers if answer.logprobs])
+        return [search.to_output(self._inputs.tokenizer) for search in searches]
 
     def chat(
         self,
@@ -84,23 +114,20 @@ class LLM:
         """A request for one conversation, to be `run` with others. Raises RequestError."""
         limit = self._config.max_image_pixels
         rendered, images = read_messages(messages, limit, allow_local=True)
-        return self._build(self._inputs.encode_chat(rendered), images, params)
+        token_ids = self._inputs.encode_chat(rendered)
+        return self._build(token_ids, images, params, RequestOptions())
 
     def run(self, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
-        """Run prepared requests together. Raises RequestFailedError if the engine fails."""
-        states = {r.request_id: RequestState(r, self._inputs.tokenizer) for r in requests}
-        try:
-            for request in requests:
-                refusal = self._core.add(request)
-                if refusal is not None:
-                    raise RequestError(refusal.error or "the request was refused")
-            self._finish(states)
-        finally:
-            self._core.abort(states)
-        for state in states.values():
-            if state.error is not None:
-                raise RequestFailedError(state.error)
-        return [state.to_output() for state in states.values()]
+        """Run prepared requests together.
+
+        Raises RequestError, RequestTimeoutError or RequestFailedError if one of them fails.
+        """
+        for request in requests:
+            self._events.received(request)
+        states = self._run_states(requests)
+        for state in states:
+            self._events.finished(state.request, state.to_output())
+        return _outputs_of(states)
 
     def _params_for(
         self, count: int, given: SamplingParams | Sequence[SamplingParams] | None
@@ -127,14 +154,45 @@ class LLM:
             for i, picture in enumerate(pictures)
         ]
 
+    def _prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> EngineRequest:
+        salt = "" if isinstance(prompt, str) else str(prompt.get("cache_salt") or "")
+        options = RequestOptions(priority=priority, cache_salt=salt)
+        return self._build(*self._read_prompt(prompt), params, options)
+
     def _build(
-        self, token_ids: list[int], images: list[ImageInput], params: SamplingParams
+        self,
+        token_ids: list[int],
+        images: list[ImageInput],
+        params: SamplingParams,
+        options: RequestOptions,
     ) -> EngineRequest:
         request_id = str(next(self._ids))
-        return self._inputs.build(request_id, token_ids, images, params, self._limits)
+        return self._inputs.build(request_id, token_ids, images, params, self._limits, options)
 
-    def _finish(self, states: Mapping[str, RequestState]) -> None:
-        while self._core.has_unfinished():
-            for output in self._core.step():
-                if states[output.request_id].update(output):
-                    self._core.abort([output.request_id])
+    def _run_states(self, requests: Sequence[EngineRequest]) -> list[RequestState]:
+        states = {r.request_id: RequestState(r, self._inputs.tokenizer) for r in requests}
+        try:
+            for request in requests:
+                for output in self._core.add(request):
+                    states[output.request_id].update(output)
+            while self._core.has_unfinished():
+                for output in self._core.step():
+                    abort = states[output.request_id].update(output)
+                    if abort is not None:
+                        self._core.abort(abort)
+        finally:
+            for request_id in states:
+                self._core.abort(Abort(request_id))
+        return list(states.values())
+
+
+def _outputs_of(states: Sequence[RequestState]) -> list[RequestOutput]:
+    """Raises the first failure."""
+    for state in states:
+        if state.failure is not None:
+            raise error_for(state.failure)
+    return [state.to_output() for state in states]
+
+
+def _list_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    return [prompts] if isinstance(prompts, str | Mapping) else list(prompts)

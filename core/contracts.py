@@ -75,6 +75,19 @@ class QuantSpec:
     contract_version: int = CONTRACT_VERSION
 
 
+@dataclass(frozen=True)
+class LogitsProcessorSpec:
+    """A way to change logits that a request may ask for by name.
+
+    name: unique among logits processors; a key of SamplingParams.logits_processors.
+    load: "module:Class" of a LogitsProcessor (see `core.interfaces`).
+    """
+
+    name: str
+    load: str
+    contract_version: int = CONTRACT_VERSION
+
+
 class ImagePreprocessor(Protocol):
     """The weightless half of an encoder, constructed as Class(vision_config, processor_config)."""
 
@@ -116,6 +129,7 @@ __all__ = [
     "ImageSize",
     "JsonDict",
     "KernelSpec",
+    "LogitsProcessorSpec",
     "ModelSpec",
     "QuantSpec",
     "load_object",

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pluggy
 
-from .contracts import EncoderSpec, KernelSpec, ModelSpec, QuantSpec
+from .contracts import EncoderSpec, KernelSpec, LogitsProcessorSpec, ModelSpec, QuantSpec
+from .engine.messages import EngineRequest
+from .engine.outputs import RequestOutput
 
 PROJECT_NAME = "octavo"
 
@@ -32,3 +34,21 @@ def octavo_register_quant(register: Callable[[QuantSpec], None]) -> None:
 @hookspec
 def octavo_register_kernels(register: Callable[[KernelSpec], None]) -> None:
     """Call `register` with each kernel implementation."""
+
+
+@hookspec
+def octavo_register_logits_processors(
+    register: Callable[[LogitsProcessorSpec], None],
+) -> None:
+    """Call `register` with each logits processor."""
+
+
+@hookspec
+def octavo_request_received(request: EngineRequest) -> None:
+    """A request is about to be handed to the engine. Called where requests arrive: in the
+    server's process, between others; keep it short."""
+
+
+@hookspec
+def octavo_request_finished(request: EngineRequest, output: RequestOutput) -> None:
+    """A request has ended, for whatever reason; the output says how far it came."""

@@ -90,6 +90,17 @@ class MultiModalModel(Protocol):
         ...
 
 
+class LogitsProcessor(Protocol):
+    """Changes the logits of one request, constructed as Class(arguments) with the JSON value
+    that the request gave. The constructor raises for arguments that make no sense."""
+
+    def __call__(
+        self, prompt_token_ids: Sequence[int], output_token_ids: Sequence[int], logits: Tensor
+    ) -> Tensor:
+        """logits: [vocab_size], float32, of the next token; returns the same shape."""
+        ...
+
+
 @dataclass(frozen=True)
 class BuildContext:
     """What a model's constructor needs besides its config.

@@ -12,7 +12,15 @@ from typing import Any, Protocol, TypeVar
 import pluggy
 
 from . import hookspecs
-from .contracts import CONTRACT_VERSION, EncoderSpec, JsonDict, KernelSpec, ModelSpec, QuantSpec
+from .contracts import (
+    CONTRACT_VERSION,
+    EncoderSpec,
+    JsonDict,
+    KernelSpec,
+    LogitsProcessorSpec,
+    ModelSpec,
+    QuantSpec,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,8 @@ class _Named(Protocol):
 
 
 NestedSpec = TypeVar("NestedSpec", ModelSpec, EncoderSpec)
-Spec = TypeVar("Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec)
+Spec = TypeVar("Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec, LogitsProcessorSpec)
+_KINDS = ("models", "encoders", "quants", "kernels", "logits_processors")
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,10 @@ class Registry:
     encoders: dict[str, EncoderSpec] = field(default_factory=dict)
     quants: dict[str, QuantSpec] = field(default_factory=dict)
     kernels: dict[str, KernelSpec] = field(default_factory=dict)
+    logits_processors: dict[str, LogitsProcessorSpec] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     plugins: list[PluginInfo] = field(default_factory=list)
+    hooks: pluggy.PluginManager = field(default_factory=lambda: _plugin_manager())
 
     def model_for_config(self, config: JsonDict) -> ModelSpec:
         """The model that serves `architectures`. Raises UnsupportedModelError."""
@@ -116,16 +127,22 @@ def _load_plugin(entry: EntryPoint, registry: Registry) -> str | None:
         _check_specs(entry.name, found, registry)
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the rest must load
         return f"{type(error).__name__}: {error}"
+    registry.hooks.register(module, entry.name)
     for kind, spec in found:
         getattr(registry, kind)[spec.name] = spec
         registry.owners[kind, spec.name] = entry.name
     return None
 
 
-def _collect(name: str, module: object) -> list[tuple[str, Any]]:
-    """Call the register hooks of one plugin through pluggy, which checks their signatures."""
+def _plugin_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _collect(name: str, module: object) -> list[tuple[str, Any]]:
+    """Call the register hooks of one plugin through pluggy, which checks their signatures."""
+    manager = _plugin_manager()
     manager.register(module, name)
     manager.check_pending()
     found: list[tuple[str, Any]] = []
@@ -142,13 +159,16 @@ def _collect(name: str, module: object) -> list[tuple[str, Any]]:
     manager.hook.octavo_register_encoders(register=collector("encoders", EncoderSpec))
     manager.hook.octavo_register_quant(register=collector("quants", QuantSpec))
     manager.hook.octavo_register_kernels(register=collector("kernels", KernelSpec))
+    manager.hook.octavo_register_logits_processors(
+        register=collector("logits_processors", LogitsProcessorSpec)
+    )
     return found
 
 
 def _check_specs(plugin: str, found: Sequence[tuple[str, _Named]], registry: Registry) -> None:
     claims = {
         claim: registry.owners[kind, name]
-        for kind in ("models", "encoders", "quants", "kernels")
+        for kind in _KINDS
         for name, spec in getattr(registry, kind).items()
         for claim in _claims(kind, spec)
     }

@@ -1,98 +1,32 @@
-"""Random operations on the scheduler and its caches: nothing leaks, and everything ends."""
+"""The rules of the scheduler and its caches, one by one."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from octavo.core.engine.block_hash import hash_block, root_hash
 from octavo.core.engine.block_pool import BlockPool
-from octavo.core.engine.encoder_cache_manager import EncoderCacheManager
-from octavo.core.engine.kv_cache_manager import KVCacheManager
-from octavo.core.engine.messages import (
-    EngineRequest,
-    MediaInput,
-    MediaSpan,
-    Pixels,
-)
+from octavo.core.engine.messages import MediaSpan
 from octavo.core.engine.request import IllegalTransitionError, Request, RequestStatus
-from octavo.core.engine.sampling_params import SamplingParams
-from octavo.core.engine.scheduler import SampledToken, Scheduler
-
-PIXELS = Pixels((1, 1, 1), b"\0\0\0\0")
-
-
-def make_scheduler(num_blocks: int = 16, budget: int = 24) -> Scheduler:
-    return Scheduler(
-        KVCacheManager(num_blocks, 4),
-        EncoderCacheManager(16),
-        max_num_seqs=4,
-        max_num_batched_tokens=budget,
-        max_model_len=64,
-        bytes_per_media_token=1,
-        eos_token_ids=(2,),
-    )
+from octavo.core.engine.scheduler import Scheduler
+from octavo.core.engine.scheduler_output import SampledToken, SchedulerOutput
+from scheduling import make_request, make_scheduler, span
 
 
-def make_request(name: str, tokens: list[int], spans: list[MediaSpan], limit: int) -> Request:
-    media = [MediaInput(span, PIXELS) for span in spans]
-    params = SamplingParams(max_tokens=limit)
-    return Request.from_message(EngineRequest(name, tokens, params, media, 0.0))
+def add(scheduler: Scheduler, name: str, tokens: list[int], **options: object) -> Request:
+    (request,) = make_request(name, tokens, options.pop("spans", []), 5, **options)  # type: ignore
+    scheduler.add(request)
+    return request
 
 
-def random_request(name: str, rng: random.Random) -> Request:
-    tokens = [rng.randrange(3, 5) for _ in range(rng.randrange(1, 40))]
-    spans = []
-    position = rng.randrange(0, 8)
-    while position + 8 < len(tokens) and rng.random() < 0.7:
-        spans.append(MediaSpan(position, rng.randrange(1, 9), f"image{rng.randrange(4)}"))
-        position = spans[-1].end + rng.randrange(0, 6)
-    # One image has one length, whoever shows it.
-    spans = [MediaSpan(s.offset, 5, s.media_key) for s in spans if s.offset + 5 <= len(tokens)]
-    spans = [s for i, s in enumerate(spans) if i == 0 or s.offset >= spans[i - 1].end]
-    return make_request(name, tokens, spans, rng.randrange(1, 20))
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10**9))
-def test_random_lives(seed: int) -> None:
-    rng = random.Random(seed)
-    scheduler = make_scheduler()
-    ended: list[Request] = []
-    added = 0
-    for _ in range(60):
-        action = rng.random()
-        if action < 0.35:
-            scheduler.add(random_request(f"r{added}", rng))
-            added += 1
-        elif action < 0.45 and added:
-            request = scheduler.finish(f"r{rng.randrange(added)}", RequestStatus.FINISHED_ABORTED)
-            ended += [request] if request else []
-        else:
-            ended += step(scheduler, rng, fails=action > 0.97)
-        scheduler.check_integrity()
-    for _ in range(3000):
-        if not scheduler.has_unfinished():
-            break
-        ended += step(scheduler, rng)
-        scheduler.check_integrity()
-    assert len(ended) == added
-    assert all(request.status.finished for request in ended)
-
-
-def step(scheduler: Scheduler, rng: random.Random, fails: bool = False) -> list[Request]:
+def step(scheduler: Scheduler, token_id: int = 7) -> SchedulerOutput:
     output = scheduler.schedule()
-    assert output.num_tokens <= 24
-    if fails:
-        return scheduler.fail(output, "injected")
-    sampled = {
-        item.request.request_id: SampledToken(rng.randrange(2, 6), None)
-        for item in output.scheduled
-        if item.samples
-    }
-    return [r for r, _ in scheduler.update(output, sampled) if r.status.finished]
+    sampled = {i.request.request_id: SampledToken(token_id) for i in output.scheduled if i.samples}
+    scheduler.update(output, sampled)
+    return output
+
+
+def chunks(output: SchedulerOutput) -> dict[str, int]:
+    return {item.request.parent_id: item.num_tokens for item in output.scheduled}
 
 
 def test_same_text_with_another_image_shares_no_block() -> None:
@@ -104,13 +38,110 @@ def test_same_text_with_another_image_shares_no_block() -> None:
     assert len({*hashes.values(), shifted}) == 3
 
 
+def test_hits_are_counted_in_tokens() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=100)
+    tokens = [3] * 22
+    same, other = [span(2, 9, "a")], [span(2, 9, "b")]
+    expected = {"first": 0, "again": 20, "other image": 0, "other salt": 0, "salted again": 20}
+    for name, cached in expected.items():
+        salt = "pepper" if "salt" in name else ""
+        spans = other if "image" in name else same
+        request = add(scheduler, name, tokens, spans=spans, cache_salt=salt)
+        assert chunks(step(scheduler)) == {name: 22 - cached}
+        assert request.num_cached_tokens == cached
+        scheduler.finish(request.request_id, RequestStatus.FINISHED_ABORTED)
+    stats = scheduler.stats()
+    assert (stats.prefix_cache_queries, stats.prefix_cache_hits) == (22 * 5, 40)
+
+
+def test_an_image_in_the_prefix_cache_needs_no_encoder() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=5)
+    tokens = [3] * 16
+    first = add(scheduler, "first", tokens, spans=[span(1, 5, "a")])
+    step(scheduler)
+    scheduler.finish(first.request_id, RequestStatus.FINISHED_ABORTED)
+    add(scheduler, "evicts", [4] * 8, spans=[span(1, 5, "b")])
+    assert [m.span.media_key for m in step(scheduler).encode] == ["b"]
+    add(scheduler, "second", tokens, spans=[span(1, 5, "a")])
+    output = step(scheduler)
+    assert not output.encode
+    assert chunks(output)["second"] == 4
+
+
 def test_shared_prefix_is_computed_once() -> None:
+    """32 requests at once with 400 tokens in common, over as many steps as it takes."""
+    scheduler = make_scheduler(num_blocks=4000, budget=256, max_num_seqs=32)
+    scheduler._max_model_len = 1000
+    prefix = [1000 + i for i in range(400)]
+    for i in range(32):
+        add(scheduler, f"r{i}", [*prefix, *range(100 * i, 100 * i + 33)])
+    computed = 0
+    while scheduler.has_unfinished():
+        output = step(scheduler)
+        computed += sum(i.num_tokens for i in output.scheduled if i.start < 400)
+    # The others each begin where the shared blocks end.
+    assert computed <= 400 + 33
+    assert scheduler.stats().prefix_cache_hits == 31 * 400
+
+
+def test_an_image_is_encoded_once_for_all_that_show_it() -> None:
     scheduler = make_scheduler(num_blocks=64, budget=100)
-    prefix = list(range(10, 30))
-    for i in range(4):
-        scheduler.add(make_request(f"r{i}", [*prefix, 40 + i, 41, 42], [], 5))
-    output = scheduler.schedule()
-    assert [item.num_tokens for item in output.scheduled] == [23, 3, 3, 3]
+    for i in range(3):
+        add(scheduler, f"r{i}", [9 + i] * 8, spans=[span(1, 5, "a")])
+    output = step(scheduler)
+    assert len(output.scheduled) == 3
+    assert len(output.encode) == 1
+    assert scheduler.stats().encoder_runs == 1
+
+
+def test_a_chunk_is_cut_before_an_image_that_does_not_fit() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=10)
+    add(scheduler, "r", [3] * 30, spans=[span(2, 5, "a"), span(9, 5, "b"), span(20, 5, "c")])
+    assert chunks(step(scheduler)) == {"r": 20}
+    assert chunks(step(scheduler)) == {"r": 10}
+
+
+def test_priority_goes_first_and_preempts() -> None:
+    scheduler = make_scheduler(num_blocks=16, budget=24, max_num_seqs=2, policy="priority")
+    low = [add(scheduler, f"low{i}", [10 + i] * 8, priority=5) for i in range(3)]
+    step(scheduler)
+    assert [r.status.name for r in low] == ["RUNNING", "RUNNING", "WAITING"]
+    urgent = add(scheduler, "urgent", [30] * 8, priority=0)
+    assert [r.parent_id for r in step(scheduler).preempted] == ["low1"]
+    assert urgent.status is RequestStatus.RUNNING
+    assert [r.parent_id for r in scheduler.waiting] == ["low1", "low2"]
+
+
+def test_fcfs_never_lets_a_later_request_preempt() -> None:
+    scheduler = make_scheduler(num_blocks=4, budget=24)
+    first = add(scheduler, "first", [10] * 11)
+    add(scheduler, "second", [20] * 8)
+    while first.status is not RequestStatus.FINISHED_LENGTH:
+        output = step(scheduler)
+        assert first not in output.preempted
+        assert "first" in chunks(output)
+
+
+def test_timeouts_say_which_it_was() -> None:
+    scheduler = make_scheduler(max_num_seqs=1)
+    running = add(scheduler, "running", [10] * 8, queue_timeout=1.0, timeout=5.0)
+    queued = add(scheduler, "queued", [20] * 8, queue_timeout=1.0, timeout=5.0)
+    step(scheduler)
+    assert scheduler.expire(2.0) == [queued]
+    assert queued.failure is not None
+    assert queued.failure.kind == "queue_timeout"
+    assert scheduler.expire(6.0) == [running]
+    assert running.failure is not None
+    assert running.failure.kind == "timeout"
+    scheduler.check_integrity()
+    assert not scheduler.has_unfinished()
+
+
+def test_answers_of_one_request_share_its_prompt() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    for request in make_request("r", list(range(10, 31)), [], 5, n=3):
+        scheduler.add(request)
+    assert [item.num_tokens for item in step(scheduler).scheduled] == [21, 1, 1]
 
 
 def test_pool_refuses_double_release() -> None:
@@ -122,7 +153,7 @@ def test_pool_refuses_double_release() -> None:
 
 
 def test_finished_requests_stay_finished() -> None:
-    request = make_request("r", [3], [], 1)
+    (request,) = make_request("r", [3], [], 1)
     request.transition(RequestStatus.FINISHED_ABORTED)
     with pytest.raises(IllegalTransitionError):
         request.transition(RequestStatus.RUNNING)

@@ -5,7 +5,23 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ...core.engine.errors import EngineDeadError, RequestError
+from ...core.engine.errors import (
+    EngineDeadError,
+    EngineOverloadedError,
+    RequestError,
+    RequestFailedError,
+    RequestTimeoutError,
+)
+
+#: What the engine may raise while a good request runs.
+ENGINE_ERRORS = (
+    EngineDeadError,
+    EngineOverloadedError,
+    RequestError,
+    RequestFailedError,
+    RequestTimeoutError,
+)
+_RETRY_AFTER_S = 1
 
 
 class HttpError(Exception):
@@ -33,17 +49,24 @@ async def handle_http_error(request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=error.status)
 
 
-async def handle_request_error(request: Request, error: Exception) -> Response:
-    """Answer a RequestError with 400."""
-    assert isinstance(error, RequestError)
-    body = error_body(str(error), "invalid_request_error", error.param, None)
-    return JSONResponse(body, status_code=400)
+async def handle_engine_error(request: Request, error: Exception) -> Response:
+    """Answer what the engine raised: 400 for what could never run, 503 with Retry-After for
+    what may go well later, 504 for a request that took too long, 500 for a failure."""
+    status, code = _status_of(error)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = error_body(str(error), kind, getattr(error, "param", None), code)
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else None
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def handle_unavailable(request: Request, error: Exception) -> Response:
-    """Answer an engine failure: 503 if it is gone, 500 if it failed on this request."""
-    status = 503 if isinstance(error, EngineDeadError) else 500
-    return JSONResponse(error_body(str(error), "server_error", None, None), status_code=status)
+def _status_of(error: Exception) -> tuple[int, str | None]:
+    if isinstance(error, RequestError):
+        return 400, None
+    if isinstance(error, RequestFailedError):
+        return 500, None
+    if isinstance(error, RequestTimeoutError):
+        return (503, "queue_timeout") if error.queued else (504, "timeout")
+    return 503, "overloaded" if isinstance(error, EngineOverloadedError) else "engine_dead"
 
 
 async def handle_disconnect(request: Request, error: Exception) -> Response:

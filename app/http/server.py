@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -16,19 +17,19 @@ from starlette.routing import Route
 from ...core.engine.async_engine import AsyncEngine
 from ...core.engine.checkpoint import find_checkpoint
 from ...core.engine.config import EngineConfig
-from ...core.engine.engine_core import EngineCore
-from ...core.engine.errors import EngineDeadError, RequestError, RequestFailedError
 from ...core.engine.input_processor import InputProcessor
+from ...core.engine.metrics import EngineMetrics
+from ...core.engine.request_events import RequestEvents
 from ...core.registry import get_registry
 from .chat_completions import chat_completions
 from .errors import (
+    ENGINE_ERRORS,
     HttpError,
     error_body,
     handle_disconnect,
+    handle_engine_error,
     handle_http_error,
     handle_not_found,
-    handle_request_error,
-    handle_unavailable,
 )
 from .state import ServerState
 
@@ -38,9 +39,26 @@ async def health(request: Request) -> Response:
     server: ServerState = request.app.state.server
     if not server.engine.healthy:
         return JSONResponse(
-            error_body("the engine has stopped", "server_error", None, None), status_code=503
+            error_body("the engine is restarting", "server_error", None, "engine_dead"),
+            status_code=503,
         )
-    return JSONResponse({"status": "ok", "num_free_blocks": server.engine.num_free_blocks})
+    stats = server.engine.stats
+    return JSONResponse(
+        {
+            "status": "ok",
+            "engine_pid": server.engine.pid,
+            "num_free_blocks": stats.num_free_blocks,
+            "encoder_cache_pinned_bytes": stats.encoder_cache_pinned_bytes,
+        }
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics, for Prometheus."""
+    server: ServerState = request.app.state.server
+    return Response(
+        generate_latest(server.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
 
 
 async def list_models(request: Request) -> Response:
@@ -51,50 +69,66 @@ async def list_models(request: Request) -> Response:
         "object": "model",
         "created": server.started,
         "owned_by": "octavo",
-        "max_model_len": server.engine.limits.max_model_len,
+        "max_model_len": server.limits.max_model_len,
     }
     return JSONResponse({"object": "list", "data": [model]})
 
 
-def create_app(config: EngineConfig, model_name: str, max_body_bytes: int) -> Starlette:
-    """Load the model and build the application.
-
-    Raises ConfigError or UnsupportedModelError if the model can't be loaded.
-    """
-    checkpoint = find_checkpoint(config.model)
-    registry = get_registry()
-    inputs = InputProcessor(checkpoint, registry)
-    engine = AsyncEngine(EngineCore(config, checkpoint, registry), inputs.tokenizer)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        engine.start()
-        yield
-        await engine.stop()
-
+def create_app(state: ServerState) -> Starlette:
+    """The application around a running engine."""
     app = Starlette(
         routes=[
             Route("/health", health),
+            Route("/metrics", metrics),
             Route("/v1/models", list_models),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
         ],
         exception_handlers={
             HttpError: handle_http_error,
-            RequestError: handle_request_error,
-            EngineDeadError: handle_unavailable,
-            RequestFailedError: handle_unavailable,
             ClientDisconnect: handle_disconnect,
             HTTPException: handle_not_found,
+            **dict.fromkeys(ENGINE_ERRORS, handle_engine_error),
         },
-        lifespan=lifespan,
     )
-    app.state.server = ServerState(
-        engine, inputs, model_name, config.max_image_pixels, max_body_bytes, int(time.time())
-    )
+    app.state.server = state
     return app
 
 
 def serve(config: EngineConfig, model_name: str, host: str, port: int, max_body_bytes: int) -> None:
-    """Load and serve until interrupted."""
-    app = create_app(config, model_name, max_body_bytes)
-    uvicorn.run(app, host=host, port=port, log_level="info")
+    """Load and serve until interrupted.
+
+    Raises ConfigError or UnsupportedModelError if the model can't be loaded.
+    """
+    try:
+        asyncio.run(_serve(config, model_name, host, port, max_body_bytes))
+    except KeyboardInterrupt:
+        return  # uvicorn has shut down and passes on what interrupted it
+
+
+async def _serve(
+    config: EngineConfig, model_name: str, host: str, port: int, max_body_bytes: int
+) -> None:
+    checkpoint = find_checkpoint(config.model)
+    config = dataclasses.replace(config, model=str(checkpoint.path))
+    registry = get_registry()
+    # Refused here, before a process is started for it.
+    registry.model_for_config(checkpoint.config)
+    engine_metrics = EngineMetrics()
+    engine = AsyncEngine(config, RequestEvents(registry), engine_metrics)
+    engine.launch()
+    try:
+        inputs = await asyncio.to_thread(InputProcessor, checkpoint, registry)
+        state = ServerState(
+            engine,
+            inputs,
+            engine_metrics,
+            await engine.wait_until_ready(inputs.tokenizer),
+            model_name,
+            config.max_image_pixels,
+            max_body_bytes,
+            int(time.time()),
+        )
+        uvicorn_config = uvicorn.Config(create_app(state), host=host, port=port, log_level="info")
+        await uvicorn.Server(uvicorn_config).serve()
+    finally:
+        await engine.stop()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ...core.engine.async_engine import AsyncEngine
 from ...core.engine.input_processor import InputProcessor
+from ...core.engine.messages import EngineReady
+from ...core.engine.metrics import EngineMetrics
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,8 @@ class ServerState:
 
     engine: AsyncEngine
     inputs: InputProcessor
+    metrics: EngineMetrics
+    limits: EngineReady
     model_name: str
     max_image_pixels: int
     max_body_bytes: int

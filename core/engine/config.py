@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .request_queue import POLICIES
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -22,6 +24,13 @@ class EngineConfig:
     max_num_batched_tokens: tokens computed in one step.
     block_size: tokens in one block of the KV cache.
     kv_cache_memory: bytes for the KV cache; None sizes it from what is free.
+    encoder_cache_memory: bytes for the features of images that are in use or may be again.
+    scheduling_policy: "fcfs", or "priority" for the requests' own priorities.
+    max_num_queued_reqs: requests that may wait beyond max_num_seqs; None is any number.
+    queue_timeout, request_timeout: seconds a request may wait, and last, unless it says itself;
+        None is forever.
+    batch_invariant: log-probabilities don't depend, to the bit, on what else runs or is cached.
+    trace: a file for a trace of every step, in the format of Chrome and Perfetto.
     max_image_pixels: larger images are refused before they are decoded.
     """
 
@@ -35,12 +44,31 @@ class EngineConfig:
     kv_cache_memory: int | None = None
     encoder_cache_memory: int = 256 * 2**20
     max_image_pixels: int = 50_000_000
+    scheduling_policy: str = "fcfs"
+    max_num_queued_reqs: int | None = None
+    queue_timeout: float | None = None
+    request_timeout: float | None = None
+    batch_invariant: bool = False
+    trace: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.scheduling_policy not in POLICIES:
+            raise ConfigError(
+                f"scheduling_policy must be one of {', '.join(POLICIES)}, "
+                f"got {self.scheduling_policy!r}"
+            )
         for name in ("max_num_seqs", "max_num_batched_tokens", "block_size", "max_image_pixels"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("queue_timeout", "request_timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be above 0 seconds, got {value}")
+        if self.max_num_queued_reqs is not None and self.max_num_queued_reqs < 0:
+            raise ConfigError(
+                f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"
+            )
         if self.max_model_len is not None and self.max_model_len < 2:
             raise ConfigError(f"max_model_len must be at least 2, got {self.max_model_len}")

@@ -22,47 +22,50 @@ class EncoderCacheManager:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.used_bytes = 0
+        self.pinned_bytes = 0
+        self._pinned: dict[str, _Entry] = {}
+        self._idle: OrderedDict[str, _Entry] = OrderedDict()
         self._evicted: list[str] = []
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of all entries, pinned or not."""
-        return sum(entry.num_bytes for entry in self._entries.values())
-
-    @property
-    def pinned_bytes(self) -> int:
-        """Bytes of the entries that requests still need."""
-        return sum(entry.num_bytes for entry in self._entries.values() if entry.pinned_by)
 
     def pin(self, key: str, num_bytes: int, request_id: str) -> bool:
         """Reserve an image's features for a request; False if there is no room for them."""
-        if key not in self._entries:
-            if not self._make_room(num_bytes):
-                return False
-            self._entries[key] = _Entry(num_bytes)
-        self._entries[key].pinned_by.add(request_id)
-        self._entries.move_to_end(key)
+        entry = self._pinned.get(key)
+        if entry is None:
+            entry = self._idle.pop(key, None)
+            if entry is None:
+                if not self._make_room(num_bytes):
+                    return False
+                entry = _Entry(num_bytes)
+                self.used_bytes += num_bytes
+            self._pinned[key] = entry
+            self.pinned_bytes += entry.num_bytes
+        entry.pinned_by.add(request_id)
         return True
 
     def unpin(self, key: str, request_id: str) -> None:
         """The request no longer needs the features; features never computed are dropped."""
-        entry = self._entries.get(key)
+        entry = self._pinned.get(key)
         if entry is None:
             return
         entry.pinned_by.discard(request_id)
-        if not entry.pinned_by and not entry.encoded:
-            del self._entries[key]
+        if entry.pinned_by:
+            return
+        del self._pinned[key]
+        self.pinned_bytes -= entry.num_bytes
+        if entry.encoded:
+            self._idle[key] = entry
+        else:
             # A failed step may have computed them all the same.
-            self._evicted.append(key)
+            self._drop(key, entry)
 
     def needs_encoding(self, key: str) -> bool:
         """Whether a pinned entry has yet to be computed."""
-        return not self._entries[key].encoded
+        return not self._pinned[key].encoded
 
     def mark_encoded(self, key: str) -> None:
-        """The encoder has run for this entry."""
-        self._entries[key].encoded = True
+        """The encoder has run for this pinned entry."""
+        self._pinned[key].encoded = True
 
     def take_evicted(self) -> list[str]:
         """Keys evicted since the last call, whose tensors are to be dropped."""
@@ -72,16 +75,20 @@ class EncoderCacheManager:
     def _make_room(self, num_bytes: int) -> bool:
         if self.pinned_bytes + num_bytes > self.capacity:
             return False
-        excess = self.used_bytes + num_bytes - self.capacity
-        for key in [k for k, entry in self._entries.items() if not entry.pinned_by]:
-            if excess <= 0:
-                break
-            excess -= self._entries.pop(key).num_bytes
-            self._evicted.append(key)
+        while self.used_bytes + num_bytes > self.capacity:
+            self._drop(*self._idle.popitem(last=False))
         return True
+
+    def _drop(self, key: str, entry: _Entry) -> None:
+        self.used_bytes -= entry.num_bytes
+        self._evicted.append(key)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the budget is broken or an entry is kept for nobody."""
-        assert self.used_bytes <= self.capacity
-        for key, entry in self._entries.items():
-            assert entry.pinned_by or entry.encoded, key
+        pinned = sum(entry.num_bytes for entry in self._pinned.values())
+        idle = sum(entry.num_bytes for entry in self._idle.values())
+        assert self.pinned_bytes == pinned
+        assert self.used_bytes == pinned + idle <= self.capacity
+        assert not set(self._pinned) & set(self._idle)
+        assert all(entry.pinned_by for entry in self._pinned.values())
+        assert all(entry.encoded and not entry.pinned_by for entry in self._idle.values())

@@ -13,12 +13,18 @@ from .messages import MediaInput
 
 
 class EncoderRunner:
-    """Holds the tensors that the EncoderCacheManager accounts for."""
+    """Holds the tensors that the EncoderCacheManager accounts for.
 
-    def __init__(self, model: LanguageModel, device: torch.device, dtype: torch.dtype) -> None:
+    one_by_one: never encode two images together, so that neither's rounding depends on that.
+    """
+
+    def __init__(
+        self, model: LanguageModel, device: torch.device, dtype: torch.dtype, one_by_one: bool
+    ) -> None:
         self._model = model
         self._device = device
         self._dtype = dtype
+        self._one_by_one = one_by_one
         self._features: dict[str, Tensor] = {}
 
     def features(self, media_key: str) -> Tensor:
@@ -36,16 +42,17 @@ class EncoderRunner:
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
         """
-        by_shape: dict[tuple[int, int, int], list[MediaInput]] = defaultdict(list)
+        groups: dict[object, list[MediaInput]] = defaultdict(list)
         for item in media:
-            by_shape[item.pixels.shape].append(item)
-        for group in by_shape.values():
+            key = item.span.media_key if self._one_by_one else item.pixels.shape
+            groups[key].append(item)
+        for group in groups.values():
             self._encode_group(group)
 
     def _encode_group(self, group: Sequence[MediaInput]) -> None:
         if not isinstance(self._model, MultiModalModel):
             raise ValueError("the model takes no images")
-        arrays = [torch.from_numpy(item.pixels.to_array()) for item in group]
+        arrays = [torch.tensor(item.pixels.array) for item in group]
         pixels = torch.stack(arrays).to(self._device, self._dtype)
         for item, features in zip(group, self._model.encode_images(pixels), strict=True):
             if features.shape[0] != item.span.length:

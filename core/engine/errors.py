@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from .messages import Failure
+from .request_error import RequestError
 
-class RequestError(ValueError):
-    """A request that can't be served as it is.
-
-    param: the part at fault, such as "max_tokens" or "messages[0].content[1].image_url".
-    """
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
-
-
-class EngineDeadError(RuntimeError):
-    """The engine has stopped and can't take or finish requests."""
+__all__ = [
+    "EngineDeadError",
+    "EngineOverloadedError",
+    "RequestError",
+    "RequestFailedError",
+    "RequestTimeoutError",
+    "error_for",
+]
 
 
 class RequestFailedError(RuntimeError):
     """The engine failed on a request that was good when it arrived."""
+
+
+class RequestTimeoutError(TimeoutError):
+    """A request ran out of its time. queued: while it still waited to be scheduled."""
+
+    def __init__(self, message: str, queued: bool) -> None:
+        super().__init__(message)
+        self.queued = queued
+
+
+class EngineDeadError(RuntimeError):
+    """The engine died, and the request with it; it restarts, unless it keeps dying."""
+
+
+class EngineOverloadedError(RuntimeError):
+    """As many requests wait as the operator allows."""
+
+
+def error_for(failure: Failure) -> Exception:
+    """The exception that tells a caller of a failure."""
+    if failure.kind == "invalid":
+        return RequestError(failure.message)
+    if failure.kind == "failed":
+        return RequestFailedError(failure.message)
+    return RequestTimeoutError(failure.message, queued=failure.kind == "queue_timeout")

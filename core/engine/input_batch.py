@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.ops import AttentionMetadata
-from .scheduler import ScheduledRequest
+from .scheduler_output import ScheduledRequest
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from PIL import Image
 from ..contracts import ImagePreprocessor, ImagePrompt, ImageSize, load_object
 from ..registry import Registry
 from .checkpoint import Checkpoint
-from .errors import RequestError
-from .messages import EngineReady, EngineRequest, MediaInput, MediaSpan, Pixels
+from .messages import EngineReady, EngineRequest, MediaInput, MediaSpan
+from .pixels import Pixels
+from .request_error import RequestError
 from .sampling_params import SamplingParams
 from .tokenizer import Tokenizer
 
@@ -27,12 +28,32 @@ class ImageInput:
     param: str
 
 
+@dataclass(frozen=True)
+class RequestOptions:
+    """What a request may ask for beside sampling; see EngineRequest."""
+
+    priority: int = 0
+    cache_salt: str = ""
+    queue_timeout: float | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("queue_timeout", "timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise RequestError(f"{name} must be above 0 seconds, got {value}", name)
+
+
+_NO_OPTIONS = RequestOptions()
+
+
 class InputProcessor:
     """Builds requests; holds the tokenizer and the weightless half of the vision encoder."""
 
     def __init__(self, checkpoint: Checkpoint, registry: Registry) -> None:
         self.tokenizer = Tokenizer(checkpoint)
         self._default = _default_sampling(checkpoint)
+        self._logits_processors = sorted(registry.logits_processors)
         self._preprocessor: ImagePreprocessor | None = None
         self._image_prompt: ImagePrompt | None = None
         self._image_token: str | None = None
@@ -62,6 +83,7 @@ class InputProcessor:
         images: Sequence[ImageInput],
         params: SamplingParams,
         limits: EngineReady,
+        options: RequestOptions = _NO_OPTIONS,
     ) -> EngineRequest:
         """Expand the placeholders, preprocess the images and check the length.
 
@@ -74,11 +96,23 @@ class InputProcessor:
             raise RequestError("the model takes no images", images[0].param)
         prompt, spans = self._expand(token_ids, images)
         self._check_ids(prompt, spans, limits)
+        self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
         media = [
             MediaInput(span, self._pixels(image)) for span, image in zip(spans, images, strict=True)
         ]
-        return EngineRequest(request_id, prompt, params, media, arrival)
+        return EngineRequest(
+            request_id,
+            prompt,
+            params,
+            media,
+            arrival,
+            [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)],
+            options.priority,
+            options.cache_salt,
+            options.queue_timeout,
+            options.timeout,
+        )
 
     def _expand(
         self, token_ids: Sequence[int], images: Sequence[ImageInput]
@@ -121,6 +155,23 @@ class InputProcessor:
                 "prompt_token_ids",
             )
 
+    def _check_params(self, params: SamplingParams, limits: EngineReady) -> None:
+        for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
+            outside = [i for i in getattr(params, name) or () if not 0 <= i < limits.vocab_size]
+            if outside:
+                raise RequestError(
+                    f"{name} has token id {outside[0]}, outside the vocabulary of "
+                    f"{limits.vocab_size}",
+                    name,
+                )
+        for name in params.logits_processors:
+            if name not in self._logits_processors:
+                known = ", ".join(self._logits_processors) or "none"
+                raise RequestError(
+                    f"no plugin brings a logits processor {name!r}; installed: {known}",
+                    "logits_processors",
+                )
+
     def _check_length(self, length: int, params: SamplingParams, limits: EngineReady) -> None:
         room = limits.max_model_len - length
         if room < 1:
@@ -138,7 +189,7 @@ class InputProcessor:
 
     def _pixels(self, image: ImageInput) -> Pixels:
         assert self._preprocessor is not None
-        return Pixels.from_array(self._preprocessor.preprocess(image.image))
+        return Pixels(self._preprocessor.preprocess(image.image))
 
 
 def _default_sampling(checkpoint: Checkpoint) -> dict[str, Any]:

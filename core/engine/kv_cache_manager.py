@@ -32,11 +32,13 @@ class KVCacheManager:
     def match_prefix(self, request: Request) -> int:
         """Hold the blocks that already have the request's first tokens; returns how many tokens.
 
-        At least one token is left to compute, as its logits are wanted.
+        At least one token is left to compute, as its logits are wanted; the whole prompt, if it
+        is to have log-probabilities.
         """
         self._extend_hashes(request, request.num_tokens)
         matched: list[Block] = []
-        for block_hash in request.block_hashes[: (request.num_tokens - 1) // self.block_size]:
+        longest = 0 if request.wants_prompt_logprobs else request.num_tokens - 1
+        for block_hash in request.block_hashes[: longest // self.block_size]:
             block = self.pool.find(block_hash)
             if block is None:
                 break
@@ -74,7 +76,7 @@ class KVCacheManager:
         hashes = request.block_hashes
         spans = [media.span for media in request.media]
         for index in range(len(hashes), num_tokens // size):
-            parent = hashes[-1] if hashes else root_hash("")
+            parent = hashes[-1] if hashes else root_hash(request.cache_salt)
             tokens = request.token_ids[index * size : (index + 1) * size]
             hashes.append(hash_block(parent, tokens, index * size, spans))
 

@@ -19,8 +19,8 @@ from .config import ConfigError
 
 def load_model(
     checkpoint: Checkpoint, registry: Registry, device: torch.device, dtype: torch.dtype
-) -> LanguageModel:
-    """The checkpoint's model, ready to run.
+) -> tuple[LanguageModel, int]:
+    """The checkpoint's model, ready to run, and the bytes of its weights.
 
     Raises UnsupportedModelError if no plugin serves it, and ConfigError if its weights and its
     config don't fit each other.
@@ -31,7 +31,8 @@ def load_model(
         model: Any = load_object(spec.load)(checkpoint.config, context)
     _fill(model, checkpoint, device, dtype)
     model.eval().requires_grad_(False)
-    return cast(LanguageModel, model)
+    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    return cast(LanguageModel, model), weight_bytes
 
 
 def _build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:

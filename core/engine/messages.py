@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from .pixels import Pixels
 from .sampling_params import SamplingParams
-
-
-class Pixels(msgspec.Struct, frozen=True):
-    """One image's pixel values: float32, row-major, [channels, height, width]."""
-
-    shape: tuple[int, int, int]
-    data: bytes
-
-    @classmethod
-    def from_array(cls, array: NDArray[np.float32]) -> Pixels:
-        """Copy an array's bytes."""
-        channels, height, width = array.shape
-        return cls((channels, height, width), np.ascontiguousarray(array).tobytes())
-
-    def to_array(self) -> NDArray[np.float32]:
-        """A writable copy."""
-        return np.frombuffer(self.data, dtype=np.float32).reshape(self.shape).copy()
 
 
 class MediaSpan(msgspec.Struct, frozen=True):
@@ -49,26 +33,39 @@ class MediaInput(msgspec.Struct, frozen=True):
     pixels: Pixels
 
 
-class EngineRequest(msgspec.Struct, frozen=True):
-    """A request that is ready to be scheduled. Times are in seconds of `time.monotonic`."""
+class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """A request that is ready to be scheduled. Times are in seconds of `time.monotonic`.
+
+    media: in order of their spans, which don't overlap.
+    bad_word_ids: the token sequences that spell sampling_params.bad_words.
+    priority: under the policy "priority", lower goes first.
+    cache_salt: only requests with the same salt share cached blocks.
+    queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
+    """
 
     request_id: str
     prompt_token_ids: list[int]
     sampling_params: SamplingParams
     media: list[MediaInput]
     arrival_time: float
+    bad_word_ids: list[list[int]] = []
+    priority: int = 0
+    cache_salt: str = ""
+    queue_timeout: float | None = None
+    timeout: float | None = None
 
 
-class AbortRequests(msgspec.Struct, frozen=True):
-    """Drop these requests and free what they hold; unknown ids are ignored."""
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """Drop a request, or one of its answers, and free what it holds; unknown ones are ignored."""
 
-    request_ids: list[str]
+    request_id: str
+    index: int | None = None
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True):
-    """Log-probabilities at one generated position, before temperature and truncation.
+    """Log-probabilities at one position, before temperature, penalties and truncation.
 
-    chosen: that of the sampled token; rank: its place, 1 being the likeliest.
+    chosen: that of the token there; rank: its place, 1 being the likeliest.
     top_ids, top_logprobs: the likeliest tokens, in order.
     """
 
@@ -87,22 +84,76 @@ class RequestTimings(msgspec.Struct):
     finished: float = 0.0
 
 
-class EngineOutput(msgspec.Struct, frozen=True):
-    """What one step did for one request. finish_reason: "stop", "length", "abort" or "error"."""
+class Failure(msgspec.Struct, frozen=True):
+    """Why a request ended without its answer.
+
+    kind: "invalid" if it could never run here, "queue_timeout" or "timeout" if it ran out of
+        time, "failed" if the engine failed on it.
+    """
+
+    kind: Literal["invalid", "queue_timeout", "timeout", "failed"]
+    message: str
+
+
+class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one step did for one answer of a request.
+
+    finish_reason: "stop", "length", "abort" or "error".
+    prompt_logprobs: with the first token, if asked for; None for the first position and for
+        images.
+    num_cached_tokens: how much of the prompt came from the prefix cache.
+    """
 
     request_id: str
-    new_token_ids: list[int]
-    new_logprobs: list[TokenLogprobs]
+    index: int
+    new_token_ids: list[int] = []
+    new_logprobs: list[TokenLogprobs] = []
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None
     stop_token_id: int | None = None
-    error: str | None = None
+    failure: Failure | None = None
+    num_cached_tokens: int = 0
     timings: RequestTimings | None = None
 
 
-class EngineReady(msgspec.Struct, frozen=True):
-    """The engine has loaded its model."""
+class EngineStats(msgspec.Struct):
+    """The state of the engine after a step, and what it counted since it started.
+
+    prefix_cache_queries, prefix_cache_hits: prompt tokens looked up and found.
+    encoder_runs: images encoded.
+    """
+
+    num_requests_running: int = 0
+    num_requests_waiting: int = 0
+    num_free_blocks: int = 0
+    encoder_cache_pinned_bytes: int = 0
+    prefix_cache_queries: int = 0
+    prefix_cache_hits: int = 0
+    num_preemptions: int = 0
+    encoder_runs: int = 0
+
+
+class StepReport(msgspec.Struct, frozen=True, tag=True):
+    """All outputs of one step."""
+
+    outputs: list[EngineOutput]
+    stats: EngineStats
+
+
+class EngineReady(msgspec.Struct, frozen=True, tag=True):
+    """The engine has loaded its model; the facts that requests are checked against.
+
+    eos_token_ids: tokens that end an answer.
+    """
 
     max_model_len: int
     vocab_size: int
     num_blocks: int
     block_size: int
+    eos_token_ids: list[int]
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag=True):
+    """The engine can't start with this configuration."""
+
+    message: str

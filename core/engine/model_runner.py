@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..interfaces import KVLayer, LanguageModel
+from .batch_invariance import forward_by_blocks
 from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .kv_cache_manager import KVCacheManager
-from .scheduler import ScheduledRequest, SchedulerOutput
+from .logprobs import describe_prompt
+from .messages import TokenLogprobs
+from .scheduler_output import ScheduledRequest, SchedulerOutput
+
+#: Prompt positions whose logits are held at once.
+_PROMPT_LOGITS_ROWS = 256
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """logits: [num_sampling_requests, vocab_size], float32, in the order of the schedule.
+    prompt_logprobs: the next ones of each request that asked."""
+
+    logits: Tensor
+    prompt_logprobs: dict[str, list[TokenLogprobs | None]]
 
 
 class ModelRunner:
@@ -21,21 +39,24 @@ class ModelRunner:
         kv_cache: KVCacheManager,
         device: torch.device,
         dtype: torch.dtype,
+        batch_invariant: bool = False,
     ) -> None:
         self._model = model
         self._kv_manager = kv_cache
         self._device = device
-        self._encoder = EncoderRunner(model, device, dtype)
+        self._batch_invariant = batch_invariant
+        self._encoder = EncoderRunner(model, device, dtype, one_by_one=batch_invariant)
         spec = model.kv_cache_spec
-        shape = (kv_cache.pool.num_blocks, kv_cache.block_size, spec.num_kv_heads, spec.head_dim)
+        num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
+        shape = (num_blocks, kv_cache.block_size, spec.num_kv_heads, spec.head_dim)
         self._kv_cache = [
             KVLayer(*(torch.zeros(shape, dtype=dtype, device=device) for _ in range(2)))
             for _ in range(spec.num_layers)
         ]
 
     @torch.inference_mode()
-    def execute(self, output: SchedulerOutput) -> Tensor:
-        """Logits [num_sampling_requests, vocab_size] in float32, in the order of the schedule."""
+    def execute(self, output: SchedulerOutput) -> StepResult:
+        """Compute what was scheduled."""
         self._encoder.drop(output.evicted_media)
         self._encoder.encode(output.encode)
         tables = [self._kv_manager.block_ids(item.request) for item in output.scheduled]
@@ -43,26 +64,81 @@ class ModelRunner:
             output.scheduled, tables, self._kv_manager.block_size, self._device
         )
         embeds = self._embed(batch, output.scheduled)
-        hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
-        return self._model.compute_logits(hidden[batch.sample_rows]).float()
+        if self._batch_invariant:
+            hidden = self._forward_by_blocks(embeds, output.scheduled, tables)
+        else:
+            hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
+        return StepResult(
+            self._compute_logits(hidden[batch.sample_rows]),
+            self._describe_prompts(hidden, output.scheduled),
+        )
 
-    def _embed(self, batch: InputBatch, scheduled: list[ScheduledRequest]) -> Tensor:
+    def _forward_by_blocks(
+        self,
+        embeds: Tensor,
+        scheduled: Sequence[ScheduledRequest],
+        tables: Sequence[Sequence[int]],
+    ) -> Tensor:
+        chunks = torch.split(embeds, [item.num_tokens for item in scheduled])
+        return torch.cat(
+            [
+                forward_by_blocks(self._model, chunk, item, table, self._kv_cache)
+                for chunk, item, table in zip(chunks, scheduled, tables, strict=True)
+            ]
+        )
+
+    def _compute_logits(self, hidden: Tensor) -> Tensor:
+        if not self._batch_invariant or not len(hidden):
+            return self._model.compute_logits(hidden).float()
+        return torch.cat([self._model.compute_logits(row[None]).float() for row in hidden])
+
+    def _describe_prompts(
+        self, hidden: Tensor, scheduled: Sequence[ScheduledRequest]
+    ) -> dict[str, list[TokenLogprobs | None]]:
+        described = {}
+        row = 0
+        for item in scheduled:
+            if item.request.wants_prompt_logprobs:
+                rows = hidden[row : row + item.num_tokens]
+                described[item.request.request_id] = self._describe_prompt(rows, item)
+            row += item.num_tokens
+        return described
+
+    def _describe_prompt(
+        self, hidden: Tensor, item: ScheduledRequest
+    ) -> list[TokenLogprobs | None]:
+        """Log-probabilities of the prompt's tokens that follow the chunk's, unless known."""
+        request = item.request
+        count = request.sampling_params.prompt_logprobs
+        assert count is not None
+        first = max(item.start, len(request.prompt_logprobs) - 1)
+        last = min(item.end, request.num_prompt_tokens - 1)
+        described: list[TokenLogprobs | None] = []
+        for start in range(first, last, _PROMPT_LOGITS_ROWS):
+            end = min(start + _PROMPT_LOGITS_ROWS, last)
+            logits = self._compute_logits(hidden[start - item.start : end - item.start])
+            described += describe_prompt(logits, request.token_ids[start + 1 : end + 1], count)
+        return described
+
+    def _embed(self, batch: InputBatch, scheduled: Sequence[ScheduledRequest]) -> Tensor:
         """Token embeddings, with the features of images in place of their placeholders."""
         is_media = torch.zeros(len(batch.token_ids), dtype=torch.bool)
         pieces: list[Tensor] = []
         row = 0
         for item in scheduled:
-            for media in item.request.media:
-                span = media.span
-                first, last = max(span.offset, item.start), min(span.end, item.end)
-                if first < last:
-                    is_media[row + first - item.start : row + last - item.start] = True
-                    features = self._encoder.features(span.media_key)
-                    pieces.append(features[first - span.offset : last - span.offset])
+            if item.start < item.request.media_end:
+                for media in item.request.media:
+                    span = media.span
+                    first, last = max(span.offset, item.start), min(span.end, item.end)
+                    if first < last:
+                        is_media[row + first - item.start : row + last - item.start] = True
+                        features = self._encoder.features(span.media_key)
+                        pieces.append(features[first - span.offset : last - span.offset])
             row += item.num_tokens
+        if not pieces:
+            return self._model.embed(batch.token_ids)
         mask = is_media.to(self._device)
         # A placeholder's id may lie outside the embedding table.
         embeds = self._model.embed(batch.token_ids.masked_fill(mask, 0))
-        if pieces:
-            embeds[mask] = torch.cat(pieces).to(embeds.dtype)
+        embeds[mask] = torch.cat(pieces).to(embeds.dtype)
         return embeds

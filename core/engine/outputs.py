@@ -9,22 +9,35 @@ from .messages import RequestTimings, TokenLogprobs
 
 @dataclass
 class CompletionOutput:
-    """One generated answer so far. logprobs: one entry a token, if they were asked for."""
+    """One generated answer so far.
+
+    logprobs: one entry a token, if they were asked for; cumulative_logprob: their sum, and that
+    of a beam search's hypothesis.
+    finish_reason: "stop", "length", "abort" or "error", None while it goes on.
+    stop_reason: the stop string or token that ended it, if one did.
+    """
 
     index: int
     text: str
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None
+    cumulative_logprob: float | None = None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
 
 
 @dataclass
 class RequestOutput:
-    """A request with its answers."""
+    """A request with its answers.
+
+    prompt_logprobs: one entry a token of the prompt, if they were asked for; None for the first.
+    num_cached_tokens: how much of the prompt came from the prefix cache.
+    """
 
     request_id: str
     prompt_token_ids: list[int]
     outputs: list[CompletionOutput]
     finished: bool
     metrics: RequestTimings = field(default_factory=RequestTimings)
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    num_cached_tokens: int = 0

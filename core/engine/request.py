@@ -5,8 +5,11 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from .messages import EngineRequest, MediaInput, RequestTimings, TokenLogprobs
+import msgspec
+
+from .messages import EngineRequest, Failure, MediaInput, RequestTimings, TokenLogprobs
 from .sampling_params import SamplingParams
 
 
@@ -52,36 +55,86 @@ class IllegalTransitionError(RuntimeError):
 
 @dataclass(eq=False)
 class Request:
-    """Mutable state of one request. Tokens are the prompt's, then the generated ones.
+    """Mutable state of one answer. Tokens are the prompt's, then the generated ones.
 
+    request_id: unique to the answer; parent_id and index: the request and which of its answers.
+    sequence_number: the order of arrival, set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
+    num_cached_tokens: how many of the prompt's came from the prefix cache at first.
     block_hashes: digests of the full blocks of its tokens, as far as they were needed.
+    prompt_logprobs: of the prompt's tokens so far; its first entry is always None.
     """
 
-    request_id: str
+    parent_id: str
+    index: int
     token_ids: list[int]
     num_prompt_tokens: int
     sampling_params: SamplingParams
     media: list[MediaInput]
     timings: RequestTimings
+    bad_word_ids: list[list[int]] = field(default_factory=list)
+    priority: int = 0
+    cache_salt: str = ""
+    queue_deadline: float | None = None
+    deadline: float | None = None
+    sequence_number: int = -1
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0
+    num_cached_tokens: int = 0
     block_hashes: list[bytes] = field(default_factory=list)
     new_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=lambda: [None])
     stop_token_id: int | None = None
-    error: str | None = None
+    failure: Failure | None = None
 
     @classmethod
-    def from_message(cls, message: EngineRequest) -> Request:
-        """A waiting request."""
+    def fan_out(cls, message: EngineRequest) -> list[Request]:
+        """The waiting requests for each of the n answers; answer i draws with seed + i."""
+        return [cls._from_message(message, i) for i in range(message.sampling_params.n)]
+
+    @classmethod
+    def _from_message(cls, message: EngineRequest, index: int) -> Request:
+        def deadline(timeout: float | None) -> float | None:
+            return None if timeout is None else message.arrival_time + timeout
+
+        params = message.sampling_params
+        if index and params.seed is not None:
+            params = msgspec.structs.replace(params, seed=params.seed + index)
         return cls(
-            request_id=message.request_id,
+            parent_id=message.request_id,
+            index=index,
             token_ids=list(message.prompt_token_ids),
             num_prompt_tokens=len(message.prompt_token_ids),
-            sampling_params=message.sampling_params,
+            sampling_params=params,
             media=message.media,
             timings=RequestTimings(arrival=message.arrival_time),
+            bad_word_ids=message.bad_word_ids,
+            priority=message.priority,
+            cache_salt=message.cache_salt,
+            queue_deadline=deadline(message.queue_timeout),
+            deadline=deadline(message.timeout),
         )
+
+    @cached_property
+    def request_id(self) -> str:
+        """The answer's own name."""
+        return self.answer_id(self.parent_id, self.index)
+
+    @staticmethod
+    def answer_id(parent_id: str, index: int) -> str:
+        """The name of one of a request's answers."""
+        return f"{parent_id}/{index}"
+
+    @cached_property
+    def media_end(self) -> int:
+        """The position after the last image; 0 without images."""
+        return self.media[-1].span.end if self.media else 0
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether some are still to be computed, so that no part of the prompt may be skipped."""
+        asked = self.sampling_params.prompt_logprobs is not None
+        return asked and len(self.prompt_logprobs) < self.num_prompt_tokens
 
     @property
     def num_tokens(self) -> int:

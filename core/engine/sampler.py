@@ -2,47 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .messages import TokenLogprobs
+from ..contracts import LogitsProcessorSpec, load_object
+from ..interfaces import LogitsProcessor
+from .logits_masks import apply_masks, masks_apply
+from .logprobs import describe_token
+from .penalties import TokenHistory, apply_penalties
 from .request import Request
-from .sampling_params import SamplingParams
-from .scheduler import SampledToken
+from .scheduler_output import SampledToken
+from .truncation import sampling_probs
+
+
+@dataclass
+class _RequestState:
+    """What sampling keeps for one request between steps."""
+
+    processors: Mapping[str, LogitsProcessor] = field(default_factory=dict)
+    generator: torch.Generator | None = None
+    history: TokenHistory | None = None
 
 
 class Sampler:
     """Batched sampling. Each request draws from a random stream of its own, so that its output
-    depends on its seed and not on what else is in the batch."""
+    depends on its seed and not on what else is in the batch.
 
-    def __init__(self, device: torch.device) -> None:
+    The order is vLLM's: allowed tokens, bias, bad words and min_tokens; plugins' processors;
+    penalties; then greedy choice, or temperature, min-p, top-k and top-p and a draw.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        eos_token_ids: Sequence[int] = (),
+        processors: Mapping[str, LogitsProcessorSpec] | None = None,
+    ) -> None:
         self._device = device
-        self._generators: dict[str, torch.Generator] = {}
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._processor_specs = processors or {}
+        self._states: dict[str, _RequestState] = {}
+
+    def add(self, request: Request) -> None:
+        """Prepare for a request. Raises ValueError if a logits processor refuses it."""
+        processors = {}
+        for name, arguments in request.sampling_params.logits_processors.items():
+            try:
+                factory: Callable[[Any], LogitsProcessor]
+                factory = load_object(self._processor_specs[name].load)
+                processors[name] = factory(arguments)
+            except Exception as error:  # plugin code
+                raise ValueError(f"logits processor {name!r} refused: {error}") from error
+        self._states[request.request_id] = _RequestState(processors)
 
     def forget(self, request_id: str) -> None:
-        """Drop the random stream of a request that has ended."""
-        self._generators.pop(request_id, None)
+        """Drop what is kept for a request that has ended."""
+        self._states.pop(request_id, None)
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, requests: Sequence[Request]) -> dict[str, SampledToken]:
         """logits: [num_requests, vocab_size], float32; returns a token for each request id."""
         if not requests:
             return {}
-        params = [request.sampling_params for request in requests]
+        processed, errors = self._process(logits, requests)
+        token_ids = self._choose(processed, requests).tolist()
+        sampled = {}
+        for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True)):
+            count = request.sampling_params.logprobs
+            logprobs = None if count is None else describe_token(logits[row], token_id, count)
+            error = errors.get(row)
+            sampled[request.request_id] = SampledToken(token_id, logprobs, error)
+            history = self._states[request.request_id].history
+            if history is not None:
+                history.add(token_id)
+        return sampled
+
+    def _process(
+        self, logits: Tensor, requests: Sequence[Request]
+    ) -> tuple[Tensor, dict[int, str]]:
+        """Logits after everything but temperature and truncation, and which rows failed."""
+        changed = [i for i, request in enumerate(requests) if self._changes_logits(request)]
+        if not changed:
+            return logits, {}
+        rows = logits[changed]
+        chosen = [requests[i] for i in changed]
+        apply_masks(rows, chosen, self._eos_token_ids)
+        errors = self._apply_processors(rows, chosen)
+        penalised = [i for i, request in enumerate(chosen) if request.sampling_params.penalises]
+        if penalised:
+            penalised_requests = [chosen[i] for i in penalised]
+            histories = [self._history(r, logits.shape[-1]) for r in penalised_requests]
+            rows[penalised] = apply_penalties(rows[penalised], penalised_requests, histories)
+        for row in rows.isneginf().all(dim=-1).nonzero().flatten().tolist():
+            errors.setdefault(row, "its settings leave no token to choose")
+        for row in errors:
+            rows[row] = 0
+        processed = logits.clone()
+        processed[changed] = rows
+        return processed, {changed[row]: error for row, error in errors.items()}
+
+    def _changes_logits(self, request: Request) -> bool:
+        params = request.sampling_params
+        return params.penalises or bool(params.logits_processors) or masks_apply(request)
+
+    def _apply_processors(self, rows: Tensor, requests: Sequence[Request]) -> dict[int, str]:
+        """Run plugins' processors row by row; one that fails costs its own request alone."""
+        errors: dict[int, str] = {}
+        for row, request in enumerate(requests):
+            prompt = request.token_ids[: request.num_prompt_tokens]
+            output = request.token_ids[request.num_prompt_tokens :]
+            for name, processor in self._states[request.request_id].processors.items():
+                try:
+                    rows[row] = processor(prompt, output, rows[row])
+                except Exception as error:  # noqa: BLE001 - plugin code
+                    errors[row] = f"logits processor {name!r} failed: {error}"
+                    break
+        return errors
+
+    def _history(self, request: Request, vocab_size: int) -> TokenHistory:
+        state = self._states[request.request_id]
+        if state.history is None:
+            state.history = TokenHistory(request, vocab_size, self._device)
+        return state.history
+
+    def _choose(self, logits: Tensor, requests: Sequence[Request]) -> Tensor:
         chosen = logits.argmax(dim=-1)
-        random_rows = [i for i, p in enumerate(params) if not p.greedy]
-        if random_rows:
-            rows = torch.tensor(random_rows, device=self._device)
-            probs = sampling_probs(logits[rows], [params[i] for i in random_rows])
-            chosen[rows] = self._draw(probs, [requests[i] for i in random_rows])
-        token_ids = chosen.tolist()
-        logprobs = _gather_logprobs(logits, token_ids, params)
-        return {
-            request.request_id: SampledToken(token_id, logprob)
-            for request, token_id, logprob in zip(requests, token_ids, logprobs, strict=True)
-        }
+        drawn = [i for i, request in enumerate(requests) if not request.sampling_params.greedy]
+        if drawn:
+            drawing = [requests[i] for i in drawn]
+            probs = sampling_probs(logits[drawn], [r.sampling_params for r in drawing])
+            chosen[drawn] = self._draw(probs, drawing)
+        return chosen
 
     def _draw(self, probs: Tensor, requests: Sequence[Request]) -> Tensor:
         """One token per row with the row's probabilities, by exponential races: the first
@@ -53,55 +147,12 @@ class Sampler:
         return (probs / arrivals).argmax(dim=-1)
 
     def _generator(self, request: Request) -> torch.Generator:
-        generator = self._generators.get(request.request_id)
-        if generator is None:
-            generator = torch.Generator(self._device)
+        state = self._states[request.request_id]
+        if state.generator is None:
+            state.generator = torch.Generator(self._device)
             seed = request.sampling_params.seed
             if seed is None:
-                generator.seed()
+                state.generator.seed()
             else:
-                generator.manual_seed(seed)
-            self._generators[request.request_id] = generator
-        return generator
-
-
-def sampling_probs(logits: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """Probabilities [n, vocab_size] after temperature, then top-k, then top-p."""
-    column = {"dtype": torch.float32, "device": logits.device}
-    temperatures = torch.tensor([p.temperature for p in params], **column)  # type: ignore[arg-type]
-    logits = logits / temperatures[:, None]
-    if all(p.top_k <= 0 and p.top_p == 1 for p in params):
-        return logits.softmax(dim=-1)
-    vocab_size = logits.shape[-1]
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    limits = [p.top_k if p.top_k > 0 else vocab_size for p in params]
-    ranks = torch.arange(vocab_size, device=logits.device)
-    ordered = ordered.masked_fill(
-        ranks >= torch.tensor(limits, device=logits.device)[:, None], float("-inf")
-    )
-    probs = ordered.softmax(dim=-1)
-    top_p = torch.tensor([p.top_p for p in params], **column)  # type: ignore[arg-type]
-    mass_before = probs.cumsum(dim=-1) - probs
-    probs = probs.masked_fill((mass_before >= top_p[:, None]) & (top_p[:, None] < 1), 0.0)
-    probs = probs / probs.sum(dim=-1, keepdim=True)
-    return torch.zeros_like(probs).scatter_(-1, order, probs)
-
-
-def _gather_logprobs(
-    logits: Tensor, token_ids: Sequence[int], params: Sequence[SamplingParams]
-) -> list[TokenLogprobs | None]:
-    """Log-probabilities, for the requests that ask for them, before temperature."""
-    gathered: list[TokenLogprobs | None] = [None] * len(params)
-    for i, p in enumerate(params):
-        if p.logprobs is not None:
-            logprobs = logits[i].log_softmax(dim=-1)
-            count = len(logprobs) if p.logprobs < 0 else min(p.logprobs, len(logprobs))
-            top = logprobs.topk(count)
-            chosen = logprobs[token_ids[i]]
-            gathered[i] = TokenLogprobs(
-                chosen=chosen.item(),
-                rank=int((logprobs > chosen).sum().item()) + 1,
-                top_ids=top.indices.tolist(),
-                top_logprobs=top.values.tolist(),
-            )
-    return gathered
+                state.generator.manual_seed(seed)
+        return state.generator

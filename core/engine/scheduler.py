@@ -3,68 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
 from .kv_cache_manager import KVCacheManager
-from .messages import MediaInput, TokenLogprobs
+from .messages import EngineStats, Failure, MediaInput
 from .request import Request, RequestStatus
-
-
-@dataclass(frozen=True)
-class ScheduledRequest:
-    """A request and the chunk of it that a step computes: num_tokens from `start` on."""
-
-    request: Request
-    start: int
-    num_tokens: int
-
-    @property
-    def end(self) -> int:
-        """The position after the chunk."""
-        return self.start + self.num_tokens
-
-    @property
-    def samples(self) -> bool:
-        """Whether the chunk reaches the last known token, so that the next one is sampled."""
-        return self.end == self.request.num_tokens
-
-
-@dataclass
-class SchedulerOutput:
-    """What one step is to do.
-
-    encode: images whose features must be computed before the forward, each once.
-    evicted_media: keys of features to drop.
-    """
-
-    scheduled: list[ScheduledRequest] = field(default_factory=list)
-    encode: list[MediaInput] = field(default_factory=list)
-    evicted_media: list[str] = field(default_factory=list)
-    preempted: list[Request] = field(default_factory=list)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the whole step."""
-        return sum(item.num_tokens for item in self.scheduled)
-
-
-@dataclass(frozen=True)
-class SampledToken:
-    """What the sampler chose for one request."""
-
-    token_id: int
-    logprobs: TokenLogprobs | None
+from .request_queue import POLICIES, RequestQueue
+from .scheduler_output import SampledToken, ScheduledRequest, SchedulerOutput
 
 
 class Scheduler:
-    """First come, first served, in flight: running requests first, then waiting ones.
+    """In-flight batching: requests join, compute and leave at every step, by rank.
 
     There are no phases: a request has computed some of its known tokens, and a step computes
-    more of them, as many as the token budget allows. When blocks run out, the request that came
-    last is preempted and later computes its tokens again.
+    more of them, as many as the token budget allows. The policy ranks all requests, running or
+    waiting; when slots or blocks run out, the running request with the worst rank is preempted
+    for one with a better rank, and later computes its tokens again.
     """
 
     def __init__(
@@ -77,21 +33,35 @@ class Scheduler:
         max_model_len: int,
         bytes_per_media_token: int,
         eos_token_ids: Iterable[int],
+        policy: str = "fcfs",
     ) -> None:
         self.kv_cache = kv_cache
         self.encoder_cache = encoder_cache
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
+        self._rank = POLICIES[policy]
+        self.waiting = RequestQueue(self._rank)
+        self.running = RequestQueue(self._rank)
         self._requests: dict[str, Request] = {}
+        self._deadlines = Deadlines()
+        self._stats = EngineStats()
+        self._num_added = 0
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
         self._bytes_per_media_token = bytes_per_media_token
         self._eos_token_ids = frozenset(eos_token_ids)
+        self._budget = 0
 
     def has_unfinished(self) -> bool:
         """Whether there is anything left to do."""
         return bool(self._requests)
+
+    def stats(self) -> EngineStats:
+        """The present state and the counts so far."""
+        self._stats.num_requests_running = len(self.running)
+        self._stats.num_requests_waiting = len(self.waiting)
+        self._stats.num_free_blocks = self.kv_cache.num_free_blocks
+        self._stats.encoder_cache_pinned_bytes = self.encoder_cache.pinned_bytes
+        return self._stats
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises ValueError if it could never run."""
@@ -104,30 +74,54 @@ class Scheduler:
                 )
         if request.request_id in self._requests:
             raise ValueError(f"request id {request.request_id} is in use")
+        request.sequence_number = self._num_added
+        self._num_added += 1
         self._requests[request.request_id] = request
-        self.waiting.append(request)
+        self._deadlines.add(request)
+        self.waiting.add(request)
 
     def finish(self, request_id: str, status: RequestStatus) -> Request | None:
         """End a request at any stage and free what it holds; None if there is no such request."""
         request = self._requests.pop(request_id, None)
         if request is None:
             return None
-        if request.status is RequestStatus.RUNNING:
-            self.running.remove(request)
-        else:
-            self.waiting.remove(request)
+        (self.running if request.status is RequestStatus.RUNNING else self.waiting).remove(request)
         request.transition(status)
         self._free(request)
         return request
 
+    def expire(self, now: float) -> list[Request]:
+        """End the requests whose time is over, at `now` in `time.monotonic` seconds."""
+        expired = self._deadlines.expired(now, self._requests)
+        for request, failure in expired:
+            self._fail(request, failure)
+        return [request for request, _ in expired]
+
     def schedule(self) -> SchedulerOutput:
-        """Choose the next step's work and reserve blocks and encoder room for it."""
+        """Choose the next step's work and reserve blocks and encoder room for it.
+
+        Running and waiting requests are merged by rank, so those before `position` in `running`
+        are settled for this step, and only those from there on may be preempted.
+        """
         output = SchedulerOutput()
-        self._schedule_running(output)
-        if not output.preempted:
-            self._schedule_waiting(output)
+        self._budget = self._max_num_batched_tokens
+        admitting = True
+        position = 0
+        while self._budget:
+            candidate = self.waiting[0] if admitting and self.waiting else None
+            if candidate is not None and self._goes_before(candidate, position):
+                admitting = self._admit(candidate, position, output)
+                # What was preempted for a candidate must not take its place back at once.
+                admitting = admitting and not output.preempted
+                position += candidate.status is RequestStatus.RUNNING
+            elif position < len(self.running):
+                position += self._continue(self.running[position], position, output)
+                admitting = admitting and not output.preempted
+            else:
+                break
         output.encode = self._collect_encodes(output)
         output.evicted_media = self.encoder_cache.take_evicted()
+        self._stats.num_preemptions += len(output.preempted)
         return output
 
     def update(
@@ -136,63 +130,78 @@ class Scheduler:
         """Take in a step's results; returns each request that got tokens or ended."""
         for media in output.encode:
             self.encoder_cache.mark_encoded(media.span.media_key)
+        self._stats.encoder_runs += len(output.encode)
         progress: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
             request = item.request
             request.num_computed_tokens = item.end
-            self._unpin_passed(request)
+            self._unpin_passed(item)
             if item.samples:
-                self._append(request, sampled[request.request_id])
-                progress.append((request, request.token_ids[-1:]))
+                progress.append((request, self._append(request, sampled[request.request_id])))
         return progress
 
-    def fail(self, output: SchedulerOutput, error: str) -> list[Request]:
-        """End every request of a step that raised, and forget what it was to compute."""
+    def fail(self, output: SchedulerOutput, message: str) -> list[tuple[Request, list[int]]]:
+        """End every request of a step that raised, and forget what it was to compute; returns
+        what `update` would, with no tokens."""
         for item in output.scheduled:
             self.kv_cache.discard_uncomputed(item.request)
-        failed = []
         for item in output.scheduled:
-            item.request.error = error
-            self.finish(item.request.request_id, RequestStatus.FINISHED_ERROR)
-            failed.append(item.request)
-        return failed
+            self._fail(item.request, Failure("failed", message))
+        return [(item.request, []) for item in output.scheduled]
 
-    def _schedule_running(self, output: SchedulerOutput) -> None:
-        for request in list(self.running):
-            if request.status is not RequestStatus.RUNNING:
-                continue
-            chunk = self._cut_chunk(request, output)
-            while chunk and not self.kv_cache.allocate(request, chunk):
-                victim = self.running[-1]
-                self._preempt(victim)
-                output.preempted.append(victim)
-                if victim is request:
-                    chunk = 0
-            if chunk:
-                start = request.num_computed_tokens
-                output.scheduled.append(ScheduledRequest(request, start, chunk))
+    def _goes_before(self, candidate: Request, position: int) -> bool:
+        if position == len(self.running):
+            return len(self.running) < self._max_num_seqs
+        return self._rank(candidate) < self._rank(self.running[position])
 
-    def _schedule_waiting(self, output: SchedulerOutput) -> None:
-        while self.waiting and len(self.running) < self._max_num_seqs:
-            request = self.waiting[0]
-            request.num_computed_tokens = self.kv_cache.match_prefix(request)
-            chunk = self._cut_chunk(request, output)
-            if not chunk or not self.kv_cache.allocate(request, chunk):
-                self._free(request)
-                request.num_computed_tokens = 0
-                return
-            self.waiting.popleft()
-            self.running.append(request)
-            request.transition(RequestStatus.RUNNING)
-            start = request.num_computed_tokens
-            output.scheduled.append(ScheduledRequest(request, start, chunk))
+    def _admit(self, request: Request, position: int, output: SchedulerOutput) -> bool:
+        """Start a waiting request, preempting worse ones if need be; False if it must wait."""
+        if len(self.running) == self._max_num_seqs:
+            self._preempt(self.running[-1], output)
+        matched = self.kv_cache.match_prefix(request)
+        request.num_computed_tokens = matched
+        chunk = self._cut_chunk(request)
+        while chunk and not self.kv_cache.allocate(request, chunk):
+            if position == len(self.running):
+                chunk = 0
+            else:
+                self._preempt(self.running[-1], output)
+        if not chunk:
+            self._free(request)
+            request.num_computed_tokens = 0
+            return False
+        if not request.timings.first_scheduled:
+            request.num_cached_tokens = matched
+            self._stats.prefix_cache_queries += request.num_prompt_tokens
+            self._stats.prefix_cache_hits += matched
+        self.waiting.remove(request)
+        request.transition(RequestStatus.RUNNING)
+        self.running.add(request)
+        self._schedule(request, chunk, output)
+        return True
 
-    def _cut_chunk(self, request: Request, output: SchedulerOutput) -> int:
+    def _continue(self, request: Request, position: int, output: SchedulerOutput) -> int:
+        """Schedule a running request, preempting the worst for it; 0 if that is itself."""
+        chunk = self._cut_chunk(request)
+        while chunk and not self.kv_cache.allocate(request, chunk):
+            self._preempt(self.running[-1], output)
+            if len(self.running) == position:
+                return 0
+        if chunk:
+            self._schedule(request, chunk, output)
+        return 1
+
+    def _schedule(self, request: Request, chunk: int, output: SchedulerOutput) -> None:
+        self._budget -= chunk
+        output.scheduled.append(ScheduledRequest(request, request.num_computed_tokens, chunk))
+
+    def _cut_chunk(self, request: Request) -> int:
         """How many tokens to compute next: within the budget, and before an image that does not
         fit the encoder cache now. Images inside the chunk are pinned."""
         start = request.num_computed_tokens
-        budget = self._max_num_batched_tokens - output.num_tokens
-        end = start + min(request.num_tokens - start, budget)
+        end = start + min(request.num_tokens - start, self._budget)
+        if start >= request.media_end:
+            return end - start
         for media in request.media:
             span = media.span
             if span.end <= start or span.offset >= end:
@@ -205,13 +214,18 @@ class Scheduler:
     def _collect_encodes(self, output: SchedulerOutput) -> list[MediaInput]:
         wanted: dict[str, MediaInput] = {}
         for item in output.scheduled:
+            if item.start >= item.request.media_end:
+                continue
             for media in item.request.media:
                 overlaps = media.span.offset < item.end and item.start < media.span.end
                 if overlaps and self.encoder_cache.needs_encoding(media.span.media_key):
                     wanted.setdefault(media.span.media_key, media)
         return list(wanted.values())
 
-    def _append(self, request: Request, token: SampledToken) -> None:
+    def _append(self, request: Request, token: SampledToken) -> list[int]:
+        if token.error is not None:
+            self._fail(request, Failure("failed", token.error))
+            return []
         if not request.num_output_tokens:
             request.timings.first_token = time.monotonic()
         request.token_ids.append(token.token_id)
@@ -220,34 +234,45 @@ class Scheduler:
         status = self._stop_status(request, token.token_id)
         if status is not None:
             self.finish(request.request_id, status)
+        return [token.token_id]
 
     def _stop_status(self, request: Request, token_id: int) -> RequestStatus | None:
         params = request.sampling_params
-        if token_id in params.stop_token_ids:
-            request.stop_token_id = token_id
-            return RequestStatus.FINISHED_STOPPED
-        if token_id in self._eos_token_ids and not params.ignore_eos:
-            return RequestStatus.FINISHED_STOPPED
+        if request.num_output_tokens >= params.min_tokens:
+            if token_id in params.stop_token_ids:
+                request.stop_token_id = token_id
+                return RequestStatus.FINISHED_STOPPED
+            if token_id in self._eos_token_ids and not params.ignore_eos:
+                return RequestStatus.FINISHED_STOPPED
         limit = params.max_tokens
         reached_limit = limit is not None and request.num_output_tokens >= limit
         if reached_limit or request.num_tokens >= self._max_model_len:
             return RequestStatus.FINISHED_LENGTH
         return None
 
-    def _unpin_passed(self, request: Request) -> None:
-        """Unpin images whose tokens are all computed, unless a later span shows one again."""
-        computed = request.num_computed_tokens
-        passed = {m.span.media_key for m in request.media if m.span.end <= computed}
-        ahead = {m.span.media_key for m in request.media if m.span.end > computed}
-        for key in passed - ahead:
-            self.encoder_cache.unpin(key, request.request_id)
+    def _unpin_passed(self, item: ScheduledRequest) -> None:
+        """Unpin images whose tokens are all computed. One that is shown again further on is
+        unpinned too: a request that held it while waiting for room could wait forever."""
+        if item.start >= item.request.media_end:
+            return
+        passed = {m.span.media_key for m in item.request.media if m.span.end <= item.end}
+        begun = {
+            m.span.media_key for m in item.request.media if m.span.offset < item.end < m.span.end
+        }
+        for key in passed - begun:
+            self.encoder_cache.unpin(key, item.request.request_id)
 
-    def _preempt(self, request: Request) -> None:
+    def _preempt(self, request: Request, output: SchedulerOutput) -> None:
         self._free(request)
         request.num_computed_tokens = 0
-        request.transition(RequestStatus.PREEMPTED)
         self.running.remove(request)
-        self.waiting.appendleft(request)
+        request.transition(RequestStatus.PREEMPTED)
+        self.waiting.add(request)
+        output.preempted.append(request)
+
+    def _fail(self, request: Request, failure: Failure) -> None:
+        request.failure = failure
+        self.finish(request.request_id, RequestStatus.FINISHED_ERROR)
 
     def _free(self, request: Request) -> None:
         self.kv_cache.free(request)
@@ -260,6 +285,7 @@ class Scheduler:
         self.encoder_cache.check_integrity()
         live = [*self.waiting, *self.running]
         assert len(live) == len(self._requests) == len(set(map(id, live)))
+        assert len(self.running) <= self._max_num_seqs
         assert all(r.status is RequestStatus.RUNNING for r in self.running)
         assert all(r.num_computed_tokens == 0 for r in self.waiting)
         if not live:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from .checkpoint import Checkpoint
 from .config import ConfigError
-from .errors import RequestError
+from .request_error import RequestError
 
 _PROBE = "octavoprobe"
 
@@ -40,6 +40,14 @@ class Tokenizer:
         """Token ids of a raw prompt, special tokens recognised and added."""
         ids: list[int] = self._hf(text)["input_ids"]
         return ids
+
+    def encode_word(self, word: str) -> list[list[int]]:
+        """The token sequences that spell a word, at the start of a text and within one."""
+        spellings = (
+            self._plain.encode(text, add_special_tokens=False).ids
+            for text in (word, f" {word.lstrip()}")
+        )
+        return [list(ids) for ids in dict.fromkeys(map(tuple, spellings)) if ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text without special tokens."""

@@ -1,0 +1,119 @@
+"""The body of POST /v1/chat/completions: OpenAI's fields, and vLLM's beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ...core.engine.input_processor import RequestOptions
+from ...core.engine.request_error import RequestError
+from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
+
+#: Sampling fields that pass through as they are.
+_SAMPLING_FIELDS = (
+    "n",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "stop_token_ids",
+    "bad_words",
+    "ignore_eos",
+    "min_tokens",
+    "prompt_logprobs",
+    "logit_bias",
+    "allowed_token_ids",
+    "logits_processors",
+)
+
+
+class StreamOptions(msgspec.Struct):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool = False
+
+
+class ChatCompletionRequest(msgspec.Struct):
+    """The fields that are understood; None takes the model's or the server's default.
+
+    timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
+    """
+
+    messages: list[Any]
+    model: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    logits_processors: dict[str, Any] | None = None
+    use_beam_search: bool = False
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    priority: int = 0
+    cache_salt: str | None = None
+    queue_timeout: float | None = None
+    timeout: float | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+    def sampling_params(self, defaults: dict[str, Any]) -> SamplingParams:
+        """The sampling settings, on top of the model's defaults. Raises RequestError."""
+        given = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
+        stop = self.stop or ()
+        return SamplingParams(
+            **defaults | {name: value for name, value in given.items() if value is not None},
+            max_tokens=self._max_tokens,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )
+
+    def beam_search_params(self, room: int) -> BeamSearchParams | None:
+        """The settings of a beam search of at most `room` tokens, if one is asked for.
+
+        Raises RequestError for a field that can't be joined with it.
+        """
+        if not self.use_beam_search:
+            return None
+        for name in ("stream", "logprobs", "prompt_logprobs", "stop", "logits_processors"):
+            if getattr(self, name):
+                raise RequestError(f"use_beam_search can't be joined with {name}", name)
+        return BeamSearchParams(
+            beam_width=1 if self.n is None else self.n,
+            max_tokens=min(self._max_tokens or room, room),
+            length_penalty=self.length_penalty,
+            early_stopping=self.early_stopping,
+            ignore_eos=bool(self.ignore_eos),
+        )
+
+    def options(self) -> RequestOptions:
+        """What is asked for beside sampling. Raises RequestError."""
+        return RequestOptions(
+            self.priority, self.cache_salt or "", self.queue_timeout, self.timeout
+        )
+
+    @property
+    def _max_tokens(self) -> int | None:
+        newer = self.max_completion_tokens
+        return newer if newer is not None else self.max_tokens

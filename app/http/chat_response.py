@@ -1,0 +1,140 @@
+"""The bodies of answers to POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ...core.engine.messages import TokenLogprobs
+from ...core.engine.outputs import CompletionOutput, RequestOutput
+from ...core.engine.tokenizer import Tokenizer
+
+
+class ChatResponses:
+    """Writes completions and chunks for one request."""
+
+    def __init__(self, request_id: str, model_name: str, tokenizer: Tokenizer) -> None:
+        self._head = {"id": request_id, "created": int(time.time()), "model": model_name}
+        self._tokenizer = tokenizer
+
+    def completion(self, output: RequestOutput) -> dict[str, Any]:
+        """The whole answer."""
+        body = self._head | {
+            "object": "chat.completion",
+            "choices": [self._choice(completion) for completion in output.outputs],
+            "usage": usage(output),
+        }
+        if output.prompt_logprobs is not None:
+            body["prompt_logprobs"] = [
+                entry and self._prompt_entry(token_id, entry)
+                for token_id, entry in zip(
+                    output.prompt_token_ids, output.prompt_logprobs, strict=True
+                )
+            ]
+        return body
+
+    def chunk(self, index: int, delta: dict[str, str]) -> dict[str, Any]:
+        """A piece of one answer."""
+        choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
+        return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
+
+    def usage_chunk(self, output: RequestOutput) -> dict[str, Any]:
+        """The last chunk, if usage was asked for."""
+        return self._head | {
+            "object": "chat.completion.chunk",
+            "choices": [],
+            "usage": usage(output),
+        }
+
+    def logprobs(self, token_ids: list[int], logprobs: list[TokenLogprobs]) -> dict[str, Any]:
+        """OpenAI's form of log-probabilities."""
+        return {
+            "content": [
+                self._entry(token_id, position.chosen)
+                | {"top_logprobs": list(map(self._entry, position.top_ids, position.top_logprobs))}
+                for token_id, position in zip(token_ids, logprobs, strict=True)
+            ]
+        }
+
+    def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
+        logprobs = completion.logprobs
+        return {
+            "index": completion.index,
+            "message": {"role": "assistant", "content": completion.text},
+            "finish_reason": completion.finish_reason,
+            "stop_reason": completion.stop_reason,
+            "logprobs": None if logprobs is None else self.logprobs(completion.token_ids, logprobs),
+        }
+
+    def _entry(self, token_id: int, logprob: float) -> dict[str, Any]:
+        text = self._tokenizer.token_text(token_id)
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+    def _prompt_entry(self, token_id: int, entry: TokenLogprobs) -> dict[str, Any]:
+        """vLLM's form: token id to log-probability, rank and text; the token itself first."""
+        described = {token_id: (entry.chosen, entry.rank)}
+        likeliest = zip(entry.top_ids, entry.top_logprobs, strict=True)
+        for rank, (other_id, logprob) in enumerate(likeliest, start=1):
+            described.setdefault(other_id, (logprob, rank))
+        return {
+            str(key): {
+                "logprob": logprob,
+                "rank": rank,
+                "decoded_token": self._tokenizer.token_text(key),
+            }
+            for key, (logprob, rank) in described.items()
+        }
+
+
+class ChunkCursor:
+    """Cuts each answer of a growing output into the parts that were not sent yet."""
+
+    def __init__(self, responses: ChatResponses) -> None:
+        self._responses = responses
+        self._sent: dict[int, tuple[int, int]] = {}
+        self._ended: set[int] = set()
+
+    def next_chunks(self, output: RequestOutput) -> list[dict[str, Any]]:
+        """Chunks for what is new since the last call."""
+        return [chunk for c in output.outputs if (chunk := self._next_chunk(c)) is not None]
+
+    def _next_chunk(self, completion: CompletionOutput) -> dict[str, Any] | None:
+        index = completion.index
+        if index in self._ended:
+            return None
+        sent_text, sent_tokens = self._sent.get(index, (0, 0))
+        text = completion.text[sent_text:]
+        new = completion.logprobs and completion.logprobs[sent_tokens:]
+        ended = completion.finish_reason is not None
+        if not (text or new or ended):
+            return None
+        chunk = self._responses.chunk(index, {"content": text})
+        choice = chunk["choices"][0]
+        choice["finish_reason"] = completion.finish_reason
+        if ended:
+            self._ended.add(index)
+            choice["stop_reason"] = completion.stop_reason
+        if new:
+            token_ids = completion.token_ids[sent_tokens:]
+            choice["logprobs"] = self._responses.logprobs(token_ids, new)
+        self._sent[index] = (len(completion.text), len(completion.token_ids))
+        return chunk
+
+
+def usage(output: RequestOutput) -> dict[str, Any]:
+    """Tokens in and out."""
+    prompt = len(output.prompt_token_ids)
+    generated = sum(len(completion.token_ids) for completion in output.outputs)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": generated,
+        "total_tokens": prompt + generated,
+        "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
+    }
+
+
+def event(content: object) -> bytes:
+    """One server-sent event."""
+    return b"data: " + msgspec.json.encode(content) + b"\n\n"

@@ -1,0 +1,154 @@
+"""The engine in a process of its own: what runs there, and the handle that its parent holds."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+
+import msgspec
+
+from ..registry import UnsupportedModelError, get_registry
+from .checkpoint import find_checkpoint
+from .config import ConfigError, EngineConfig
+from .engine_core import EngineCore
+from .messages import Abort, EngineReady, EngineRequest, StartFailed, StepReport
+from .wire import Connection
+
+ToEngine = EngineRequest | Abort
+FromEngine = EngineReady | StartFailed | StepReport
+
+
+class EngineProcess:
+    """A child process with an engine core, and the two threads that talk to it.
+
+    on_message and on_exit are called from the reading thread, on_exit last and once, with what
+    is known of the end.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_message: Callable[[FromEngine], None],
+        on_exit: Callable[[str], None],
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        settings = msgspec.json.encode(asdict(config)).decode()
+        # -P: a folder that happens to be the working one must not be a source of modules.
+        command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), settings]
+        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
+        theirs.close()
+        self._connection: Connection[FromEngine] = Connection(ours, FromEngine)
+        self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._on_message = on_message
+        self._on_exit = on_exit
+        threads = ((self._read, "octavo-engine-reader"), (self._write, "octavo-engine-writer"))
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True) for target, name in threads
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, message: ToEngine) -> None:
+        """Hand a message to the engine; it is lost if the engine is dead."""
+        self._outbox.put(message)
+
+    def stop(self) -> None:
+        """End the child and wait for it."""
+        self._outbox.put(None)
+        self._connection.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        while (message := self._outbox.get()) is not None:
+            try:
+                self._connection.send(message)
+            except OSError:
+                return  # the reader sees the end of the stream, and reports it
+
+    def _read(self) -> None:
+        while (message := self._connection.receive()) is not None:
+            self._on_message(message)
+        self._connection.close()
+        self._outbox.put(None)
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self._on_exit(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
+
+
+class EngineLoop:
+    """What the child runs: takes messages, steps, reports, until its parent hangs up."""
+
+    def __init__(self, core: EngineCore, connection: Connection[ToEngine]) -> None:
+        self._core = core
+        self._connection = connection
+        self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Return when the parent is gone."""
+        threading.Thread(target=self._listen, name="octavo-inbox", daemon=True).start()
+        try:
+            self._connection.send(self._core.describe())
+            self._report(StepReport([], self._core.stats()))
+            while self._take_messages():
+                self._report(StepReport(self._core.step(), self._core.stats()))
+        except ConnectionError:
+            return  # nobody is left to answer to
+
+    def _listen(self) -> None:
+        while (message := self._connection.receive()) is not None:
+            self._inbox.put(message)
+        self._inbox.put(None)
+
+    def _take_messages(self) -> bool:
+        """Act on everything in the inbox, waiting if there is nothing to compute."""
+        while True:
+            try:
+                message = self._inbox.get(block=not self._core.has_unfinished())
+            except queue.Empty:
+                return True
+            if message is None:
+                return False
+            if isinstance(message, Abort):
+                self._core.abort(message)
+                outputs = []
+            else:
+                outputs = self._core.add(message)
+            if outputs or not self._core.has_unfinished():
+                self._report(StepReport(outputs, self._core.stats()))
+
+    def _report(self, report: StepReport) -> None:
+        self._connection.send(report)
+
+
+def main() -> None:
+    """Entry of the child: its arguments are the socket's descriptor and the configuration."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    connection: Connection[ToEngine] = Connection(socket.socket(fileno=int(sys.argv[1])), ToEngine)
+    try:
+        config = EngineConfig(**msgspec.json.decode(sys.argv[2]))
+        core = EngineCore(config, find_checkpoint(config.model), get_registry())
+    except (ConfigError, UnsupportedModelError) as error:
+        connection.send(StartFailed(str(error)))
+        return
+    EngineLoop(core, connection).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""A small scheduler and requests for it, for the tests of bookkeeping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from octavo.core.engine.encoder_cache_manager import EncoderCacheManager
+from octavo.core.engine.kv_cache_manager import KVCacheManager
+from octavo.core.engine.messages import EngineRequest, MediaInput, MediaSpan
+from octavo.core.engine.pixels import Pixels
+from octavo.core.engine.request import Request
+from octavo.core.engine.sampling_params import SamplingParams
+from octavo.core.engine.scheduler import Scheduler
+
+BUDGET = 24
+PIXELS = Pixels(np.zeros((1, 1, 1), dtype=np.float32))
+
+
+def make_scheduler(
+    num_blocks: int = 16,
+    budget: int = BUDGET,
+    encoder_bytes: int = 16,
+    max_num_seqs: int = 4,
+    policy: str = "fcfs",
+) -> Scheduler:
+    """Blocks of 4 tokens, one byte of features for each token of an image."""
+    return Scheduler(
+        KVCacheManager(num_blocks, 4),
+        EncoderCacheManager(encoder_bytes),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=budget,
+        max_model_len=64,
+        bytes_per_media_token=1,
+        eos_token_ids=(2,),
+        policy=policy,
+    )
+
+
+def span(offset: int, length: int, key: str) -> MediaSpan:
+    return MediaSpan(offset, length, key)
+
+
+def make_request(
+    name: str, tokens: list[int], spans: list[MediaSpan], limit: int, n: int = 1, **options: Any
+) -> list[Request]:
+    """The requests for each of n answers."""
+    media = [MediaInput(span, PIXELS) for span in spans]
+    params = SamplingParams(max_tokens=limit, n=n)
+    options = {"arrival_time": 0.0, **options}
+    return Request.fan_out(EngineRequest(name, tokens, params, media, **options))
