@@ -101,6 +101,21 @@ def test_a_chunk_is_cut_before_an_image_that_does_not_fit() -> None:
     assert chunks(step(scheduler)) == {"r": 10}
 
 
+def test_an_image_shown_twice_does_not_block_the_one_between() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=5)
+    add(scheduler, "r", [3] * 15, spans=[span(0, 5, "a"), span(5, 5, "b"), span(10, 5, "a")])
+    assert [chunks(step(scheduler)) for _ in range(3)] == [{"r": 5}] * 3
+
+
+def test_what_a_failed_step_was_to_compute_is_not_found() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    add(scheduler, "fails", [3] * 20)
+    scheduler.fail(scheduler.schedule(), "injected")
+    again = add(scheduler, "again", [3] * 20)
+    step(scheduler)
+    assert again.num_cached_tokens == 0
+
+
 def test_priority_goes_first_and_preempts() -> None:
     scheduler = make_scheduler(num_blocks=16, budget=24, max_num_seqs=2, policy="priority")
     low = [add(scheduler, f"low{i}", [10 + i] * 8, priority=5) for i in range(3)]
