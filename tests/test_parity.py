@@ -122,7 +122,7 @@ def test_requests_that_join_at_different_steps(
     for i, prompt in enumerate(prompts):
         request = llm.prepare_chat(prompt, GREEDY)
         tokens[request.request_id] = []
-        assert core.add(request) is None
+        assert core.add(request) == []
         for _ in range(1 + i):
             for output in core.step():
                 tokens[output.request_id] += output.new_token_ids
@@ -132,6 +132,35 @@ def test_requests_that_join_at_different_steps(
             tokens[output.request_id] += output.new_token_ids
         core.check_integrity()
     assert list(tokens.values()) == [reference.answer(prompt)[1] for prompt in prompts]
+
+
+def test_prompt_logprobs(checkpoints: dict[str, Path], pictures: list[Image.Image]) -> None:
+    """Also when the prompt is in the prefix cache, cut into chunks, or preempted half-way."""
+    prompt = conversation("What is this, and what is on its left?", pictures[:1])
+    reference = Reference(checkpoints["llava-siglip"])
+    inputs = reference.processor.apply_chat_template(
+        [prompt[0]],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    expected = reference.model(**inputs).logits[0].log_softmax(-1)
+    ids = inputs["input_ids"][0].tolist()
+    params = SamplingParams(temperature=0, max_tokens=4, prompt_logprobs=2, ignore_eos=True)
+    llm = LLM(checkpoints["llava-siglip"], dtype="float32", max_num_batched_tokens=17)
+    for output in [*llm.chat(prompt, params), *llm.chat([prompt, prompt], params)]:
+        assert output.prompt_logprobs is not None
+        assert output.prompt_logprobs[0] is None
+        assert len(output.prompt_logprobs) == len(ids)
+        for position, entry in enumerate(output.prompt_logprobs[1:]):
+            row = expected[position]
+            assert entry is not None
+            assert entry.chosen == pytest.approx(row[ids[position + 1]].item(), abs=1e-4)
+            assert entry.rank == int((row > row[ids[position + 1]]).sum()) + 1
+            torch.testing.assert_close(
+                torch.tensor(entry.top_logprobs), row.topk(2).values, atol=1e-4, rtol=0
+            )
 
 
 def test_preempted_requests_give_the_same_tokens(checkpoints: dict[str, Path]) -> None:
