@@ -6,10 +6,6 @@ import base64
 import io
 import json
 import re
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +16,7 @@ import pytest
 from octavo import LLM
 from openai import OpenAI
 from PIL import Image
+from serving import free_blocks, running_server, wait_until
 
 MAX_BODY_MIB = 1
 PICTURES = Path(__file__).parents[1] / "examples" / "images"
@@ -40,32 +37,8 @@ def ask(text: str, images: list[Image.Image]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "octavo.app", "serve", "--port", str(port)]
-    command += ["--max-body-mib", str(MAX_BODY_MIB), "--dtype", "float32"]
-    with subprocess.Popen(command) as process:
-        base = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: is_healthy(base), 60)
-            yield base
-        finally:
-            process.terminate()
-
-
-def wait_until(condition: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_healthy(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/health").status_code == 200
-    except httpx.ConnectError:
-        return False
+    with running_server("--max-body-mib", str(MAX_BODY_MIB), "--dtype", "float32") as base:
+        yield base
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +136,12 @@ BAD = {
     "unknown model": ({**GOOD, "model": "gpt-9"}, 404, "gpt-9"),
     "beyond the context": ({**GOOD, "max_tokens": 10**6}, 400, "max_tokens"),
     "temperature": ({**GOOD, "temperature": -1}, 400, "temperature"),
-    "several answers": ({**GOOD, "n": 2}, 400, "n must be 1"),
+    "too many answers": ({**GOOD, "n": 1000}, 400, "n must be between"),
+    "outside the vocabulary": ({**GOOD, "logit_bias": {"99999": 1}}, 400, "logit_bias has token"),
+    "no such processor": ({**GOOD, "logits_processors": {"x": {}}}, 400, "logits processor 'x'"),
+    "beams and a stream": ({**GOOD, "use_beam_search": True, "stream": True}, 400, "stream"),
+    "early stopping": ({**GOOD, "use_beam_search": True, "early_stopping": "now"}, 400, "early"),
+    "timeout": ({**GOOD, "timeout": -1}, 400, "timeout must be above 0"),
     "no image": (
         with_image("data:image/png;base64,aGVsbG8="),
         400,
@@ -195,11 +173,6 @@ def test_unknown_path(url: str) -> None:
     response = httpx.get(f"{url}/v2/nothing")
     assert response.status_code == 404
     assert "/v2/nothing" in response.json()["error"]["message"]
-
-
-def free_blocks(url: str) -> int:
-    count: int = httpx.get(f"{url}/health").json()["num_free_blocks"]
-    return count
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -113,5 +113,5 @@ class BeamSearch:
             return False
         longest = params.early_stopping == "never" and params.length_penalty > 0
         length = params.max_tokens if longest else self._step
-        best_possible = self._running[0].logprob / float(length) ** params.length_penalty
+        best_possible: float = self._running[0].logprob / float(length) ** params.length_penalty
         return best_possible > self._finished[-1].score

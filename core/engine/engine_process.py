@@ -72,11 +72,15 @@ class EngineProcess:
             thread.join()
 
     def _write(self) -> None:
-        while (message := self._outbox.get()) is not None:
-            try:
+        try:
+            while (message := self._outbox.get()) is not None:
                 self._connection.send(message)
-            except OSError:
-                return  # the reader sees the end of the stream, and reports it
+        except OSError:
+            return  # the reader sees the end of the stream, and reports it
+        except BaseException:
+            # A message that can't be sent must not leave its sender waiting forever.
+            self._connection.close()
+            raise
 
     def _read(self) -> None:
         while (message := self._connection.receive()) is not None:

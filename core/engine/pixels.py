@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False)
 class Pixels:
     """One image's pixel values: float32, row-major, [channels, height, width].
 
-    Between processes they travel in shared memory, beside the message that names them.
+    Between processes they travel in shared memory, beside the message that names them; a plain
+    class, as a serialiser would write out the fields of a dataclass itself.
     """
 
-    array: NDArray[np.float32]
+    def __init__(self, array: NDArray[np.float32]) -> None:
+        self.array = array
 
     @property
     def shape(self) -> tuple[int, ...]:

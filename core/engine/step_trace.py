@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -22,22 +21,16 @@ class StepTrace:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._file = Path(path).open("ab")  # noqa: SIM115 - closed by __exit__
-        if self._file.tell() == 0:
-            self._file.write(b"[\n")
-            self._write({"name": "process_name", "ph": "M", "pid": _STEPS} | _name("steps"))
-            self._write({"name": "process_name", "ph": "M", "pid": _REQUESTS} | _name("requests"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
+        self._path = Path(path)
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            self._path.write_bytes(b"[\n")
+            names = {_STEPS: "steps", _REQUESTS: "requests"}
+            self._write(
+                [
+                    {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": name}}
+                    for pid, name in names.items()
+                ]
+            )
 
     def step(self, output: SchedulerOutput, start: float, end: float, waiting: int) -> None:
         """A step that ran from `start` to `end`, in seconds, while `waiting` requests waited."""
@@ -51,10 +44,13 @@ class StepTrace:
             "preempted": [request.request_id for request in output.preempted],
         }
         name = f"{len(output.scheduled)} requests, {output.num_tokens} tokens"
-        self._slice(_STEPS, 0, name, start, end, arguments)
         counts = {"running": len(output.scheduled), "waiting": waiting}
-        self._write({"name": "queue", "ph": "C", "pid": _STEPS, "ts": start * 1e6, "args": counts})
-        self._file.flush()
+        self._write(
+            [
+                _slice(_STEPS, 0, name, start, end, arguments),
+                {"name": "queue", "ph": "C", "pid": _STEPS, "ts": start * 1e6, "args": counts},
+            ]
+        )
 
     def request(self, request: Request) -> None:
         """A request that has ended: its time in the queue, to the first token, and after."""
@@ -70,24 +66,22 @@ class StepTrace:
             "output_tokens": request.num_output_tokens,
             "status": request.status.name,
         }
+        slices = []
         for stage, (start, end) in stages.items():
             if start:
                 name = f"{request.request_id} {stage}"
                 row = request.sequence_number
-                self._slice(_REQUESTS, row, name, start, end or timings.finished, arguments)
-            if not end:
-                break
+                end = end or timings.finished
+                slices.append(_slice(_REQUESTS, row, name, start, end, arguments))
+        self._write(slices)
 
-    def _slice(
-        self, group: int, row: int, name: str, start: float, end: float, arguments: dict[str, Any]
-    ) -> None:
-        times = {"ts": start * 1e6, "dur": (end - start) * 1e6}
-        event = {"name": name, "ph": "X", "pid": group, "tid": row, "args": arguments}
-        self._write(event | times)
-
-    def _write(self, event: dict[str, Any]) -> None:
-        self._file.write(msgspec.json.encode(event) + b",\n")
+    def _write(self, events: list[dict[str, Any]]) -> None:
+        with self._path.open("ab") as file:
+            file.writelines(msgspec.json.encode(event) + b",\n" for event in events)
 
 
-def _name(name: str) -> dict[str, Any]:
-    return {"args": {"name": name}}
+def _slice(
+    group: int, row: int, name: str, start: float, end: float, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    times = {"ts": start * 1e6, "dur": (end - start) * 1e6}
+    return {"name": name, "ph": "X", "pid": group, "tid": row, "args": arguments} | times

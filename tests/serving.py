@@ -1,0 +1,61 @@
+"""A server process for tests, and what one asks of it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+
+@contextmanager
+def running_server(*arguments: str) -> Iterator[str]:
+    """`octavo serve` with these arguments; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "octavo.app", "serve", "--port", str(port), *arguments]
+    with subprocess.Popen(command) as process:
+        base = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: is_healthy(base), 60)
+            yield base
+        finally:
+            process.terminate()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_healthy(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/health").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def chat(base: str, text: str = "Hello", **fields: Any) -> httpx.Response:
+    body = {"messages": [{"role": "user", "content": text}], **fields}
+    return httpx.post(f"{base}/v1/chat/completions", json=body, timeout=60)
+
+
+def free_blocks(base: str) -> int:
+    count: int = httpx.get(f"{base}/health").json()["num_free_blocks"]
+    return count
+
+
+def metric(base: str, name: str) -> float:
+    """The value of one sample of /metrics."""
+    for line in httpx.get(f"{base}/metrics").text.splitlines():
+        if line.startswith(f"octavo:{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")

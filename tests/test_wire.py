@@ -1,0 +1,74 @@
+"""Messages between processes arrive as they were sent, pixels through shared memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from octavo.core.engine.messages import Abort, EngineRequest, MediaInput, MediaSpan
+from octavo.core.engine.pixels import Pixels
+from octavo.core.engine.sampling_params import SamplingParams
+from octavo.core.engine.wire import Connection
+
+Message = EngineRequest | Abort
+
+
+def make_message(num_images: int, size: int = 9) -> EngineRequest:
+    generator = np.random.default_rng(0)
+    media = [
+        MediaInput(
+            MediaSpan(10 * i, 4, f"key{i}"),
+            Pixels(generator.standard_normal((3, size, size + i)).astype(np.float32)),
+        )
+        for i in range(num_images)
+    ]
+    params = SamplingParams(n=2, stop=("a", "b"), logit_bias={7: 1.5}, allowed_token_ids=(1, 7))
+    return EngineRequest("r", [1, 2, 3], params, media, 1.25, [[4, 5]], 3, "salt", None, 2.5)
+
+
+@pytest.mark.parametrize("num_images", [0, 1, 3])
+def test_a_request_survives_the_way(num_images: int) -> None:
+    ours, theirs = socket.socketpair()
+    sender: Connection[Message] = Connection(ours, Message)
+    receiver: Connection[Message] = Connection(theirs, Message)
+    sent = make_message(num_images)
+    sender.send(sent)
+    sender.send(Abort("r", 1))
+    received = receiver.receive()
+    assert isinstance(received, EngineRequest)
+    assert received.sampling_params == sent.sampling_params
+    for before, after in zip(sent.media, received.media, strict=True):
+        assert after.span == before.span
+        np.testing.assert_array_equal(after.pixels.array, before.pixels.array)
+    assert receiver.receive() == Abort("r", 1)
+    sender.close()
+    assert receiver.receive() is None
+    receiver.close()
+
+
+def test_shared_memory_is_given_back() -> None:
+    """Neither end keeps a descriptor or a mapping once the arrays are gone."""
+    ours, theirs = socket.socketpair()
+    sender: Connection[Message] = Connection(ours, Message)
+    receiver: Connection[Message] = Connection(theirs, Message)
+
+    def count() -> tuple[int, int]:
+        maps = Path("/proc/self/maps").read_text()
+        return len(os.listdir("/proc/self/fd")), maps.count("octavo-pixels")
+
+    before = count()
+    message = make_message(2, size=300)
+    for _ in range(20):
+        thread = threading.Thread(target=sender.send, args=(message,))
+        thread.start()
+        received = receiver.receive()
+        thread.join()
+    assert count()[1] == before[1] + 1
+    del received
+    assert count() == before
+    sender.close()
+    receiver.close()
