@@ -54,8 +54,8 @@ def compare_static_batches() -> None:
         times = result.times_to_first_token()
         median[mode], p99[mode] = statistics.median(times), _percentile(times, 99)
     print(
-        f"{_MIXED} requests over {_SPREAD_S:.0f} s: median time to first token {median['static']:.3f} s in "
-        f"static batches, {median['in-flight']:.3f} s in flight: "
+        f"{_MIXED} requests over {_SPREAD_S:.0f} s: median time to first token "
+        f"{median['static']:.3f} s in static batches, {median['in-flight']:.3f} s in flight: "
         f"{median['in-flight'] / median['static']:.2f} of it; p99 {p99['static']:.3f} s and "
         f"{p99['in-flight']:.3f} s"
     )

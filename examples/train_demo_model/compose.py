@@ -90,20 +90,20 @@ class Composer:
         kind = self.uniform(count)
         named = torch.randint(len(COLOURS), (count,), generator=self.generator)
         plain = COLOUR_TABLE[named] + self.uniform(count, 3, low=-0.07, high=0.07)
-        plain = torch.where((kind < 0.35)[:, None], torch.ones(count, 3), plain)
-        named = torch.where(kind < 0.35, COLOUR_NAMES.index("white"), named)
+        plain = torch.where((kind < 0.45)[:, None], torch.ones(count, 3), plain)
+        named = torch.where(kind < 0.45, COLOUR_NAMES.index("white"), named)
         images = plain[:, :, None, None].expand(-1, -1, SIZE, SIZE).clone()
 
-        pastel = (kind >= 0.60) & (kind < 0.72)
+        pastel = (kind >= 0.65) & (kind < 0.75)
         images[pastel] = images[pastel] * 0.35 + 0.65
-        for mask, cells in ((kind >= 0.72) & (kind < 0.86), 2), (kind >= 0.86, 5):
+        for mask, cells in ((kind >= 0.75) & (kind < 0.88), 2), (kind >= 0.88, 5):
             found = int(mask.sum())
             if found:
                 coarse = self.uniform(found, 3, cells, cells)
                 images[mask] = F.interpolate(
                     coarse, size=(SIZE, SIZE), mode="bicubic", align_corners=True
                 )
-        return images.clamp(0, 1), torch.where(kind < 0.60, named, NO_COLOUR)
+        return images.clamp(0, 1), torch.where(kind < 0.65, named, NO_COLOUR)
 
     def paints(self, count: int) -> Tensor:
         """A random named colour for each sprite that has none of its own."""
@@ -124,23 +124,34 @@ class Composer:
         colour = torch.minimum(colour, alpha)
         return torch.cat([torch.where(monochrome[:, None, None, None], painted, colour), alpha], 1)
 
-    def outline(self, sprites: Tensor, probability: float = 0.25) -> Tensor:
+    def outline(self, sprites: Tensor, probability: float = 0.45) -> Tensor:
         """Draws dark lines round and inside some sprites, as in hand-drawn clip-art."""
         chosen = self.chance(len(sprites), probability).nonzero().flatten()
         if not len(chosen):
             return sprites
         part = sprites[chosen]
-        alpha = part[:, 3:]
+        inside, alpha = part[:, :3], part[:, 3:]
+        thick = self.chance(len(part), 0.4)[:, None, None, None]
         grown = F.max_pool2d(alpha, 3, 1, 1)
-        inside = part[:, :3]
+        grown = torch.where(thick, F.max_pool2d(grown, 3, 1, 1), grown)
         edges = F.max_pool2d(inside, 3, 1, 1) + F.max_pool2d(-inside, 3, 1, 1)
-        line = ((edges.amax(1, keepdim=True) - 0.15) * 2.5).clamp(0, 1)
-        if float(self.uniform(1)) < 0.5:
-            line = grown - alpha
-        colour = torch.minimum(inside * (1 - line), grown)
-        drawn = torch.cat([colour, torch.maximum(alpha, grown)], 1)
+        inner = ((edges.amax(1, keepdim=True) - 0.15) * 2.5).clamp(0, 1)
+        inner = inner * self.chance(len(part), 0.6)[:, None, None, None]
+        colour = inside * (1 - inner)
         sprites = sprites.clone()
-        sprites[chosen] = drawn
+        sprites[chosen] = torch.cat([torch.minimum(colour, alpha), torch.maximum(alpha, grown)], 1)
+        return sprites
+
+    def flatten_colours(self, sprites: Tensor, probability: float = 0.3) -> Tensor:
+        """Leaves some sprites only a few levels of each colour, as in flat drawings."""
+        chosen = self.chance(len(sprites), probability).nonzero().flatten()
+        if not len(chosen):
+            return sprites
+        levels = self.uniform(len(chosen), 1, 1, 1, low=2.5, high=6.0)
+        sprites = sprites.clone()
+        alpha = sprites[chosen, 3:]
+        flat = (sprites[chosen, :3] * levels).round() / levels
+        sprites[chosen, :3] = torch.minimum(flat, alpha)
         return sprites
 
     def sprites(self, layout: Layout) -> Tensor:
@@ -195,7 +206,7 @@ class Composer:
         for layout in layouts:
             hidden = layout.paint == colours
             layout.paint = torch.where(hidden, (layout.paint + 5) % len(COLOURS), layout.paint)
-            sprite = self.outline(self.sprites(layout))
+            sprite = self.outline(self.flatten_colours(self.sprites(layout)))
             shown = (layout.rasters >= 0)[:, None, None, None]
             over = sprite[:, :3] + images * (1 - sprite[:, 3:])
             images = torch.where(shown, over, images)

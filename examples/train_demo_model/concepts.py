@@ -1,5 +1,6 @@
 """The list of things that the demo model names, and the English around them."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -167,3 +168,15 @@ def category_of_subgroup(subgroup: str) -> str:
             return SUBGROUP_CATEGORIES[subgroup]
         subgroup = subgroup.rpartition("-")[0]
     return ""
+
+
+@cache
+def word_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches any of the names, or its plural, as a whole word."""
+    words = "|".join(re.escape(name) for name in names)
+    return re.compile(rf"(?<![\w-])({words})s?(?![\w-])")
+
+
+def names_it(answer: str, names: tuple[str, ...]) -> bool:
+    """Whether an answer has one of the names."""
+    return bool(names) and word_pattern(names).search(answer.lower()) is not None

@@ -21,6 +21,8 @@ TRAINING_PACKAGES = (
     "@iconify-json/streamline-emojis",
     "@iconify-json/streamline-kameleon-color",
     "@iconify-json/streamline-ultimate-color",
+    "@iconify-json/streamline-plump-color",
+    "@iconify-json/streamline-stickies-color",
     "@iconify-json/flat-color-icons",
     "@iconify-json/icon-park",
     "@iconify-json/game-icons",

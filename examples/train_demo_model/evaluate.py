@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
-from compose import load_rasters
-from concepts import Concept, load_concepts
+from compose import Rasters, load_rasters
+from concepts import Concept, load_concepts, names_it
 from conversations import ConversationMaker
 from PIL import Image
+from pool import PoolMaker
 from questions import (
     Scene,
     Turn,
@@ -20,7 +19,7 @@ from questions import (
     ask_about_several,
 )
 from rasterise import open_picture
-from sampling import held_out, is_concept, weights
+from sampling import held_out, is_concept, of_validation_vendor, training_mask
 from sources import VAGUE_WORDS, Picture, icons
 from torch import Tensor
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -28,18 +27,6 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 SHOWN = 224
 PER_TASK = 200
 EXACT_TASKS = ("category", "colour", "background", "count")
-
-
-@cache
-def word_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any of the names, or its plural, as a whole word."""
-    words = "|".join(re.escape(name) for name in names)
-    return re.compile(rf"(?<![\w-])({words})s?(?![\w-])")
-
-
-def names_it(answer: str, names: tuple[str, ...]) -> bool:
-    """Whether an answer has one of the names."""
-    return bool(names) and word_pattern(names).search(answer.lower()) is not None
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -122,6 +109,16 @@ def tuxpaint(work: Path) -> list[tuple[Concept, Image.Image]]:
     return found
 
 
+def of_rasters(rasters: Rasters, mask: Tensor) -> list[tuple[Concept, Image.Image]]:
+    """The concepts among some of the rasters."""
+    concepts = {c.name: c for c in load_concepts()}
+    found = []
+    for i in (mask & is_concept(rasters)).nonzero().flatten().tolist():
+        image = Image.fromarray(rasters.pixels[i].numpy(), "RGBA")
+        found.append((concepts[rasters.labels[i]], on_white(image)))
+    return found
+
+
 def name_score(
     answerer: Answerer, pictures: list[tuple[Concept, Image.Image]], question: str
 ) -> tuple[int, int, list[str]]:
@@ -137,7 +134,7 @@ def name_score(
 
 def to_images(pictures: Tensor) -> list[Image.Image]:
     """Composed pictures as images."""
-    arrays = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    arrays = pictures.permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(array) for array in arrays]
 
 
@@ -153,26 +150,22 @@ def is_right(turn: Turn, answer: str, scenes: list[Scene]) -> bool:
     return all(c is not None and names_it(answer, (*c.names, c.plural)) for c in wanted)
 
 
-def composed_questions(
+def composed_question(
     maker: ConversationMaker, task: str
 ) -> tuple[Turn, list[Scene], list[Image.Image]]:
-    """One new composition and a question of the task about it."""
+    """A question of the task about one or more of the maker's pictures."""
     rng = maker.rng
     while True:
-        if "image" in task:
-            number = rng.choice((2, 3))
-            chosen = maker.draw(number, concepts_only=True)
-            pictures, scenes = maker.scenes([maker.composer.single(chosen)], number)
-            turns = ask_about_several(scenes, 1, rng)
-        elif task in ("left/right", "count", "names"):
-            pictures, scenes = maker.row()
-            turns = ask_about(scenes[0], 1, rng)
+        if task in ("left/right", "count", "names"):
+            shown = [maker.row()]
         else:
-            chosen = maker.draw(1, concepts_only=True)
-            pictures, scenes = maker.scenes([maker.composer.single(chosen)], 1)
-            turns = ask_about(scenes[0], 1, rng)
+            shown = maker.several(rng.choice((2, 3)) if "image" in task else 1)
+        scenes = [maker.scene(index) for index in shown]
+        turns = (
+            ask_about(scenes[0], 1, rng) if len(shown) == 1 else ask_about_several(scenes, 1, rng)
+        )
         if turns[0].task == task:
-            return turns[0], scenes, to_images(pictures)
+            return turns[0], scenes, to_images(maker.pool.pixels[shown])
 
 
 def composition_scores(
@@ -182,7 +175,7 @@ def composition_scores(
     tasks = ("name", "category", "colour", "background", "yes/no", "yes/no kind", "count",
              "left/right", "which image", "nth image")  # fmt: skip
     for task in tasks:
-        cases = [composed_questions(maker, task) for _ in range(PER_TASK)]
+        cases = [composed_question(maker, task) for _ in range(PER_TASK)]
         answers = answerer.answer([(turn.question, images) for turn, _, images in cases])
         right = sum(
             is_right(turn, answer, scenes)
@@ -205,26 +198,25 @@ def main() -> None:
     hidden = held_out(rasters)
     said: list[str] = []
 
-    unseen = []
-    concepts = {c.name: c for c in load_concepts()}
-    for i in (hidden & is_concept(rasters)).nonzero().flatten().tolist():
-        image = Image.fromarray(rasters.pixels[i].numpy(), "RGBA")
-        unseen.append((concepts[rasters.labels[i]], on_white(image)))
-    sets = [("held-out Openclipart pictures", unseen, "What is this?")]
+    question = "What is this?"
+    sets = [
+        ("held-out Openclipart pictures", of_rasters(rasters, hidden), question),
+        ("FxEmojis", of_rasters(rasters, of_validation_vendor(rasters)), question),
+    ]
     if args.tests:
         first, photos = openmoji(args.work), tuxpaint(args.work)
         sets += [
-            ("OpenMoji, one picture per concept", first, "What is this?"),
+            ("OpenMoji, one picture per concept", first, question),
             ("OpenMoji, one picture per concept", first, "What is in this picture?"),
-            ("OpenMoji, all pictures of concepts", openmoji(args.work, True), "What is this?"),
-            ("Tux Paint stamps", photos, "What is this?"),
+            ("OpenMoji, all pictures of concepts", openmoji(args.work, True), question),
+            ("Tux Paint stamps", photos, question),
         ]
     for title, pictures, question in sets:
         right, count, lines = name_score(answerer, pictures, question)
         print(f'{title}, "{question}": {right} of {count} ({right / count:.1%})', flush=True)
         said += [f"# {title}, {question}", *lines]
-    shown = weights(rasters, ~hidden, concept_share=1.0)
-    maker = ConversationMaker(rasters, shown, answerer.processor.tokenizer, seed=99)
+    pool = PoolMaker(rasters, training_mask(rasters), seed=99).make(singles=4000, rows=1500)
+    maker = ConversationMaker(rasters, pool, answerer.processor.tokenizer, seed=99)
     composition_scores(answerer, maker, lambda line: print(line, flush=True))
     if args.answers:
         args.answers.write_text("\n".join(said) + "\n", encoding="utf-8")

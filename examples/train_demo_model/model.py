@@ -1,5 +1,8 @@
 """The model's shape: a small SigLIP tower, LLaVA's projector and a small Llama."""
 
+import shutil
+
+import torch
 from torch import Tensor, nn
 from transformers import (
     LlamaConfig,
@@ -11,16 +14,17 @@ from transformers import (
 
 IMAGE_SIZE = 64
 PATCH_SIZE = 8
-IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
+GRID = IMAGE_SIZE // PATCH_SIZE
+IMAGE_TOKENS = GRID**2
 
 
 def vision_config() -> SiglipVisionConfig:
     """The tower's shape."""
     return SiglipVisionConfig(
-        hidden_size=192,
-        intermediate_size=768,
+        hidden_size=256,
+        intermediate_size=1024,
         num_hidden_layers=6,
-        num_attention_heads=6,
+        num_attention_heads=4,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
         vision_use_head=False,
@@ -69,6 +73,18 @@ def build_model(
     model.generation_config.eos_token_id = eos
     model.generation_config.pad_token_id = pad
     return model
+
+
+def autocast() -> torch.autocast:
+    """bfloat16 matrix products where the processor has units for them."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
+
+
+def compile_layers(layers: nn.ModuleList, dynamic: bool) -> None:
+    """Fuses what is between the matrix products, where there is a compiler."""
+    if shutil.which("g++"):
+        for layer in layers:
+            layer.compile(dynamic=dynamic)
 
 
 def patch_features(tower: SiglipVisionModel, pixels: Tensor) -> Tensor:

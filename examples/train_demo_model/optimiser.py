@@ -14,10 +14,18 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if torch.cpu._is_amx_tile_supported():
+        x = x.bfloat16()
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).float()
+
+
+def schedule(progress: float, steps: int) -> float:
+    """The share of the full rate: a warm-up by steps, then a cosine by the clock."""
+    warm = min(1.0, (steps + 1) / 100)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 class Muon(torch.optim.Optimizer):
@@ -78,8 +86,7 @@ class Optimisers:
 
     def step(self) -> None:
         """Sets the rate by the clock, clips, updates, and clears the gradients."""
-        warm = min(1.0, (self.steps + 1) / 100)
-        scale = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        scale = schedule(self.progress, self.steps)
         nn.utils.clip_grad_norm_(self.params, 1.0)
         for part, rate in zip(self.parts, self.rates, strict=True):
             for group in part.param_groups:

@@ -25,6 +25,8 @@ EMOJI_SETS = (
 ICON_SETS = (
     "streamline-kameleon-color",
     "streamline-ultimate-color",
+    "streamline-plump-color",
+    "streamline-stickies-color",
     "flat-color-icons",
     "icon-park",
     "game-icons",

@@ -6,81 +6,92 @@ from pathlib import Path
 
 import torch
 from compose import Rasters, load_rasters, normalise
-from conversations import IGNORED, Batch, ConversationMaker
+from concepts import names_it
+from conversations import IGNORED, ROWS, SINGLES, Batch, ConversationMaker
 from export import export
-from model import IMAGE_SIZE, IMAGE_TOKENS, NamingHead, build_model
+from model import IMAGE_SIZE, IMAGE_TOKENS, autocast, build_model, compile_layers
 from optimiser import Average, Optimisers
-from sampling import held_out, weights
+from pool import Pool, load_pool
+from sampling import validation_mask
 from tokenizer import IMAGE, build_processor, train_tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
+from train_tower import TowerTrainer
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 KEPT_PATCHES = 32
-FULL_FROM = 0.75
+# First the language model alone learns to name what the finished tower sees.
+TOWER_FROM = 0.25
+FULL_FROM = 0.85
+NAMING_WEIGHT = 0.5
 
 
 class JointTrainer:
     """The whole model, the tower's naming head, and the conversations they learn from."""
 
     def __init__(
-        self, rasters: Rasters, tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace
+        self,
+        rasters: Rasters,
+        pool: Pool,
+        tokenizer: PreTrainedTokenizerFast,
+        args: argparse.Namespace,
     ) -> None:
-        self.image_id = tokenizer.convert_tokens_to_ids(IMAGE)
+        self.pool = pool
+        self.maker = ConversationMaker(rasters, pool, tokenizer, args.seed)
+        self.image_id = self.maker.image_id
         self.pad_id = tokenizer.pad_token_id
-        special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-        self.model = build_model(len(tokenizer), self.image_id, *special)
-        tower = torch.load(args.work / "tower.pt", weights_only=True)
-        index = {name: i for i, name in enumerate(tower["names"])}
-        self.targets = torch.tensor([index[label] for label in rasters.labels])
-        self.head = NamingHead(self.model.config.vision_config.hidden_size, len(index))
-        both = nn.ModuleList([self.model.model.vision_tower, self.head])
-        both.load_state_dict(tower["weights"])
-        shown = weights(rasters, ~held_out(rasters), concept_share=0.88)
-        self.maker = ConversationMaker(rasters, shown, tokenizer, args.seed)
+        self.generator = torch.Generator().manual_seed(args.seed)
+        self.tower_trainer = TowerTrainer(rasters, pool, args)
+        self.lessons = self.tower_trainer.lessons
+        self.lessons.load_state_dict(torch.load(args.work / "tower.pt", weights_only=True))
+        self.model = new_model(tokenizer)
+        self.model.model.vision_tower = self.lessons.tower
+        language_model = self.model.model.language_model
+        language_model.set_attn_implementation("eager")
+        compile_layers(language_model.layers, dynamic=True)
 
-    def see(self, pixels: Tensor, kept: Tensor) -> Tensor:
-        """The features of the kept patches."""
-        tower = self.model.model.vision_tower
-        embedded = tower.embeddings(pixels)
-        embedded = embedded.gather(1, kept[:, :, None].expand(-1, -1, embedded.shape[2]))
-        return tower.encoder(inputs_embeds=embedded).last_hidden_state
-
-    def loss(self, full: bool) -> Tensor:
+    def loss(self, progress: float) -> Tensor:
         """The loss of one new batch, seen in full or by half of its patches."""
-        batch = self.maker.batch()
-        number = IMAGE_TOKENS if full else KEPT_PATCHES
-        noise = torch.rand(len(batch.pixels), IMAGE_TOKENS, generator=self.maker.generator)
+        learning = progress > TOWER_FROM
+        batch = self.maker.batch() if learning else self.maker.first_batch()
+        number = IMAGE_TOKENS if progress > FULL_FROM else KEPT_PATCHES
+        noise = torch.rand(len(batch.chosen), IMAGE_TOKENS, generator=self.generator)
         kept = noise.argsort(1)[:, :number].sort(1).values
-        features = self.see(normalise(batch.pixels), kept)
-        everywhere = torch.ones(len(batch.singles), number, dtype=torch.bool)
-        logits = self.head(features[: len(batch.singles)], everywhere)
-        named = F.cross_entropy(logits, self.targets[batch.singles], label_smoothing=0.1)
-        return named + self.answer_loss(
-            batch, self.model.model.multi_modal_projector(features), kept
+        pixels = normalise(self.pool.pixels[batch.chosen].float() / 255)
+        with autocast():
+            with torch.set_grad_enabled(learning):
+                features = self.lessons.see(pixels, kept)
+            answers = self.answer_loss(batch, features, kept)
+        if not learning:
+            return answers
+        first = SINGLES + ROWS
+        named = self.tower_trainer.naming_loss(
+            batch.chosen[:first], SINGLES, features[:first], kept[:first]
         )
+        return answers + NAMING_WEIGHT * named
 
     def answer_loss(self, batch: Batch, features: Tensor, kept: Tensor) -> Tensor:
         """The mean loss of the answers' tokens."""
+        projected = self.model.model.multi_modal_projector(features)
         total, tokens, start = features.new_zeros(()), 0, 0
-        for conversations in (batch.short, batch.long):
+        for conversations in filter(None, (batch.short, batch.long)):
             ids, labels, positions, used = self.collate(conversations, kept[start:])
-            part = features[start : start + used]
+            part = projected[start : start + used]
             start += used
             embedded = self.model.get_input_embeddings()(ids)
             embedded = embedded.masked_scatter(
-                (ids == self.image_id)[..., None].expand_as(embedded), part
+                (ids == self.image_id)[..., None].expand_as(embedded), part.to(embedded.dtype)
             )
             length = ids.shape[1]
-            causal = torch.ones(length, length, dtype=torch.bool).tril()
+            future = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)
             hidden = self.model.model.language_model(
                 inputs_embeds=embedded,
                 position_ids=positions,
-                attention_mask=causal.expand(len(ids), 1, length, length),
+                attention_mask=future.expand(len(ids), 1, length, length),
                 use_cache=False,
             ).last_hidden_state
             wanted = labels[:, 1:] != IGNORED
-            logits = self.model.lm_head(hidden[:, :-1][wanted])
+            logits = self.model.lm_head(hidden[:, :-1][wanted]).float()
             total = total + F.cross_entropy(logits, labels[:, 1:][wanted], reduction="sum")
             tokens += int(wanted.sum())
         return total / tokens
@@ -109,13 +120,47 @@ class JointTrainer:
         return ids, labels, positions, used
 
 
-def write(trainer: JointTrainer, average: Average, args: argparse.Namespace) -> None:
-    """Exports the averaged weights."""
-    tokenizer = trainer.maker.tokenizer
+class Examiner:
+    """Lets the averaged model answer about pictures of the vendor kept for validation."""
+
+    def __init__(self, trainer: JointTrainer, rasters: Rasters) -> None:
+        self.maker = trainer.maker
+        shown = validation_mask(rasters).nonzero().flatten()
+        composer = trainer.tower_trainer.composer
+        composer.generator.manual_seed(0)
+        self.concepts = [self.maker.concepts[rasters.labels[i]] for i in shown.tolist()]
+        self.pixels = normalise(composer.compose([composer.single(shown)])[0])
+
+    @torch.no_grad()
+    def named(self, model: LlavaForConditionalGeneration) -> float:
+        """The share of the pictures whose answer has the right name."""
+        question = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+        prompt = self.maker.tokens([{"role": "user", "content": question}])[0]
+        prompt += self.maker.encode("<|assistant|>")
+        ids = torch.tensor([prompt]).expand(len(self.concepts), -1)
+        made = model.generate(
+            input_ids=ids,
+            pixel_values=self.pixels,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=16,
+            do_sample=False,
+        )
+        said = self.maker.tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+        right = [names_it(a, c.names) for a, c in zip(said, self.concepts, strict=True)]
+        return sum(right) / len(right)
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+    """A model with random weights for this tokenizer."""
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    model = build_model(len(tokenizer), trainer.image_id, *special)
+    return build_model(len(tokenizer), tokenizer.convert_tokens_to_ids(IMAGE), *special)
+
+
+def averaged(trainer: JointTrainer, average: Average) -> LlavaForConditionalGeneration:
+    """A model with the averaged weights."""
+    model = new_model(trainer.maker.tokenizer)
     model.load_state_dict(average.weights)
-    export(model, build_processor(tokenizer, IMAGE_SIZE), args.out)
+    return model.eval()
 
 
 def main() -> None:
@@ -123,40 +168,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--tower-lr", type=float, default=1e-3)
+    parser.add_argument("--tower-lr", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(2)
     tokenizer = train_tokenizer(args.work / "train" / "node_modules")
-    trainer = JointTrainer(load_rasters(args.work), tokenizer, args)
+    rasters = load_rasters(args.work)
+    trainer = JointTrainer(rasters, load_pool(args.work), tokenizer, args)
+    examiner = Examiner(trainer, rasters)
+    processor = build_processor(tokenizer, IMAGE_SIZE)
     inner = trainer.model.model
     rates = {
-        inner.vision_tower: args.tower_lr,
-        trainer.head: args.tower_lr,
+        trainer.lessons: args.tower_lr,
         inner.multi_modal_projector: args.lr,
         inner.language_model: args.lr,
     }
     optimisers = Optimisers(rates, args.minutes)
     average = Average(trainer.model, decay=0.99)
-    smooth, reported, exported = 10.0, time.monotonic(), time.monotonic()
+    smooth, reported = 8.0, time.monotonic()
     while optimisers.progress < 1:
-        loss = trainer.loss(full=optimisers.progress > FULL_FROM)
+        loss = trainer.loss(optimisers.progress)
         loss.backward()
         optimisers.step()
         average.update(trainer.model)
         smooth += 0.03 * (loss.item() - smooth)
-        if time.monotonic() - reported > 30:
+        if time.monotonic() - reported > 120:
             reported = time.monotonic()
-            minutes = optimisers.progress * args.minutes
-            print(f"{minutes:.1f} min, step {optimisers.steps}, loss {smooth:.3f}", flush=True)
-        if time.monotonic() - exported > 240:
-            exported = time.monotonic()
-            write(trainer, average, args)
-    write(trainer, average, args)
-    print(f"done: {optimisers.steps} steps, loss {smooth:.3f}", flush=True)
+            model = averaged(trainer, average)
+            print(
+                f"{optimisers.progress * args.minutes:.1f} min, step {optimisers.steps}, "
+                f"loss {smooth:.3f}, unseen pictures named right {examiner.named(model):.1%}",
+                flush=True,
+            )
+            export(model, processor, args.out)
+    model = averaged(trainer, average)
+    print(f"done: {optimisers.steps} steps, unseen {examiner.named(model):.1%}", flush=True)
+    export(model, processor, args.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage 1: teaches the vision tower to name what pictures show, as a plain classifier."""
+"""Stage 1: teaches the vision tower to name what pictures show, from labels and the teacher."""
 
 import argparse
 import time
@@ -6,127 +6,180 @@ from pathlib import Path
 
 import torch
 from compose import Composer, Rasters, load_rasters, normalise
-from model import IMAGE_TOKENS, NamingHead, patch_features, vision_config
+from model import (
+    GRID,
+    IMAGE_TOKENS,
+    NamingHead,
+    autocast,
+    compile_layers,
+    patch_features,
+    vision_config,
+)
 from optimiser import Average, Optimisers
-from sampling import held_out, is_concept, weights
+from pool import Pool, load_pool
+from sampling import Labels, validation_mask
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SiglipVisionModel
 
-BATCH = 128
-PAIRS = 32
+BATCH = 256
+ROWS = 48
 # Most of the time the tower sees a random half of the patches: nearly twice the pictures.
 KEPT_PATCHES = 32
-FULL_FROM = 0.7
+FULL_FROM = 0.75
+TEMPERATURE = 2.0
+
+
+def regions(places: Tensor, things: Tensor) -> Tensor:
+    """For each thing of a row the mask of the patches where it is."""
+    columns = (torch.arange(IMAGE_TOKENS) % GRID + 0.5) / GRID
+    return (columns * things[:, None]).floor() == places[:, None]
+
+
+class Lessons(nn.Module):
+    """The tower with its throw-away heads: for names and for the teacher's features."""
+
+    def __init__(self, labels: int, grid_width: int) -> None:
+        super().__init__()
+        self.tower = SiglipVisionModel(vision_config())
+        self.tower.set_attn_implementation("eager")  # Faster than SDPA on short sequences.
+        compile_layers(self.tower.encoder.layers, dynamic=False)
+        width = self.tower.config.hidden_size
+        self.names = NamingHead(width, labels)
+        self.grid = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, grid_width))
+
+    def see(self, pixels: Tensor, kept: Tensor | None) -> Tensor:
+        """The features of the kept patches."""
+        embedded = self.tower.embeddings(pixels)
+        if kept is not None:
+            embedded = embedded.gather(1, kept[:, :, None].expand(-1, -1, embedded.shape[2]))
+        return self.tower.encoder(inputs_embeds=embedded).last_hidden_state.float()
 
 
 class TowerTrainer:
-    """The tower, its throw-away head, and the pictures they learn from."""
+    """The lessons and the pictures that they are about."""
 
-    def __init__(self, rasters: Rasters, args: argparse.Namespace) -> None:
-        self.rasters = rasters
-        self.names = sorted(set(rasters.labels))
-        index = {name: i for i, name in enumerate(self.names)}
-        self.targets = torch.tensor([index[label] for label in rasters.labels])
-        unseen = torch.tensor([v == args.validation_vendor for v in rasters.vendors])
-        self.weights = weights(rasters, ~held_out(rasters) & ~unseen, concept_share=0.8)
-        self.validation = (unseen | held_out(rasters)) & is_concept(rasters)
+    def __init__(self, rasters: Rasters, pool: Pool, args: argparse.Namespace) -> None:
+        self.labels = Labels(rasters)
+        self.pool = pool
+        self.counts = pool.counts()
+        targets = self.labels.targets[pool.things.clamp(min=0)]
+        self.targets = torch.where(pool.things >= 0, targets, -1)
+        self.grid_mean = pool.grids[:5000].float().mean((0, 1))
+        self.grid_scale = pool.grids[:5000].float().std((0, 1)) + 1e-3
+        self.composer = Composer(rasters, torch.Generator().manual_seed(0))
+        self.validation = validation_mask(rasters).nonzero().flatten()
         self.generator = torch.Generator().manual_seed(args.seed)
-        self.composer = Composer(rasters, self.generator)
-        self.tower = SiglipVisionModel(vision_config())
-        self.head = NamingHead(self.tower.config.hidden_size, len(self.names))
+        self.lessons = Lessons(len(self.labels.names), pool.grids.shape[2])
 
-    def draw(self, count: int) -> Tensor:
-        """Random rasters."""
-        return torch.multinomial(self.weights, count, True, generator=self.generator)
+    def draw(self) -> Tensor:
+        """The indices of a batch: single things, then rows."""
+        single = torch.randint(self.pool.singles, (BATCH - ROWS,), generator=self.generator)
+        row = torch.randint(self.pool.singles, len(self.pool), (ROWS,), generator=self.generator)
+        return torch.cat([single, row])
 
-    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pictures; which picture, which patches and which name each lesson is about."""
-        single, left, right = self.draw(BATCH - PAIRS), self.draw(PAIRS), self.draw(PAIRS)
-        one, _ = self.composer.compose([self.composer.single(single)])
-        layouts = [self.composer.row(left, 0, 2), self.composer.row(right, 1, 2)]
-        two, _ = self.composer.compose(layouts)
-        columns = torch.arange(IMAGE_TOKENS) % 8
-        everywhere = torch.ones(BATCH - PAIRS, IMAGE_TOKENS, dtype=torch.bool)
-        regions = torch.cat(
-            [everywhere, (columns < 4).expand(PAIRS, -1), (columns >= 4).expand(PAIRS, -1)]
-        )
-        pair_ids = torch.arange(BATCH - PAIRS, BATCH)
-        ids = torch.cat([torch.arange(BATCH - PAIRS), pair_ids, pair_ids])
-        targets = self.targets[torch.cat([single, left, right])]
-        return normalise(torch.cat([one, two])), ids, regions, targets
+    def load(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels and teacher's grids, half of the single things mirrored, all lit anew."""
+        pixels = self.pool.pixels[chosen].float() / 255
+        grids = (self.pool.grids[chosen].float() - self.grid_mean) / self.grid_scale
+        mirrored = torch.rand(BATCH, generator=self.generator) < 0.5
+        mirrored[BATCH - ROWS :] = False
+        pixels[mirrored] = pixels[mirrored].flip(3)
+        grids[mirrored] = grids[mirrored].unflatten(1, (GRID, GRID)).flip(2).flatten(1, 2)
+        gain = torch.rand(BATCH, 3, 1, 1, generator=self.generator) * 0.3 + 0.85
+        return normalise((pixels * gain).clamp(0, 1)), grids
 
     def loss(self, full: bool) -> Tensor:
         """The loss of one new batch, seen in full or by half of its patches."""
-        pixels, ids, regions, targets = self.batch()
-        if full:
-            features = patch_features(self.tower, pixels)
-        else:
+        chosen = self.draw()
+        pixels, grids = self.load(chosen)
+        kept = None
+        if not full:
             noise = torch.rand(BATCH, IMAGE_TOKENS, generator=self.generator)
             kept = noise.argsort(1)[:, :KEPT_PATCHES]
-            regions = regions.gather(1, kept[ids])
-            embedded = self.tower.embeddings(pixels)
-            embedded = embedded.gather(1, kept[:, :, None].expand(-1, -1, embedded.shape[2]))
-            features = self.tower.encoder(inputs_embeds=embedded).last_hidden_state
-        logits = self.head(features[ids], regions)
-        return F.cross_entropy(logits, targets, label_smoothing=0.1)
+            grids = grids.gather(1, kept[:, :, None].expand(-1, -1, grids.shape[2]))
+        with autocast():
+            features = self.lessons.see(pixels, kept)
+        like_teacher = F.smooth_l1_loss(self.lessons.grid(features), grids)
+        return self.naming_loss(chosen, BATCH - ROWS, features, kept) + like_teacher
+
+    def naming_loss(
+        self, chosen: Tensor, singles: int, features: Tensor, kept: Tensor | None
+    ) -> Tensor:
+        """How well every thing is named, by its label and (the first ones) by the teacher."""
+        things, targets = self.counts[chosen], self.targets[chosen]
+        which, place = (targets >= 0).nonzero(as_tuple=True)
+        region = regions(place, things[which])
+        if kept is not None:
+            region = region.gather(1, kept[which])
+        logits = self.lessons.names(features[which], region)
+        loss = F.cross_entropy(logits, targets[which, place], label_smoothing=0.1)
+        everywhere = torch.ones(singles, features.shape[1], dtype=torch.bool)
+        said = self.lessons.names(features[:singles], everywhere)
+        wanted = self.pool.logits[chosen[:singles]].float()
+        return loss + distillation(said, wanted)
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")
     def validate(self, average: Average) -> float:
         """The share of unseen pictures named right, in one plain composition each."""
-        modules = nn.ModuleList([self.tower, self.head])
-        kept = {k: v.clone() for k, v in modules.state_dict().items()}
-        modules.load_state_dict(average.weights)
-        composer = Composer(self.rasters, torch.Generator().manual_seed(0))
+        kept = {k: v.clone() for k, v in self.lessons.state_dict().items()}
+        self.lessons.load_state_dict(average.weights)
+        self.composer.generator.manual_seed(0)
         right = 0
-        chosen = self.validation.nonzero().flatten()
-        for part in chosen.split(256):
-            pixels, _ = composer.compose([composer.single(part)])
-            features = patch_features(self.tower, normalise(pixels))
+        for part in self.validation.split(256):
+            pixels, _ = self.composer.compose([self.composer.single(part)])
+            features = patch_features(self.lessons.tower, normalise(pixels))
             region = torch.ones(len(part), IMAGE_TOKENS, dtype=torch.bool)
-            right += int((self.head(features, region).argmax(1) == self.targets[part]).sum())
-        modules.load_state_dict(kept)
-        return right / max(1, len(chosen))
+            logits = self.lessons.names(features, region)
+            right += int((logits.argmax(1) == self.labels.targets[part]).sum())
+        self.lessons.load_state_dict(kept)
+        return right / max(1, len(self.validation))
 
-    def save(self, average: Average, path: Path) -> None:
-        """Writes the averaged tower and head."""
-        torch.save({"names": self.names, "weights": average.weights}, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").rename(path)
+
+def distillation(logits: Tensor, wanted: Tensor) -> Tensor:
+    """How far the student's view of all names is from the teacher's."""
+    said = F.log_softmax(logits / TEMPERATURE, 1)
+    meant = F.log_softmax(wanted / TEMPERATURE, 1)
+    return F.kl_div(said, meant, log_target=True, reduction="batchmean") * TEMPERATURE**2
+
+
+def save(average: Average, path: Path) -> None:
+    """Writes the averaged weights."""
+    torch.save(average.weights, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
 
 
 def main() -> None:
     """Trains the tower for the minutes given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=35.0)
+    parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--validation-vendor", default="fxemoji")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(2)
-    trainer = TowerTrainer(load_rasters(args.work), args)
-    modules = nn.ModuleList([trainer.tower, trainer.head])
-    optimisers = Optimisers({modules: args.lr}, args.minutes)
-    average = Average(modules, decay=0.995)
+    trainer = TowerTrainer(load_rasters(args.work), load_pool(args.work), args)
+    optimisers = Optimisers({trainer.lessons: args.lr}, args.minutes)
+    average = Average(trainer.lessons, decay=0.995)
     smooth, reported = 7.0, time.monotonic()
     while optimisers.progress < 1:
         loss = trainer.loss(full=optimisers.progress > FULL_FROM)
         loss.backward()
         optimisers.step()
-        average.update(modules)
+        average.update(trainer.lessons)
         smooth += 0.02 * (loss.item() - smooth)
-        if time.monotonic() - reported > 120:
+        if time.monotonic() - reported > 60:
             reported = time.monotonic()
-            score = trainer.validate(average)
-            trainer.save(average, args.work / "tower.pt")
+            save(average, args.work / "tower.pt")
             minutes = optimisers.progress * args.minutes
             print(
                 f"{minutes:.1f} min, step {optimisers.steps}, loss {smooth:.3f}, "
-                f"unseen pictures named right {score:.1%}",
+                f"unseen pictures named right {trainer.validate(average):.1%}",
                 flush=True,
             )
-    trainer.save(average, args.work / "tower.pt")
+    save(average, args.work / "tower.pt")
     print(f"done: {optimisers.steps} steps, unseen {trainer.validate(average):.1%}", flush=True)
 
 

