@@ -141,6 +141,9 @@ BAD = {
     "no such processor": ({**GOOD, "logits_processors": {"x": {}}}, 400, "logits processor 'x'"),
     "beams and a stream": ({**GOOD, "use_beam_search": True, "stream": True}, 400, "stream"),
     "early stopping": ({**GOOD, "use_beam_search": True, "early_stopping": "now"}, 400, "early"),
+    "beyond 64 bits": ({**GOOD, "priority": 2**70}, 400, "too large"),
+    "also within a list": ({**GOOD, "stop_token_ids": [2**70]}, 400, "outside the vocabulary"),
+    "length penalty": ({**GOOD, "use_beam_search": True, "length_penalty": 1e300}, 400, "length"),
     "timeout": ({**GOOD, "timeout": -1}, 400, "timeout must be above 0"),
     "no image": (
         with_image("data:image/png;base64,aGVsbG8="),

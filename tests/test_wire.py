@@ -36,8 +36,8 @@ def test_a_request_survives_the_way(num_images: int) -> None:
     sender: Connection[Message] = Connection(ours, Message)
     receiver: Connection[Message] = Connection(theirs, Message)
     sent = make_message(num_images)
-    sender.send(sent)
-    sender.send(Abort("r", 1))
+    sender.send(sender.encode(sent))
+    sender.send(sender.encode(Abort("r", 1)))
     received = receiver.receive()
     assert isinstance(received, EngineRequest)
     assert received.sampling_params == sent.sampling_params
@@ -63,7 +63,7 @@ def test_shared_memory_is_given_back() -> None:
     before = count()
     message = make_message(2, size=300)
     for _ in range(20):
-        thread = threading.Thread(target=sender.send, args=(message,))
+        thread = threading.Thread(target=sender.send, args=(sender.encode(message),))
         thread.start()
         received = receiver.receive()
         thread.join()

@@ -11,7 +11,13 @@ from contextlib import aclosing
 from .beam_search import BeamSearch
 from .config import ConfigError, EngineConfig
 from .engine_process import EngineProcess, FromEngine
-from .errors import EngineDeadError, EngineOverloadedError, RequestFailedError, error_for
+from .errors import (
+    EngineDeadError,
+    EngineOverloadedError,
+    RequestError,
+    RequestFailedError,
+    error_for,
+)
 from .messages import (
     Abort,
     EngineOutput,
@@ -143,10 +149,13 @@ class AsyncEngine:
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
         process = self._admit(request.sampling_params.n)
+        try:
+            process.send(request)
+        except OverflowError as error:
+            raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: asyncio.Queue[EngineOutput | EngineDeadError] = asyncio.Queue()
         self._outboxes[request.request_id] = outbox
         self._num_open += request.sampling_params.n
-        process.send(request)
         try:
             while not state.finished:
                 output = await outbox.get()

@@ -121,7 +121,7 @@ class EngineCore:
             return outputs
         try:
             sampled = self._run(scheduled)
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:  # models, kernels and processors may be plugins
             logger.exception("a step of %d requests failed", len(scheduled.scheduled))
             message = f"the engine failed on this request: {error}"
             progress = self._scheduler.fail(scheduled, message)

@@ -17,8 +17,15 @@ from ..registry import UnsupportedModelError, get_registry
 from .checkpoint import find_checkpoint
 from .config import ConfigError, EngineConfig
 from .engine_core import EngineCore
-from .messages import Abort, EngineReady, EngineRequest, StartFailed, StepReport
-from .wire import Connection
+from .messages import (
+    Abort,
+    EngineOutput,
+    EngineReady,
+    EngineRequest,
+    StartFailed,
+    StepReport,
+)
+from .wire import Connection, Frame
 
 ToEngine = EngineRequest | Abort
 FromEngine = EngineReady | StartFailed | StepReport
@@ -45,7 +52,7 @@ class EngineProcess:
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
         theirs.close()
         self._connection: Connection[FromEngine] = Connection(ours, FromEngine)
-        self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._on_message = on_message
         self._on_exit = on_exit
         threads = ((self._read, "octavo-engine-reader"), (self._write, "octavo-engine-writer"))
@@ -61,8 +68,9 @@ class EngineProcess:
         return self._process.pid
 
     def send(self, message: ToEngine) -> None:
-        """Hand a message to the engine; it is lost if the engine is dead."""
-        self._outbox.put(message)
+        """Hand a message to the engine; it is lost if the engine is dead. Raises OverflowError
+        for an integer beyond 64 bits."""
+        self._outbox.put(self._connection.encode(message))
 
     def stop(self) -> None:
         """End the child and wait for it."""
@@ -73,14 +81,11 @@ class EngineProcess:
 
     def _write(self) -> None:
         try:
-            while (message := self._outbox.get()) is not None:
-                self._connection.send(message)
+            while (frame := self._outbox.get()) is not None:
+                self._connection.send(frame)
         except OSError:
-            return  # the reader sees the end of the stream, and reports it
-        except BaseException:
-            # A message that can't be sent must not leave its sender waiting forever.
+            # No memory or no descriptor left, or the engine is gone: the reader reports it.
             self._connection.close()
-            raise
 
     def _read(self) -> None:
         while (message := self._connection.receive()) is not None:
@@ -107,10 +112,10 @@ class EngineLoop:
         """Return when the parent is gone."""
         threading.Thread(target=self._listen, name="octavo-inbox", daemon=True).start()
         try:
-            self._connection.send(self._core.describe())
-            self._report(StepReport([], self._core.stats()))
+            self._send(self._core.describe())
+            self._report([])
             while self._take_messages():
-                self._report(StepReport(self._core.step(), self._core.stats()))
+                self._report(self._core.step())
         except ConnectionError:
             return  # nobody is left to answer to
 
@@ -134,10 +139,13 @@ class EngineLoop:
             else:
                 outputs = self._core.add(message)
             if outputs or not self._core.has_unfinished():
-                self._report(StepReport(outputs, self._core.stats()))
+                self._report(outputs)
 
-    def _report(self, report: StepReport) -> None:
-        self._connection.send(report)
+    def _report(self, outputs: list[EngineOutput]) -> None:
+        self._send(StepReport(outputs, self._core.stats()))
+
+    def _send(self, message: FromEngine) -> None:
+        self._connection.send(self._connection.encode(message))
 
 
 def main() -> None:
@@ -149,7 +157,7 @@ def main() -> None:
         config = EngineConfig(**msgspec.json.decode(sys.argv[2]))
         core = EngineCore(config, find_checkpoint(config.model), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
-        connection.send(StartFailed(str(error)))
+        connection.send(connection.encode(StartFailed(str(error))))
         return
     EngineLoop(core, connection).run()
 

@@ -49,6 +49,9 @@ _TRANSITIONS: dict[RequestStatus, set[RequestStatus]] = {
 }
 
 
+_NUM_SEEDS = 2**63
+
+
 class IllegalTransitionError(RuntimeError):
     """A request was moved to a state that can't follow its present one."""
 
@@ -99,7 +102,8 @@ class Request:
 
         params = message.sampling_params
         if index and params.seed is not None:
-            params = msgspec.structs.replace(params, seed=params.seed + index)
+            seed = (params.seed + index) % _NUM_SEEDS
+            params = msgspec.structs.replace(params, seed=seed)
         return cls(
             parent_id=message.request_id,
             index=index,

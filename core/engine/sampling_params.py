@@ -11,6 +11,7 @@ from .request_error import RequestError
 #: Below this, a temperature means greedy decoding, as in vLLM.
 GREEDY_TEMPERATURE = 1e-5
 MAX_ANSWERS = 128
+_MAX_LENGTH_PENALTY = 10
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +111,12 @@ class BeamSearchParams(msgspec.Struct, frozen=True, kw_only=True):
             raise RequestError(
                 f"beam_width must be between 1 and {MAX_ANSWERS}, got {self.beam_width}", "n"
             )
+        if not -_MAX_LENGTH_PENALTY <= self.length_penalty <= _MAX_LENGTH_PENALTY:
+            raise RequestError(
+                f"length_penalty must be between -{_MAX_LENGTH_PENALTY} and "
+                f"{_MAX_LENGTH_PENALTY}, got {self.length_penalty}",
+                "length_penalty",
+            )
         if self.max_tokens < 1:
             raise RequestError(
                 f"max_tokens must be at least 1, got {self.max_tokens}", "max_tokens"
@@ -129,7 +136,7 @@ _LIMITS: tuple[tuple[str, Any, str], ...] = (
     ("n", lambda v: 1 <= v <= MAX_ANSWERS, f"between 1 and {MAX_ANSWERS}"),
     ("presence_penalty", lambda v: -2 <= v <= 2, "between -2 and 2"),
     ("frequency_penalty", lambda v: -2 <= v <= 2, "between -2 and 2"),
-    ("repetition_penalty", lambda v: 0 < v <= 10, "above 0 and at most 10"),
+    ("repetition_penalty", lambda v: 0.01 <= v <= 100, "between 0.01 and 100"),
     ("temperature", lambda v: 0 <= v <= 2, "between 0 and 2"),
     ("top_p", lambda v: 0 < v <= 1, "above 0 and at most 1"),
     ("top_k", lambda v: v >= -1, "at least 1, or 0 or -1 for no limit"),

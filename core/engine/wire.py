@@ -7,6 +7,7 @@ import mmap
 import os
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -20,8 +21,16 @@ _ALIGNMENT = 64
 Incoming = TypeVar("Incoming")
 
 
+@dataclass(frozen=True)
+class Frame:
+    """An encoded message, and the pixels that go beside it."""
+
+    body: bytes
+    pixels: list[Pixels]
+
+
 class Connection(Generic[Incoming]):
-    """One end of a socket. One thread may send while another receives.
+    """One end of a socket. One thread may encode, another send, a third receive.
 
     The pixels of a message go into one anonymous file in memory (memfd), whose descriptor
     travels with the frame; the receiver maps it, so they are never copied through the socket,
@@ -37,15 +46,19 @@ class Connection(Generic[Incoming]):
             incoming, dec_hook=self._decode_pixels
         )
 
-    def send(self, message: object) -> None:
+    def encode(self, message: object) -> Frame:
+        """A message, ready to be sent. Raises OverflowError for an integer beyond 64 bits."""
+        self._outgoing = []
+        return Frame(self._encoder.encode(message), self._outgoing)
+
+    def send(self, frame: Frame) -> None:
         """Send a message whole. Raises OSError if the other end is gone."""
-        body = self._encoder.encode(message)
-        pixels, self._outgoing = self._outgoing, []
-        header = _HEADER.pack(len(body), bool(pixels))
-        if not pixels:
+        body = frame.body
+        header = _HEADER.pack(len(body), bool(frame.pixels))
+        if not frame.pixels:
             self._socket.sendall(header + body)
             return
-        descriptor = _share(pixels)
+        descriptor = _share(frame.pixels)
         try:
             socket.send_fds(self._socket, [header], [descriptor])
         finally:
