@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from octavo import LLM
 from octavo.app import DEMO_MODEL
+from openai import OpenAI
 from PIL import Image
 from transformers import (
     AutoProcessor,
@@ -119,3 +122,16 @@ def pictures() -> list[Image.Image]:
 def concepts() -> dict[str, list[str]]:
     table: dict[str, list[str]] = json.loads(Path(DEMO_MODEL, "concepts.json").read_text())
     return table
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[OpenAI]:
+    """The openai SDK, talking to the module's server."""
+    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
+        yield openai
+
+
+@pytest.fixture(scope="session")
+def offline() -> LLM:
+    """The demo model in this process, to hold a server's answers against."""
+    return LLM(dtype="float32", kv_cache_memory=64 * 2**20)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from octavo import LLM, BeamSearchParams
+from octavo import LLM, BeamSearchParams, SamplingParams
+from octavo.core.engine.beam_search import BeamSearch
+from octavo.core.engine.messages import EngineRequest, TokenLogprobs
 from transformers import AutoModelForCausalLM
 
 PROMPTS = [[1, 5, 9, 13], [1, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56]]
@@ -78,3 +81,11 @@ def test_equal_to_transformers(
                 score, abs=1e-4
             )
     assert llm.num_free_blocks == llm._core.describe().num_blocks
+
+
+def test_a_search_that_has_begun_has_left_the_queue() -> None:
+    request = EngineRequest("r", [1, 5], SamplingParams(), [], 0.0, queue_timeout=2.0)
+    search = BeamSearch(request, BeamSearchParams(beam_width=2), [2])
+    assert [step.queue_timeout for step in search.next_requests()] == [2.0]
+    search.update([TokenLogprobs(-0.1, 1, [7, 8, 9, 10], [-0.1, -2.5, -5.0, -6.0])])
+    assert [step.queue_timeout for step in search.next_requests()] == [math.inf, math.inf]

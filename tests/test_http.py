@@ -41,17 +41,6 @@ def url() -> Iterator[str]:
         yield base
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
-        yield openai
-
-
-@pytest.fixture(scope="module")
-def offline() -> LLM:
-    return LLM(dtype="float32", kv_cache_memory=32 * 2**20)
-
-
 def expected_text(offline: LLM, text: str, images: list[Image.Image]) -> str:
     params = offline.default_sampling_params(temperature=0, max_tokens=24)
     answer: str = offline.chat(ask(text, images), params)[0].outputs[0].text

@@ -20,17 +20,6 @@ def url() -> Iterator[str]:
         yield base
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
-        yield openai
-
-
-@pytest.fixture(scope="module")
-def offline() -> LLM:
-    return LLM(dtype="float32", kv_cache_memory=64 * 2**20)
-
-
 #: Fields of the openai SDK, and those that it passes in extra_body.
 FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"n": 3, "temperature": 1.0, "seed": 7, "top_p": 0.9}, {"top_k": 40, "min_p": 0.02}),

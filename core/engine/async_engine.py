@@ -104,11 +104,13 @@ class AsyncEngine:
         state = RequestState(request, self._tokenizer)
         watch = self._metrics.watch(request)
         try:
-            async for output in self._outputs(request, state):
-                watch.update(output)
-                if state.failure is not None:
-                    raise error_for(state.failure)
-                yield state.to_output()
+            # Closed here and now, so that a caller who leaves frees the blocks at once.
+            async with aclosing(self._outputs(request, state)) as outputs:
+                async for output in outputs:
+                    watch.update(output)
+                    if state.failure is not None:
+                        raise error_for(state.failure)
+                    yield state.to_output()
         finally:
             self._events.finished(request, state.to_output())
 

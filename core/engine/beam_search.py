@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ class BeamSearch:
                 request_id=f"{self._request.request_id}.{self._step}.{i}",
                 prompt_token_ids=[*self._request.prompt_token_ids, *hypothesis.token_ids],
                 sampling_params=step_params,
+                # The search has begun; that its next step waits is no reason to give it up.
+                queue_timeout=math.inf if self._step else self._request.queue_timeout,
             )
             for i, hypothesis in enumerate(self._running)
         ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
 from .kv_cache_manager import KVCacheManager
@@ -61,7 +63,7 @@ class Scheduler:
         self._stats.num_requests_waiting = len(self.waiting)
         self._stats.num_free_blocks = self.kv_cache.num_free_blocks
         self._stats.encoder_cache_pinned_bytes = self.encoder_cache.pinned_bytes
-        return self._stats
+        return msgspec.structs.replace(self._stats)
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises ValueError if it could never run."""
