@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -88,15 +88,27 @@ class LogitsProcessorSpec:
     contract_version: int = CONTRACT_VERSION
 
 
+@dataclass(frozen=True)
+class PreprocessedImage:
+    """What an encoder takes: pixel values of any shape, [channels, height, width] or, for several
+    tiles, [tiles, channels, height, width].
+
+    layout: what it must know besides, such as a grid or the size of the image; the encoder's own.
+    """
+
+    pixel_values: NDArray[np.float32]
+    layout: tuple[int, ...] = ()
+
+
 class ImagePreprocessor(Protocol):
     """The weightless half of an encoder, constructed as Class(vision_config, processor_config)."""
 
     def num_tokens(self, size: ImageSize) -> int:
-        """Feature vectors that the encoder gives for an image of this size."""
+        """Feature vectors that the encoder gives for one tile made of an image of this size."""
         ...
 
-    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        """An RGB image as pixel values [channels, height, width]."""
+    def preprocess(self, image: Image.Image) -> PreprocessedImage:
+        """An RGB image, ready for the encoder."""
         ...
 
     def fingerprint(self) -> str:
@@ -105,13 +117,17 @@ class ImagePreprocessor(Protocol):
 
 
 class ImagePrompt(Protocol):
-    """How a model writes an image into its prompt, constructed as Class(config, preprocessor)."""
+    """How a model writes an image into its prompt, constructed as
+    Class(config, preprocessor, encode), where encode turns text into token ids."""
 
-    #: The id that stands for one image in a rendered prompt and is repeated for each feature.
+    #: The id that stands for an image in a rendered prompt.
     image_token_id: int
+    #: The id that stands for a feature in an expanded one; often the same.
+    feature_token_id: int
 
-    def num_tokens(self, size: ImageSize) -> int:
-        """Tokens that an image of this size occupies in the prompt."""
+    def expand(self, size: ImageSize) -> Sequence[int]:
+        """The tokens of an image of this size: one feature token for each of its features, in
+        order, and what the model wants between them."""
         ...
 
 
@@ -131,6 +147,7 @@ __all__ = [
     "KernelSpec",
     "LogitsProcessorSpec",
     "ModelSpec",
+    "PreprocessedImage",
     "QuantSpec",
     "load_object",
 ]

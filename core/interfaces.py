@@ -85,8 +85,11 @@ class LanguageModel(Protocol):
 class MultiModalModel(Protocol):
     """What a LanguageModel that takes images offers besides."""
 
-    def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """[num_images, channels, height, width] -> [num_images, num_tokens, hidden_size]."""
+    def encode_images(
+        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """Images of one shape, as they were preprocessed, stacked: [num_images, …] -> for each
+        image [num_features, hidden_size]. layouts: those of the images."""
         ...
 
 

@@ -31,21 +31,25 @@ def make_scheduler(
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=budget,
         max_model_len=64,
-        bytes_per_media_token=1,
+        bytes_per_feature=1,
         eos_token_ids=(2,),
         policy=policy,
     )
 
 
-def span(offset: int, length: int, key: str) -> MediaSpan:
-    return MediaSpan(offset, length, key)
+def span(offset: int, length: int, key: str, feature_start: int = 0) -> MediaSpan:
+    return MediaSpan(offset, length, key, feature_start)
 
 
 def make_request(
     name: str, tokens: list[int], spans: list[MediaSpan], limit: int, n: int = 1, **options: Any
 ) -> list[Request]:
     """The requests for each of n answers."""
-    media = [MediaInput(span, PIXELS) for span in spans]
+    sizes: dict[str, int] = {}
+    for span in spans:
+        end = span.feature_start + span.length
+        sizes[span.media_key] = max(sizes.get(span.media_key, 0), end)
+    media = [MediaInput(key, size, PIXELS) for key, size in sizes.items()]
     params = SamplingParams(max_tokens=limit, n=n)
     options = {"arrival_time": 0.0, **options}
-    return Request.fan_out(EngineRequest(name, tokens, params, media, **options))
+    return Request.fan_out(EngineRequest(name, tokens, params, spans, media, **options))

@@ -61,7 +61,7 @@ def test_an_image_in_the_prefix_cache_needs_no_encoder() -> None:
     step(scheduler)
     scheduler.finish(first.request_id, RequestStatus.FINISHED_ABORTED)
     add(scheduler, "evicts", [4] * 8, spans=[span(1, 5, "b")])
-    assert [m.span.media_key for m in step(scheduler).encode] == ["b"]
+    assert [m.media_key for m in step(scheduler).encode] == ["b"]
     add(scheduler, "second", tokens, spans=[span(1, 5, "a")])
     output = step(scheduler)
     assert not output.encode

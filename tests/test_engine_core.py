@@ -42,10 +42,10 @@ def test_failed_step_ends_its_requests_only(llm: LLM, monkeypatch: pytest.Monkey
 def test_a_short_request_overtakes_a_long_one(llm: LLM) -> None:
     core = llm._core
     long = SamplingParams(temperature=0, max_tokens=100, ignore_eos=True)
-    core.add(EngineRequest("long", [1, 5, 6], long, [], 0.0))
+    core.add(EngineRequest("long", [1, 5, 6], long, [], [], 0.0))
     for _ in range(10):
         core.step()
-    core.add(EngineRequest("short", [1, 7, 8], GREEDY, [], 0.0))
+    core.add(EngineRequest("short", [1, 7, 8], GREEDY, [], [], 0.0))
     ended = []
     while core.has_unfinished():
         ended += [output.request_id for output in core.step() if output.finish_reason]
@@ -55,7 +55,7 @@ def test_a_short_request_overtakes_a_long_one(llm: LLM) -> None:
 def test_one_of_several_answers_can_be_aborted(llm: LLM) -> None:
     params = SamplingParams(n=3, seed=1, max_tokens=20, ignore_eos=True)
     core = llm._core
-    core.add(EngineRequest("r", [1, 5, 6], params, [], 0.0))
+    core.add(EngineRequest("r", [1, 5, 6], params, [], [], 0.0))
     core.step()
     core.abort(Abort("r", 1))
     assert {output.index for output in core.step()} == {0, 2}

@@ -34,7 +34,7 @@ def test_equal_to_transformers(size: tuple[int, int], mode: str) -> None:
         (SiglipPreprocessor({"patch_size": 8}, SIGLIP), SiglipImageProcessor(**SIGLIP)),
     ]
     for ours, theirs in pairs:
-        pixels = ours.preprocess(rgb)
+        pixels = ours.preprocess(rgb).pixel_values
         expected = theirs(again, return_tensors="np")["pixel_values"][0]
         np.testing.assert_allclose(pixels, expected, atol=1e-6)
         class_token = int(isinstance(ours, CLIPPreprocessor))

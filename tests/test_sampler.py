@@ -25,7 +25,7 @@ EOS = 2
 def make_request(prompt: list[int], output: list[int], name: str = "r", **settings: Any) -> Request:
     bad_word_ids = settings.pop("bad_word_ids", [])
     params = SamplingParams(max_tokens=100, **settings)
-    (request,) = Request.fan_out(EngineRequest(name, prompt, params, [], 0.0, bad_word_ids))
+    (request,) = Request.fan_out(EngineRequest(name, prompt, params, [], [], 0.0, bad_word_ids))
     request.token_ids += output
     return request
 

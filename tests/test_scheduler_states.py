@@ -38,8 +38,8 @@ class FakeEngine:
             self.ended += [request for request, _ in self.scheduler.fail(output, "injected")]
             return output
         for media in output.encode:
-            assert media.span.media_key not in self.features, "encoded twice"
-            self.features.add(media.span.media_key)
+            assert media.media_key not in self.features, "encoded twice"
+            self.features.add(media.media_key)
         # All keys are written before any token attends.
         for item in output.scheduled:
             self._write(item.request, item.start, item.end)
@@ -55,9 +55,9 @@ class FakeEngine:
         return output
 
     def _write(self, request: Request, start: int, end: int) -> None:
-        for media in request.media:
-            if media.span.offset < end and start < media.span.end:
-                assert media.span.media_key in self.features, "features were not there"
+        for shown in request.spans:
+            if shown.offset < end and start < shown.end:
+                assert shown.media_key in self.features, "features were not there"
         table = self.scheduler.kv_cache.block_ids(request)
         for position in range(start, end):
             self.slots[table[position // 4] * 4 + position % 4] = self._contents(request, position)
@@ -70,7 +70,7 @@ class FakeEngine:
 
     def _contents(self, request: Request, position: int) -> tuple[object, ...]:
         shown = tuple(
-            (m.span.offset, m.span.media_key) for m in request.media if m.span.offset <= position
+            (s.offset, s.media_key, s.feature_start) for s in request.spans if s.offset <= position
         )
         return (request.cache_salt, tuple(request.token_ids[: position + 1]), shown)
 
@@ -120,13 +120,15 @@ class SchedulerLives(RuleBasedStateMachine):
         tokens = [rng.randrange(3, 40) for _ in range(length)]
         spans, position = [], 0
         for gap, key in images:
-            spans.append(span(position + gap, 5, f"image{key}"))
-            position = spans[-1].end
-        spans = [s for s in spans if s.end <= length]
+            # Every image has two runs of tokens, with one of text between.
+            for start, size, feature in ((position + gap, 3, 0), (position + gap + 4, 2, 3)):
+                spans.append(span(start, size, f"image{key}", feature))
+                position = spans[-1].end
+        whole = len([s for s in spans if s.end <= length]) // 2 * 2
         (request,) = make_request(
             f"r{len(self.added)}",
             tokens,
-            spans,
+            spans[:whole],
             limit,
             priority=priority,
             cache_salt=salt,

@@ -21,13 +21,16 @@ def make_message(num_images: int, size: int = 9) -> EngineRequest:
     generator = np.random.default_rng(0)
     media = [
         MediaInput(
-            MediaSpan(10 * i, 4, f"key{i}"),
+            f"key{i}",
+            4,
             Pixels(generator.standard_normal((3, size, size + i)).astype(np.float32)),
+            (i, 7),
         )
         for i in range(num_images)
     ]
+    spans = [MediaSpan(10 * i, 4, f"key{i}") for i in range(num_images)]
     params = SamplingParams(n=2, stop=("a", "b"), logit_bias={7: 1.5}, allowed_token_ids=(1, 7))
-    return EngineRequest("r", [1, 2, 3], params, media, 1.25, [[4, 5]], 3, "salt", None, 2.5)
+    return EngineRequest("r", [1, 2, 3], params, spans, media, 1.25, [[4, 5]], 3, "salt", None, 2.5)
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 3])
@@ -41,8 +44,10 @@ def test_a_request_survives_the_way(num_images: int) -> None:
     received = receiver.receive()
     assert isinstance(received, EngineRequest)
     assert received.sampling_params == sent.sampling_params
+    assert received.spans == sent.spans
     for before, after in zip(sent.media, received.media, strict=True):
-        assert after.span == before.span
+        assert (after.media_key, after.num_features) == (before.media_key, before.num_features)
+        assert after.layout == before.layout
         np.testing.assert_array_equal(after.pixels.array, before.pixels.array)
     assert receiver.receive() == Abort("r", 1)
     sender.close()

@@ -56,7 +56,7 @@ def make_request(
     """Random tokens in, exactly num_output tokens out."""
     prompt = [rng.randrange(10, 1000) for _ in range(num_prompt)]
     params = SamplingParams(temperature=0, max_tokens=num_output, ignore_eos=True)
-    return EngineRequest(name, prompt, params, [], 0.0, priority=priority)
+    return EngineRequest(name, prompt, params, [], [], 0.0, priority=priority)
 
 
 def run_load(

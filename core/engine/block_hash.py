@@ -21,7 +21,7 @@ def hash_block(
 ) -> bytes:
     """The digest of one full block that begins at position `start` of its sequence.
 
-    H(parent, token ids, [(media key, where the block enters the span)…]): the placeholder
+    H(parent, token ids, [(media key, which feature the block begins with)…]): the placeholder
     tokens of two images are equal, so the images themselves must be part of the name.
     """
     digest = hashlib.sha256(parent)
@@ -29,5 +29,6 @@ def hash_block(
     end = start + len(token_ids)
     for span in spans:
         if span.offset < end and start < span.end:
-            digest.update(f"|{span.media_key}:{start - span.offset}".encode())
+            first_feature = span.feature_start + start - span.offset
+            digest.update(f"|{span.media_key}:{first_feature}".encode())
     return digest.digest()

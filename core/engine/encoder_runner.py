@@ -37,15 +37,14 @@ class EncoderRunner:
             self._features.pop(key, None)
 
     def encode(self, media: Sequence[MediaInput]) -> None:
-        """Encode images, those of one size together.
+        """Encode images, those of one shape together.
 
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
         """
         groups: dict[object, list[MediaInput]] = defaultdict(list)
         for item in media:
-            key = item.span.media_key if self._one_by_one else item.pixels.shape
-            groups[key].append(item)
+            groups[item.media_key if self._one_by_one else item.pixels.shape].append(item)
         for group in groups.values():
             self._encode_group(group)
 
@@ -54,11 +53,12 @@ class EncoderRunner:
             raise ValueError("the model takes no images")
         arrays = [torch.tensor(item.pixels.array) for item in group]
         pixels = torch.stack(arrays).to(self._device, self._dtype)
-        for item, features in zip(group, self._model.encode_images(pixels), strict=True):
-            if features.shape[0] != item.span.length:
+        encoded = self._model.encode_images(pixels, [item.layout for item in group])
+        for item, features in zip(group, encoded, strict=True):
+            if features.shape[0] != item.num_features:
                 raise ValueError(
                     f"the encoder gave {features.shape[0]} features for an image that takes "
-                    f"{item.span.length} tokens of the prompt"
+                    f"{item.num_features} tokens of the prompt"
                 )
             # A copy, so that evicting one image frees its bytes and not its group's.
-            self._features[item.span.media_key] = features.clone()
+            self._features[item.media_key] = features.clone()

@@ -52,7 +52,7 @@ class EngineCore:
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=self._plan.max_model_len,
-            bytes_per_media_token=model.hidden_size * dtype.itemsize,
+            bytes_per_feature=model.hidden_size * dtype.itemsize,
             eos_token_ids=checkpoint.eos_token_ids,
             policy=config.scheduling_policy,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from PIL import Image
@@ -64,7 +65,9 @@ class InputProcessor:
             preprocessor = load_object(encoder.preprocessor)
             self._preprocessor = preprocessor(vision_config, checkpoint.image_processor_config)
             image_prompt = load_object(spec.image_prompt)
-            self._image_prompt = prompt = image_prompt(checkpoint.config, self._preprocessor)
+            self._image_prompt = prompt = image_prompt(
+                checkpoint.config, self._preprocessor, self.tokenizer.encode_text
+            )
             self._image_token = self.tokenizer.token_id_text(prompt.image_token_id)
 
     @property
@@ -98,13 +101,12 @@ class InputProcessor:
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
-        media = [
-            MediaInput(span, self._pixels(image)) for span, image in zip(spans, images, strict=True)
-        ]
+        media = self._preprocess(images, spans)
         return EngineRequest(
             request_id,
             prompt,
             params,
+            spans,
             media,
             arrival,
             [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)],
@@ -117,32 +119,62 @@ class InputProcessor:
     def _expand(
         self, token_ids: Sequence[int], images: Sequence[ImageInput]
     ) -> tuple[list[int], list[MediaSpan]]:
-        """Give each image as many placeholders as it has features, unless they are there."""
+        """Put each image's tokens in place of its placeholder, unless they are there already."""
         if self._image_prompt is None:
             return list(token_ids), []
-        placeholder = self._image_prompt.image_token_id
-        lengths = [self._image_prompt.num_tokens(ImageSize(*i.image.size)) for i in images]
-        found = sum(token_id == placeholder for token_id in token_ids)
-        expanded = found == sum(lengths) and found != len(images)
-        if not expanded and found != len(images):
-            raise RequestError(
-                f"the prompt has {found} image placeholders for {len(images)} images", "prompt"
-            )
+        expansions = [list(self._image_prompt.expand(ImageSize(*i.image.size))) for i in images]
+        places = self._find_placeholders(token_ids, expansions)
         prompt: list[int] = []
         spans: list[MediaSpan] = []
-        rest = iter(zip(images, lengths, strict=True))
-        skip = 0
-        for token_id in token_ids:
-            if token_id != placeholder:
-                prompt.append(token_id)
-            elif skip:
-                skip -= 1
-            else:
-                image, length = next(rest)
-                spans.append(MediaSpan(len(prompt), length, image.media_key))
-                prompt += [placeholder] * length
-                skip = length - 1 if expanded else 0
-        return prompt, spans
+        position = 0
+        for (start, end), expansion, image in zip(places, expansions, images, strict=True):
+            prompt += token_ids[position:start]
+            spans += self._spans(expansion, len(prompt), image.media_key)
+            prompt += expansion
+            position = end
+        return prompt + list(token_ids[position:]), spans
+
+    def _find_placeholders(
+        self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
+    ) -> list[tuple[int, int]]:
+        """Where each image stands in a prompt, [start, end): as one placeholder, or expanded.
+
+        Raises RequestError if the prompt doesn't fit the images.
+        """
+        assert self._image_prompt is not None
+        single = self._image_prompt.image_token_id
+        found = [i for i, token_id in enumerate(token_ids) if token_id == single]
+        if len(found) == len(expansions):
+            return [(i, i + 1) for i in found]
+        places, position = [], 0
+        for expansion in expansions:
+            last = len(token_ids) - len(expansion)
+            while position <= last and (
+                list(token_ids[position : position + len(expansion)]) != expansion
+            ):
+                position += 1
+            places.append((position, position + len(expansion)))
+            position += len(expansion)
+        written = sum(expansion.count(single) for expansion in expansions)
+        if position > len(token_ids) or written != len(found):
+            raise RequestError(
+                f"the prompt has {len(found)} image placeholders for {len(expansions)} images",
+                "prompt",
+            )
+        return places
+
+    def _spans(self, expansion: Sequence[int], offset: int, media_key: str) -> list[MediaSpan]:
+        """The runs of feature tokens in an image's tokens, which begin at `offset`."""
+        assert self._image_prompt is not None
+        spans: list[MediaSpan] = []
+        num_features, position = 0, 0
+        for token_id, run in groupby(expansion):
+            length = len(list(run))
+            if token_id == self._image_prompt.feature_token_id:
+                spans.append(MediaSpan(offset + position, length, media_key, num_features))
+                num_features += length
+            position += length
+        return spans
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady
@@ -187,9 +219,21 @@ class InputProcessor:
                 "max_tokens",
             )
 
-    def _pixels(self, image: ImageInput) -> Pixels:
-        assert self._preprocessor is not None
-        return Pixels(self._preprocessor.preprocess(image.image))
+    def _preprocess(
+        self, images: Sequence[ImageInput], spans: Sequence[MediaSpan]
+    ) -> list[MediaInput]:
+        """Each picture once, however often it is shown."""
+        features: dict[str, int] = {}
+        for span in spans:
+            end = span.feature_start + span.length
+            features[span.media_key] = max(features.get(span.media_key, 0), end)
+        distinct = {image.media_key: image.image for image in images}
+        media = []
+        for key, picture in distinct.items():
+            assert self._preprocessor is not None
+            done = self._preprocessor.preprocess(picture)
+            media.append(MediaInput(key, features[key], Pixels(done.pixel_values), done.layout))
+        return media
 
 
 def _default_sampling(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -74,11 +74,10 @@ class KVCacheManager:
     def _extend_hashes(self, request: Request, num_tokens: int) -> None:
         size = self.block_size
         hashes = request.block_hashes
-        spans = [media.span for media in request.media]
         for index in range(len(hashes), num_tokens // size):
             parent = hashes[-1] if hashes else root_hash(request.cache_salt)
             tokens = request.token_ids[index * size : (index + 1) * size]
-            hashes.append(hash_block(parent, tokens, index * size, spans))
+            hashes.append(hash_block(parent, tokens, index * size, request.spans))
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the block tables and the pool disagree."""

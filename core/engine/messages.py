@@ -11,14 +11,18 @@ from .sampling_params import SamplingParams
 
 
 class MediaSpan(msgspec.Struct, frozen=True):
-    """An image in a prompt: the tokens [offset, offset + length) stand for it.
+    """A run of prompt tokens [offset, offset + length) that stand for features of an image.
+
+    An image whose features are parted by tokens of text, as between tiles, has several spans.
 
     media_key: SHA-256 of the image's bytes, in hex.
+    feature_start: which of the image's features the first token stands for.
     """
 
     offset: int
     length: int
     media_key: str
+    feature_start: int = 0
 
     @property
     def end(self) -> int:
@@ -27,16 +31,22 @@ class MediaSpan(msgspec.Struct, frozen=True):
 
 
 class MediaInput(msgspec.Struct, frozen=True):
-    """A span with the pixels that fill it."""
+    """An image of a request, however often it is shown: its pixels and how many features they
+    give.
 
-    span: MediaSpan
+    layout: what the encoder must know besides the pixel values; see PreprocessedImage.
+    """
+
+    media_key: str
+    num_features: int
     pixels: Pixels
+    layout: tuple[int, ...] = ()
 
 
 class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """A request that is ready to be scheduled. Times are in seconds of `time.monotonic`.
 
-    media: in order of their spans, which don't overlap.
+    spans: in order; they don't overlap. media: the images they show, each once.
     bad_word_ids: the token sequences that spell sampling_params.bad_words.
     priority: under the policy "priority", lower goes first.
     cache_salt: only requests with the same salt share cached blocks.
@@ -46,6 +56,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     request_id: str
     prompt_token_ids: list[int]
     sampling_params: SamplingParams
+    spans: list[MediaSpan]
     media: list[MediaInput]
     arrival_time: float
     bad_word_ids: list[list[int]] = []

@@ -126,14 +126,12 @@ class ModelRunner:
         pieces: list[Tensor] = []
         row = 0
         for item in scheduled:
-            if item.start < item.request.media_end:
-                for media in item.request.media:
-                    span = media.span
-                    first, last = max(span.offset, item.start), min(span.end, item.end)
-                    if first < last:
-                        is_media[row + first - item.start : row + last - item.start] = True
-                        features = self._encoder.features(span.media_key)
-                        pieces.append(features[first - span.offset : last - span.offset])
+            for span in item.request.spans_within(item.start, item.end):
+                first, last = max(span.offset, item.start), min(span.end, item.end)
+                is_media[row + first - item.start : row + last - item.start] = True
+                start = span.feature_start - span.offset
+                features = self._encoder.features(span.media_key)
+                pieces.append(features[start + first : start + last])
             row += item.num_tokens
         if not pieces:
             return self._model.embed(batch.token_ids)

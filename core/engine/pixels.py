@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class Pixels:
-    """One image's pixel values: float32, row-major, [channels, height, width].
+    """One image's pixel values: float32, row-major, of the shape that its encoder takes.
 
     Between processes they travel in shared memory, beside the message that names them; a plain
     class, as a serialiser would write out the fields of a dataclass itself.
@@ -18,5 +18,5 @@ class Pixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels, height, width."""
+        """Sizes of the dimensions."""
         return self.array.shape

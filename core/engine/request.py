@@ -9,7 +9,7 @@ from functools import cached_property
 
 import msgspec
 
-from .messages import EngineRequest, Failure, MediaInput, RequestTimings, TokenLogprobs
+from .messages import EngineRequest, Failure, MediaInput, MediaSpan, RequestTimings, TokenLogprobs
 from .sampling_params import SamplingParams
 
 
@@ -63,6 +63,7 @@ class Request:
     request_id: unique to the answer; parent_id and index: the request and which of its answers.
     sequence_number: the order of arrival, set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
+    spans: where its images stand; media: the images by key.
     num_cached_tokens: how many of the prompt's came from the prefix cache at first.
     block_hashes: digests of the full blocks of its tokens, as far as they were needed.
     prompt_logprobs: of the prompt's tokens so far; its first entry is always None.
@@ -73,7 +74,8 @@ class Request:
     token_ids: list[int]
     num_prompt_tokens: int
     sampling_params: SamplingParams
-    media: list[MediaInput]
+    spans: list[MediaSpan]
+    media: dict[str, MediaInput]
     timings: RequestTimings
     bad_word_ids: list[list[int]] = field(default_factory=list)
     priority: int = 0
@@ -110,7 +112,8 @@ class Request:
             token_ids=list(message.prompt_token_ids),
             num_prompt_tokens=len(message.prompt_token_ids),
             sampling_params=params,
-            media=message.media,
+            spans=message.spans,
+            media={media.media_key: media for media in message.media},
             timings=RequestTimings(arrival=message.arrival_time),
             bad_word_ids=message.bad_word_ids,
             priority=message.priority,
@@ -132,7 +135,13 @@ class Request:
     @cached_property
     def media_end(self) -> int:
         """The position after the last image; 0 without images."""
-        return self.media[-1].span.end if self.media else 0
+        return self.spans[-1].end if self.spans else 0
+
+    def spans_within(self, start: int, end: int) -> list[MediaSpan]:
+        """The spans that have tokens in [start, end)."""
+        if start >= self.media_end:
+            return []
+        return [span for span in self.spans if span.offset < end and start < span.end]
 
     @property
     def wants_prompt_logprobs(self) -> bool:

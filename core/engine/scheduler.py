@@ -33,7 +33,7 @@ class Scheduler:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         max_model_len: int,
-        bytes_per_media_token: int,
+        bytes_per_feature: int,
         eos_token_ids: Iterable[int],
         policy: str = "fcfs",
     ) -> None:
@@ -49,7 +49,7 @@ class Scheduler:
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
-        self._bytes_per_media_token = bytes_per_media_token
+        self._bytes_per_feature = bytes_per_feature
         self._eos_token_ids = frozenset(eos_token_ids)
         self._budget = 0
 
@@ -67,11 +67,11 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises ValueError if it could never run."""
-        for media in request.media:
-            needed = media.span.length * self._bytes_per_media_token
+        for media in request.media.values():
+            needed = self._feature_bytes(media)
             if needed > self.encoder_cache.capacity:
                 raise ValueError(
-                    f"an image of {media.span.length} tokens needs {needed} bytes of features, "
+                    f"an image of {media.num_features} features needs {needed} bytes for them, "
                     f"more than the encoder cache's {self.encoder_cache.capacity}"
                 )
         if request.request_id in self._requests:
@@ -131,7 +131,7 @@ class Scheduler:
     ) -> list[tuple[Request, list[int]]]:
         """Take in a step's results; returns each request that got tokens or ended."""
         for media in output.encode:
-            self.encoder_cache.mark_encoded(media.span.media_key)
+            self.encoder_cache.mark_encoded(media.media_key)
         self._stats.encoder_runs += len(output.encode)
         progress: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
@@ -202,26 +202,21 @@ class Scheduler:
         fit the encoder cache now. Images inside the chunk are pinned."""
         start = request.num_computed_tokens
         end = start + min(request.num_tokens - start, self._budget)
-        if start >= request.media_end:
-            return end - start
-        for media in request.media:
-            span = media.span
-            if span.end <= start or span.offset >= end:
-                continue
-            size = span.length * self._bytes_per_media_token
+        for span in request.spans_within(start, end):
+            size = self._feature_bytes(request.media[span.media_key])
             if not self.encoder_cache.pin(span.media_key, size, request.request_id):
                 return max(0, span.offset - start)
         return end - start
 
+    def _feature_bytes(self, media: MediaInput) -> int:
+        return media.num_features * self._bytes_per_feature
+
     def _collect_encodes(self, output: SchedulerOutput) -> list[MediaInput]:
         wanted: dict[str, MediaInput] = {}
         for item in output.scheduled:
-            if item.start >= item.request.media_end:
-                continue
-            for media in item.request.media:
-                overlaps = media.span.offset < item.end and item.start < media.span.end
-                if overlaps and self.encoder_cache.needs_encoding(media.span.media_key):
-                    wanted.setdefault(media.span.media_key, media)
+            for span in item.request.spans_within(item.start, item.end):
+                if self.encoder_cache.needs_encoding(span.media_key):
+                    wanted.setdefault(span.media_key, item.request.media[span.media_key])
         return list(wanted.values())
 
     def _append(self, request: Request, token: SampledToken) -> list[int]:
@@ -253,16 +248,15 @@ class Scheduler:
         return None
 
     def _unpin_passed(self, item: ScheduledRequest) -> None:
-        """Unpin images whose tokens are all computed. One that is shown again further on is
-        unpinned too: a request that held it while waiting for room could wait forever."""
-        if item.start >= item.request.media_end:
-            return
-        passed = {m.span.media_key for m in item.request.media if m.span.end <= item.end}
-        begun = {
-            m.span.media_key for m in item.request.media if m.span.offset < item.end < m.span.end
-        }
-        for key in passed - begun:
-            self.encoder_cache.unpin(key, item.request.request_id)
+        """Unpin images whose tokens are all computed. One that is shown again further on, after
+        another, is unpinned too: a request that held it while waiting for room for the other
+        could wait forever."""
+        request = item.request
+        passed = request.spans_within(item.start, item.end)
+        ahead = next((span for span in request.spans if span.end > item.end), None)
+        for key in {span.media_key for span in passed}:
+            if ahead is None or key != ahead.media_key:
+                self.encoder_cache.unpin(key, request.request_id)
 
     def _preempt(self, request: Request, output: SchedulerOutput) -> None:
         self._free(request)
@@ -278,8 +272,8 @@ class Scheduler:
 
     def _free(self, request: Request) -> None:
         self.kv_cache.free(request)
-        for media in request.media:
-            self.encoder_cache.unpin(media.span.media_key, request.request_id)
+        for key in request.media:
+            self.encoder_cache.unpin(key, request.request_id)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if queues, states and caches disagree."""

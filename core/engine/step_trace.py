@@ -40,7 +40,7 @@ class StepTrace:
                 item.request.request_id: f"{item.start}+{item.num_tokens}"
                 for item in output.scheduled
             },
-            "encoded": [media.span.media_key[:12] for media in output.encode],
+            "encoded": [media.media_key[:12] for media in output.encode],
             "preempted": [request.request_id for request in output.preempted],
         }
         name = f"{len(output.scheduled)} requests, {output.num_tokens} tokens"

@@ -41,6 +41,11 @@ class Tokenizer:
         ids: list[int] = self._hf(text)["input_ids"]
         return ids
 
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a piece of a template, special tokens recognised and none added."""
+        ids: list[int] = self._hf(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     def encode_word(self, word: str) -> list[list[int]]:
         """The token sequences that spell a word, at the start of a text and within one."""
         spellings = (
@@ -81,8 +86,7 @@ class Tokenizer:
         except Exception as error:
             raise RequestError(f"the chat template refused: {error}", "messages") from error
         if guard not in text:
-            ids: list[int] = self._hf(text, add_special_tokens=False)["input_ids"]
-            return ids
+            return self.encode_text(text)
         return self._encode_guarded(text, guard)
 
     def _encode_guarded(self, text: str, guard: str) -> list[int]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..contracts import ImageSize, JsonDict
+from ..contracts import ImageSize, JsonDict, PreprocessedImage
 
 _INTERPOLATION = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
@@ -118,9 +118,9 @@ class PatchPreprocessor:
         patches = (width // self._patch_size) * (height // self._patch_size)
         return patches + self._extra_tokens
 
-    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+    def preprocess(self, image: Image.Image) -> PreprocessedImage:
         """An RGB image -> [3, height, width]."""
-        return self._config.apply(image)
+        return PreprocessedImage(self._config.apply(image))
 
     def fingerprint(self) -> str:
         """A digest of the settings."""

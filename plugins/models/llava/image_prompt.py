@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict
 from .features import FeatureSelection
 
@@ -9,11 +11,18 @@ from .features import FeatureSelection
 class LlavaImagePrompt:
     """See `core.contracts.ImagePrompt`."""
 
-    def __init__(self, config: JsonDict, preprocessor: ImagePreprocessor) -> None:
+    def __init__(
+        self,
+        config: JsonDict,
+        preprocessor: ImagePreprocessor,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
         self.image_token_id: int = config.get("image_token_index", 32000)
+        self.feature_token_id = self.image_token_id
         self._skipped = int(FeatureSelection.from_dict(config).skip_first)
         self._preprocessor = preprocessor
 
-    def num_tokens(self, size: ImageSize) -> int:
+    def expand(self, size: ImageSize) -> Sequence[int]:
         """The tower's features, without the class token where the config drops it."""
-        return self._preprocessor.num_tokens(size) - self._skipped
+        count = self._preprocessor.num_tokens(size) - self._skipped
+        return [self.feature_token_id] * count

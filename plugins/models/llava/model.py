@@ -76,13 +76,14 @@ class LlavaForConditionalGeneration(nn.Module):
         """[num_tokens] -> [num_tokens, hidden_size]."""
         return self.language_model.embed(token_ids)
 
-    def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """[num_images, channels, height, width] -> [num_images, num_tokens, hidden_size]."""
+    def encode_images(
+        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """[num_images, channels, height, width] -> for each [num_tokens, hidden_size]."""
         features = self.vision_tower(pixel_values)
         if self._features.skip_first:
             features = features[:, 1:]
-        projected: Tensor = self.multi_modal_projector(features)
-        return projected
+        return list(self.multi_modal_projector(features))
 
     def forward(
         self,
