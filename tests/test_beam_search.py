@@ -84,7 +84,7 @@ def test_equal_to_transformers(
 
 
 def test_a_search_that_has_begun_has_left_the_queue() -> None:
-    request = EngineRequest("r", [1, 5], SamplingParams(), [], 0.0, queue_timeout=2.0)
+    request = EngineRequest("r", [1, 5], SamplingParams(), [], [], 0.0, queue_timeout=2.0)
     search = BeamSearch(request, BeamSearchParams(beam_width=2), [2])
     assert [step.queue_timeout for step in search.next_requests()] == [2.0]
     search.update([TokenLogprobs(-0.1, 1, [7, 8, 9, 10], [-0.1, -2.5, -5.0, -6.0])])

@@ -7,6 +7,10 @@ from shutil import copytree
 
 import pytest
 from octavo import LLM, RequestError, SamplingParams
+from octavo.app import DEMO_MODEL
+from octavo.core.engine.checkpoint import find_checkpoint
+from octavo.core.engine.input_processor import ImageInput, InputProcessor
+from octavo.core.registry import get_registry
 from PIL import Image
 
 ONE = SamplingParams(temperature=0, max_tokens=1)
@@ -93,3 +97,33 @@ def test_seed_decides_whatever_else_runs(llm: LLM) -> None:
     alone = llm.generate("Hello", seeded)[0].outputs[0].token_ids
     crowd = llm.generate(["a", "Hello", "b c", "d"], [others[0], seeded, *others[1:]])
     assert crowd[1].outputs[0].token_ids == alone
+
+
+class TiledPrompt:
+    """Two features, a separator, three features; 3 in a rendered prompt, 9 for a feature."""
+
+    image_token_id = 3
+    feature_token_id = 9
+
+    def expand(self, size: object) -> list[int]:
+        return [20, 9, 9, 21, 9, 9, 9, 22]
+
+
+def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.Image]) -> None:
+    """From one placeholder each, and from a prompt that is expanded already."""
+    inputs = InputProcessor(find_checkpoint(DEMO_MODEL), get_registry())
+    inputs._image_prompt = TiledPrompt()
+    images = [ImageInput(p, key, "x") for p, key in zip(pictures, ("a", "b", "a"), strict=True)]
+    tiles = TiledPrompt().expand(None)
+    expanded = [1, *tiles, 50, *tiles, *tiles, 51]
+    for prompt in ([1, 3, 50, 3, 3, 51], expanded):
+        request = inputs.build("r", prompt, images, SamplingParams(), llm._limits)
+        assert request.prompt_token_ids == expanded
+        assert [(s.offset, s.length, s.media_key, s.feature_start) for s in request.spans] == [
+            (2, 2, "a", 0), (5, 3, "a", 2),
+            (11, 2, "b", 0), (14, 3, "b", 2),
+            (19, 2, "a", 0), (22, 3, "a", 2),
+        ]  # fmt: skip
+        assert [(m.media_key, m.num_features) for m in request.media] == [("a", 5), ("b", 5)]
+    with pytest.raises(RequestError, match="for 3 images"):
+        inputs.build("r", expanded[:-10], images, SamplingParams(), llm._limits)
