@@ -93,6 +93,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="tokens computed in one step",
     )
     parser.add_argument(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=EngineConfig.enable_prefix_caching,
+        help="reuse what was computed for prompts that begin alike",
+    )
+    parser.add_argument(
         "--kv-cache-memory",
         type=_bytes,
         metavar="SIZE",

@@ -13,6 +13,10 @@ from ..kernels.dispatch import KernelTable
 from ..kernels.ops import AttentionMetadata
 from .contracts import JsonDict
 
+#: Where a tensor of a checkpoint goes: the parameter's name; several names for one whose rows are
+#: those of several parameters, in this order; None for one that is not needed.
+WeightPlace = str | tuple[str, ...] | None
+
 
 @dataclass(frozen=True)
 class KVCacheSpec:
@@ -41,8 +45,8 @@ class VisionEncoder(Protocol):
     #: Width of one feature vector.
     hidden_size: int
 
-    def map_weight(self, name: str) -> str | None:
-        """The parameter for a checkpoint's tensor name; None for one that is not needed."""
+    def map_weight(self, name: str) -> WeightPlace:
+        """Where a checkpoint's tensor of this name goes."""
         ...
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
@@ -58,8 +62,8 @@ class LanguageModel(Protocol):
     max_position_embeddings: int
     kv_cache_spec: KVCacheSpec
 
-    def map_weight(self, name: str) -> str | None:
-        """The parameter for a checkpoint's tensor name; None for one that is not needed."""
+    def map_weight(self, name: str) -> WeightPlace:
+        """Where a checkpoint's tensor of this name goes."""
         ...
 
     def embed(self, token_ids: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .ops import OPS, PagedAttention, RMSNorm, RotaryEmbedding, SiluAndMul, WriteKV
+from .ops import OPS, GatedActivation, PagedAttention, RMSNorm, RotaryEmbedding, WriteKV
 from .spec import KernelSpec
 
 OVERRIDE_VARIABLE = "OCTAVO_KERNELS"
@@ -31,7 +31,8 @@ class KernelTable:
     write_kv: WriteKV
     rms_norm: RMSNorm
     rotary_embedding: RotaryEmbedding
-    silu_and_mul: SiluAndMul
+    silu_and_mul: GatedActivation
+    gelu_tanh_and_mul: GatedActivation
     backends: dict[str, str]
 
 

@@ -20,6 +20,9 @@ class AttentionMetadata:
     slot_mapping:    [num_tokens] flat KV slot of each token: block id * block size + offset.
     query_lens, context_lens: the same lengths as Python ints, so that no kernel waits for a
         device to read them.
+    bidirectional:   [num_tokens, 2], or None if no token sees a later one: the run of positions
+        [start, end) of its sequence that each token sees whole, besides what is before it. Runs
+        are never cut between two steps unless their beginning is in the cache.
     """
 
     query_start_loc: Tensor
@@ -28,6 +31,7 @@ class AttentionMetadata:
     slot_mapping: Tensor
     query_lens: tuple[int, ...]
     context_lens: tuple[int, ...]
+    bidirectional: Tensor | None = None
 
 
 class PagedAttention(Protocol):
@@ -40,11 +44,15 @@ class PagedAttention(Protocol):
         value_cache: Tensor,
         metadata: AttentionMetadata,
         scale: float,
+        window: int = 0,
+        softcap: float = 0.0,
     ) -> Tensor:
         """Attend.
 
         query: [num_tokens, num_heads, head_dim]
         key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim]
+        window: a token sees this many positions, its own included; 0 is all before it.
+        softcap: scores s become softcap * tanh(s / softcap); 0 leaves them.
         returns [num_tokens, num_heads, head_dim]
         """
         ...
@@ -66,7 +74,7 @@ class WriteKV(Protocol):
 
 
 class RMSNorm(Protocol):
-    """Root-mean-square normalisation in float32, scaled by a weight."""
+    """Root-mean-square normalisation in float32, scaled by a weight in the weight's dtype."""
 
     def __call__(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x: [..., hidden], weight: [hidden]; returns the shape and dtype of x."""
@@ -77,12 +85,13 @@ class RotaryEmbedding(Protocol):
     """Rotate the two halves of each head by the angle of the token's position."""
 
     def __call__(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x: [num_tokens, heads, head_dim], cos and sin: [num_tokens, head_dim]."""
+        """x: [num_tokens, heads, head_dim], cos and sin: [num_tokens, rotary_dim]; what lies
+        beyond rotary_dim is left as it is."""
         ...
 
 
-class SiluAndMul(Protocol):
-    """The gated activation silu(gate) * up."""
+class GatedActivation(Protocol):
+    """activation(gate) * up, the activation being SiLU or the tanh approximation of GELU."""
 
     def __call__(self, gate: Tensor, up: Tensor) -> Tensor:
         """gate, up: [..., intermediate]."""
@@ -90,4 +99,11 @@ class SiluAndMul(Protocol):
 
 
 #: Every operation by the name that `OCTAVO_KERNELS` and plugins use.
-OPS = ("paged_attention", "write_kv", "rms_norm", "rotary_embedding", "silu_and_mul")
+OPS = (
+    "paged_attention",
+    "write_kv",
+    "rms_norm",
+    "rotary_embedding",
+    "silu_and_mul",
+    "gelu_tanh_and_mul",
+)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..contracts import JsonDict
 from .config import ConfigError
+from .hf_config import complete_config
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> JsonDict:
-        """`config.json`."""
-        return _read_json(self.path / "config.json")
+        """`config.json`, with what it leaves to transformers' defaults."""
+        return complete_config(_read_json(self.path / "config.json"))
 
     @cached_property
     def generation_config(self) -> JsonDict:

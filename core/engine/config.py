@@ -23,6 +23,7 @@ class EngineConfig:
     max_num_seqs: requests that run at once.
     max_num_batched_tokens: tokens computed in one step.
     block_size: tokens in one block of the KV cache.
+    enable_prefix_caching: reuse the keys and values of prompts that begin alike.
     kv_cache_memory: bytes for the KV cache; None sizes it from what is free.
     encoder_cache_memory: bytes for the features of images that are in use or may be again.
     scheduling_policy: "fcfs", or "priority" for the requests' own priorities.
@@ -41,6 +42,7 @@ class EngineConfig:
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 2048
     block_size: int = 16
+    enable_prefix_caching: bool = True
     kv_cache_memory: int | None = None
     encoder_cache_memory: int = 256 * 2**20
     max_image_pixels: int = 50_000_000

@@ -45,7 +45,9 @@ class EngineCore:
             available_memory(device),
         )
         logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
-        kv_cache = KVCacheManager(self._plan.num_blocks, config.block_size)
+        kv_cache = KVCacheManager(
+            self._plan.num_blocks, config.block_size, config.enable_prefix_caching
+        )
         self._scheduler = Scheduler(
             kv_cache,
             EncoderCacheManager(config.encoder_cache_memory),

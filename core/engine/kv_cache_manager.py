@@ -13,10 +13,13 @@ class KVCacheManager:
     A full block is named by its contents when the step that fills it is scheduled. Within that
     step it may already be shared: a forward stores all keys and values of a layer before any
     token attends. If the step fails, `discard_uncomputed` takes the names back.
+
+    prefix_caching: whether blocks are named at all.
     """
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool = True) -> None:
         self.block_size = block_size
+        self._prefix_caching = prefix_caching
         self.pool = BlockPool(num_blocks)
         self._blocks: dict[str, list[Block]] = {}
 
@@ -57,7 +60,7 @@ class KVCacheManager:
         blocks += self.pool.allocate(max(0, missing))
         self._extend_hashes(request, num_tokens)
         first = request.num_computed_tokens // self.block_size
-        for index in range(first, num_tokens // self.block_size):
+        for index in range(first, min(num_tokens // self.block_size, len(request.block_hashes))):
             self.pool.name(blocks[index], request.block_hashes[index])
         return True
 
@@ -72,6 +75,8 @@ class KVCacheManager:
         self.pool.release(self._blocks.pop(request.request_id, []))
 
     def _extend_hashes(self, request: Request, num_tokens: int) -> None:
+        if not self._prefix_caching:
+            return
         size = self.block_size
         hashes = request.block_hashes
         for index in range(len(hashes), num_tokens // size):

@@ -15,6 +15,7 @@ from ..interfaces import BuildContext, LanguageModel, VisionEncoder
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
+from .hf_config import complete_config
 
 
 def load_model(
@@ -37,10 +38,12 @@ def load_model(
 
 def _build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
     def language_model(config: JsonDict) -> LanguageModel:
+        config = complete_config(config)
         load = registry.text_model_for_config(config).load
         return cast(LanguageModel, load_object(load)(config, context))
 
     def vision_encoder(config: JsonDict, feature_layers: Sequence[int]) -> VisionEncoder:
+        config = complete_config(config)
         load = registry.encoder_for_config(config).load
         return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
 
@@ -55,17 +58,21 @@ def _fill(
     expected = {name: parameter.shape for name, parameter in model.named_parameters()}
     loaded: dict[str, Tensor] = {}
     for source, tensor in _read_weights(checkpoint):
-        target = cast(LanguageModel, model).map_weight(source)
-        if target is None:
+        place = cast(LanguageModel, model).map_weight(source)
+        if place is None:
             continue
-        if target not in expected:
+        targets = (place,) if isinstance(place, str) else place
+        if not all(target in expected for target in targets):
             raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
-        if tensor.shape != expected[target]:
+        shapes = [expected[target] for target in targets]
+        rows = [shape[0] for shape in shapes]
+        if tensor.shape != torch.Size((sum(rows), *shapes[0][1:])):
             raise ConfigError(
                 f"{checkpoint.name}: weight {source} has shape {list(tensor.shape)}, the config "
-                f"asks for {list(expected[target])}"
+                f"asks for {[sum(rows), *shapes[0][1:]]}"
             )
-        loaded[target] = tensor.to(device, dtype)
+        for target, part in zip(targets, torch.split(tensor, rows), strict=True):
+            loaded[target] = part.to(device, dtype).contiguous()
     missing = sorted(set(expected) - set(loaded))
     if missing:
         raise ConfigError(

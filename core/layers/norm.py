@@ -7,14 +7,21 @@ from ...kernels.dispatch import KernelTable
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm with a learned scale."""
+    """Root-mean-square norm with a learned scale.
 
-    def __init__(self, hidden_size: int, eps: float, kernels: KernelTable) -> None:
+    unit_offset: the scale is 1 + weight, in float32, as in Gemma.
+    """
+
+    def __init__(
+        self, hidden_size: int, eps: float, kernels: KernelTable, unit_offset: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self._eps = eps
+        self._unit_offset = unit_offset
         self._kernel = kernels.rms_norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension of x."""
-        return self._kernel(x, self.weight, self._eps)
+        scale = 1.0 + self.weight.float() if self._unit_offset else self.weight
+        return self._kernel(x, scale, self._eps)

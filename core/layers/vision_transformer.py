@@ -19,7 +19,7 @@ _POOLING_WEIGHTS = ("post_layernorm.", "head.", "embeddings.position_ids")
 
 @dataclass(frozen=True)
 class VisionTransformerConfig:
-    """The sizes of a tower, read from a `vision_config` with its family's defaults."""
+    """The sizes of a tower, read from a `vision_config`."""
 
     hidden_size: int
     intermediate_size: int
@@ -32,10 +32,9 @@ class VisionTransformerConfig:
     layer_norm_eps: float
 
     @classmethod
-    def from_dict(cls, config: JsonDict, defaults: JsonDict) -> VisionTransformerConfig:
-        """Raises KeyError for a field that neither mapping has."""
-        merged = {**defaults, **config}
-        return cls(**{name: merged[name] for name in cls.__dataclass_fields__})
+    def from_dict(cls, config: JsonDict) -> VisionTransformerConfig:
+        """Raises KeyError for a field that is missing."""
+        return cls(**{name: config[name] for name in cls.__dataclass_fields__})
 
     @property
     def num_patches(self) -> int:

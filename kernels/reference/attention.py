@@ -23,73 +23,74 @@ def paged_attention(
     value_cache: Tensor,
     metadata: AttentionMetadata,
     scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
 ) -> Tensor:
     """See `kernels.ops.PagedAttention`. Kwon et al., 2023 (arXiv:2309.06180)."""
     output = torch.empty_like(query)
+    first, last = _visible_range(metadata, window)
     decodes = [i for i, length in enumerate(metadata.query_lens) if length == 1]
     if decodes:
-        _decode(query, key_cache, value_cache, metadata, scale, decodes, output)
+        sequences = torch.tensor(decodes, device=query.device)
+        longest = max(metadata.context_lens[i] for i in decodes)
+        keys, values = _gather(key_cache, value_cache, metadata.block_table[sequences], longest)
+        rows = metadata.query_start_loc[sequences]
+        mask = _mask(first[rows], last[rows], longest)[:, None]
+        output[rows] = _attend(query[rows, None], keys, values, mask, scale, softcap)[:, 0]
     start = 0
     for i, length in enumerate(metadata.query_lens):
         if length > 1:
-            tokens = slice(start, start + length)
-            output[tokens] = _prefill(query[tokens], key_cache, value_cache, metadata, scale, i)
+            chunk = slice(start, start + length)
+            context = metadata.context_lens[i]
+            keys, values = _gather(key_cache, value_cache, metadata.block_table[i, None], context)
+            mask = _mask(first[chunk], last[chunk], context)[None]
+            output[chunk] = _attend(query[None, chunk], keys, values, mask, scale, softcap)[0]
         start += length
     return output
 
 
-def _prefill(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    metadata: AttentionMetadata,
-    scale: float,
-    index: int,
+def _visible_range(metadata: AttentionMetadata, window: int) -> tuple[Tensor, Tensor]:
+    """The first and the last position that each token of the batch attends to."""
+    lengths = metadata.query_start_loc.diff()
+    # The last token of each sequence is the last one in its cache.
+    ends = (metadata.seq_lens - metadata.query_start_loc[1:]).repeat_interleave(lengths)
+    positions = ends + torch.arange(len(ends), device=ends.device)
+    first = (positions - window + 1).clamp(min=0) if window else torch.zeros_like(positions)
+    if metadata.bidirectional is None:
+        return first, positions
+    run_start, run_end = metadata.bidirectional.unbind(1)
+    return torch.minimum(first, run_start), torch.maximum(positions, run_end - 1)
+
+
+def _mask(first: Tensor, last: Tensor, num_keys: int) -> Tensor:
+    """[num_tokens] ranges -> [num_tokens, num_keys], true where a key is seen."""
+    keys = torch.arange(num_keys, device=first.device)
+    return (keys >= first[:, None]) & (keys <= last[:, None])
+
+
+def _gather(
+    key_cache: Tensor, value_cache: Tensor, block_table: Tensor, length: int
+) -> tuple[Tensor, Tensor]:
+    """The first `length` keys and values of each row of block ids: [rows, length, heads, dim]."""
+    blocks = block_table[:, : -(-length // key_cache.shape[1])]
+    keys, values = (cache[blocks].flatten(1, 2)[:, :length] for cache in (key_cache, value_cache))
+    return keys, values
+
+
+def _attend(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float, softcap: float
 ) -> Tensor:
-    """Attention of one sequence's chunk, whose last token is the last one in the cache."""
-    query_len, context_len = query.shape[0], metadata.context_lens[index]
-    num_blocks = -(-context_len // key_cache.shape[1])
-    blocks = metadata.block_table[index, :num_blocks]
-    keys = key_cache[blocks].flatten(0, 1)[:context_len]
-    values = value_cache[blocks].flatten(0, 1)[:context_len]
-    mask = torch.ones(query_len, context_len, dtype=torch.bool, device=query.device)
-    mask = mask.tril(diagonal=context_len - query_len)
-    attended = scaled_dot_product_attention(
-        query.transpose(0, 1)[None],
-        keys.transpose(0, 1)[None],
-        values.transpose(0, 1)[None],
-        attn_mask=mask,
-        scale=scale,
-        enable_gqa=True,
-    )
-    return attended[0].transpose(0, 1)
-
-
-def _decode(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    metadata: AttentionMetadata,
-    scale: float,
-    indices: list[int],
-    output: Tensor,
-) -> None:
-    """Attention of the sequences with one new token each, over contexts padded to the longest."""
-    sequences = torch.tensor(indices, device=query.device)
-    rows = metadata.query_start_loc[sequences]
-    longest = max(metadata.context_lens[i] for i in indices)
-    num_blocks = -(-longest // key_cache.shape[1])
-    blocks = metadata.block_table[sequences, :num_blocks]
-    keys = key_cache[blocks].flatten(1, 2)[:, :longest]
-    values = value_cache[blocks].flatten(1, 2)[:, :longest]
-    lengths = metadata.seq_lens[sequences]
-    mask = torch.arange(longest, device=query.device) < lengths[:, None]
-    attended = scaled_dot_product_attention(
-        query[rows].unsqueeze(2),
-        keys.transpose(1, 2),
-        values.transpose(1, 2),
-        attn_mask=mask[:, None, None, :],
-        scale=scale,
-        enable_gqa=True,
-    )
-    output[rows] = attended.squeeze(2)
+    """query: [n, queries, heads, dim]; keys, values: [n, keys, kv heads, dim]; mask: [n, queries,
+    keys]."""
+    query, keys, values = (x.transpose(1, 2) for x in (query, keys, values))
+    mask = mask[:, None]
+    if not softcap:
+        attended = scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, scale=scale, enable_gqa=True
+        )
+        return attended.transpose(1, 2)
+    repeats = query.shape[1] // keys.shape[1]
+    keys, values = (x.repeat_interleave(repeats, dim=1) for x in (keys, values))
+    scores = torch.tanh((query @ keys.transpose(-1, -2)).float() * (scale / softcap)) * softcap
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).to(query.dtype)
+    return (weights @ values).transpose(1, 2)

@@ -8,4 +8,4 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """See `kernels.ops.RMSNorm`. Zhang and Sennrich, 2019 (arXiv:1910.07467)."""
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
-    return weight * (wide * scale).to(x.dtype)
+    return (weight * (wide * scale).to(weight.dtype)).to(x.dtype)

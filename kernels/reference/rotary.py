@@ -6,6 +6,9 @@ from torch import Tensor
 
 def rotary_embedding(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """See `kernels.ops.RotaryEmbedding`. Su et al., 2021 (arXiv:2104.09864), halves rotated."""
-    first, second = x.chunk(2, dim=-1)
-    rotated = torch.cat((-second, first), dim=-1)
-    return x * cos.unsqueeze(1) + rotated * sin.unsqueeze(1)
+    rotary_dim = cos.shape[-1]
+    rotated, rest = x[..., :rotary_dim], x[..., rotary_dim:]
+    first, second = rotated.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    rotated = rotated * cos.unsqueeze(1) + turned * sin.unsqueeze(1)
+    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
-from .config import DEFAULTS
 
 
 class CLIPEmbeddings(nn.Module):
@@ -38,7 +37,7 @@ class CLIPVisionEncoder(nn.Module):
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
     ) -> None:
         super().__init__()
-        parsed = VisionTransformerConfig.from_dict(config, DEFAULTS)
+        parsed = VisionTransformerConfig.from_dict(config)
         self.hidden_size = parsed.hidden_size * len(feature_layers)
         self.embeddings = CLIPEmbeddings(parsed)
         # The checkpoints' own spelling.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ....core.contracts import JsonDict
 from ....core.media.preprocess import OPENAI_MEAN, OPENAI_STD, PatchPreprocessor, PreprocessConfig
-from .config import DEFAULTS
 
 _DEFAULTS = {
     "size": {"shortest_edge": 224},
@@ -22,5 +21,4 @@ class CLIPPreprocessor(PatchPreprocessor):
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
         config = PreprocessConfig.from_dict(processor_config, _DEFAULTS)
-        patch_size = int(vision_config.get("patch_size", DEFAULTS["patch_size"]))
-        super().__init__(config, patch_size, extra_tokens=1)
+        super().__init__(config, vision_config["patch_size"], extra_tokens=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ....core.contracts import JsonDict
 from ....core.media.preprocess import PatchPreprocessor, PreprocessConfig
-from .config import DEFAULTS
 
 _DEFAULTS = {
     "size": {"height": 224, "width": 224},
@@ -19,5 +18,4 @@ class SiglipPreprocessor(PatchPreprocessor):
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
         config = PreprocessConfig.from_dict(processor_config, _DEFAULTS)
-        patch_size = int(vision_config.get("patch_size", DEFAULTS["patch_size"]))
-        super().__init__(config, patch_size)
+        super().__init__(config, vision_config["patch_size"])

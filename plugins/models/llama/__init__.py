@@ -1,4 +1,4 @@
-"""Llama and the checkpoints that share its architecture."""
+"""Llama, Mistral and the checkpoints that share their architecture, such as SmolLM."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
     register(
         ModelSpec(
             name="llama",
-            architectures=("LlamaForCausalLM",),
-            model_types=("llama",),
+            architectures=("LlamaForCausalLM", "MistralForCausalLM"),
+            model_types=("llama", "mistral"),
             load=f"{__name__}.model:LlamaForCausalLM",
         )
     )

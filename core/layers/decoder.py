@@ -1,0 +1,143 @@
+"""A decoder on the paged cache, whose family's traits are a DecoderConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.ops import AttentionMetadata
+from ..interfaces import BuildContext, KVCacheSpec, KVLayer, WeightPlace
+from .attention import PagedSelfAttention
+from .decoder_config import DecoderConfig
+from .mlp import GatedMLP
+from .norm import RMSNorm
+from .rotary import rotary_table
+
+
+class DecoderLayer(nn.Module):
+    """Attention, then the gated MLP, each after a norm and with a residual."""
+
+    def __init__(self, config: DecoderConfig, layer: int, build: BuildContext) -> None:
+        super().__init__()
+        kernels = build.kernels
+        self.input_layernorm = _norm(config, build)
+        self.self_attn = PagedSelfAttention(config, layer, kernels)
+        self.post_attention_layernorm = _norm(config, build)
+        self.mlp = GatedMLP(
+            config.hidden_size,
+            config.intermediate_size,
+            kernels,
+            config.activation,
+            bias=config.mlp_bias,
+        )
+
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], kv: KVLayer, metadata: AttentionMetadata
+    ) -> Tensor:
+        """[num_tokens, hidden_size] in and out."""
+        x = x + self.self_attn(self.input_layernorm(x), rotary, kv, metadata)
+        output: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return output
+
+
+class SandwichDecoderLayer(DecoderLayer):
+    """With norms before and after both parts, as in Gemma 2 (arXiv:2408.00118)."""
+
+    def __init__(self, config: DecoderConfig, layer: int, build: BuildContext) -> None:
+        super().__init__(config, layer, build)
+        self.pre_feedforward_layernorm = _norm(config, build)
+        self.post_feedforward_layernorm = _norm(config, build)
+
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], kv: KVLayer, metadata: AttentionMetadata
+    ) -> Tensor:
+        """[num_tokens, hidden_size] in and out."""
+        attended = self.self_attn(self.input_layernorm(x), rotary, kv, metadata)
+        x = x + self.post_attention_layernorm(attended)
+        output: Tensor = x + self.post_feedforward_layernorm(
+            self.mlp(self.pre_feedforward_layernorm(x))
+        )
+        return output
+
+
+class DecoderModel(nn.Module):
+    """The decoder without its output head."""
+
+    def __init__(self, config: DecoderConfig, build: BuildContext) -> None:
+        super().__init__()
+        kind = SandwichDecoderLayer if config.sandwich_norms else DecoderLayer
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(kind(config, i, build) for i in range(len(config.layer_types)))
+        self.norm = _norm(config, build)
+
+
+class DecoderForCausalLM(nn.Module):
+    """See `core.interfaces.LanguageModel`. Parameter names are Hugging Face's."""
+
+    def __init__(self, config: DecoderConfig, build: BuildContext) -> None:
+        super().__init__()
+        self.vocab_size = config.vocab_size
+        self.hidden_size = config.hidden_size
+        self.max_position_embeddings = config.max_position_embeddings
+        self.kv_cache_spec = KVCacheSpec(
+            len(config.layer_types), config.num_kv_heads, config.head_dim
+        )
+        self._layer_types = config.layer_types
+        self._rotary = {
+            kind: rotary_table(
+                config.rope[kind],
+                config.head_dim,
+                config.max_position_embeddings,
+                build.device,
+                build.dtype,
+            )
+            for kind in dict.fromkeys(config.layer_types)
+        }
+        # Rounded as the embeddings are.
+        scale = torch.tensor(config.embedding_scale, dtype=build.dtype, device="cpu")
+        self._embedding_scale = scale.item()
+        self._final_softcap = config.final_softcap
+        self._tied = config.tied_embeddings
+        self.model = DecoderModel(config, build)
+        if not self._tied:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def map_weight(self, name: str) -> WeightPlace:
+        """Checkpoint names are ours, but for a redundant head and older rotary buffers."""
+        if name.endswith("rotary_emb.inv_freq") or (self._tied and name == "lm_head.weight"):
+            return None
+        return name
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """[num_tokens] -> [num_tokens, hidden_size]."""
+        embeddings: Tensor = self.model.embed_tokens(token_ids)
+        return embeddings * self._embedding_scale if self._embedding_scale != 1.0 else embeddings
+
+    def forward(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        kv_cache: Sequence[KVLayer],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """See `core.interfaces.LanguageModel.forward`."""
+        rotary = {kind: table.lookup(positions) for kind, table in self._rotary.items()}
+        x = embeds
+        for layer, kind, kv in zip(self.model.layers, self._layer_types, kv_cache, strict=True):
+            x = layer(x, rotary[kind], kv, metadata)
+        output: Tensor = self.model.norm(x)
+        return output
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
+        weight = self.model.embed_tokens.weight if self._tied else self.lm_head.weight
+        logits = nn.functional.linear(hidden, weight)
+        if self._final_softcap:
+            return torch.tanh(logits / self._final_softcap) * self._final_softcap
+        return logits
+
+
+def _norm(config: DecoderConfig, build: BuildContext) -> RMSNorm:
+    return RMSNorm(config.hidden_size, config.norm_eps, build.kernels, config.unit_offset_norm)

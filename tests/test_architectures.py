@@ -1,0 +1,15 @@
+"""Every architecture answers as transformers does on the same tiny checkpoint, in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from parity import check_parity
+from PIL import Image
+from text_checkpoints import TEXT_MODELS, save_text_model
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_text_model(name: str, tmp_path: Path, pictures: list[Image.Image]) -> None:
+    check_parity(save_text_model(tmp_path, name), pictures, chunk=23)
