@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ..core.engine.errors import RequestError
-from ..core.engine.input_processor import ImageInput
+from ..core.engine.prompt_images import ImageInput
 from ..core.media.image import (
     MediaError,
     decode_image,

@@ -12,9 +12,10 @@ from ..core.engine.checkpoint import find_checkpoint
 from ..core.engine.config import EngineConfig
 from ..core.engine.engine_core import EngineCore
 from ..core.engine.errors import RequestError, error_for
-from ..core.engine.input_processor import ImageInput, InputProcessor, RequestOptions
+from ..core.engine.input_processor import InputProcessor, RequestOptions
 from ..core.engine.messages import Abort, EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
+from ..core.engine.prompt_images import ImageInput
 from ..core.engine.request_events import RequestEvents
 from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams

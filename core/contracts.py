@@ -35,8 +35,13 @@ class ModelSpec:
     model_types: the `model_type`s under which another model may nest it as its text model.
     load: "module:Class" of a LanguageModel (see `core.interfaces`).
     image_prompt: "module:Class" of an ImagePrompt, or None for a text-only model.
-    image_attention: whether the tokens of one image see each other ("bidirectional") or not.
-    positions: "1d", or "mrope" for three-dimensional rotary positions.
+    preprocessor: "module:Class" of an ImagePreprocessor that prepares images as this model wants
+        them, such as cut into tiles, in place of the encoder's own; constructed as
+        Class(config, processor_config).
+    image_attention: "causal"; "bidirectional" if the tokens of one image see each other; "prefix"
+        if those of the whole prompt do. What sees itself is computed in one step.
+    positions: "1d", or "mrope" for rotary positions in time, height and width; the ImagePrompt
+        then gives each image's grid.
     """
 
     name: str
@@ -44,7 +49,8 @@ class ModelSpec:
     load: str
     model_types: tuple[str, ...] = ()
     image_prompt: str | None = None
-    image_attention: Literal["causal", "bidirectional"] = "causal"
+    preprocessor: str | None = None
+    image_attention: Literal["causal", "bidirectional", "prefix"] = "causal"
     positions: Literal["1d", "mrope"] = "1d"
     contract_version: int = CONTRACT_VERSION
 
@@ -101,10 +107,12 @@ class PreprocessedImage:
 
 
 class ImagePreprocessor(Protocol):
-    """The weightless half of an encoder, constructed as Class(vision_config, processor_config)."""
+    """The weightless half of an encoder, constructed as Class(vision_config, processor_config).
+    processor_config: the image part of the checkpoint's processor settings."""
 
     def num_tokens(self, size: ImageSize) -> int:
-        """Feature vectors that the encoder gives for one tile made of an image of this size."""
+        """Feature vectors that the encoder gives for an image of this size, or for one tile of
+        it if the image is cut into several."""
         ...
 
     def preprocess(self, image: Image.Image) -> PreprocessedImage:
@@ -115,15 +123,31 @@ class ImagePreprocessor(Protocol):
         """A digest that changes whenever the same image would give other pixel values."""
         ...
 
+    def limited(self, max_tokens: int) -> ImagePreprocessor:
+        """One that shrinks images, or cuts them into fewer tiles, until they take at most so many
+        tokens of the prompt, as far as the model leaves a choice; itself where it leaves none."""
+        return self
+
 
 class ImagePrompt(Protocol):
     """How a model writes an image into its prompt, constructed as
-    Class(config, preprocessor, encode), where encode turns text into token ids."""
+    Class(config, preprocessor, encode), where encode turns text into token ids. Subclasses
+    inherit what most models have in common."""
 
     #: The id that stands for an image in a rendered prompt.
     image_token_id: int
     #: The id that stands for a feature in an expanded one; often the same.
     feature_token_id: int
+    #: The chat template of checkpoints that bring none.
+    chat_template: str | None = None
+
+    def complete(self, text: str) -> str:
+        """A rendered prompt, one placeholder for each image, as it is to be tokenised."""
+        return text
+
+    def grid(self, size: ImageSize) -> tuple[int, int]:
+        """Rows and columns of an image's features, for positions "mrope"."""
+        raise NotImplementedError
 
     def expand(self, size: ImageSize) -> Sequence[int]:
         """The tokens of an image of this size: one feature token for each of its features, in

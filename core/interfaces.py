@@ -49,8 +49,10 @@ class VisionEncoder(Protocol):
         """Where a checkpoint's tensor of this name goes."""
         ...
 
-    def __call__(self, pixel_values: Tensor) -> Tensor:
-        """[num_images, channels, height, width] -> [num_images, num_tokens, hidden_size]."""
+    def __call__(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+        """Images of one shape, as they were preprocessed, stacked: [num_images, channels, height,
+        width] or the encoder's own -> [num_images, num_tokens, hidden_size]. layouts: those of
+        its own preprocessor, for an encoder that takes images of any size."""
         ...
 
 
@@ -77,7 +79,10 @@ class LanguageModel(Protocol):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache."""
+        """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache.
+
+        positions: [num_tokens], or [3, num_tokens] for "mrope" if a sequence has images.
+        """
         ...
 
     def compute_logits(self, hidden: Tensor) -> Tensor:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from octavo import LLM, SamplingParams
-from PIL import Image
+from octavo.app.chat import read_messages
+from octavo.core.engine.checkpoint import find_checkpoint
+from octavo.core.engine.input_processor import InputProcessor
+from octavo.core.engine.messages import EngineReady
+from octavo.core.registry import get_registry
+from PIL import Image, ImageOps
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,6 +34,17 @@ def conversation(text: str, images: list[Image.Image]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
 
 
+def apply_template(processor: Any, messages: list[dict[str, Any]]) -> Any:
+    """What transformers feeds the model with."""
+    return processor.apply_chat_template(
+        messages,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+
+
 class Reference:
     """transformers' answer to one conversation, with attention that leaves nothing out."""
 
@@ -40,13 +60,7 @@ class Reference:
 
     def answer(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int], torch.Tensor]:
         """Prompt ids, generated ids, and log-probabilities [NUM_TOKENS, vocab_size]."""
-        inputs = self.processor.apply_chat_template(
-            messages,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        inputs = apply_template(self.processor, messages)
         result = self.model.generate(
             **inputs,
             do_sample=False,
@@ -88,6 +102,55 @@ def conversations(multimodal: bool, pictures: list[Image.Image]) -> list[list[di
         conversation("What is this?", pictures[:1]),
         conversation("Which image shows a dog?", pictures),
     ]
+
+
+def check_processor(folder: Path) -> None:
+    """Prompt ids and pixel values equal those of the model's own processor."""
+    inputs = InputProcessor(find_checkpoint(str(folder)), get_registry())
+    processor = AutoProcessor.from_pretrained(folder)
+    limits = EngineReady(10**6, 10**6, 1, 16, [])
+    for data in encoded_pictures():
+        # transformers turns pictures upright when it loads them, not when it processes them.
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        messages = conversation("What is this?", [upright])
+        url = f"data:image/x;base64,{base64.b64encode(data).decode()}"
+        part = {"type": "image_url", "image_url": {"url": url}}
+        ours = [{"role": "user", "content": [part, messages[0]["content"][1]]}]
+        rendered, images = read_messages(ours, 10**8, allow_local=False)
+        token_ids = inputs.encode_chat(rendered)
+        request = inputs.build("r", token_ids, images, SamplingParams(), limits)
+        expected = apply_template(processor, messages)
+        assert request.prompt_token_ids == expected["input_ids"][0].tolist()
+        pixels = request.media[0].pixels.array
+        np.testing.assert_allclose(
+            pixels.reshape(-1), expected["pixel_values"].numpy().reshape(-1), atol=2e-6
+        )
+
+
+def encoded_pictures() -> Iterator[bytes]:
+    """Each format and mode that may be uploaded, in sizes that differ in aspect."""
+    generator = np.random.default_rng(3)
+    noise = generator.integers(0, 256, (90, 131, 4), dtype=np.uint8)
+    source = Image.fromarray(noise, "RGBA")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    for picture, name, options in (
+        (source.convert("RGB"), "JPEG", {}),
+        (source.convert("RGB").resize((40, 77)), "JPEG", {"exif": rotated}),
+        (source.convert("CMYK"), "JPEG", {}),
+        (source.convert("L"), "JPEG", {}),
+        (source.resize((200, 60)), "PNG", {}),
+        (source.convert("RGB").convert("P"), "PNG", {}),
+        (source.convert("RGBA").quantize(), "PNG", {}),
+        (source.convert("LA"), "PNG", {}),
+        (deep, "PNG", {}),
+        (source, "WEBP", {"lossless": True}),
+        (source.convert("RGB"), "WEBP", {}),
+    ):
+        buffer = io.BytesIO()
+        picture.save(buffer, name, **options)
+        yield buffer.getvalue()
 
 
 def check_parity(folder: Path, pictures: list[Image.Image], chunk: int) -> None:

@@ -101,6 +101,20 @@ def test_a_chunk_is_cut_before_an_image_that_does_not_fit() -> None:
     assert chunks(step(scheduler)) == {"r": 10}
 
 
+def test_a_bidirectional_run_is_never_cut() -> None:
+    """It waits for the next step, goes beyond the budget beside decodes, or is refused."""
+    scheduler = make_scheduler(num_blocks=64, budget=8, encoder_bytes=100)
+    add(scheduler, "decodes", [3] * 4)
+    step(scheduler)
+    runs = {"spans": [span(3, 8, "a")], "bidirectional": [(3, 11)]}
+    add(scheduler, "image", [5] * 14, **runs)
+    assert chunks(step(scheduler)) == {"decodes": 1, "image": 3}
+    assert chunks(step(scheduler)) == {"decodes": 1, "image": 8}
+    assert chunks(step(scheduler)) == {"decodes": 1, "image": 3}
+    with pytest.raises(ValueError, match="max_num_batched_tokens"):
+        add(scheduler, "long", [5] * 14, bidirectional=[(0, 9)])
+
+
 def test_an_image_shown_twice_does_not_block_the_one_between() -> None:
     scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=5)
     add(scheduler, "r", [3] * 15, spans=[span(0, 5, "a"), span(5, 5, "b"), span(10, 5, "a")])

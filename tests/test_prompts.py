@@ -8,8 +8,10 @@ from shutil import copytree
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import DEMO_MODEL
+from octavo.core.contracts import ImagePrompt
 from octavo.core.engine.checkpoint import find_checkpoint
-from octavo.core.engine.input_processor import ImageInput, InputProcessor
+from octavo.core.engine.input_processor import InputProcessor
+from octavo.core.engine.prompt_images import ImageInput
 from octavo.core.registry import get_registry
 from PIL import Image
 
@@ -99,7 +101,7 @@ def test_seed_decides_whatever_else_runs(llm: LLM) -> None:
     assert crowd[1].outputs[0].token_ids == alone
 
 
-class TiledPrompt:
+class TiledPrompt(ImagePrompt):
     """Two features, a separator, three features; 3 in a rendered prompt, 9 for a feature."""
 
     image_token_id = 3
@@ -112,7 +114,8 @@ class TiledPrompt:
 def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.Image]) -> None:
     """From one placeholder each, and from a prompt that is expanded already."""
     inputs = InputProcessor(find_checkpoint(DEMO_MODEL), get_registry())
-    inputs._image_prompt = TiledPrompt()
+    assert inputs._images is not None
+    inputs._images.image_prompt = TiledPrompt()
     images = [ImageInput(p, key, "x") for p, key in zip(pictures, ("a", "b", "a"), strict=True)]
     tiles = TiledPrompt().expand(None)
     expanded = [1, *tiles, 50, *tiles, *tiles, 51]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from octavo.core.engine.messages import MediaSpan
 from octavo.core.engine.request import Request, RequestStatus
 from octavo.core.engine.scheduler import Scheduler
 from octavo.core.engine.scheduler_output import SampledToken, SchedulerOutput
@@ -32,7 +33,10 @@ class FakeEngine:
 
     def step(self, fails: bool = False) -> SchedulerOutput:
         output = self.scheduler.schedule()
-        assert output.num_tokens <= BUDGET
+        # Beside those that only decode, one bidirectional run may go beyond the budget.
+        overrun = any(item.request.bidirectional for item in output.scheduled)
+        assert output.num_tokens <= BUDGET + overrun * len(output.scheduled)
+        assert not any(item.request.run_around(item.end) for item in output.scheduled), "cut"
         self.features -= set(output.evicted_media)
         if fails:
             self.ended += [request for request, _ in self.scheduler.fail(output, "injected")]
@@ -72,7 +76,9 @@ class FakeEngine:
         shown = tuple(
             (s.offset, s.media_key, s.feature_start) for s in request.spans if s.offset <= position
         )
-        return (request.cache_salt, tuple(request.token_ids[: position + 1]), shown)
+        run = request.run_around(position + 1)
+        known = run[1] if run else position + 1
+        return (request.cache_salt, tuple(request.token_ids[:known]), shown)
 
 
 class SchedulerLives(RuleBasedStateMachine):
@@ -88,8 +94,12 @@ class SchedulerLives(RuleBasedStateMachine):
         num_blocks=st.integers(16, 24),
         encoder_bytes=st.integers(5, 16),
         max_num_seqs=st.integers(1, 5),
+        attention=st.sampled_from(["causal", "bidirectional", "prefix"]),
     )
-    def start(self, policy: str, num_blocks: int, encoder_bytes: int, max_num_seqs: int) -> None:
+    def start(
+        self, policy: str, num_blocks: int, encoder_bytes: int, max_num_seqs: int, attention: str
+    ) -> None:
+        self.attention = attention
         scheduler = make_scheduler(
             num_blocks, encoder_bytes=encoder_bytes, max_num_seqs=max_num_seqs, policy=policy
         )
@@ -135,9 +145,22 @@ class SchedulerLives(RuleBasedStateMachine):
             timeout=timeout,
             queue_timeout=queue_timeout,
             arrival_time=self.now,
+            bidirectional=self.runs(tokens, spans[:whole]),
         )
-        self.engine.scheduler.add(request)
-        self.added.append(request)
+        if self.attention == "prefix":
+            request.cache_salt = f"{salt} {tokens} {spans[:whole]}"
+        try:
+            self.engine.scheduler.add(request)
+        except ValueError:
+            features = 5 * len(request.media)
+            assert length > BUDGET or features > self.engine.scheduler.encoder_cache.capacity
+        else:
+            self.added.append(request)
+
+    def runs(self, tokens: list[int], spans: list[MediaSpan]) -> list[tuple[int, int]]:
+        if self.attention == "prefix":
+            return [(0, len(tokens))]
+        return [(s.offset, s.end) for s in spans] if self.attention == "bidirectional" else []
 
     @rule(fails=st.sampled_from([False] * 4 + [True]))
     def step(self, fails: bool) -> None:

@@ -30,7 +30,9 @@ def make_message(num_images: int, size: int = 9) -> EngineRequest:
     ]
     spans = [MediaSpan(10 * i, 4, f"key{i}") for i in range(num_images)]
     params = SamplingParams(n=2, stop=("a", "b"), logit_bias={7: 1.5}, allowed_token_ids=(1, 7))
-    return EngineRequest("r", [1, 2, 3], params, spans, media, 1.25, [[4, 5]], 3, "salt", None, 2.5)
+    return EngineRequest(
+        "r", [1, 2, 3], params, spans, media, 1.25, [[4, 5]], [(0, 3)], 3, "salt", None, 2.5
+    )
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 3])

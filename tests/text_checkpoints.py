@@ -14,7 +14,7 @@ SIZES: dict[str, Any] = {
     "vocab_size": 2048,
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 16,
@@ -50,7 +50,7 @@ TEXT_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {"rope_parameters": _YARN}),
     "qwen2-windows": (
         "Qwen2",
-        {"use_sliding_window": True, "sliding_window": 11, "max_window_layers": 2},
+        {"use_sliding_window": True, "sliding_window": 11, "max_window_layers": 1},
     ),
     "qwen3": ("Qwen3", {"head_dim": 24}),
     "gemma": ("Gemma", {"num_key_value_heads": 1}),

@@ -22,11 +22,13 @@ from .scheduler_output import ScheduledRequest
 def forward_by_blocks(
     model: LanguageModel,
     embeds: Tensor,
+    positions: Tensor,
     item: ScheduledRequest,
     block_table: Sequence[int],
     kv_cache: Sequence[KVLayer],
 ) -> Tensor:
-    """Hidden states [num_tokens, hidden_size] of one request's chunk, from its embeddings.
+    """Hidden states [num_tokens, hidden_size] of one request's chunk, from its embeddings and
+    positions.
 
     The last block of kv_cache belongs to nobody and takes what the filled places write.
     """
@@ -37,10 +39,12 @@ def forward_by_blocks(
         first, last = max(item.start, block_start), min(item.end, block_start + block_size)
         tile = embeds.new_zeros(block_size, embeds.shape[1])
         places = slice(first - block_start, last - block_start)
-        tile[places] = embeds[first - item.start : last - item.start]
-        positions = torch.arange(block_start, block_start + block_size, device=embeds.device)
+        tokens = slice(first - item.start, last - item.start)
+        tile[places] = embeds[tokens]
+        tile_positions = positions.new_zeros(*positions.shape[:-1], block_size)
+        tile_positions[..., places] = positions[..., tokens]
         metadata = _block_metadata(block_table[: index + 1], places, kv_cache[0].keys)
-        pieces.append(model.forward(tile, positions, kv_cache, metadata)[places])
+        pieces.append(model.forward(tile, tile_positions, kv_cache, metadata)[places])
     return torch.cat(pieces)
 
 

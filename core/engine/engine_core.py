@@ -9,7 +9,7 @@ import msgspec
 
 from ..registry import Registry
 from .checkpoint import Checkpoint
-from .config import EngineConfig
+from .config import ConfigError, EngineConfig
 from .device import available_memory, choose_device, choose_dtype
 from .encoder_cache_manager import EncoderCacheManager
 from .kv_cache_manager import KVCacheManager
@@ -34,6 +34,12 @@ class EngineCore:
 
     def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
         self._config = config
+        attention = registry.model_for_config(checkpoint.config).image_attention
+        if config.batch_invariant and attention != "causal":
+            raise ConfigError(
+                f"{checkpoint.name}: batch_invariant is not possible for a model whose attention "
+                f"is {attention}"
+            )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
         model, weight_bytes = load_model(checkpoint, registry, device, dtype)

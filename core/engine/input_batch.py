@@ -15,7 +15,8 @@ from .scheduler_output import ScheduledRequest
 
 @dataclass(frozen=True)
 class InputBatch:
-    """token_ids, positions: [num_tokens]; sample_rows: rows whose logits are wanted."""
+    """token_ids: [num_tokens]; positions: [num_tokens], or [3, num_tokens] if a sequence has
+    positions in height and width; sample_rows: rows whose logits are wanted."""
 
     token_ids: Tensor
     positions: Tensor
@@ -31,11 +32,9 @@ def build_input_batch(
 ) -> InputBatch:
     """Lay the chunks end to end. block_tables: the block ids of each scheduled request."""
     token_ids: list[int] = []
-    positions: list[int] = []
     slots: list[int] = []
     for item, table in zip(scheduled, block_tables, strict=True):
         token_ids += item.request.token_ids[item.start : item.end]
-        positions += range(item.start, item.end)
         slots += [
             table[p // block_size] * block_size + p % block_size
             for p in range(item.start, item.end)
@@ -51,7 +50,7 @@ def build_input_batch(
 
     return InputBatch(
         token_ids=tensor(token_ids),
-        positions=tensor(positions),
+        positions=_positions(scheduled).to(device),
         sample_rows=tensor(
             [end - 1 for item, end in zip(scheduled, starts[1:], strict=True) if item.samples]
         ),
@@ -62,5 +61,41 @@ def build_input_batch(
             slot_mapping=tensor(slots),
             query_lens=query_lens,
             context_lens=context_lens,
+            bidirectional=_bidirectional(scheduled, device),
         ),
     )
+
+
+def _positions(scheduled: Sequence[ScheduledRequest]) -> Tensor:
+    grids = [item.request.grid_positions for item in scheduled]
+    if not any(grids):
+        return torch.cat([torch.arange(item.start, item.end) for item in scheduled])
+    return torch.cat(
+        [
+            torch.from_numpy(grid.slice(item.start, item.end))
+            if grid
+            else torch.arange(item.start, item.end).expand(3, -1)
+            for item, grid in zip(scheduled, grids, strict=True)
+        ],
+        dim=1,
+    )
+
+
+def _bidirectional(scheduled: Sequence[ScheduledRequest], device: torch.device) -> Tensor | None:
+    """See AttentionMetadata."""
+    runs = [
+        (row, item, run)
+        for row, item in zip(
+            accumulate((item.num_tokens for item in scheduled), initial=0), scheduled, strict=False
+        )
+        for run in item.request.bidirectional
+        if run[0] < item.end and item.start < run[1]
+    ]
+    if not runs:
+        return None
+    positions = torch.cat([torch.arange(item.start, item.end) for item in scheduled])
+    visible = torch.stack((positions, positions + 1), dim=1)
+    for row, item, (start, end) in runs:
+        first, last = max(start, item.start) - item.start, min(end, item.end) - item.start
+        visible[row + first : row + last] = torch.tensor((start, end))
+    return visible.to(device)

@@ -5,28 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-from PIL import Image
-
-from ..contracts import ImagePreprocessor, ImagePrompt, ImageSize, load_object
 from ..registry import Registry
 from .checkpoint import Checkpoint
-from .messages import EngineReady, EngineRequest, MediaInput, MediaSpan
-from .pixels import Pixels
+from .messages import EngineReady, EngineRequest, MediaSpan
+from .prompt_images import ImageInput, PromptImages
 from .request_error import RequestError
 from .sampling_params import SamplingParams
 from .tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """An upright RGB picture, its media key, and where it stood in the request."""
-
-    image: Image.Image
-    media_key: str
-    param: str
 
 
 @dataclass(frozen=True)
@@ -55,20 +42,15 @@ class InputProcessor:
         self.tokenizer = Tokenizer(checkpoint)
         self._default = _default_sampling(checkpoint)
         self._logits_processors = sorted(registry.logits_processors)
-        self._preprocessor: ImagePreprocessor | None = None
-        self._image_prompt: ImagePrompt | None = None
+        self._images: PromptImages | None = None
         self._image_token: str | None = None
         spec = registry.model_for_config(checkpoint.config)
         if spec.image_prompt is not None:
-            vision_config = checkpoint.config["vision_config"]
-            encoder = registry.encoder_for_config(vision_config)
-            preprocessor = load_object(encoder.preprocessor)
-            self._preprocessor = preprocessor(vision_config, checkpoint.image_processor_config)
-            image_prompt = load_object(spec.image_prompt)
-            self._image_prompt = prompt = image_prompt(
-                checkpoint.config, self._preprocessor, self.tokenizer.encode_text
-            )
+            encode = self.tokenizer.encode_text
+            self._images = PromptImages.load(spec, checkpoint, registry, encode)
+            prompt = self._images.image_prompt
             self._image_token = self.tokenizer.token_id_text(prompt.image_token_id)
+            self.tokenizer.complete_with(prompt.complete, prompt.chat_template)
 
     @property
     def default_sampling(self) -> dict[str, Any]:
@@ -95,86 +77,28 @@ class InputProcessor:
         arrival = time.monotonic()
         if not token_ids:
             raise RequestError("the prompt is empty", "prompt")
-        if images and self._image_prompt is None:
+        if images and self._images is None:
             raise RequestError("the model takes no images", images[0].param)
-        prompt, spans = self._expand(token_ids, images)
+        prompt, spans = list(token_ids), list[MediaSpan]()
+        if self._images is not None:
+            prompt, spans = self._images.expand(token_ids, images)
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
-        media = self._preprocess(images, spans)
-        return EngineRequest(
+        request = EngineRequest(
             request_id,
             prompt,
             params,
             spans,
-            media,
+            [],
             arrival,
             [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)],
-            options.priority,
-            options.cache_salt,
-            options.queue_timeout,
-            options.timeout,
+            priority=options.priority,
+            cache_salt=options.cache_salt,
+            queue_timeout=options.queue_timeout,
+            timeout=options.timeout,
         )
-
-    def _expand(
-        self, token_ids: Sequence[int], images: Sequence[ImageInput]
-    ) -> tuple[list[int], list[MediaSpan]]:
-        """Put each image's tokens in place of its placeholder, unless they are there already."""
-        if self._image_prompt is None:
-            return list(token_ids), []
-        expansions = [list(self._image_prompt.expand(ImageSize(*i.image.size))) for i in images]
-        places = self._find_placeholders(token_ids, expansions)
-        prompt: list[int] = []
-        spans: list[MediaSpan] = []
-        position = 0
-        for (start, end), expansion, image in zip(places, expansions, images, strict=True):
-            prompt += token_ids[position:start]
-            spans += self._spans(expansion, len(prompt), image.media_key)
-            prompt += expansion
-            position = end
-        return prompt + list(token_ids[position:]), spans
-
-    def _find_placeholders(
-        self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
-    ) -> list[tuple[int, int]]:
-        """Where each image stands in a prompt, [start, end): as one placeholder, or expanded.
-
-        Raises RequestError if the prompt doesn't fit the images.
-        """
-        assert self._image_prompt is not None
-        single = self._image_prompt.image_token_id
-        found = [i for i, token_id in enumerate(token_ids) if token_id == single]
-        if len(found) == len(expansions):
-            return [(i, i + 1) for i in found]
-        places, position = [], 0
-        for expansion in expansions:
-            last = len(token_ids) - len(expansion)
-            while position <= last and (
-                list(token_ids[position : position + len(expansion)]) != expansion
-            ):
-                position += 1
-            places.append((position, position + len(expansion)))
-            position += len(expansion)
-        written = sum(expansion.count(single) for expansion in expansions)
-        if position > len(token_ids) or written != len(found):
-            raise RequestError(
-                f"the prompt has {len(found)} image placeholders for {len(expansions)} images",
-                "prompt",
-            )
-        return places
-
-    def _spans(self, expansion: Sequence[int], offset: int, media_key: str) -> list[MediaSpan]:
-        """The runs of feature tokens in an image's tokens, which begin at `offset`."""
-        assert self._image_prompt is not None
-        spans: list[MediaSpan] = []
-        num_features, position = 0, 0
-        for token_id, run in groupby(expansion):
-            length = len(list(run))
-            if token_id == self._image_prompt.feature_token_id:
-                spans.append(MediaSpan(offset + position, length, media_key, num_features))
-                num_features += length
-            position += length
-        return spans
+        return self._images.complete(request, images) if self._images else request
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady
@@ -218,22 +142,6 @@ class InputProcessor:
                 f"{room} of the context of {limits.max_model_len}",
                 "max_tokens",
             )
-
-    def _preprocess(
-        self, images: Sequence[ImageInput], spans: Sequence[MediaSpan]
-    ) -> list[MediaInput]:
-        """Each picture once, however often it is shown."""
-        features: dict[str, int] = {}
-        for span in spans:
-            end = span.feature_start + span.length
-            features[span.media_key] = max(features.get(span.media_key, 0), end)
-        distinct = {image.media_key: image.image for image in images}
-        media = []
-        for key, picture in distinct.items():
-            assert self._preprocessor is not None
-            done = self._preprocessor.preprocess(picture)
-            media.append(MediaInput(key, features[key], Pixels(done.pixel_values), done.layout))
-        return media
 
 
 def _default_sampling(checkpoint: Checkpoint) -> dict[str, Any]:

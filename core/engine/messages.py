@@ -35,12 +35,14 @@ class MediaInput(msgspec.Struct, frozen=True):
     give.
 
     layout: what the encoder must know besides the pixel values; see PreprocessedImage.
+    grid: rows and columns of the features, if they have positions in height and width.
     """
 
     media_key: str
     num_features: int
     pixels: Pixels
     layout: tuple[int, ...] = ()
+    grid: tuple[int, int] | None = None
 
 
 class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -48,6 +50,8 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
     spans: in order; they don't overlap. media: the images they show, each once.
     bad_word_ids: the token sequences that spell sampling_params.bad_words.
+    bidirectional: runs of prompt positions [start, end) whose tokens see each other, in order;
+        each is computed in one step.
     priority: under the policy "priority", lower goes first.
     cache_salt: only requests with the same salt share cached blocks.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
@@ -60,6 +64,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     media: list[MediaInput]
     arrival_time: float
     bad_word_ids: list[list[int]] = []
+    bidirectional: list[tuple[int, int]] = []
     priority: int = 0
     cache_salt: str = ""
     queue_timeout: float | None = None

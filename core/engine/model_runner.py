@@ -65,7 +65,7 @@ class ModelRunner:
         )
         embeds = self._embed(batch, output.scheduled)
         if self._batch_invariant:
-            hidden = self._forward_by_blocks(embeds, output.scheduled, tables)
+            hidden = self._forward_by_blocks(embeds, batch.positions, output.scheduled, tables)
         else:
             hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
         return StepResult(
@@ -76,15 +76,20 @@ class ModelRunner:
     def _forward_by_blocks(
         self,
         embeds: Tensor,
+        positions: Tensor,
         scheduled: Sequence[ScheduledRequest],
         tables: Sequence[Sequence[int]],
     ) -> Tensor:
-        chunks = torch.split(embeds, [item.num_tokens for item in scheduled])
+        lengths = [item.num_tokens for item in scheduled]
+        chunks = zip(
+            torch.split(embeds, lengths),
+            torch.split(positions, lengths, dim=-1),
+            scheduled,
+            tables,
+            strict=True,
+        )
         return torch.cat(
-            [
-                forward_by_blocks(self._model, chunk, item, table, self._kv_cache)
-                for chunk, item, table in zip(chunks, scheduled, tables, strict=True)
-            ]
+            [forward_by_blocks(self._model, *chunk, self._kv_cache) for chunk in chunks]
         )
 
     def _compute_logits(self, hidden: Tensor) -> Tensor:

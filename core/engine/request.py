@@ -9,6 +9,7 @@ from functools import cached_property
 
 import msgspec
 
+from .grid_positions import GridPositions
 from .messages import EngineRequest, Failure, MediaInput, MediaSpan, RequestTimings, TokenLogprobs
 from .sampling_params import SamplingParams
 
@@ -64,6 +65,7 @@ class Request:
     sequence_number: the order of arrival, set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
     spans: where its images stand; media: the images by key.
+    bidirectional: runs of positions [start, end) whose tokens see each other.
     num_cached_tokens: how many of the prompt's came from the prefix cache at first.
     block_hashes: digests of the full blocks of its tokens, as far as they were needed.
     prompt_logprobs: of the prompt's tokens so far; its first entry is always None.
@@ -78,6 +80,7 @@ class Request:
     media: dict[str, MediaInput]
     timings: RequestTimings
     bad_word_ids: list[list[int]] = field(default_factory=list)
+    bidirectional: list[tuple[int, int]] = field(default_factory=list)
     priority: int = 0
     cache_salt: str = ""
     queue_deadline: float | None = None
@@ -116,6 +119,7 @@ class Request:
             media={media.media_key: media for media in message.media},
             timings=RequestTimings(arrival=message.arrival_time),
             bad_word_ids=message.bad_word_ids,
+            bidirectional=message.bidirectional,
             priority=message.priority,
             cache_salt=message.cache_salt,
             queue_deadline=deadline(message.queue_timeout),
@@ -142,6 +146,16 @@ class Request:
         if start >= self.media_end:
             return []
         return [span for span in self.spans if span.offset < end and start < span.end]
+
+    @cached_property
+    def grid_positions(self) -> GridPositions | None:
+        """The positions of the prompt's tokens, if its images have height and width."""
+        grids = {key: media.grid for key, media in self.media.items() if media.grid}
+        return GridPositions(self.spans, grids, self.num_prompt_tokens) if grids else None
+
+    def run_around(self, position: int) -> tuple[int, int] | None:
+        """The bidirectional run that a cut before this position would part."""
+        return next((run for run in self.bidirectional if run[0] < position < run[1]), None)
 
     @property
     def wants_prompt_logprobs(self) -> bool:

@@ -52,6 +52,7 @@ class Scheduler:
         self._bytes_per_feature = bytes_per_feature
         self._eos_token_ids = frozenset(eos_token_ids)
         self._budget = 0
+        self._prefilling = False
 
     def has_unfinished(self) -> bool:
         """Whether there is anything left to do."""
@@ -67,6 +68,7 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises ValueError if it could never run."""
+        self._check_runs(request)
         for media in request.media.values():
             needed = self._feature_bytes(media)
             if needed > self.encoder_cache.capacity:
@@ -107,9 +109,10 @@ class Scheduler:
         """
         output = SchedulerOutput()
         self._budget = self._max_num_batched_tokens
+        self._prefilling = False
         admitting = True
         position = 0
-        while self._budget:
+        while self._budget > 0:
             candidate = self.waiting[0] if admitting and self.waiting else None
             if candidate is not None and self._goes_before(candidate, position):
                 admitting = self._admit(candidate, position, output)
@@ -195,18 +198,45 @@ class Scheduler:
 
     def _schedule(self, request: Request, chunk: int, output: SchedulerOutput) -> None:
         self._budget -= chunk
+        self._prefilling = self._prefilling or chunk > 1
         output.scheduled.append(ScheduledRequest(request, request.num_computed_tokens, chunk))
 
     def _cut_chunk(self, request: Request) -> int:
-        """How many tokens to compute next: within the budget, and before an image that does not
-        fit the encoder cache now. Images inside the chunk are pinned."""
+        """How many tokens to compute next: within the budget, before an image that does not fit
+        the encoder cache now, and never a part of a bidirectional run. Images inside the chunk
+        are pinned."""
         start = request.num_computed_tokens
         end = start + min(request.num_tokens - start, self._budget)
+        end = self._without_cut(request, start, end)
         for span in request.spans_within(start, end):
             size = self._feature_bytes(request.media[span.media_key])
             if not self.encoder_cache.pin(span.media_key, size, request.request_id):
-                return max(0, span.offset - start)
+                run = request.run_around(span.offset)
+                return max(0, (run[0] if run else span.offset) - start)
         return end - start
+
+    def _without_cut(self, request: Request, start: int, end: int) -> int:
+        """`end`, or that of the bidirectional run around it if the step has no other prefill, or
+        else its start. Were the budget held, a run could wait for as long as others decode."""
+        run = request.run_around(end)
+        if run is None:
+            return end
+        return run[1] if run[0] <= start and not self._prefilling else max(start, run[0])
+
+    def _check_runs(self, request: Request) -> None:
+        for start, end in request.bidirectional:
+            if end - start > self._max_num_batched_tokens:
+                raise ValueError(
+                    f"{end - start} tokens of the prompt see each other and must be computed in "
+                    f"one step, more than max_num_batched_tokens, {self._max_num_batched_tokens}"
+                )
+            keys = {span.media_key for span in request.spans_within(start, end)}
+            needed = sum(self._feature_bytes(request.media[key]) for key in keys)
+            if needed > self.encoder_cache.capacity:
+                raise ValueError(
+                    f"images that must be seen in one step need {needed} bytes for their "
+                    f"features, more than the encoder cache's {self.encoder_cache.capacity}"
+                )
 
     def _feature_bytes(self, media: MediaInput) -> int:
         return media.num_features * self._bytes_per_feature

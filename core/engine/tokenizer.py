@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer as BackendTokenizer
@@ -34,11 +34,20 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder().values()
         special = sorted({t.content for t in added if t.special}, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+        self._complete: Callable[[str], str] = str
         self._takes_parts = self._template_takes_parts()
+
+    def complete_with(self, complete: Callable[[str], str], chat_template: str | None) -> None:
+        """How the model's own processor completes a prompt's text before it is tokenised, and
+        the chat template to use if the checkpoint brings none."""
+        self._complete = complete
+        if chat_template and not self._hf.chat_template:
+            self._hf.chat_template = chat_template
+            self._takes_parts = self._template_takes_parts()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a raw prompt, special tokens recognised and added."""
-        ids: list[int] = self._hf(text)["input_ids"]
+        ids: list[int] = self._hf(self._complete(text))["input_ids"]
         return ids
 
     def encode_text(self, text: str) -> list[int]:
@@ -85,6 +94,7 @@ class Tokenizer:
             )
         except Exception as error:
             raise RequestError(f"the chat template refused: {error}", "messages") from error
+        text = self._complete(text)
         if guard not in text:
             return self.encode_text(text)
         return self._encode_guarded(text, guard)

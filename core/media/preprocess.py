@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..contracts import ImageSize, JsonDict, PreprocessedImage
+from ..contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 
 _INTERPOLATION = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
@@ -101,7 +101,7 @@ class PreprocessConfig:
         return (pixels.float() - mean[:, None, None]) / std[:, None, None]
 
 
-class PatchPreprocessor:
+class PatchPreprocessor(ImagePreprocessor):
     """An ImagePreprocessor for towers that cut one resized image into square patches.
 
     extra_tokens: features besides the patches, such as a class token.

@@ -43,7 +43,7 @@ class SiglipVisionEncoder(nn.Module):
         """Names are the checkpoint's; the pooling head and unused blocks are left out."""
         return keep_weight(name, self)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
         """See `core.interfaces.VisionEncoder`."""
         features: Tensor = self.encoder(self.embeddings(pixel_values))
         return features

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict
+from ....core.contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict
 from .features import FeatureSelection
 
 
-class LlavaImagePrompt:
+class LlavaImagePrompt(ImagePrompt):
     """See `core.contracts.ImagePrompt`."""
 
     def __init__(

@@ -1,0 +1,180 @@
+"""What images make of a prompt: their tokens, who sees whom, and what the encoder gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import msgspec
+from PIL import Image
+
+from ..contracts import (
+    ImagePreprocessor,
+    ImagePrompt,
+    ImageSize,
+    JsonDict,
+    ModelSpec,
+    load_object,
+)
+from ..registry import Registry
+from .block_hash import hash_block, root_hash
+from .checkpoint import Checkpoint
+from .hf_config import complete_config
+from .messages import EngineRequest, MediaInput, MediaSpan
+from .pixels import Pixels
+from .request_error import RequestError
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """An upright RGB picture, its media key, and where it stood in the request."""
+
+    image: Image.Image
+    media_key: str
+    param: str
+
+
+class PromptImages:
+    """A model's manner with images: its ImagePrompt, its preprocessor and its kind of attention."""
+
+    def __init__(
+        self, spec: ModelSpec, image_prompt: ImagePrompt, preprocessor: ImagePreprocessor
+    ) -> None:
+        self.image_prompt = image_prompt
+        self._preprocessor = preprocessor
+        self._attention = spec.image_attention
+        self._has_grids = spec.positions == "mrope"
+
+    @classmethod
+    def load(
+        cls,
+        spec: ModelSpec,
+        checkpoint: Checkpoint,
+        registry: Registry,
+        encode: Callable[[str], Sequence[int]],
+    ) -> PromptImages:
+        """Construct the plugin's parts for a checkpoint."""
+        assert spec.image_prompt is not None
+        preprocessor = _load_preprocessor(spec, checkpoint, registry)
+        load = load_object(spec.image_prompt)
+        return cls(spec, load(checkpoint.config, preprocessor, encode), preprocessor)
+
+    def expand(
+        self, token_ids: Sequence[int], images: Sequence[ImageInput]
+    ) -> tuple[list[int], list[MediaSpan]]:
+        """Put each image's tokens in place of its placeholder, unless they are there already.
+
+        Raises RequestError if the prompt doesn't fit the images.
+        """
+        expansions = [list(self.image_prompt.expand(ImageSize(*i.image.size))) for i in images]
+        places = self._find_placeholders(token_ids, expansions)
+        prompt: list[int] = []
+        spans: list[MediaSpan] = []
+        position = 0
+        for (start, end), expansion, image in zip(places, expansions, images, strict=True):
+            prompt += token_ids[position:start]
+            spans += self._spans(expansion, len(prompt), image.media_key)
+            prompt += expansion
+            position = end
+        return prompt + list(token_ids[position:]), spans
+
+    def complete(self, request: EngineRequest, images: Sequence[ImageInput]) -> EngineRequest:
+        """The request of an expanded prompt, with its pictures preprocessed."""
+        prompt, spans = request.prompt_token_ids, request.spans
+        return msgspec.structs.replace(
+            request,
+            media=self._preprocess(images, spans),
+            bidirectional=self._bidirectional(prompt, spans),
+            cache_salt=self._cache_salt(prompt, spans, request.cache_salt),
+        )
+
+    def _find_placeholders(
+        self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
+    ) -> list[tuple[int, int]]:
+        """Where each image stands in a prompt, [start, end): as one placeholder, or expanded.
+
+        Raises RequestError if the prompt doesn't fit the images.
+        """
+        single = self.image_prompt.image_token_id
+        found = [i for i, token_id in enumerate(token_ids) if token_id == single]
+        if len(found) == len(expansions):
+            return [(i, i + 1) for i in found]
+        places, position = [], 0
+        for expansion in expansions:
+            last = len(token_ids) - len(expansion)
+            while position <= last and (
+                list(token_ids[position : position + len(expansion)]) != expansion
+            ):
+                position += 1
+            places.append((position, position + len(expansion)))
+            position += len(expansion)
+        written = sum(expansion.count(single) for expansion in expansions)
+        if position > len(token_ids) or written != len(found):
+            raise RequestError(
+                f"the prompt has {len(found)} image placeholders for {len(expansions)} images",
+                "prompt",
+            )
+        return places
+
+    def _spans(self, expansion: Sequence[int], offset: int, media_key: str) -> list[MediaSpan]:
+        """The runs of feature tokens in an image's tokens, which begin at `offset`."""
+        spans: list[MediaSpan] = []
+        num_features, position = 0, 0
+        for token_id, run in groupby(expansion):
+            length = len(list(run))
+            if token_id == self.image_prompt.feature_token_id:
+                spans.append(MediaSpan(offset + position, length, media_key, num_features))
+                num_features += length
+            position += length
+        return spans
+
+    def _bidirectional(
+        self, prompt: Sequence[int], spans: Sequence[MediaSpan]
+    ) -> list[tuple[int, int]]:
+        if self._attention == "prefix":
+            return [(0, len(prompt))]
+        if self._attention == "bidirectional":
+            return [(span.offset, span.end) for span in spans]
+        return []
+
+    def _cache_salt(self, prompt: Sequence[int], spans: Sequence[MediaSpan], salt: str) -> str:
+        """Where every token sees the whole prompt, only equal prompts may share blocks."""
+        if self._attention != "prefix":
+            return salt
+        return hash_block(root_hash(salt), prompt, 0, spans).hex()
+
+    def _preprocess(
+        self, images: Sequence[ImageInput], spans: Sequence[MediaSpan]
+    ) -> list[MediaInput]:
+        """Each picture once, however often it is shown."""
+        features: dict[str, int] = {}
+        for span in spans:
+            end = span.feature_start + span.length
+            features[span.media_key] = max(features.get(span.media_key, 0), end)
+        distinct = {image.media_key: image.image for image in images}
+        media = []
+        for key, picture in distinct.items():
+            done = self._preprocessor.preprocess(picture)
+            media.append(
+                MediaInput(
+                    key, features[key], Pixels(done.pixel_values), done.layout, self._grid(picture)
+                )
+            )
+        return media
+
+    def _grid(self, picture: Image.Image) -> tuple[int, int] | None:
+        return self.image_prompt.grid(ImageSize(*picture.size)) if self._has_grids else None
+
+
+def _load_preprocessor(
+    spec: ModelSpec, checkpoint: Checkpoint, registry: Registry
+) -> ImagePreprocessor:
+    config: JsonDict = checkpoint.config
+    if spec.preprocessor is not None:
+        path = spec.preprocessor
+    else:
+        config = complete_config(config["vision_config"])
+        path = registry.encoder_for_config(config).preprocessor
+    preprocessor: ImagePreprocessor = load_object(path)(config, checkpoint.image_processor_config)
+    return preprocessor
