@@ -40,7 +40,11 @@ class KVLayer:
 
 
 class VisionEncoder(Protocol):
-    """A vision tower, constructed as Class(vision_config, feature_layers, build)."""
+    """A vision tower, constructed as Class(vision_config, feature_layers, build).
+
+    feature_layers: whose outputs are wanted, side by side, as indices into transformers'
+        `hidden_states`; none for the tower's own final output.
+    """
 
     #: Width of one feature vector.
     hidden_size: int

@@ -27,8 +27,10 @@ logger = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "octavo"
 BUILTIN_PLUGINS = (
     "octavo.plugins.models.gemma",
+    "octavo.plugins.models.gemma3",
     "octavo.plugins.models.llama",
     "octavo.plugins.models.llava",
+    "octavo.plugins.models.paligemma",
     "octavo.plugins.models.phi3",
     "octavo.plugins.models.qwen2",
     "octavo.plugins.models.qwen3",

@@ -36,6 +36,8 @@ def conversation(text: str, images: list[Image.Image]) -> list[dict[str, Any]]:
 
 def apply_template(processor: Any, messages: list[dict[str, Any]]) -> Any:
     """What transformers feeds the model with."""
+    if not processor.chat_template:
+        return _apply_without_template(processor, messages[0]["content"])
     return processor.apply_chat_template(
         messages,
         add_generation_prompt=True,
@@ -43,6 +45,18 @@ def apply_template(processor: Any, messages: list[dict[str, Any]]) -> Any:
         return_dict=True,
         return_tensors="pt",
     )
+
+
+def _apply_without_template(processor: Any, content: list[dict[str, Any]]) -> Any:
+    """For PaliGemma, whose processor takes images before a text, and no text alone."""
+    images = [part["image"] for part in content[:-1]]
+    text = content[-1]["text"]
+    if images:
+        inputs = processor(images=[images], text=["<image>" * len(images) + text])
+        inputs.pop("labels", None)
+        return inputs.convert_to_tensors("pt")
+    inputs = processor.tokenizer(f"<bos>{text}\n", add_special_tokens=False, return_tensors="pt")
+    return {**inputs, "token_type_ids": torch.zeros_like(inputs["input_ids"])}
 
 
 class Reference:

@@ -46,8 +46,11 @@ class Tokenizer:
             self._takes_parts = self._template_takes_parts()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a raw prompt, special tokens recognised and added."""
-        ids: list[int] = self._hf(self._complete(text))["input_ids"]
+        """Token ids of a raw prompt, special tokens recognised, and added unless it begins a
+        sequence itself."""
+        text = self._complete(text)
+        begins = self._hf.bos_token is not None and self._hf.bos_token in text
+        ids: list[int] = self._hf(text, add_special_tokens=not begins)["input_ids"]
         return ids
 
     def encode_text(self, text: str) -> list[int]:

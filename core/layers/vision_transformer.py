@@ -14,7 +14,7 @@ from ..contracts import JsonDict
 from .mlp import MLP
 
 _LAYER_NAME = re.compile(r"encoder\.layers\.(\d+)\.")
-_POOLING_WEIGHTS = ("post_layernorm.", "head.", "embeddings.position_ids")
+_POOLING_WEIGHTS = ("head.", "embeddings.position_ids")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class VisionLayers(nn.Module):
     """The blocks up to the last one that a requested feature needs; the rest are not built.
 
     feature_layers index the sequence (embeddings, after block 1, …, after the last block), as
-    `hidden_states` does in transformers; negative ones count from its end.
+    `hidden_states` does in transformers; negative ones count from its end; none is the last.
     """
 
     def __init__(self, config: VisionTransformerConfig, feature_layers: Sequence[int]) -> None:
@@ -98,7 +98,7 @@ class VisionLayers(nn.Module):
                 f"vision_feature_layer {list(feature_layers)} is out of range for a tower of "
                 f"{config.num_hidden_layers} layers"
             )
-        self._feature_layers = [layer % num_states for layer in feature_layers]
+        self._feature_layers = [layer % num_states for layer in feature_layers or (-1,)]
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(max(self._feature_layers)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,8 +110,10 @@ class VisionLayers(nn.Module):
 
 
 def keep_weight(name: str, encoder: nn.Module) -> str | None:
-    """A tower's `map_weight`: drop what only pooling or blocks that were not built would use."""
+    """A tower's `map_weight`: drop what only pooling or parts that were not built would use."""
     if name.startswith(_POOLING_WEIGHTS):
+        return None
+    if name.startswith("post_layernorm.") and not hasattr(encoder, "post_layernorm"):
         return None
     layer = _LAYER_NAME.match(name)
     if layer and f"encoder.layers.{layer[1]}" not in dict(encoder.named_modules()):

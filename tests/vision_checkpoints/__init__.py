@@ -4,6 +4,6 @@ the fewest tokens a step that it can be served with."""
 from collections.abc import Callable
 from pathlib import Path
 
-from . import llava
+from . import gemma, llava
 
-VISION_MODELS: dict[str, tuple[Callable[[Path], Path], int]] = {**llava.MODELS}
+VISION_MODELS: dict[str, tuple[Callable[[Path], Path], int]] = {**llava.MODELS, **gemma.MODELS}

@@ -38,7 +38,7 @@ class CLIPVisionEncoder(nn.Module):
     ) -> None:
         super().__init__()
         parsed = VisionTransformerConfig.from_dict(config)
-        self.hidden_size = parsed.hidden_size * len(feature_layers)
+        self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
         self.embeddings = CLIPEmbeddings(parsed)
         # The checkpoints' own spelling.
         self.pre_layrnorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)

@@ -35,15 +35,17 @@ class SiglipVisionEncoder(nn.Module):
     ) -> None:
         super().__init__()
         parsed = VisionTransformerConfig.from_dict(config)
-        self.hidden_size = parsed.hidden_size * len(feature_layers)
+        self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
         self.embeddings = SiglipEmbeddings(parsed)
         self.encoder = VisionLayers(parsed, feature_layers)
+        if not feature_layers:
+            self.post_layernorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
 
     def map_weight(self, name: str) -> str | None:
-        """Names are the checkpoint's; the pooling head and unused blocks are left out."""
+        """Names are the checkpoint's; the pooling head and what is not used are left out."""
         return keep_weight(name, self)
 
     def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
         """See `core.interfaces.VisionEncoder`."""
         features: Tensor = self.encoder(self.embeddings(pixel_values))
-        return features
+        return self.post_layernorm(features) if hasattr(self, "post_layernorm") else features

@@ -1,0 +1,32 @@
+"""Gemma 3 writes an image as a block of its own, with empty lines around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ....core.contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict
+
+_BEGIN, _END = "<start_of_image>", "<end_of_image>"
+
+
+class Gemma3ImagePrompt(ImagePrompt):
+    """See `core.contracts.ImagePrompt`."""
+
+    def __init__(
+        self,
+        config: JsonDict,
+        preprocessor: ImagePreprocessor,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        self.image_token_id: int = config["boi_token_index"]
+        self.feature_token_id: int = config["image_token_index"]
+        self._preprocessor = preprocessor
+
+    def complete(self, text: str) -> str:
+        """Line breaks are added before tokenising, as they may join others around them."""
+        return text.replace(_BEGIN, f"\n\n{_BEGIN}{_END}\n\n")
+
+    def expand(self, size: ImageSize) -> Sequence[int]:
+        """The beginning of the image, which `complete` left in place, and its features."""
+        count = self._preprocessor.num_tokens(size)
+        return [self.image_token_id, *[self.feature_token_id] * count]

@@ -1,0 +1,36 @@
+"""PaliGemma (Beyer et al., 2024, arXiv:2407.07726): SigLIP before Gemma, the prompt seen whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ....core.contracts import JsonDict
+from ....core.interfaces import BuildContext
+from ....core.layers.vision_language import VisionLanguageModel
+
+
+class Projector(nn.Module):
+    """One linear layer from the tower's width to the decoder's."""
+
+    def __init__(self, vision_width: int, text_width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(vision_width, text_width)
+
+
+class PaliGemmaForConditionalGeneration(VisionLanguageModel):
+    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+
+    def __init__(self, config: JsonDict, build: BuildContext) -> None:
+        # That the prompt sees itself is said by the request, not by the decoder.
+        text_config = {**config["text_config"], "use_bidirectional_attention": False}
+        tower = build.vision_encoder(config["vision_config"], ())
+        super().__init__({**config, "text_config": text_config}, build, tower)
+        self.multi_modal_projector = Projector(tower.hidden_size, self.hidden_size)
+
+    def encode_images(
+        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """[num_images, channels, height, width] -> for each [num_tokens, hidden_size]."""
+        return list(self.multi_modal_projector.linear(self.vision_tower(pixel_values)))
