@@ -40,7 +40,7 @@ class ModelSpec:
         Class(config, processor_config).
     image_attention: "causal"; "bidirectional" if the tokens of one image see each other; "prefix"
         if those of the whole prompt do. What sees itself is computed in one step.
-    positions: "1d", or "mrope" for rotary positions in time, height and width; the ImagePrompt
+    positions: "1d", or "mrope" for rotary positions in time, height and width; the preprocessor
         then gives each image's grid.
     """
 
@@ -119,6 +119,10 @@ class ImagePreprocessor(Protocol):
         """An RGB image, ready for the encoder."""
         ...
 
+    def grid(self, size: ImageSize) -> tuple[int, int]:
+        """Rows and columns of an image's features, for positions "mrope"."""
+        raise NotImplementedError
+
     def fingerprint(self) -> str:
         """A digest that changes whenever the same image would give other pixel values."""
         ...
@@ -145,13 +149,10 @@ class ImagePrompt(Protocol):
         """A rendered prompt, one placeholder for each image, as it is to be tokenised."""
         return text
 
-    def grid(self, size: ImageSize) -> tuple[int, int]:
-        """Rows and columns of an image's features, for positions "mrope"."""
-        raise NotImplementedError
-
     def expand(self, size: ImageSize) -> Sequence[int]:
         """The tokens of an image of this size: one feature token for each of its features, in
-        order, and what the model wants between them."""
+        order, and what the model wants between them. Raises ValueError for a size that the model
+        can't take."""
         ...
 
 

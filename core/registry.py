@@ -33,8 +33,10 @@ BUILTIN_PLUGINS = (
     "octavo.plugins.models.paligemma",
     "octavo.plugins.models.phi3",
     "octavo.plugins.models.qwen2",
+    "octavo.plugins.models.qwen2_vl",
     "octavo.plugins.models.qwen3",
     "octavo.plugins.encoders.clip",
+    "octavo.plugins.encoders.qwen_vit",
     "octavo.plugins.encoders.siglip",
 )
 

@@ -67,7 +67,7 @@ class PromptImages:
 
         Raises RequestError if the prompt doesn't fit the images.
         """
-        expansions = [list(self.image_prompt.expand(ImageSize(*i.image.size))) for i in images]
+        expansions = [self._expand(image) for image in images]
         places = self._find_placeholders(token_ids, expansions)
         prompt: list[int] = []
         spans: list[MediaSpan] = []
@@ -88,6 +88,12 @@ class PromptImages:
             bidirectional=self._bidirectional(prompt, spans),
             cache_salt=self._cache_salt(prompt, spans, request.cache_salt),
         )
+
+    def _expand(self, image: ImageInput) -> list[int]:
+        try:
+            return list(self.image_prompt.expand(ImageSize(*image.image.size)))
+        except ValueError as error:
+            raise RequestError(f"{image.param}: {error}", image.param) from error
 
     def _find_placeholders(
         self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
@@ -164,7 +170,7 @@ class PromptImages:
         return media
 
     def _grid(self, picture: Image.Image) -> tuple[int, int] | None:
-        return self.image_prompt.grid(ImageSize(*picture.size)) if self._has_grids else None
+        return self._preprocessor.grid(ImageSize(*picture.size)) if self._has_grids else None
 
 
 def _load_preprocessor(

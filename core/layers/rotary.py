@@ -28,8 +28,8 @@ class RotaryTable:
 
     def lookup(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Positions [num_tokens], or [3, num_tokens] with sections -> cos and sin, each
-        [num_tokens, rotary_dim]."""
-        if not self.sections:
+        [num_tokens, rotary_dim]. The former stand for three equal ones."""
+        if positions.dim() == 1:
             return self.cos[positions], self.sin[positions]
         return self._mix(self.cos[positions]), self._mix(self.sin[positions])
 

@@ -4,6 +4,10 @@ the fewest tokens a step that it can be served with."""
 from collections.abc import Callable
 from pathlib import Path
 
-from . import gemma, llava
+from . import gemma, llava, qwen
 
-VISION_MODELS: dict[str, tuple[Callable[[Path], Path], int]] = {**llava.MODELS, **gemma.MODELS}
+VISION_MODELS: dict[str, tuple[Callable[[Path], Path], int]] = {
+    **llava.MODELS,
+    **gemma.MODELS,
+    **qwen.MODELS,
+}

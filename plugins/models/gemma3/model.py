@@ -32,8 +32,8 @@ class Projector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, patches, vision_width] -> [n, tokens, text_width]."""
-        square = (self._patches_per_side, self._patches_per_side)
-        pooled = avg_pool2d(x.transpose(1, 2).unflatten(2, square), self._pool)
+        side = self._patches_per_side
+        pooled = avg_pool2d(x.transpose(1, 2).reshape(len(x), -1, side, side), self._pool)
         normed: Tensor = self.mm_soft_emb_norm(pooled.flatten(2).transpose(1, 2))
         return normed @ self.mm_input_projection_weight
 

@@ -1,0 +1,23 @@
+"""Qwen2-VL and Qwen2.5-VL."""
+
+from collections.abc import Callable
+
+from ....core.contracts import ModelSpec
+from ....core.hookspecs import hookimpl
+
+
+@hookimpl
+def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
+    """Register both generations, which differ in their towers."""
+    register(
+        ModelSpec(
+            name="qwen2-vl",
+            architectures=(
+                "Qwen2VLForConditionalGeneration",
+                "Qwen2_5_VLForConditionalGeneration",
+            ),
+            load=f"{__name__}.model:Qwen2VLForConditionalGeneration",
+            image_prompt=f"{__name__}.image_prompt:QwenImagePrompt",
+            positions="mrope",
+        )
+    )
