@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..core.engine.errors import RequestError
-from ..core.engine.prompt_images import ImageInput
+from ..core.engine.image_views import DETAILS, ImageInput
 from ..core.media.image import (
     MediaError,
     decode_image,
@@ -80,6 +81,9 @@ def _read_part(
 
 def _read_image_url(value: Any, param: str, max_pixels: int) -> ImageInput:
     url = value.get("url") if isinstance(value, Mapping) else value
+    detail = (value.get("detail") if isinstance(value, Mapping) else None) or "auto"
+    if detail not in DETAILS:
+        raise RequestError(f"{param}.detail must be one of {', '.join(DETAILS)}", f"{param}.detail")
     if not isinstance(url, str):
         raise RequestError(f"{param} must have a url", param)
     if not url.startswith("data:"):
@@ -88,7 +92,7 @@ def _read_image_url(value: Any, param: str, max_pixels: int) -> ImageInput:
         data = read_data_url(url)
     except MediaError as error:
         raise RequestError(f"{param}: {error}", param) from error
-    return _decode(data, param, max_pixels)
+    return replace(_decode(data, param, max_pixels), detail=detail)
 
 
 def _decode(data: bytes, param: str, max_pixels: int) -> ImageInput:

@@ -112,6 +112,9 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="for the features of images",
     )
     parser.add_argument(
+        "--max-image-tokens", type=int, help="what an image may take of a prompt (default: any)"
+    )
+    parser.add_argument(
         "--batch-invariant",
         action="store_true",
         help="log-probabilities that don't depend on what else runs; slower",

@@ -12,10 +12,10 @@ from ..core.engine.checkpoint import find_checkpoint
 from ..core.engine.config import EngineConfig
 from ..core.engine.engine_core import EngineCore
 from ..core.engine.errors import RequestError, error_for
+from ..core.engine.image_views import ImageInput
 from ..core.engine.input_processor import InputProcessor, RequestOptions
 from ..core.engine.messages import Abort, EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
-from ..core.engine.prompt_images import ImageInput
 from ..core.engine.request_events import RequestEvents
 from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
@@ -36,7 +36,7 @@ class LLM:
         self._config = EngineConfig(model=str(model), **settings)
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
-        self._inputs = InputProcessor(checkpoint, registry)
+        self._inputs = InputProcessor(checkpoint, registry, self._config.max_image_tokens)
         self._core = EngineCore(self._config, checkpoint, registry)
         self._limits = self._core.describe()
         self._events = RequestEvents(registry)

@@ -132,6 +132,11 @@ class ImagePreprocessor(Protocol):
         tokens of the prompt, as far as the model leaves a choice; itself where it leaves none."""
         return self
 
+    def among(self, num_images: int) -> ImagePreprocessor:
+        """The one for an image of a prompt with so many; itself unless the model prepares an
+        image differently among others."""
+        return self
+
 
 class ImagePrompt(Protocol):
     """How a model writes an image into its prompt, constructed as

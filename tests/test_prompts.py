@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import copytree
 
+import numpy as np
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import DEMO_MODEL
-from octavo.core.contracts import ImagePrompt
+from octavo.core.contracts import ImagePreprocessor, ImagePrompt, PreprocessedImage
 from octavo.core.engine.checkpoint import find_checkpoint
+from octavo.core.engine.image_views import ImageInput, ImageViews
 from octavo.core.engine.input_processor import InputProcessor
-from octavo.core.engine.prompt_images import ImageInput
+from octavo.core.engine.prompt_images import PromptImages
 from octavo.core.registry import get_registry
 from PIL import Image
 
@@ -101,6 +103,11 @@ def test_seed_decides_whatever_else_runs(llm: LLM) -> None:
     assert crowd[1].outputs[0].token_ids == alone
 
 
+class PassThrough(ImagePreprocessor):
+    def preprocess(self, image: Image.Image) -> PreprocessedImage:
+        return PreprocessedImage(np.zeros((1, 1, 1), dtype=np.float32))
+
+
 class TiledPrompt(ImagePrompt):
     """Two features, a separator, three features; 3 in a rendered prompt, 9 for a feature."""
 
@@ -114,8 +121,8 @@ class TiledPrompt(ImagePrompt):
 def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.Image]) -> None:
     """From one placeholder each, and from a prompt that is expanded already."""
     inputs = InputProcessor(find_checkpoint(DEMO_MODEL), get_registry())
-    assert inputs._images is not None
-    inputs._images.image_prompt = TiledPrompt()
+    spec = get_registry().models["llava"]
+    inputs._images = PromptImages(spec, ImageViews(PassThrough(), lambda _: TiledPrompt()))
     images = [ImageInput(p, key, "x") for p, key in zip(pictures, ("a", "b", "a"), strict=True)]
     tiles = TiledPrompt().expand(None)
     expanded = [1, *tiles, 50, *tiles, *tiles, 51]

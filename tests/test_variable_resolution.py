@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from octavo import LLM
+from octavo import LLM, RequestError, SamplingParams
+from octavo.app.chat import read_messages
 from octavo.core.contracts import ImageSize
+from octavo.core.engine import image_views
+from octavo.core.engine.input_processor import RequestOptions
 from octavo.plugins.encoders.qwen_vit.preprocessor import QwenPreprocessor
 from PIL import Image
 from vision_checkpoints.qwen import save_qwen
@@ -31,6 +36,55 @@ def test_grids_of_equal_area_may_be_stacked(generation: str, tmp_path: Path) -> 
         same = model.encode_images(pixels, [layouts[0]] * 3)
         torch.testing.assert_close(same[0], together[0], atol=1e-5, rtol=0)
         assert not torch.allclose(same[1], together[1])
+
+
+def picture_chat(picture: Image.Image, **image_url: str) -> list[dict[str, object]]:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    part = {"type": "image_url", "image_url": {"url": url, **image_url}}
+    return [{"role": "user", "content": [part, {"type": "text", "text": "What is this?"}]}]
+
+
+def test_limits_of_operator_request_and_detail(
+    tmp_path: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picture under another limit is another image to the caches."""
+    monkeypatch.setattr(image_views, "LOW_DETAIL_TOKENS", 9)
+    llm = LLM(save_qwen(tmp_path, "qwen2-vl"), dtype="float32", max_image_tokens=30)
+    params = SamplingParams(temperature=0, max_tokens=1)
+
+    def tokens(limit: int | None = None, **image_url: str) -> int:
+        rendered, images = read_messages(picture_chat(pictures[1], **image_url), 10**6, False)
+        ids = llm._inputs.encode_chat(rendered)
+        options = RequestOptions(max_image_tokens=limit)
+        name = f"{limit} {image_url}"
+        request = llm._inputs.build(name, ids, images, params, llm._limits, options)
+        (output,) = llm.run([request])
+        image_id = llm._inputs._images.image_prompt.image_token_id
+        assert output.num_image_tokens == output.prompt_token_ids.count(image_id)
+        return output.num_image_tokens
+
+    assert 20 < tokens() <= 30
+    assert llm.stats().encoder_runs == 1
+    assert tokens(detail="high") == tokens(1000) == tokens()
+    assert llm.stats().encoder_runs == 1
+    assert 4 <= tokens(12) <= 12
+    assert 4 <= tokens(detail="low") <= 9
+    assert llm.stats().encoder_runs == 3
+    with pytest.raises(RequestError, match=r"detail must be one of auto, low, high"):
+        tokens(detail="tiny")
+
+
+def test_a_model_without_a_choice_refuses(
+    checkpoints: dict[str, Path], pictures: list[Image.Image]
+) -> None:
+    chat = picture_chat(pictures[0], detail="low")
+    llm = LLM(checkpoints["llava-clip"], dtype="float32", max_image_tokens=16)
+    assert llm.chat(chat)[0].num_image_tokens == 16
+    llm = LLM(checkpoints["llava-clip"], dtype="float32", max_image_tokens=15)
+    with pytest.raises(RequestError, match=r"content\[0\].*takes 16 tokens.*max_image_tokens, 15"):
+        llm.chat(chat)
 
 
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))

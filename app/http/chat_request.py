@@ -41,6 +41,7 @@ class StreamOptions(msgspec.Struct):
 class ChatCompletionRequest(msgspec.Struct):
     """The fields that are understood; None takes the model's or the server's default.
 
+    max_image_tokens: what each image may take of the prompt.
     timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
     """
 
@@ -75,6 +76,7 @@ class ChatCompletionRequest(msgspec.Struct):
     cache_salt: str | None = None
     queue_timeout: float | None = None
     timeout: float | None = None
+    max_image_tokens: int | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 
@@ -110,7 +112,11 @@ class ChatCompletionRequest(msgspec.Struct):
     def options(self) -> RequestOptions:
         """What is asked for beside sampling. Raises RequestError."""
         return RequestOptions(
-            self.priority, self.cache_salt or "", self.queue_timeout, self.timeout
+            self.priority,
+            self.cache_salt or "",
+            self.queue_timeout,
+            self.timeout,
+            self.max_image_tokens,
         )
 
     @property

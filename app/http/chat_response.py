@@ -131,7 +131,10 @@ def usage(output: RequestOutput) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "completion_tokens": generated,
         "total_tokens": prompt + generated,
-        "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": output.num_cached_tokens,
+            "image_tokens": output.num_image_tokens,
+        },
     }
 
 

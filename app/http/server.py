@@ -117,7 +117,9 @@ async def _serve(
     engine = AsyncEngine(config, RequestEvents(registry), engine_metrics)
     engine.launch()
     try:
-        inputs = await asyncio.to_thread(InputProcessor, checkpoint, registry)
+        inputs = await asyncio.to_thread(
+            InputProcessor, checkpoint, registry, config.max_image_tokens
+        )
         state = ServerState(
             engine,
             inputs,

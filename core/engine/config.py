@@ -32,6 +32,8 @@ class EngineConfig:
         None is forever.
     batch_invariant: log-probabilities don't depend, to the bit, on what else runs or is cached.
     trace: a file for a trace of every step, in the format of Chrome and Perfetto.
+    max_image_tokens: what an image may take of a prompt; larger ones are shrunk or cut into fewer
+        tiles, and refused by models that can't. None leaves it to the model.
     max_image_pixels: larger images are refused before they are decoded.
     """
 
@@ -45,6 +47,7 @@ class EngineConfig:
     enable_prefix_caching: bool = True
     kv_cache_memory: int | None = None
     encoder_cache_memory: int = 256 * 2**20
+    max_image_tokens: int | None = None
     max_image_pixels: int = 50_000_000
     scheduling_policy: str = "fcfs"
     max_num_queued_reqs: int | None = None
@@ -72,5 +75,7 @@ class EngineConfig:
             raise ConfigError(
                 f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"
             )
+        if self.max_image_tokens is not None and self.max_image_tokens < 1:
+            raise ConfigError(f"max_image_tokens must be at least 1, got {self.max_image_tokens}")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise ConfigError(f"max_model_len must be at least 2, got {self.max_model_len}")

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..registry import Registry
 from .checkpoint import Checkpoint
+from .image_views import ImageInput, ViewedImage
 from .messages import EngineReady, EngineRequest, MediaSpan
-from .prompt_images import ImageInput, PromptImages
+from .prompt_images import PromptImages
 from .request_error import RequestError
 from .sampling_params import SamplingParams
 from .tokenizer import Tokenizer
@@ -18,14 +19,23 @@ from .tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """What a request may ask for beside sampling; see EngineRequest."""
+    """What a request may ask for beside sampling; see EngineRequest.
+
+    max_image_tokens: what each of its images may take of the prompt.
+    """
 
     priority: int = 0
     cache_salt: str = ""
     queue_timeout: float | None = None
     timeout: float | None = None
+    max_image_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        if self.max_image_tokens is not None and self.max_image_tokens < 1:
+            raise RequestError(
+                f"max_image_tokens must be at least 1, got {self.max_image_tokens}",
+                "max_image_tokens",
+            )
         for name in ("queue_timeout", "timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -36,9 +46,14 @@ _NO_OPTIONS = RequestOptions()
 
 
 class InputProcessor:
-    """Builds requests; holds the tokenizer and the weightless half of the vision encoder."""
+    """Builds requests; holds the tokenizer and the weightless half of the vision encoder.
 
-    def __init__(self, checkpoint: Checkpoint, registry: Registry) -> None:
+    max_image_tokens: see EngineConfig.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, registry: Registry, max_image_tokens: int | None = None
+    ) -> None:
         self.tokenizer = Tokenizer(checkpoint)
         self._default = _default_sampling(checkpoint)
         self._logits_processors = sorted(registry.logits_processors)
@@ -47,7 +62,7 @@ class InputProcessor:
         spec = registry.model_for_config(checkpoint.config)
         if spec.image_prompt is not None:
             encode = self.tokenizer.encode_text
-            self._images = PromptImages.load(spec, checkpoint, registry, encode)
+            self._images = PromptImages.load(spec, checkpoint, registry, encode, max_image_tokens)
             prompt = self._images.image_prompt
             self._image_token = self.tokenizer.token_id_text(prompt.image_token_id)
             self.tokenizer.complete_with(prompt.complete, prompt.chat_template)
@@ -80,8 +95,10 @@ class InputProcessor:
         if images and self._images is None:
             raise RequestError("the model takes no images", images[0].param)
         prompt, spans = list(token_ids), list[MediaSpan]()
+        viewed: list[ViewedImage] = []
         if self._images is not None:
-            prompt, spans = self._images.expand(token_ids, images)
+            viewed = self._images.views.choose(images, options.max_image_tokens)
+            prompt, spans = self._images.expand(token_ids, viewed)
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
@@ -98,7 +115,7 @@ class InputProcessor:
             queue_timeout=options.queue_timeout,
             timeout=options.timeout,
         )
-        return self._images.complete(request, images) if self._images else request
+        return self._images.complete(request, viewed) if self._images else request
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady

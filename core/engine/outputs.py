@@ -32,6 +32,7 @@ class RequestOutput:
 
     prompt_logprobs: one entry a token of the prompt, if they were asked for; None for the first.
     num_cached_tokens: how much of the prompt came from the prefix cache.
+    num_image_tokens: how much of it stands for features of images.
     """
 
     request_id: str
@@ -41,3 +42,4 @@ class RequestOutput:
     metrics: RequestTimings = field(default_factory=RequestTimings)
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     num_cached_tokens: int = 0
+    num_image_tokens: int = 0

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import msgspec
-from PIL import Image
 
 from ..contracts import (
     ImagePreprocessor,
     ImagePrompt,
-    ImageSize,
     JsonDict,
     ModelSpec,
     load_object,
@@ -21,28 +18,18 @@ from ..registry import Registry
 from .block_hash import hash_block, root_hash
 from .checkpoint import Checkpoint
 from .hf_config import complete_config
+from .image_views import ImageViews, ViewedImage
 from .messages import EngineRequest, MediaInput, MediaSpan
 from .pixels import Pixels
 from .request_error import RequestError
 
 
-@dataclass(frozen=True)
-class ImageInput:
-    """An upright RGB picture, its media key, and where it stood in the request."""
-
-    image: Image.Image
-    media_key: str
-    param: str
-
-
 class PromptImages:
-    """A model's manner with images: its ImagePrompt, its preprocessor and its kind of attention."""
+    """A model's manner with images: the views it offers of them, and its kind of attention."""
 
-    def __init__(
-        self, spec: ModelSpec, image_prompt: ImagePrompt, preprocessor: ImagePreprocessor
-    ) -> None:
-        self.image_prompt = image_prompt
-        self._preprocessor = preprocessor
+    def __init__(self, spec: ModelSpec, views: ImageViews) -> None:
+        self.image_prompt = views.default.image_prompt
+        self.views = views
         self._attention = spec.image_attention
         self._has_grids = spec.positions == "mrope"
 
@@ -53,33 +40,38 @@ class PromptImages:
         checkpoint: Checkpoint,
         registry: Registry,
         encode: Callable[[str], Sequence[int]],
+        max_tokens: int | None,
     ) -> PromptImages:
-        """Construct the plugin's parts for a checkpoint."""
+        """Construct the plugin's parts for a checkpoint. max_tokens: see ImageViews."""
         assert spec.image_prompt is not None
-        preprocessor = _load_preprocessor(spec, checkpoint, registry)
         load = load_object(spec.image_prompt)
-        return cls(spec, load(checkpoint.config, preprocessor, encode), preprocessor)
+
+        def make_prompt(preprocessor: ImagePreprocessor) -> ImagePrompt:
+            prompt: ImagePrompt = load(checkpoint.config, preprocessor, encode)
+            return prompt
+
+        preprocessor = _load_preprocessor(spec, checkpoint, registry)
+        return cls(spec, ImageViews(preprocessor, make_prompt, max_tokens))
 
     def expand(
-        self, token_ids: Sequence[int], images: Sequence[ImageInput]
+        self, token_ids: Sequence[int], images: Sequence[ViewedImage]
     ) -> tuple[list[int], list[MediaSpan]]:
         """Put each image's tokens in place of its placeholder, unless they are there already.
 
         Raises RequestError if the prompt doesn't fit the images.
         """
-        expansions = [self._expand(image) for image in images]
-        places = self._find_placeholders(token_ids, expansions)
+        places = self._find_placeholders(token_ids, [image.token_ids for image in images])
         prompt: list[int] = []
         spans: list[MediaSpan] = []
         position = 0
-        for (start, end), expansion, image in zip(places, expansions, images, strict=True):
+        for (start, end), image in zip(places, images, strict=True):
             prompt += token_ids[position:start]
-            spans += self._spans(expansion, len(prompt), image.media_key)
-            prompt += expansion
+            spans += self._spans(image.token_ids, len(prompt), image.media_key)
+            prompt += image.token_ids
             position = end
         return prompt + list(token_ids[position:]), spans
 
-    def complete(self, request: EngineRequest, images: Sequence[ImageInput]) -> EngineRequest:
+    def complete(self, request: EngineRequest, images: Sequence[ViewedImage]) -> EngineRequest:
         """The request of an expanded prompt, with its pictures preprocessed."""
         prompt, spans = request.prompt_token_ids, request.spans
         return msgspec.structs.replace(
@@ -88,12 +80,6 @@ class PromptImages:
             bidirectional=self._bidirectional(prompt, spans),
             cache_salt=self._cache_salt(prompt, spans, request.cache_salt),
         )
-
-    def _expand(self, image: ImageInput) -> list[int]:
-        try:
-            return list(self.image_prompt.expand(ImageSize(*image.image.size)))
-        except ValueError as error:
-            raise RequestError(f"{image.param}: {error}", image.param) from error
 
     def _find_placeholders(
         self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
@@ -151,26 +137,22 @@ class PromptImages:
         return hash_block(root_hash(salt), prompt, 0, spans).hex()
 
     def _preprocess(
-        self, images: Sequence[ImageInput], spans: Sequence[MediaSpan]
+        self, images: Sequence[ViewedImage], spans: Sequence[MediaSpan]
     ) -> list[MediaInput]:
         """Each picture once, however often it is shown."""
         features: dict[str, int] = {}
         for span in spans:
             end = span.feature_start + span.length
             features[span.media_key] = max(features.get(span.media_key, 0), end)
-        distinct = {image.media_key: image.image for image in images}
         media = []
-        for key, picture in distinct.items():
-            done = self._preprocessor.preprocess(picture)
+        for key, viewed in {image.media_key: image for image in images}.items():
+            preprocessor, image = viewed.view.preprocessor, viewed.image
+            done = preprocessor.preprocess(image.image)
+            grid = preprocessor.grid(image.size) if self._has_grids else None
             media.append(
-                MediaInput(
-                    key, features[key], Pixels(done.pixel_values), done.layout, self._grid(picture)
-                )
+                MediaInput(key, features[key], Pixels(done.pixel_values), done.layout, grid)
             )
         return media
-
-    def _grid(self, picture: Image.Image) -> tuple[int, int] | None:
-        return self._preprocessor.grid(ImageSize(*picture.size)) if self._has_grids else None
 
 
 def _load_preprocessor(

@@ -50,6 +50,7 @@ class RequestState:
             self._timings,
             self._prompt_logprobs,
             self._num_cached_tokens,
+            sum(span.length for span in self.request.spans),
         )
 
 
