@@ -16,7 +16,9 @@ from octavo.core.contracts import ImageSize
 from octavo.core.engine import image_views
 from octavo.core.engine.input_processor import RequestOptions
 from octavo.plugins.encoders.qwen_vit.preprocessor import QwenPreprocessor
+from octavo.plugins.models.llava.anyres_preprocessor import OneVisionPreprocessor
 from PIL import Image
+from vision_checkpoints.llava_anyres import MANY, save_onevision
 from vision_checkpoints.qwen import save_qwen
 
 VISION = {"patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}
@@ -112,3 +114,30 @@ def test_a_limited_image_has_as_many_patches_as_its_tokens_say() -> None:
     done = limited.preprocess(picture)
     assert len(done.pixel_values) == 4 * limited.num_tokens(ImageSize(*picture.size)) <= 80
     assert done.layout == tuple(2 * side for side in limited.grid(ImageSize(*picture.size)))
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
+def test_a_limit_takes_fewer_tiles(width: int, height: int, limit: int) -> None:
+    config = {
+        "vision_config": {"image_size": 32, "patch_size": 8},
+        "vision_aspect_ratio": "anyres_max_3",
+        "image_grid_pinpoints": MANY,
+    }
+    given_size = {"size": {"height": 32, "width": 32}}
+    free = OneVisionPreprocessor(config, given_size)
+    size, whole = ImageSize(width, height), 17
+    count = free.limited(limit).num_tokens(size)
+    assert whole <= count <= max(limit, whole)
+    if free.num_tokens(size) <= limit:
+        assert count == free.num_tokens(size)
+    assert free.among(2).num_tokens(size) == whole
+
+
+def test_fewer_tiles_give_as_many_features_as_tokens(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    folder = save_onevision(tmp_path)
+    for limit in (17, 40, 60):
+        llm = LLM(folder, dtype="float32", max_image_tokens=limit)
+        (output,) = llm.chat(picture_chat(pictures[1]), SamplingParams(max_tokens=1))
+        assert output.num_image_tokens <= limit

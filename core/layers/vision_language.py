@@ -14,7 +14,7 @@ from ..interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
 #: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
 #: hold them in memory, and without the tower's inner "vision_model".
 RENAMES = (
-    (re.compile(r"^model\.(vision_tower|multi_modal_projector)\."), r"\1."),
+    (re.compile(r"^model\.(vision_tower|multi_modal_projector|image_newline)\b"), r"\1"),
     (re.compile(r"^model\.language_model\."), "language_model.model."),
     (re.compile(r"^lm_head\."), "language_model.lm_head."),
     (re.compile(r"^vision_tower\.vision_model\."), "vision_tower."),

@@ -84,21 +84,33 @@ class PreprocessConfig:
 
     def apply(self, image: Image.Image) -> NDArray[np.float32]:
         """An RGB image -> float32 [3, height, width]."""
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-        height, width = self.resized(image.height, image.width)
-        if (height, width) != (image.height, image.width):
-            mode = _INTERPOLATION[Image.Resampling(self.resample)]
-            pixels = interpolate(pixels[None], size=(height, width), mode=mode, antialias=True)[0]
+        pixels = self.resize(to_pixels(image), self.resized(image.height, image.width))
         if self.crop_to is not None:
             pixels = _center_crop(pixels, *self.crop_to)
-        normalized: NDArray[np.float32] = self._normalize(pixels).numpy()
-        return normalized
+        return self.normalize(pixels)
 
-    def _normalize(self, pixels: Tensor) -> Tensor:
+    def resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """uint8 [3, height, width] -> the same at another (height, width)."""
+        if size == pixels.shape[1:]:
+            return pixels
+        mode = _INTERPOLATION[Image.Resampling(self.resample)]
+        resized: Tensor = interpolate(pixels[None], size=size, mode=mode, antialias=True)[0]
+        return resized
+
+    def normalize(self, pixels: Tensor) -> NDArray[np.float32]:
+        """uint8 [..., 3, height, width] -> float32, rescaled, with the mean taken off."""
         # Rescaling is folded into mean and deviation, as transformers does, for equal rounding.
         factor = 1.0 if self.rescale_factor is None else 1.0 / self.rescale_factor
         mean, std = (torch.tensor(v) * factor for v in (self.mean, self.std))
-        return (pixels.float() - mean[:, None, None]) / std[:, None, None]
+        normalized: NDArray[np.float32] = (
+            (pixels.float() - mean[:, None, None]) / std[:, None, None]
+        ).numpy()
+        return normalized
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """An RGB image -> uint8 [3, height, width]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 class PatchPreprocessor(ImagePreprocessor):

@@ -1,4 +1,4 @@
-"""LLaVA 1.5 and the checkpoints that share its architecture."""
+"""The LLaVA family: 1.5, NeXT and OneVision."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,25 @@ from ....core.hookspecs import hookimpl
 
 @hookimpl
 def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
-    """Register the architecture."""
+    """Register the architectures."""
     register(
         ModelSpec(
             name="llava",
             architectures=("LlavaForConditionalGeneration",),
-            load=f"{__name__}.model:LlavaForConditionalGeneration",
+            load=f"{__name__}.llava:LlavaForConditionalGeneration",
             image_prompt=f"{__name__}.image_prompt:LlavaImagePrompt",
         )
     )
+    for name, architecture, preprocessor in (
+        ("llava-next", "LlavaNextForConditionalGeneration", "NextPreprocessor"),
+        ("llava-onevision", "LlavaOnevisionForConditionalGeneration", "OneVisionPreprocessor"),
+    ):
+        register(
+            ModelSpec(
+                name=name,
+                architectures=(architecture,),
+                load=f"{__name__}.anyres_model:{architecture}",
+                image_prompt=f"{__name__}.image_prompt:AnyresImagePrompt",
+                preprocessor=f"{__name__}.anyres_preprocessor:{preprocessor}",
+            )
+        )
