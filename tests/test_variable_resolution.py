@@ -127,7 +127,8 @@ def test_a_limit_takes_fewer_tiles(width: int, height: int, limit: int) -> None:
     free = OneVisionPreprocessor(config, given_size)
     size, whole = ImageSize(width, height), 17
     count = free.limited(limit).num_tokens(size)
-    assert whole <= count <= max(limit, whole)
+    # Of a strip less than half a patch high, nothing is kept of the grid.
+    assert whole - 1 <= count <= max(limit, whole)
     if free.num_tokens(size) <= limit:
         assert count == free.num_tokens(size)
     assert free.among(2).num_tokens(size) == whole
