@@ -28,6 +28,8 @@ ENTRY_POINT_GROUP = "octavo"
 BUILTIN_PLUGINS = (
     "octavo.plugins.models.gemma",
     "octavo.plugins.models.gemma3",
+    "octavo.plugins.models.idefics3",
+    "octavo.plugins.models.internvl",
     "octavo.plugins.models.llama",
     "octavo.plugins.models.llava",
     "octavo.plugins.models.paligemma",
@@ -36,6 +38,7 @@ BUILTIN_PLUGINS = (
     "octavo.plugins.models.qwen2_vl",
     "octavo.plugins.models.qwen3",
     "octavo.plugins.encoders.clip",
+    "octavo.plugins.encoders.internvit",
     "octavo.plugins.encoders.qwen_vit",
     "octavo.plugins.encoders.siglip",
 )

@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app.chat import read_messages
-from octavo.core.contracts import ImageSize
+from octavo.core.contracts import ImagePreprocessor, ImageSize
 from octavo.core.engine import image_views
 from octavo.core.engine.input_processor import RequestOptions
 from octavo.plugins.encoders.qwen_vit.preprocessor import QwenPreprocessor
+from octavo.plugins.models.idefics3.preprocessor import Idefics3Preprocessor
+from octavo.plugins.models.internvl.preprocessor import InternVLPreprocessor
 from octavo.plugins.models.llava.anyres_preprocessor import OneVisionPreprocessor
 from PIL import Image
-from vision_checkpoints.llava_anyres import MANY, save_onevision
+from vision_checkpoints import VISION_MODELS
+from vision_checkpoints.llava_anyres import MANY
 from vision_checkpoints.qwen import save_qwen
 
 VISION = {"patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}
@@ -116,29 +119,68 @@ def test_a_limited_image_has_as_many_patches_as_its_tokens_say() -> None:
     assert done.layout == tuple(2 * side for side in limited.grid(ImageSize(*picture.size)))
 
 
+TILED: dict[str, tuple[ImagePreprocessor, int]] = {
+    "onevision": (
+        OneVisionPreprocessor(
+            {
+                "vision_config": {"image_size": 32, "patch_size": 8},
+                "vision_aspect_ratio": "anyres_max_3",
+                "image_grid_pinpoints": MANY,
+            },
+            {"size": {"height": 32, "width": 32}},
+        ),
+        17,
+    ),
+    "idefics3": (
+        Idefics3Preprocessor(
+            {"vision_config": {"patch_size": 8}, "scale_factor": 2},
+            {"size": {"longest_edge": 100}, "max_image_size": {"longest_edge": 32}},
+        ),
+        4,
+    ),
+    "internvl": (
+        InternVLPreprocessor(
+            {"vision_config": {"patch_size": [8, 8]}, "downsample_ratio": 0.5},
+            {"size": {"height": 32, "width": 32}},
+        ),
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TILED)
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
-def test_a_limit_takes_fewer_tiles(width: int, height: int, limit: int) -> None:
-    config = {
-        "vision_config": {"image_size": 32, "patch_size": 8},
-        "vision_aspect_ratio": "anyres_max_3",
-        "image_grid_pinpoints": MANY,
-    }
-    given_size = {"size": {"height": 32, "width": 32}}
-    free = OneVisionPreprocessor(config, given_size)
-    size, whole = ImageSize(width, height), 17
+def test_a_limit_takes_fewer_tiles(name: str, width: int, height: int, limit: int) -> None:
+    """one_tile: what the whole image takes, which is as few as can be."""
+    free, one_tile = TILED[name]
+    size = ImageSize(width, height)
     count = free.limited(limit).num_tokens(size)
-    # Of a strip less than half a patch high, nothing is kept of the grid.
-    assert whole - 1 <= count <= max(limit, whole)
-    if free.num_tokens(size) <= limit:
-        assert count == free.num_tokens(size)
-    assert free.among(2).num_tokens(size) == whole
+    # Of a strip less than half a patch high, OneVision keeps nothing of the grid.
+    assert one_tile - 1 <= count <= max(limit, one_tile)
+    assert count <= max(free.num_tokens(size), one_tile)
+    assert free.limited(10**6).num_tokens(size) == free.num_tokens(size)
+    assert free.limited(limit).fingerprint() == free.limited(limit).fingerprint()
 
 
+def test_onevision_shows_an_image_whole_among_others() -> None:
+    free, one_tile = TILED["onevision"]
+    assert free.num_tokens(ImageSize(100, 60)) > one_tile
+    assert free.among(2).num_tokens(ImageSize(100, 60)) == one_tile
+    assert free.among(2).fingerprint() != free.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest"), [("llava-onevision", 24), ("smolvlm", 24), ("internvl-qwen2", 10)]
+)
 def test_fewer_tiles_give_as_many_features_as_tokens(
-    tmp_path: Path, pictures: list[Image.Image]
+    name: str, lowest: int, tmp_path: Path, pictures: list[Image.Image]
 ) -> None:
-    folder = save_onevision(tmp_path)
-    for limit in (17, 40, 60):
+    save, _ = VISION_MODELS[name]
+    folder = save(tmp_path)
+    counts = []
+    for limit in (lowest, 40, 60):
         llm = LLM(folder, dtype="float32", max_image_tokens=limit)
         (output,) = llm.chat(picture_chat(pictures[1]), SamplingParams(max_tokens=1))
+        counts.append(output.num_image_tokens)
         assert output.num_image_tokens <= limit
+    assert counts[0] < counts[-1]

@@ -19,7 +19,11 @@ from torch.nn.functional import interpolate, pad
 
 from ..contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 
-_INTERPOLATION = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
+_INTERPOLATION = {
+    Image.Resampling.LANCZOS: "lanczos",
+    Image.Resampling.BILINEAR: "bilinear",
+    Image.Resampling.BICUBIC: "bicubic",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,13 @@ class PreprocessConfig:
 def to_pixels(image: Image.Image) -> Tensor:
     """An RGB image -> uint8 [3, height, width]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def cut_tiles(pixels: Tensor, side: int) -> Tensor:
+    """[3, rows * side, columns * side] -> [rows * columns, 3, side, side], row by row."""
+    _, height, width = pixels.shape
+    tiles = pixels.reshape(3, height // side, side, width // side, side)
+    return tiles.permute(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
 
 
 class PatchPreprocessor(ImagePreprocessor):

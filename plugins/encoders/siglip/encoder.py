@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ....core.contracts import JsonDict
@@ -27,8 +28,36 @@ class SiglipEmbeddings(nn.Module):
         return embeddings
 
 
+class FractionalEmbeddings(SiglipEmbeddings):
+    """A patch has the position that lies as far across the square the tower was made for, so that
+    squares of any size may be given (Dehghani et al., 2023, arXiv:2307.06304)."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__(config)
+        self._positions_per_side = config.image_size // config.patch_size
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """[n, channels, side, side] -> [n, num_patches, hidden_size]."""
+        patches = self.patch_embedding(pixel_values)
+        row = self._nearest(patches.shape[2], patches.device)
+        column = self._nearest(patches.shape[3], patches.device)
+        positions = (row[:, None] * self._positions_per_side + column).flatten()
+        embeddings: Tensor = patches.flatten(2).transpose(1, 2) + self.position_embedding(positions)
+        return embeddings
+
+    def _nearest(self, count: int, device: torch.device) -> Tensor:
+        # In float32 and by buckets, as the rounding decides which position some patches get.
+        step = 1 / self._positions_per_side
+        boundaries = torch.arange(step, 1.0, step, device=device)
+        places = torch.arange(count, dtype=torch.float32, device=device)
+        places = places * (1.0 / torch.tensor(count, device=device))
+        return torch.bucketize(places.clamp(max=1.0 - 1e-6), boundaries, right=True)
+
+
 class SiglipVisionEncoder(nn.Module):
     """See `core.interfaces.VisionEncoder`."""
+
+    embeddings_class = SiglipEmbeddings
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -36,7 +65,7 @@ class SiglipVisionEncoder(nn.Module):
         super().__init__()
         parsed = VisionTransformerConfig.from_dict(config)
         self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
-        self.embeddings = SiglipEmbeddings(parsed)
+        self.embeddings = self.embeddings_class(parsed)
         self.encoder = VisionLayers(parsed, feature_layers)
         if not feature_layers:
             self.post_layernorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
@@ -49,3 +78,9 @@ class SiglipVisionEncoder(nn.Module):
         """See `core.interfaces.VisionEncoder`."""
         features: Tensor = self.encoder(self.embeddings(pixel_values))
         return self.post_layernorm(features) if hasattr(self, "post_layernorm") else features
+
+
+class FractionalSiglipEncoder(SiglipVisionEncoder):
+    """The tower of Idefics3 and SmolVLM."""
+
+    embeddings_class = FractionalEmbeddings

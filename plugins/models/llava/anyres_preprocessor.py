@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
-from ....core.media.preprocess import OPENAI_MEAN, OPENAI_STD, PreprocessConfig, to_pixels
+from ....core.media.preprocess import (
+    OPENAI_MEAN,
+    OPENAI_STD,
+    PreprocessConfig,
+    cut_tiles,
+    to_pixels,
+)
 from .anyres import WHOLE_ONLY, TileGrid, best_grid, crop_features, fit_within
 
 _DEFAULTS: dict[str, Any] = {
@@ -111,9 +117,7 @@ class AnyresPreprocessor(ImagePreprocessor):
         height, width = fit_within(size, *frame)
         top, left = (frame[0] - height) // 2, (frame[1] - width) // 2
         margins = (left, frame[1] - width - left, top, frame[0] - height - top)
-        framed = pad(self._config.resize(pixels, (height, width)), margins)
-        tiles = framed.reshape(3, grid.rows, self._tile, grid.columns, self._tile)
-        return tiles.permute(1, 3, 0, 2, 4).reshape(grid.count, 3, self._tile, self._tile)
+        return cut_tiles(pad(self._config.resize(pixels, (height, width)), margins), self._tile)
 
 
 class NextPreprocessor(AnyresPreprocessor):

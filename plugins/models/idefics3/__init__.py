@@ -1,0 +1,20 @@
+"""Idefics3 and SmolVLM."""
+
+from collections.abc import Callable
+
+from ....core.contracts import ModelSpec
+from ....core.hookspecs import hookimpl
+
+
+@hookimpl
+def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
+    """Register the architecture."""
+    register(
+        ModelSpec(
+            name="idefics3",
+            architectures=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+            load=f"{__name__}.model:Idefics3ForConditionalGeneration",
+            image_prompt=f"{__name__}.image_prompt:Idefics3ImagePrompt",
+            preprocessor=f"{__name__}.preprocessor:Idefics3Preprocessor",
+        )
+    )
