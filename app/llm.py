@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engine.beam_search import BeamSearch
-from ..core.engine.checkpoint import find_checkpoint
 from ..core.engine.config import EngineConfig
 from ..core.engine.engine_core import EngineCore
 from ..core.engine.errors import RequestError, error_for
+from ..core.engine.find_checkpoint import find_checkpoint
 from ..core.engine.image_views import ImageInput
 from ..core.engine.input_processor import InputProcessor, RequestOptions
 from ..core.engine.messages import Abort, EngineRequest, EngineStats

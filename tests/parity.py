@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from octavo import LLM, SamplingParams
 from octavo.app.chat import read_messages
-from octavo.core.engine.checkpoint import find_checkpoint
+from octavo.core.engine.find_checkpoint import find_checkpoint
 from octavo.core.engine.input_processor import InputProcessor
 from octavo.core.engine.messages import EngineReady
 from octavo.core.registry import get_registry
@@ -74,19 +74,26 @@ class Reference:
 
     def answer(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int], torch.Tensor]:
         """Prompt ids, generated ids, and log-probabilities [NUM_TOKENS, vocab_size]."""
-        inputs = apply_template(self.processor, messages)
-        result = self.model.generate(
-            **inputs,
-            do_sample=False,
-            max_new_tokens=NUM_TOKENS,
-            min_new_tokens=NUM_TOKENS,
-            eos_token_id=-1,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        prompt = inputs["input_ids"][0].tolist()
-        logprobs = torch.cat(result.logits).float().log_softmax(-1)
-        return prompt, result.sequences[0, len(prompt) :].tolist(), logprobs
+        return greedy_answer(self.model, self.processor, messages)
+
+
+def greedy_answer(
+    model: Any, processor: Any, messages: list[dict[str, Any]]
+) -> tuple[list[int], list[int], torch.Tensor]:
+    """See Reference.answer."""
+    inputs = apply_template(processor, messages)
+    result = model.generate(
+        **inputs,
+        do_sample=False,
+        max_new_tokens=NUM_TOKENS,
+        min_new_tokens=NUM_TOKENS,
+        eos_token_id=-1,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    prompt = inputs["input_ids"][0].tolist()
+    logprobs = torch.cat(result.logits).float().log_softmax(-1)
+    return prompt, result.sequences[0, len(prompt) :].tolist(), logprobs
 
 
 def logprob_matrix(completion: Any) -> torch.Tensor:
@@ -98,11 +105,13 @@ def logprob_matrix(completion: Any) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def check_equal(output: Any, expected: tuple[list[int], list[int], torch.Tensor]) -> None:
+def check_equal(
+    output: Any, expected: tuple[list[int], list[int], torch.Tensor], atol: float = 1e-4
+) -> None:
     prompt, token_ids, logprobs = expected
     assert output.prompt_token_ids == prompt
     assert output.outputs[0].token_ids == token_ids
-    torch.testing.assert_close(logprob_matrix(output.outputs[0]), logprobs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logprob_matrix(output.outputs[0]), logprobs, atol=atol, rtol=0)
 
 
 def conversations(multimodal: bool, pictures: list[Image.Image]) -> list[list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import DEMO_MODEL
 from octavo.core.contracts import ImagePreprocessor, ImagePrompt, PreprocessedImage
-from octavo.core.engine.checkpoint import find_checkpoint
+from octavo.core.engine.find_checkpoint import find_checkpoint
 from octavo.core.engine.image_views import ImageInput, ImageViews
 from octavo.core.engine.input_processor import InputProcessor
 from octavo.core.engine.prompt_images import PromptImages

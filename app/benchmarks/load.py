@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from ...core.engine.checkpoint import find_checkpoint
 from ...core.engine.config import EngineConfig
 from ...core.engine.engine_core import EngineCore
+from ...core.engine.find_checkpoint import find_checkpoint
 from ...core.engine.messages import EngineRequest, RequestTimings
 from ...core.engine.sampling_params import SamplingParams
 from ...core.registry import get_registry

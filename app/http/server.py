@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...core.engine.async_engine import AsyncEngine
-from ...core.engine.checkpoint import find_checkpoint
 from ...core.engine.config import EngineConfig
+from ...core.engine.find_checkpoint import find_checkpoint
 from ...core.engine.input_processor import InputProcessor
 from ...core.engine.metrics import EngineMetrics
 from ...core.engine.request_events import RequestEvents

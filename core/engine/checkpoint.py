@@ -1,22 +1,20 @@
-"""A model's files: found locally or on the Hugging Face hub, and what their configs say."""
+"""A model's files in the Hugging Face format, and what their configs say."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from torch import Tensor
+
 from ..contracts import JsonDict
 from .config import ConfigError
 from .hf_config import complete_config
-
-logger = logging.getLogger(__name__)
-
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> JsonDict:
         """`config.json`, with what it leaves to transformers' defaults."""
-        return complete_config(_read_json(self.path / "config.json"))
+        return complete_config(read_json(self.path / "config.json"))
 
     @cached_property
     def generation_config(self) -> JsonDict:
@@ -61,53 +59,27 @@ class Checkpoint:
                 return (ids,) if isinstance(ids, int) else tuple(ids)
         return ()
 
-    def weight_files(self) -> Iterator[Path]:
-        """The safetensors files. Raises ConfigError if there are none."""
+    @property
+    def tokenizer_source(self) -> tuple[Path, dict[str, str]]:
+        """The folder of the tokenizer, and what transformers must be told besides."""
+        return self.path, {}
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor with its name, one at a time. Raises ConfigError if there are none."""
         files = sorted(self.path.glob("*.safetensors"))
         if not files:
             raise ConfigError(
                 f"{self.name}: no *.safetensors file in {self.path}; "
                 "convert the checkpoint to safetensors first"
             )
-        yield from files
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                    yield name, file.get_tensor(name)
 
 
-def find_checkpoint(name: str) -> Checkpoint:
-    """A local folder, or a hub repository, downloaded if it is not cached.
-
-    Raises ConfigError if it is neither, or if its config can't be read.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        checkpoint = Checkpoint(name, path)
-    elif path.exists() or name.startswith((".", "/", "~")):
-        raise ConfigError(f"model {name!r} is not a folder with a config.json")
-    else:
-        checkpoint = Checkpoint(name, _download(name))
-    if not (checkpoint.path / "config.json").is_file():
-        raise ConfigError(f"model {name!r}: {checkpoint.path} has no config.json")
-    return checkpoint
-
-
-def _download(name: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    logger.info("looking for %s on the Hugging Face hub", name)
-    try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_PATTERNS))
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        raise ConfigError(
-            f"model {name!r} is neither a local folder nor available from the Hugging Face hub: "
-            f"{error}"
-        ) from error
-
-
-def _read_optional(path: Path) -> JsonDict:
-    return _read_json(path) if path.is_file() else {}
-
-
-def _read_json(path: Path) -> JsonDict:
+def read_json(path: Path) -> JsonDict:
+    """A file that holds a JSON object. Raises ConfigError."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,3 +87,7 @@ def _read_json(path: Path) -> JsonDict:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no JSON object")
     return content
+
+
+def _read_optional(path: Path) -> JsonDict:
+    return read_json(path) if path.is_file() else {}

@@ -14,9 +14,9 @@ from dataclasses import asdict
 import msgspec
 
 from ..registry import UnsupportedModelError, get_registry
-from .checkpoint import find_checkpoint
 from .config import ConfigError, EngineConfig
 from .engine_core import EngineCore
+from .find_checkpoint import find_checkpoint
 from .messages import (
     Abort,
     EngineOutput,

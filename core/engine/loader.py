@@ -1,12 +1,11 @@
-"""Builds a model without storage and fills it from safetensors."""
+"""Builds a model without storage and fills it from its checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ...kernels.dispatch import resolve_kernels
@@ -57,7 +56,7 @@ def _fill(
 ) -> None:
     expected = {name: parameter.shape for name, parameter in model.named_parameters()}
     loaded: dict[str, Tensor] = {}
-    for source, tensor in _read_weights(checkpoint):
+    for source, tensor in checkpoint.weights():
         place = cast(LanguageModel, model).map_weight(source)
         if place is None:
             continue
@@ -79,10 +78,3 @@ def _fill(
             f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
         )
     model.load_state_dict(loaded, assign=True)
-
-
-def _read_weights(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
-    for path in checkpoint.weight_files():
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                yield name, file.get_tensor(name)

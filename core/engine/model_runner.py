@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..interfaces import KVLayer, LanguageModel
 from .batch_invariance import forward_by_blocks
+from .device import allocate_zeros
 from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .kv_cache_manager import KVCacheManager
@@ -50,7 +51,7 @@ class ModelRunner:
         num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
         shape = (num_blocks, kv_cache.block_size, spec.num_kv_heads, spec.head_dim)
         self._kv_cache = [
-            KVLayer(*(torch.zeros(shape, dtype=dtype, device=device) for _ in range(2)))
+            KVLayer(*(allocate_zeros(shape, dtype, device) for _ in range(2)))
             for _ in range(spec.num_layers)
         ]
 

@@ -22,7 +22,8 @@ class Tokenizer:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         try:
-            self._hf: Any = AutoTokenizer.from_pretrained(checkpoint.path)
+            folder, options = checkpoint.tokenizer_source
+            self._hf: Any = AutoTokenizer.from_pretrained(folder, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{checkpoint.name}: no usable tokenizer: {error}") from error
         backend = getattr(self._hf, "backend_tokenizer", None)
