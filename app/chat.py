@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,10 +46,41 @@ def read_messages(
             ]
             images += [part for part in parts if isinstance(part, ImageInput)]
             content = [{"type": "image"} if isinstance(p, ImageInput) else p for p in parts]
-        elif not isinstance(content, str):
+        elif not isinstance(content, str) and not (content is None and message.get("tool_calls")):
             raise RequestError(f"{param}.content must be text or a list", f"{param}.content")
-        rendered.append({**message, "content": content})
+        rendered.append({**message, "content": content, **_read_tool_calls(message, param)})
     return rendered, images
+
+
+def template_options(
+    tools: Sequence[Mapping[str, Any]] | None, chat_template_kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a chat template is given besides the messages. Raises RequestError."""
+    options = dict(chat_template_kwargs or {})
+    if tools and "tools" in options:
+        raise RequestError("tools are given twice", "chat_template_kwargs")
+    return {**options, "tools": list(tools)} if tools else options
+
+
+def _read_tool_calls(message: Mapping[str, Any], param: str) -> dict[str, Any]:
+    """Calls of an earlier answer, their arguments as objects, which is how templates take them."""
+    calls = message.get("tool_calls")
+    if not calls:
+        return {}
+    param = f"{param}.tool_calls"
+    try:
+        return {"tool_calls": [_read_tool_call(call) for call in calls]}
+    except (TypeError, KeyError, ValueError) as error:
+        raise RequestError(
+            f"{param} must be a list of calls of functions with a name and arguments in JSON", param
+        ) from error
+
+
+def _read_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call["function"])
+    if isinstance(function["arguments"], str):
+        function["arguments"] = json.loads(function["arguments"])
+    return {**call, "function": function}
 
 
 def load_picture(source: Any, param: str, max_pixels: int) -> ImageInput:

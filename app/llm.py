@@ -21,7 +21,7 @@ from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
 from ..core.registry import get_registry
 from . import DEMO_MODEL
-from .chat import load_picture, read_messages
+from .chat import load_picture, read_messages, template_options
 
 Prompt = str | Mapping[str, Any]
 
@@ -98,24 +98,34 @@ class LLM:
         self,
         messages: Sequence[Any],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
         """Answer one conversation of OpenAI-style messages, or each of a list of them.
 
         Images may be data: URLs in `image_url` parts, or {"type": "image", "image": a picture
-        or a path}. Raises RequestError for a conversation that can't be served.
+        or a path}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
+        the chat template. Raises RequestError for a conversation that can't be served.
         """
+        options = template_options(tools, chat_template_kwargs)
         single = bool(messages) and isinstance(messages[0], Mapping)
         conversations = [messages] if single else list(messages)
         params = self._params_for(len(conversations), sampling_params)
         return self.run(
-            [self.prepare_chat(c, p) for c, p in zip(conversations, params, strict=True)]
+            [self.prepare_chat(c, p, options) for c, p in zip(conversations, params, strict=True)]
         )
 
-    def prepare_chat(self, messages: Any, params: SamplingParams) -> EngineRequest:
+    def prepare_chat(
+        self,
+        messages: Any,
+        params: SamplingParams,
+        template_options: Mapping[str, Any] | None = None,
+    ) -> EngineRequest:
         """A request for one conversation, to be `run` with others. Raises RequestError."""
         limit = self._config.max_image_pixels
         rendered, images = read_messages(messages, limit, allow_local=True)
-        token_ids = self._inputs.encode_chat(rendered)
+        token_ids = self._inputs.encode_chat(rendered, template_options)
         return self._build(token_ids, images, params, RequestOptions())
 
     def run(self, requests: Sequence[EngineRequest]) -> list[RequestOutput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shutil import copytree
 
@@ -16,6 +17,7 @@ from octavo.core.engine.input_processor import InputProcessor
 from octavo.core.engine.prompt_images import PromptImages
 from octavo.core.registry import get_registry
 from PIL import Image
+from transformers import AutoTokenizer
 
 ONE = SamplingParams(temperature=0, max_tokens=1)
 IMAGE_ID = 3
@@ -33,6 +35,56 @@ def test_literal_special_tokens_stay_text(llm: LLM) -> None:
     assert IMAGE_ID not in ids
     assert [ids.count(i) for i in range(7)] == [plain.count(i) for i in range(7)]
     assert text in llm._inputs.tokenizer.decode(ids)
+
+
+TOOL_TEMPLATE = (
+    "{% if tools %}Tools: {{ tools | tojson }}\n{% endif %}{% if shout %}LOUD {% endif %}"
+    "{% for m in messages %}<|user|>{{ m.role }}: {{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments.city }})"
+    "{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "The weather, not <|end|> of it",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        },
+    }
+]
+
+
+def test_tools_and_template_arguments_reach_the_template(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    copytree(checkpoints["llama"], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text(TOOL_TEMPLATE)
+    llm = LLM(tmp_path, dtype="float32")
+    call = {"name": "weather", "arguments": '{"city": "Oslo"}'}
+    messages = [
+        {"role": "user", "content": "How is it?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": call}]},
+        {"role": "tool", "tool_call_id": "1", "content": "rain"},
+    ]
+    output = llm.chat(messages, ONE, tools=TOOLS, chat_template_kwargs={"shout": True})[0]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    parsed = [dict(message) for message in messages]
+    parsed[1]["tool_calls"] = [{"id": "1", "function": {**call, "arguments": {"city": "Oslo"}}}]
+    harmless = json.loads(json.dumps(TOOLS).replace("<|end|>", "the end"))
+    text = tokenizer.apply_chat_template(
+        parsed, tools=harmless, shout=True, add_generation_prompt=True, tokenize=False
+    )
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    plain = llm.chat(messages, ONE, tools=harmless, chat_template_kwargs={"shout": True})[0]
+    assert plain.prompt_token_ids == expected
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert output.prompt_token_ids.count(end) == expected.count(end) == 3
+    with pytest.raises(RequestError, match="can't set chat_template, tokenize"):
+        llm.chat(messages, ONE, chat_template_kwargs={"tokenize": True, "chat_template": "x"})
+    broken = [{**messages[1], "tool_calls": [{"function": {**call, "arguments": "{"}}]}]
+    with pytest.raises(RequestError, match=r"messages\[0\].tool_calls must be a list of calls"):
+        llm.chat(broken, ONE)
 
 
 def test_template_that_only_takes_strings(checkpoints: dict[str, Path], tmp_path: Path) -> None:

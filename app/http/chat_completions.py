@@ -75,7 +75,7 @@ def _build(server: ServerState, request_id: str, body: ChatCompletionRequest) ->
     params = body.sampling_params(server.inputs.default_sampling)
     options = body.options()
     rendered, images = read_messages(body.messages, server.max_image_pixels, allow_local=False)
-    token_ids = server.inputs.encode_chat(rendered)
+    token_ids = server.inputs.encode_chat(rendered, body.template_options())
     return server.inputs.build(request_id, token_ids, images, params, server.limits, options)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from ...core.engine.input_processor import RequestOptions
 from ...core.engine.request_error import RequestError
 from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
+from ..chat import template_options
 
 #: Sampling fields that pass through as they are.
 _SAMPLING_FIELDS = (
@@ -41,6 +42,8 @@ class StreamOptions(msgspec.Struct):
 class ChatCompletionRequest(msgspec.Struct):
     """The fields that are understood; None takes the model's or the server's default.
 
+    tools, chat_template_kwargs: given to the chat template, the former unless tool_choice is
+        "none"; what the model answers is not searched for calls.
     max_image_tokens: what each image may take of the prompt.
     timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
     """
@@ -77,6 +80,9 @@ class ChatCompletionRequest(msgspec.Struct):
     queue_timeout: float | None = None
     timeout: float | None = None
     max_image_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    chat_template_kwargs: dict[str, Any] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 
@@ -107,6 +113,12 @@ class ChatCompletionRequest(msgspec.Struct):
             length_penalty=self.length_penalty,
             early_stopping=self.early_stopping,
             ignore_eos=bool(self.ignore_eos),
+        )
+
+    def template_options(self) -> dict[str, Any]:
+        """What the chat template is given besides the messages."""
+        return template_options(
+            None if self.tool_choice == "none" else self.tools, self.chat_template_kwargs
         )
 
     def options(self) -> RequestOptions:

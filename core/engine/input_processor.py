@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,12 @@ class InputProcessor:
         """The sampling settings that the checkpoint's generation config asks for."""
         return dict(self._default)
 
-    def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
-        """Prompt ids of a chat, one placeholder id for each image part."""
-        return self.tokenizer.encode_chat(messages, self._image_token)
+    def encode_chat(
+        self, messages: Sequence[dict[str, Any]], template_options: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Prompt ids of a chat, one placeholder id for each image part. template_options: what
+        the chat template is given besides the messages."""
+        return self.tokenizer.encode_chat(messages, self._image_token, template_options or {})
 
     def build(
         self,

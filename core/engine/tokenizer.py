@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import Tokenizer as BackendTokenizer
@@ -13,8 +13,26 @@ from transformers import AutoTokenizer
 from .checkpoint import Checkpoint
 from .config import ConfigError
 from .request_error import RequestError
+from .special_text import SpecialTextGuard
 
 _PROBE = "octavoprobe"
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+#: Arguments of transformers that would change what rendering gives, or whose template it is.
+_RESERVED_OPTIONS = frozenset(
+    {
+        "chat_template",
+        "conversation",
+        "max_length",
+        "padding",
+        "processor_kwargs",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tokenizer_kwargs",
+        "truncation",
+    }
+)
 
 
 class Tokenizer:
@@ -82,26 +100,37 @@ class Tokenizer:
         text: str = self._hf.convert_ids_to_tokens(token_id)
         return text
 
-    def encode_chat(self, messages: Sequence[dict[str, Any]], image_token: str | None) -> list[int]:
-        """Render the chat template and encode it. Contents are strings or lists of parts.
+    def encode_chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        image_token: str | None,
+        template_options: Mapping[str, Any] = _NO_OPTIONS,
+    ) -> list[int]:
+        """Render the chat template and encode it. Contents are strings, lists of parts, or None.
 
+        template_options: what the template is given besides, such as tools.
         Special tokens count only where the template wrote them: a literal one in a user's text
         is encoded as ordinary text. Raises RequestError if the template can't be used.
         """
         if not self._hf.chat_template:
             raise RequestError("the model has no chat template; use a raw prompt", "messages")
-        guard = _unused_character(messages)
-        guarded = [self._prepare(message, guard, image_token) for message in messages]
-        try:
-            text: str = self._hf.apply_chat_template(
-                guarded, add_generation_prompt=True, tokenize=False
+        reserved = _RESERVED_OPTIONS & set(template_options)
+        if reserved:
+            raise RequestError(
+                f"chat_template_kwargs can't set {', '.join(sorted(reserved))}",
+                "chat_template_kwargs",
             )
+        guard = SpecialTextGuard(self._special_pattern, messages, template_options)
+        shaped = [self._shape(guard.protect(message), image_token) for message in messages]
+        options = {"add_generation_prompt": True, **guard.protect(template_options)}
+        try:
+            text: str = self._hf.apply_chat_template(shaped, tokenize=False, **options)
         except Exception as error:
             raise RequestError(f"the chat template refused: {error}", "messages") from error
         text = self._complete(text)
-        if guard not in text:
+        if guard.character not in text:
             return self.encode_text(text)
-        return self._encode_guarded(text, guard)
+        return self._encode_guarded(text, guard.character)
 
     def _encode_guarded(self, text: str, guard: str) -> list[int]:
         ids: list[int] = []
@@ -117,24 +146,16 @@ class Tokenizer:
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 
-    def _prepare(
-        self, message: dict[str, Any], guard: str, image_token: str | None
-    ) -> dict[str, Any]:
-        """Break up special tokens in the text, and give the content the template's form."""
+    def _shape(self, message: dict[str, Any], image_token: str | None) -> dict[str, Any]:
+        """Give the content the template's form."""
         content = message["content"]
-        if isinstance(content, str):
-            content = [{"type": "text", "text": content}]
-        parts = [
-            {**part, "text": self._guard(part["text"], guard)} if part["type"] == "text" else part
-            for part in content
-        ]
+        if content is None:
+            return message
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if self._takes_parts:
             return {**message, "content": parts}
         texts = [p["text"] if p["type"] == "text" else image_token or "" for p in parts]
         return {**message, "content": "\n".join(texts)}
-
-    def _guard(self, text: str, guard: str) -> str:
-        return self._special_pattern.sub(lambda m: m.group()[0] + guard + m.group()[1:], text)
 
     def _template_takes_parts(self) -> bool:
         """Whether the template understands a content that is a list of parts."""
@@ -146,9 +167,3 @@ class Tokenizer:
         except Exception:  # noqa: BLE001 - templates raise what they like
             return False
         return _PROBE in text and "'type'" not in text
-
-
-def _unused_character(messages: Sequence[dict[str, Any]]) -> str:
-    """A private-use character that no message holds."""
-    text = json.dumps(messages, ensure_ascii=False)
-    return next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in text)
