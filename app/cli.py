@@ -5,23 +5,23 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from .. import __version__
 from ..core.contracts import load_object
-from ..core.engine.config import DTYPES, ConfigError, EngineConfig
+from ..core.engine.config import ConfigError
 from ..core.engine.request_error import RequestError
-from ..core.engine.request_queue import POLICIES
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
 from . import DEMO_MODEL
+from .engine_options import add_engine_options, add_queue_options, engine_config
 
 DEFAULT_PROMPT = "What is in this picture?"
 _MAX_BODY_MIB = 64
+_MODEL_HELP = "a folder, a GGUF file or a hub id"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
     _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
+    _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
     plugins = commands.add_parser("plugins", help="what is installed")
     actions = plugins.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
@@ -55,121 +56,40 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", nargs="?", default=DEMO_MODEL, help="folder or hub id (default: the demo model)"
+        "model", nargs="?", default=DEMO_MODEL, help=f"{_MODEL_HELP} (default: the demo model)"
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--served-model-name", help="the name that clients use")
     parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
-    _add_engine_options(parser)
-    _add_queue_options(parser)
+    add_engine_options(parser)
+    add_queue_options(parser)
     parser.set_defaults(run=_serve)
 
 
 def _add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", type=Path, metavar="DIR_OR_FILE")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
-    parser.add_argument("--model", default=DEMO_MODEL, help="folder or hub id")
+    parser.add_argument("--model", default=DEMO_MODEL, help=_MODEL_HELP)
     parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--max-tokens", type=int, default=64)
-    _add_engine_options(parser)
+    add_engine_options(parser)
     parser.set_defaults(run=_caption)
 
 
-def _add_engine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=DTYPES, default="auto")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
-    parser.add_argument(
-        "--max-num-seqs",
-        type=int,
-        default=EngineConfig.max_num_seqs,
-        help="requests that run at once",
-    )
-    parser.add_argument(
-        "--max-num-batched-tokens",
-        type=int,
-        default=EngineConfig.max_num_batched_tokens,
-        help="tokens computed in one step",
-    )
-    parser.add_argument(
-        "--enable-prefix-caching",
-        action=argparse.BooleanOptionalAction,
-        default=EngineConfig.enable_prefix_caching,
-        help="reuse what was computed for prompts that begin alike",
-    )
-    parser.add_argument(
-        "--kv-cache-memory",
-        type=_bytes,
-        metavar="SIZE",
-        help="such as 512MiB; default: half of what is free, or what all requests could fill",
-    )
-    parser.add_argument(
-        "--encoder-cache-memory",
-        type=_bytes,
-        metavar="SIZE",
-        default=EngineConfig.encoder_cache_memory,
-        help="for the features of images",
-    )
-    parser.add_argument(
-        "--max-image-tokens", type=int, help="what an image may take of a prompt (default: any)"
-    )
-    parser.add_argument(
-        "--batch-invariant",
-        action="store_true",
-        help="log-probabilities that don't depend on what else runs; slower",
-    )
-    parser.add_argument(
-        "--trace", metavar="FILE", help="write what each step did, for Perfetto or chrome://tracing"
-    )
-
-
-def _add_queue_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--scheduling-policy",
-        choices=POLICIES,
-        default=EngineConfig.scheduling_policy,
-        help="first come first served, or by the requests' priority",
-    )
-    parser.add_argument(
-        "--max-num-queued-reqs",
-        type=int,
-        help="requests that may wait; more are refused with 503 (default: any number)",
-    )
-    parser.add_argument(
-        "--queue-timeout", type=float, metavar="SECONDS", help="how long a request may wait"
-    )
-    parser.add_argument(
-        "--request-timeout", type=float, metavar="SECONDS", help="how long a request may take"
-    )
-
-
-def _bytes(text: str) -> int:
-    """A size such as 1073741824, 512MiB or 2G."""
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(iB|B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 512MiB or in bytes")
-    factor: int = 1024 ** " KMGT".index(match[2].upper() or " ")
-    return int(match[1]) * factor
-
-
-def _engine_config(options: argparse.Namespace) -> EngineConfig:
-    names = {field.name for field in fields(EngineConfig)}
-    config = EngineConfig(**{k: v for k, v in vars(options).items() if k in names})
-    if config.trace is not None:
-        _clear_file(Path(config.trace))
-    return config
-
-
-def _clear_file(path: Path) -> None:
-    try:
-        path.write_bytes(b"")
-    except OSError as error:
-        raise ConfigError(f"--trace: {path} can't be written: {error.strerror}") from error
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
+    parser.add_argument("--prompt", help="ask this and end; default: ask for each line typed")
+    parser.add_argument("--image", action="append", default=[], type=Path, help="show a picture")
+    parser.add_argument("--system", help="what the model is told first")
+    parser.add_argument("--max-tokens", type=int, default=256, help="of each answer")
+    parser.add_argument("--temperature", type=float, help="0 for the likeliest words only")
+    add_engine_options(parser)
+    parser.set_defaults(run=_chat)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    config = _engine_config(options)
+    config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
     # Loaded here, so that the other commands need not wait for torch.
     serve = load_object("octavo.app.http.server:serve")
@@ -180,19 +100,33 @@ def _serve(options: argparse.Namespace) -> int:
 def _default_name(model: str) -> str:
     if model == DEMO_MODEL:
         return "octavo-demo"
-    return Path(model).name if os.path.isdir(model) else model
+    return Path(model).name.removesuffix(".gguf") if os.path.exists(model) else model
 
 
 def _caption(options: argparse.Namespace) -> int:
     llm_class = load_object("octavo.app.llm:LLM")
     write_captions = load_object("octavo.app.captioning:write_captions")
-    llm = llm_class(**asdict(_engine_config(options)))
+    llm = llm_class(**asdict(engine_config(options)))
     failed = write_captions(
         llm, options.sources, options.output, options.prompt, options.max_tokens
     )
     if failed:
         print(f"octavo: {failed} files have an error instead of a caption", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.llm:LLM")
+    conversation_class = load_object("octavo.app.conversation:Conversation")
+    llm = llm_class(**asdict(engine_config(options)))
+    given = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+    params = llm.default_sampling_params(**{k: v for k, v in given.items() if v is not None})
+    conversation = conversation_class(llm, params, options.system, options.image)
+    if options.prompt is not None:
+        print(conversation.ask(options.prompt))
+    else:
+        conversation.talk()
+    return 0
 
 
 def _list_plugins(options: argparse.Namespace) -> int:

@@ -55,8 +55,8 @@ class GgufCheckpoint(Checkpoint):
 
     @property
     def generation_config(self) -> JsonDict:
-        """Empty: a GGUF file holds none."""
-        return {}
+        """The file holds none; these are what llama.cpp samples with."""
+        return {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
 
     @property
     def image_processor_config(self) -> JsonDict:

@@ -1,0 +1,106 @@
+"""The command line's options that are the engine's settings."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from ..core.engine.config import DTYPES, ConfigError, EngineConfig
+from ..core.engine.request_queue import POLICIES
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Those that every command with a model has."""
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
+    parser.add_argument(
+        "--max-num-seqs",
+        type=int,
+        default=EngineConfig.max_num_seqs,
+        help="requests that run at once",
+    )
+    parser.add_argument(
+        "--max-num-batched-tokens",
+        type=int,
+        default=EngineConfig.max_num_batched_tokens,
+        help="tokens computed in one step",
+    )
+    parser.add_argument(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=EngineConfig.enable_prefix_caching,
+        help="reuse what was computed for prompts that begin alike",
+    )
+    parser.add_argument(
+        "--kv-cache-memory",
+        type=_bytes,
+        metavar="SIZE",
+        help="such as 512MiB; default: half of what is free, or what all requests could fill",
+    )
+    parser.add_argument(
+        "--encoder-cache-memory",
+        type=_bytes,
+        metavar="SIZE",
+        default=EngineConfig.encoder_cache_memory,
+        help="for the features of images",
+    )
+    parser.add_argument(
+        "--max-image-tokens", type=int, help="what an image may take of a prompt (default: any)"
+    )
+    parser.add_argument(
+        "--batch-invariant",
+        action="store_true",
+        help="log-probabilities that don't depend on what else runs; slower",
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write what each step did, for Perfetto or chrome://tracing"
+    )
+
+
+def add_queue_options(parser: argparse.ArgumentParser) -> None:
+    """Those of a server, where requests wait for each other."""
+    parser.add_argument(
+        "--scheduling-policy",
+        choices=POLICIES,
+        default=EngineConfig.scheduling_policy,
+        help="first come first served, or by the requests' priority",
+    )
+    parser.add_argument(
+        "--max-num-queued-reqs",
+        type=int,
+        help="requests that may wait; more are refused with 503 (default: any number)",
+    )
+    parser.add_argument(
+        "--queue-timeout", type=float, metavar="SECONDS", help="how long a request may wait"
+    )
+    parser.add_argument(
+        "--request-timeout", type=float, metavar="SECONDS", help="how long a request may take"
+    )
+
+
+def _bytes(text: str) -> int:
+    """A size such as 1073741824, 512MiB or 2G."""
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(iB|B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 512MiB or in bytes")
+    factor: int = 1024 ** " KMGT".index(match[2].upper() or " ")
+    return int(match[1]) * factor
+
+
+def engine_config(options: argparse.Namespace) -> EngineConfig:
+    """The settings that were parsed. Raises ConfigError."""
+    names = {field.name for field in fields(EngineConfig)}
+    config = EngineConfig(**{k: v for k, v in vars(options).items() if k in names})
+    if config.trace is not None:
+        _clear_file(Path(config.trace))
+    return config
+
+
+def _clear_file(path: Path) -> None:
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        raise ConfigError(f"--trace: {path} can't be written: {error.strerror}") from error
