@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
     _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
     _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
+    _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
     plugins = commands.add_parser("plugins", help="what is installed")
     actions = plugins.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
@@ -88,6 +89,14 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_chat)
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
+    parser.add_argument("--image", action="append", default=[], type=Path, help="one more picture")
+    parser.add_argument("--max-tokens", type=int, default=16, help="of each answer")
+    add_engine_options(parser)
+    parser.set_defaults(run=_verify, dtype="float32")
+
+
 def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
@@ -127,6 +136,14 @@ def _chat(options: argparse.Namespace) -> int:
     else:
         conversation.talk()
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.llm:LLM")
+    verify = load_object("octavo.app.verify.verify:verify_and_print")
+    config = engine_config(options)
+    agrees = verify(llm_class(**asdict(config)), config, options.image, options.max_tokens)
+    return 0 if agrees else 1
 
 
 def _list_plugins(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..core.engine.beam_search import BeamSearch
 from ..core.engine.config import EngineConfig
 from ..core.engine.engine_core import EngineCore
@@ -127,6 +129,12 @@ class LLM:
         rendered, images = read_messages(messages, limit, allow_local=True)
         token_ids = self._inputs.encode_chat(rendered, template_options)
         return self._build(token_ids, images, params, RequestOptions())
+
+    def encode_images(self, messages: Any) -> list[Tensor]:
+        """What the decoder sees of each distinct image of a conversation, [num_features,
+        hidden_size]. Raises RequestError for a conversation that can't be served."""
+        request = self.prepare_chat(messages, SamplingParams(max_tokens=1))
+        return self._core.encode_images(request)
 
     def run(self, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
         """Run prepared requests together.

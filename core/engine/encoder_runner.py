@@ -37,7 +37,11 @@ class EncoderRunner:
             self._features.pop(key, None)
 
     def encode(self, media: Sequence[MediaInput]) -> None:
-        """Encode images, those of one shape together.
+        """Encode images and keep their features. Raises ValueError as `compute` does."""
+        self._features.update(self.compute(media))
+
+    def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
+        """The features of images by media key, those of one shape encoded together.
 
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
@@ -45,15 +49,18 @@ class EncoderRunner:
         groups: dict[object, list[MediaInput]] = defaultdict(list)
         for item in media:
             groups[item.media_key if self._one_by_one else item.pixels.shape].append(item)
+        computed: dict[str, Tensor] = {}
         for group in groups.values():
-            self._encode_group(group)
+            computed |= self._encode_group(group)
+        return computed
 
-    def _encode_group(self, group: Sequence[MediaInput]) -> None:
+    def _encode_group(self, group: Sequence[MediaInput]) -> dict[str, Tensor]:
         if not isinstance(self._model, MultiModalModel):
             raise ValueError("the model takes no images")
         arrays = [torch.tensor(item.pixels.array) for item in group]
         pixels = torch.stack(arrays).to(self._device, self._dtype)
         encoded = self._model.encode_images(pixels, [item.layout for item in group])
+        computed = {}
         for item, features in zip(group, encoded, strict=True):
             if features.shape[0] != item.num_features:
                 raise ValueError(
@@ -61,4 +68,5 @@ class EncoderRunner:
                     f"{item.num_features} tokens of the prompt"
                 )
             # A copy, so that evicting one image frees its bytes and not its group's.
-            self._features[item.media_key] = features.clone()
+            computed[item.media_key] = features.clone()
+        return computed

@@ -6,6 +6,7 @@ import logging
 import time
 
 import msgspec
+from torch import Tensor
 
 from ..registry import Registry
 from .checkpoint import Checkpoint
@@ -88,6 +89,13 @@ class EngineCore:
     def stats(self) -> EngineStats:
         """The present state and the counts so far."""
         return self._scheduler.stats()
+
+    def encode_images(self, message: EngineRequest) -> list[Tensor]:
+        """What the decoder would see of each of a request's images, [num_features, hidden_size].
+
+        Raises ValueError if the model takes none.
+        """
+        return self._runner.encode_images(message.media)
 
     def has_unfinished(self) -> bool:
         """Whether `step` has anything to do."""

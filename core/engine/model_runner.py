@@ -15,7 +15,7 @@ from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .kv_cache_manager import KVCacheManager
 from .logprobs import describe_prompt
-from .messages import TokenLogprobs
+from .messages import MediaInput, TokenLogprobs
 from .scheduler_output import ScheduledRequest, SchedulerOutput
 
 #: Prompt positions whose logits are held at once.
@@ -73,6 +73,12 @@ class ModelRunner:
             self._compute_logits(hidden[batch.sample_rows]),
             self._describe_prompts(hidden, output.scheduled),
         )
+
+    @torch.inference_mode()
+    def encode_images(self, media: Sequence[MediaInput]) -> list[Tensor]:
+        """[num_features, hidden_size] of each image, in order; none is kept."""
+        computed = self._encoder.compute(media)
+        return [computed[item.media_key] for item in media]
 
     def _forward_by_blocks(
         self,

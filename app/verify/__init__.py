@@ -1,0 +1,1 @@
+"""Compares Octavo with transformers on the same checkpoint."""
