@@ -15,6 +15,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Those that every command with a model has."""
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument(
+        "--quantization", metavar="METHOD", help="make the language model smaller, such as int8"
+    )
     parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
     parser.add_argument(
         "--max-num-seqs",

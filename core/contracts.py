@@ -56,6 +56,14 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class EncoderExample:
+    """A `vision_config`, and the image part of a processor's settings, of a tiny tower."""
+
+    vision_config: JsonDict
+    processor_config: JsonDict
+
+
+@dataclass(frozen=True)
 class EncoderSpec:
     """A vision encoder.
 
@@ -63,18 +71,27 @@ class EncoderSpec:
     model_types: the `model_type`s of a `vision_config` that it serves.
     load: "module:Class" of a VisionEncoder (see `core.interfaces`).
     preprocessor: "module:Class" of an ImagePreprocessor.
+    example: a tower small enough to be built and run in a moment, by `octavo plugins check`.
+    reference: "module:function" that takes a tower and its pixel values and gives the features
+        that another implementation computes with the tower's weights.
     """
 
     name: str
     model_types: tuple[str, ...]
     load: str
     preprocessor: str
+    example: EncoderExample | None = None
+    reference: str | None = None
     contract_version: int = CONTRACT_VERSION
 
 
 @dataclass(frozen=True)
 class QuantSpec:
-    """A quantisation method. name: as in `quantization_config.quant_method`; load: its class."""
+    """A quantisation method.
+
+    name: as in `quantization_config.quant_method` of checkpoints, and for --quantization.
+    load: "module:Class" of a QuantMethod (see `core.interfaces`).
+    """
 
     name: str
     load: str
@@ -169,6 +186,7 @@ def load_object(path: str) -> Any:
 
 __all__ = [
     "CONTRACT_VERSION",
+    "EncoderExample",
     "EncoderSpec",
     "ImagePreprocessor",
     "ImagePrompt",

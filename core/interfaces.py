@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernels.dispatch import KernelTable
 from ..kernels.ops import AttentionMetadata
@@ -103,6 +103,25 @@ class MultiModalModel(Protocol):
     ) -> Sequence[Tensor]:
         """Images of one shape, as they were preprocessed, stacked: [num_images, …] -> for each
         image [num_features, hidden_size]. layouts: those of the images."""
+        ...
+
+
+class QuantMethod(Protocol):
+    """Makes linear layers smaller, constructed as Class(settings) with the checkpoint's
+    `quantization_config`, or with {} if the operator asked for the method.
+
+    It is offered every nn.Linear of the language model except its head: for a model that takes
+    images, those below a part named `language_model`, so that towers stay as they are. Both
+    methods return the module that takes the layer's place, or None to leave it.
+    """
+
+    def prepare(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """For a checkpoint that is quantised: a module without storage whose parameters have the
+        checkpoint's names and shapes."""
+        ...
+
+    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """For a layer with loaded weights."""
         ...
 
 

@@ -37,6 +37,7 @@ BUILTIN_PLUGINS = (
     "octavo.plugins.models.qwen2",
     "octavo.plugins.models.qwen2_vl",
     "octavo.plugins.models.qwen3",
+    "octavo.plugins.quant.int8",
     "octavo.plugins.encoders.clip",
     "octavo.plugins.encoders.internvit",
     "octavo.plugins.encoders.qwen_vit",
@@ -104,6 +105,15 @@ class Registry:
     def encoder_for_config(self, config: JsonDict) -> EncoderSpec:
         """The encoder that serves a `vision_config`. Raises UnsupportedModelError."""
         return _serving_type("vision", config, list(self.encoders.values()))
+
+    def quant_by_name(self, name: str) -> QuantSpec:
+        """The quantisation method of this name. Raises UnsupportedModelError."""
+        if name not in self.quants:
+            known = ", ".join(sorted(self.quants)) or "none"
+            raise UnsupportedModelError(
+                f"no installed plugin brings the quantisation method {name!r}; installed: {known}"
+            )
+        return self.quants[name]
 
 
 def _serving_type(kind: str, config: JsonDict, specs: list[NestedSpec]) -> NestedSpec:

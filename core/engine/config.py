@@ -19,6 +19,7 @@ class EngineConfig:
 
     model: a local folder or a repository id on the Hugging Face hub.
     dtype: "auto" takes the checkpoint's, or float32 where the processor is slow in it.
+    quantization: a method that makes the language model's weights smaller as they are loaded.
     max_model_len: longest prompt plus output, in tokens; None takes the model's own limit.
     max_num_seqs: requests that run at once.
     max_num_batched_tokens: tokens computed in one step.
@@ -40,6 +41,7 @@ class EngineConfig:
     model: str
     dtype: str = "auto"
     device: str = "auto"
+    quantization: str | None = None
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 2048

@@ -43,7 +43,7 @@ class EngineCore:
             )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
-        model, weight_bytes = load_model(checkpoint, registry, device, dtype)
+        model, weight_bytes = load_model(checkpoint, registry, device, dtype, config.quantization)
         self._plan = plan_memory(
             config,
             model.max_position_embeddings,

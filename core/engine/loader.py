@@ -15,27 +15,39 @@ from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
 from .hf_config import complete_config
+from .quantizer import Quantizer
 
 
 def load_model(
-    checkpoint: Checkpoint, registry: Registry, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    registry: Registry,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: str | None = None,
 ) -> tuple[LanguageModel, int]:
     """The checkpoint's model, ready to run, and the bytes of its weights.
 
-    Raises UnsupportedModelError if no plugin serves it, and ConfigError if its weights and its
-    config don't fit each other.
+    Raises UnsupportedModelError if no plugin serves it or its quantisation, and ConfigError if
+    its weights and its config don't fit each other.
     """
     spec = registry.model_for_config(checkpoint.config)
-    context = _build_context(registry, device, dtype)
+    quantizer = Quantizer.choose(checkpoint, registry, quantization)
+    context = build_context(registry, device, dtype)
     with torch.device("meta"):
         model: Any = load_object(spec.load)(checkpoint.config, context)
+        if quantizer is not None:
+            quantizer.prepare(model)
     _fill(model, checkpoint, device, dtype)
     model.eval().requires_grad_(False)
-    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    return cast(LanguageModel, model), weight_bytes
+    if quantizer is not None:
+        quantizer.quantize(model)
+    weights = [*model.parameters(), *model.buffers()]
+    return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 
 
-def _build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
+def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
+    """What models are built with, their nested parts served by the registry's plugins."""
+
     def language_model(config: JsonDict) -> LanguageModel:
         config = complete_config(config)
         load = registry.text_model_for_config(config).load
@@ -54,7 +66,7 @@ def _build_context(registry: Registry, device: torch.device, dtype: torch.dtype)
 def _fill(
     model: nn.Module, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
 ) -> None:
-    expected = {name: parameter.shape for name, parameter in model.named_parameters()}
+    expected = {name: weight.shape for name, weight in model.state_dict().items()}
     loaded: dict[str, Tensor] = {}
     for source, tensor in checkpoint.weights():
         place = cast(LanguageModel, model).map_weight(source)
@@ -64,17 +76,25 @@ def _fill(
         if not all(target in expected for target in targets):
             raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
         shapes = [expected[target] for target in targets]
-        rows = [shape[0] for shape in shapes]
-        if tensor.shape != torch.Size((sum(rows), *shapes[0][1:])):
+        whole = shapes[0] if len(shapes) == 1 else _stacked(shapes)
+        if tensor.shape != whole:
             raise ConfigError(
                 f"{checkpoint.name}: weight {source} has shape {list(tensor.shape)}, the config "
-                f"asks for {[sum(rows), *shapes[0][1:]]}"
+                f"asks for {list(whole)}"
             )
-        for target, part in zip(targets, torch.split(tensor, rows), strict=True):
-            loaded[target] = part.to(device, dtype).contiguous()
+        rows = [shape[0] for shape in shapes] if len(shapes) > 1 else []
+        parts = torch.split(tensor, rows) if rows else [tensor]
+        for target, part in zip(targets, parts, strict=True):
+            wanted = dtype if part.is_floating_point() else part.dtype
+            loaded[target] = part.to(device, wanted).contiguous()
     missing = sorted(set(expected) - set(loaded))
     if missing:
         raise ConfigError(
             f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
         )
     model.load_state_dict(loaded, assign=True)
+
+
+def _stacked(shapes: Sequence[torch.Size]) -> torch.Size:
+    """The shape of the tensor whose rows are those of several."""
+    return torch.Size((sum(shape[0] for shape in shapes), *shapes[0][1:]))

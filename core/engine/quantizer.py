@@ -1,0 +1,70 @@
+"""Puts a quantisation method's layers in place of a model's linear ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from torch import nn
+
+from ..contracts import load_object
+from ..interfaces import MultiModalModel, QuantMethod
+from ..registry import Registry
+from .checkpoint import Checkpoint
+from .config import ConfigError
+
+_LANGUAGE_MODEL, _HEAD = "language_model", "lm_head"
+
+
+class Quantizer:
+    """A method, and whether the checkpoint is quantised with it already."""
+
+    def __init__(self, method: QuantMethod, stored: bool) -> None:
+        self._method = method
+        self._stored = stored
+
+    @classmethod
+    def choose(
+        cls, checkpoint: Checkpoint, registry: Registry, asked: str | None
+    ) -> Quantizer | None:
+        """The checkpoint's own method, or the one that was asked for; None for neither.
+
+        Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two.
+        """
+        settings = checkpoint.config.get("quantization_config") or {}
+        stored = settings.get("quant_method")
+        if stored and asked and stored != asked:
+            raise ConfigError(
+                f"{checkpoint.name} is quantised with {stored} and can't be with {asked} too"
+            )
+        name = stored or asked
+        if name is None:
+            return None
+        load = load_object(registry.quant_by_name(name).load)
+        return cls(cast(QuantMethod, load(settings)), stored is not None)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Before loading: make room for weights that the checkpoint stores quantised."""
+        if self._stored:
+            _replace(model, self._method.prepare)
+
+    def quantize(self, model: nn.Module) -> None:
+        """After loading: quantise weights that were stored plain, layer by layer."""
+        if not self._stored:
+            _replace(model, self._method.quantize)
+
+
+def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module | None]) -> None:
+    for name, layer in list(_layers(model)):
+        replacement = substitute(name, layer)
+        if replacement is not None:
+            model.set_submodule(name, replacement)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers of the language model but its head."""
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        outside = isinstance(model, MultiModalModel) and _LANGUAGE_MODEL not in parts
+        if isinstance(module, nn.Linear) and not outside and parts[-1] != _HEAD:
+            yield name, module
