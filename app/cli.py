@@ -52,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
         run=_list_plugins
     )
+    check = actions.add_parser("check", help="try whether plugins keep their contract")
+    check.add_argument("name", nargs="?", help="a plugin or a package; default: all")
+    check.set_defaults(run=_check_plugins)
     return parser
 
 
@@ -158,3 +161,8 @@ def _list_plugins(options: argparse.Namespace) -> int:
                 served = getattr(spec, "architectures", ()) or getattr(spec, "model_types", ())
                 print(f"  {kind[:-1]} {name}" + (f": {', '.join(served)}" if served else ""))
     return 0
+
+
+def _check_plugins(options: argparse.Namespace) -> int:
+    check = load_object("octavo.app.conformance.check:check_and_print")
+    return 0 if check(options.name) else 1

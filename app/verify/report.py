@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..table import print_table
 from .comparison import Finding
 
 _HEAD = ("check", "prompt", "result", "difference", "tolerance", "")
@@ -11,11 +12,7 @@ _HEAD = ("check", "prompt", "result", "difference", "tolerance", "")
 
 def print_report(findings: Sequence[Finding], subject: str) -> bool:
     """One line a finding, and a summary; returns whether the sides agree, and on something."""
-    rows = [_HEAD, *map(_row, findings)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD) - 1)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]).rstrip())
+    print_table([_HEAD, *map(_row, findings)])
     count = {
         result: sum(finding.result == result for finding in findings)
         for result in ("ok", "DIFFERS", "skipped")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import EncoderSpec
+from ....core.contracts import EncoderExample, EncoderSpec
 from ....core.hookspecs import hookimpl
 
 
@@ -15,5 +15,17 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
             model_types=("internvl_vision",),
             load=f"{__name__}.encoder:InternVisionEncoder",
             preprocessor=f"{__name__}.preprocessor:InternVisionPreprocessor",
+            example=EncoderExample(
+                {
+                    "model_type": "internvl_vision",
+                    "hidden_size": 32,
+                    "intermediate_size": 64,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "image_size": [32, 32],
+                    "patch_size": [8, 8],
+                },
+                {"size": {"height": 32, "width": 32}},
+            ),
         )
     )

@@ -2,8 +2,21 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import EncoderSpec
+from ....core.contracts import EncoderExample, EncoderSpec
 from ....core.hookspecs import hookimpl
+
+#: Fields of both generations; each reads its own.
+TINY = {
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 4,
+    "embed_dim": 32,
+    "hidden_size": 32,
+    "out_hidden_size": 48,
+    "intermediate_size": 64,
+    "window_size": 16,
+    "fullatt_block_indexes": [1],
+}
 
 
 @hookimpl
@@ -19,5 +32,6 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 model_types=(model_type,),
                 load=f"{__name__}.encoder:{encoder}",
                 preprocessor=f"{__name__}.preprocessor:QwenPreprocessor",
+                example=EncoderExample({"model_type": model_type, **TINY}, {"max_pixels": 64 * 64}),
             )
         )

@@ -2,8 +2,17 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import EncoderSpec
+from ....core.contracts import EncoderExample, EncoderSpec
 from ....core.hookspecs import hookimpl
+
+TINY = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
 
 
 @hookimpl
@@ -19,5 +28,8 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 model_types=model_types,
                 load=f"{__name__}.encoder:{encoder}",
                 preprocessor=f"{__name__}.preprocessor:SiglipPreprocessor",
+                example=EncoderExample(
+                    {"model_type": model_types[0], **TINY}, {"size": {"height": 32, "width": 32}}
+                ),
             )
         )

@@ -1,0 +1,1 @@
+"""Tries whether plugins keep the contract."""

@@ -1,0 +1,13 @@
+"""A feature map, projected, before any of the installed language models."""
+
+from octavo.core.layers.vision_language import VisionLanguageModel
+from torch import nn
+
+
+class LiteVlmForConditionalGeneration(VisionLanguageModel):
+    def __init__(self, config, build):
+        super().__init__(config, build, build.vision_encoder(config["vision_config"], ()))
+        self.projector = nn.Linear(self.vision_tower.hidden_size, self.hidden_size)
+
+    def encode_images(self, pixel_values, layouts):
+        return list(self.projector(self.vision_tower(pixel_values)))
