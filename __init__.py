@@ -4,11 +4,19 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "BeamSearchParams", "RequestError", "SamplingParams", "__version__"]
+__all__ = [
+    "LLM",
+    "BeamSearchParams",
+    "EmbeddingModel",
+    "RequestError",
+    "SamplingParams",
+    "__version__",
+]
 
 # Imported on first use, so that `octavo --version` need not load torch.
 _LAZY = {
     "BeamSearchParams": ".core.engine.sampling_params",
+    "EmbeddingModel": ".app.embedding",
     "LLM": ".app.llm",
     "RequestError": ".core.engine.request_error",
     "SamplingParams": ".core.engine.sampling_params",

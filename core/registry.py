@@ -40,8 +40,10 @@ BUILTIN_PLUGINS = (
     "octavo.plugins.quant.int8",
     "octavo.plugins.encoders.clip",
     "octavo.plugins.encoders.internvit",
+    "octavo.plugins.encoders.open_clip",
     "octavo.plugins.encoders.qwen_vit",
     "octavo.plugins.encoders.siglip",
+    "octavo.plugins.encoders.siglip2",
 )
 
 

@@ -3,6 +3,7 @@ and spell settings in the manner of their time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -14,15 +15,23 @@ from .config import ConfigError
 
 def complete_config(config: JsonDict) -> JsonDict:
     """The config as transformers understands it, nested ones too; one of a `model_type` that
-    transformers doesn't know is returned as it is.
+    transformers doesn't know stays as it is, also within another.
 
     Raises ConfigError if transformers refuses it.
     """
     model_type = str(config.get("model_type"))
     if model_type not in CONFIG_MAPPING:
         return config
+    foreign = {key: value for key, value in config.items() if _is_foreign(value)}
+    known = {key: value for key, value in config.items() if key not in foreign}
     try:
-        completed: dict[str, Any] = CONFIG_MAPPING[model_type].from_dict(dict(config)).to_dict()
+        completed: dict[str, Any] = CONFIG_MAPPING[model_type].from_dict(known).to_dict()
     except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"the {model_type} config is not valid: {error}") from error
-    return completed
+    return completed | foreign
+
+
+def _is_foreign(value: object) -> bool:
+    if not isinstance(value, Mapping) or "model_type" not in value:
+        return False
+    return value["model_type"] not in CONFIG_MAPPING

@@ -1,0 +1,1 @@
+"""Pictures and texts as vectors in one space."""

@@ -1,0 +1,24 @@
+"""What a model that embeds must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+
+class Embedder(Protocol):
+    """Vectors are float32, of length 1, so that products are cosines."""
+
+    #: Width of a vector.
+    dimension: int
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB pictures -> [num_images, dimension]."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """[num_texts, dimension]; a text beyond the model's context is cut off."""
+        ...

@@ -1,0 +1,65 @@
+"""Models of open_clip, by name and weights, as open_clip runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..engine.config import ConfigError
+
+PREFIX = "open_clip:"
+
+
+class OpenClipEmbedder:
+    """See Embedder. name: "open_clip:MODEL:WEIGHTS", the weights being a file or a tag such as
+    laion2b_s34b_b79k.
+
+    Raises ConfigError for a model or weights that can't be had.
+    """
+
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        model_name, _, weights = name.removeprefix(PREFIX).partition(":")
+        _check(model_name, weights)
+        try:
+            model, _, transform = open_clip.create_model_and_transforms(
+                model_name, pretrained=weights, weights_only=True
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(f"{name}: open_clip can't load it: {error}") from error
+        self._model = model.to(device, dtype).eval()
+        self._transform = transform
+        self._tokenize = open_clip.get_tokenizer(model_name)
+        self._device, self._dtype = device, dtype
+        self.dimension = self.embed_texts([""]).shape[1]
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """See Embedder."""
+        pixels = torch.stack([self._transform(image) for image in images])
+        vectors: Tensor = self._model.encode_image(pixels.to(self._device, self._dtype))
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """See Embedder."""
+        token_ids = self._tokenize(list(texts)).to(self._device)
+        vectors: Tensor = self._model.encode_text(token_ids)
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
+def _check(model_name: str, weights: str) -> None:
+    if open_clip.get_model_config(model_name) is None:
+        raise ConfigError(
+            f"open_clip has no model {model_name!r}; open_clip.list_models() has them all"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    if weights not in tags and not Path(weights).is_file():
+        raise ConfigError(
+            f"{model_name}: {weights!r} is neither a file nor a tag of weights; give one as "
+            f"{PREFIX}{model_name}:WEIGHTS; tags: {', '.join(tags) or 'none'}"
+        )

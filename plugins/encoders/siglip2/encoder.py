@@ -1,0 +1,62 @@
+"""The tower of SigLIP 2 (Tschannen et al., 2025, arXiv:2502.14786), with positions resized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from ....core.contracts import JsonDict
+from ....core.interfaces import BuildContext, WeightPlace
+from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
+
+
+class Siglip2Embeddings(nn.Module):
+    """Patches, and the learned square of positions stretched over each image."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__()
+        width, patch = config.hidden_size, config.patch_size
+        self.patch_embedding = nn.Linear(config.num_channels * patch**2, width)
+        self.position_embedding = nn.Embedding(config.num_patches, width)
+
+    def forward(self, patches: Tensor, grids: Sequence[tuple[int, ...]]) -> Tensor:
+        """[n, num_patches, patch values] -> [n, num_patches, hidden_size]."""
+        positions = torch.stack([self._positions(rows, columns) for rows, columns in grids])
+        embeddings: Tensor = self.patch_embedding(patches) + positions
+        return embeddings
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        weight = self.position_embedding.weight
+        side = isqrt(len(weight))
+        square = weight.float().t().reshape(1, -1, side, side)
+        resized = interpolate(square, (rows, columns), mode="bilinear", antialias=True)
+        return resized.flatten(2)[0].t().to(weight.dtype)
+
+
+class Siglip2VisionEncoder(nn.Module):
+    """See `core.interfaces.VisionEncoder`."""
+
+    def __init__(
+        self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
+    ) -> None:
+        super().__init__()
+        image_size = isqrt(config["num_patches"]) * config["patch_size"]
+        parsed = VisionTransformerConfig.from_dict({**config, "image_size": image_size})
+        self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
+        self.embeddings = Siglip2Embeddings(parsed)
+        self.encoder = VisionLayers(parsed, feature_layers)
+        if not feature_layers:
+            self.post_layernorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
+
+    def map_weight(self, name: str) -> WeightPlace:
+        """Names are the checkpoint's; the pooling head and what is not used are left out."""
+        return keep_weight(name, self)
+
+    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+        """See `core.interfaces.VisionEncoder`."""
+        features: Tensor = self.encoder(self.embeddings(pixel_values, layouts))
+        return self.post_layernorm(features) if hasattr(self, "post_layernorm") else features
