@@ -112,6 +112,8 @@ def _parity(spec: EncoderSpec, example: EncoderExample, registry: Registry) -> s
     pixels = torch.from_numpy(np.array(done.pixel_values))[None]
     with torch.inference_mode():
         ours, theirs = tower(pixels, [done.layout]), load_object(spec.reference)(tower, pixels)
+    if not theirs.std() > 0:
+        raise ValueError("the features of a tower with random weights are all equal")
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     return f"largest difference {(ours - theirs).abs().max().item():.1e}"
 
@@ -127,7 +129,11 @@ def _tower(spec: EncoderSpec, example: EncoderExample, registry: Registry) -> An
     config = complete_config(example.vision_config)
     tower: nn.Module = load_object(spec.load)(config, (), context)
     for parameter in tower.parameters():
-        nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.1)
+        if parameter.dim() == 1:
+            nn.init.normal_(parameter, mean=1.0, std=0.1)
+        else:
+            # So that activations keep their size from layer to layer.
+            nn.init.normal_(parameter, std=(len(parameter) / parameter.numel()) ** 0.5)
     return tower.eval().requires_grad_(False)
 
 
