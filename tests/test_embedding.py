@@ -77,7 +77,7 @@ def test_siglip(checkpoints: dict[str, Path], tmp_path: Path, pictures: list[Ima
 def test_what_can_not_be_loaded_is_named(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match=r"no model 'ViT-X'; open_clip\.list_models\(\)"):
         EmbeddingModel("open_clip:ViT-X:openai")
-    with pytest.raises(ConfigError, match=r"'' is neither a file nor a tag.*laion2b_s34b_b79k"):
-        EmbeddingModel("open_clip:ViT-B-32")
+    with pytest.raises(ConfigError, match=r"'x' is neither a file nor a tag.*laion2b_s34b_b79k"):
+        EmbeddingModel("open_clip:ViT-B-32:x")
     with pytest.raises(ConfigError, match="a llama model gives no embeddings"):
         EmbeddingModel(checkpoints["llama"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,19 +13,21 @@ from torch import Tensor
 
 from ..engine.config import ConfigError
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "open_clip:"
 
 
 class OpenClipEmbedder:
     """See Embedder. name: "open_clip:MODEL:WEIGHTS", the weights being a file or a tag such as
-    laion2b_s34b_b79k.
+    laion2b_s34b_b79k, or "open_clip:MODEL" for the first of its tags.
 
     Raises ConfigError for a model or weights that can't be had.
     """
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         model_name, _, weights = name.removeprefix(PREFIX).partition(":")
-        _check(model_name, weights)
+        weights = _choose_weights(model_name, weights)
         try:
             model, _, transform = open_clip.create_model_and_transforms(
                 model_name, pretrained=weights, weights_only=True
@@ -52,14 +55,18 @@ class OpenClipEmbedder:
         return torch.nn.functional.normalize(vectors.float(), dim=-1)
 
 
-def _check(model_name: str, weights: str) -> None:
+def _choose_weights(model_name: str, weights: str) -> str:
     if open_clip.get_model_config(model_name) is None:
         raise ConfigError(
             f"open_clip has no model {model_name!r}; open_clip.list_models() has them all"
         )
-    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(model_name)
+    if not weights and tags:
+        logger.info("%s: no weights are named, taking %s", model_name, tags[0])
+        return tags[0]
     if weights not in tags and not Path(weights).is_file():
         raise ConfigError(
             f"{model_name}: {weights!r} is neither a file nor a tag of weights; give one as "
             f"{PREFIX}{model_name}:WEIGHTS; tags: {', '.join(tags) or 'none'}"
         )
+    return weights
