@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -178,6 +178,26 @@ class ImagePrompt(Protocol):
         ...
 
 
+class RepeatedPlaceholder(ImagePrompt):
+    """The prompt of most models: one token for each feature, and the same for an image in a
+    rendered prompt, named by `image_token_id` or `image_token_index` in the config."""
+
+    def __init__(
+        self,
+        config: JsonDict,
+        preprocessor: ImagePreprocessor,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        key = "image_token_id" if "image_token_id" in config else "image_token_index"
+        self.image_token_id: int = config[key]
+        self.feature_token_id = self.image_token_id
+        self.preprocessor = preprocessor
+
+    def expand(self, size: ImageSize) -> Sequence[int]:
+        """As many as the preprocessor says."""
+        return [self.feature_token_id] * self.preprocessor.num_tokens(size)
+
+
 def load_object(path: str) -> Any:
     """Import "module:attribute". Raises ImportError or AttributeError as the import does."""
     module, _, attribute = path.partition(":")
@@ -197,5 +217,6 @@ __all__ = [
     "ModelSpec",
     "PreprocessedImage",
     "QuantSpec",
+    "RepeatedPlaceholder",
     "load_object",
 ]

@@ -11,7 +11,7 @@ def octavo_register_models(register):
             name="lite-vlm",
             architectures=("LiteVlmForConditionalGeneration",),
             load=f"{__name__}.model:LiteVlmForConditionalGeneration",
-            image_prompt=f"{__name__}.image_prompt:LiteVlmImagePrompt",
+            image_prompt="octavo.core.contracts:RepeatedPlaceholder",
         )
     )
 

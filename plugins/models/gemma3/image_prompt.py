@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict
+from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
 
 _BEGIN, _END = "<start_of_image>", "<end_of_image>"
 
 
-class Gemma3ImagePrompt(ImagePrompt):
+class Gemma3ImagePrompt(RepeatedPlaceholder):
     """See `core.contracts.ImagePrompt`."""
 
     def __init__(
@@ -18,9 +18,8 @@ class Gemma3ImagePrompt(ImagePrompt):
         preprocessor: ImagePreprocessor,
         encode: Callable[[str], Sequence[int]],
     ) -> None:
-        self.image_token_id: int = config["boi_token_index"]
-        self.feature_token_id: int = config["image_token_index"]
-        self._preprocessor = preprocessor
+        super().__init__(config, preprocessor, encode)
+        self.image_token_id = config["boi_token_index"]
 
     def complete(self, text: str) -> str:
         """Line breaks are added before tokenising, as they may join others around them."""
@@ -28,5 +27,4 @@ class Gemma3ImagePrompt(ImagePrompt):
 
     def expand(self, size: ImageSize) -> Sequence[int]:
         """The beginning of the image, which `complete` left in place, and its features."""
-        count = self._preprocessor.num_tokens(size)
-        return [self.image_token_id, *[self.feature_token_id] * count]
+        return [self.image_token_id, *super().expand(size)]

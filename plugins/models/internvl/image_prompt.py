@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict
+from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
 
 
-class InternVLImagePrompt(ImagePrompt):
+class InternVLImagePrompt(RepeatedPlaceholder):
     """See `core.contracts.ImagePrompt`."""
 
     def __init__(
@@ -16,12 +16,9 @@ class InternVLImagePrompt(ImagePrompt):
         preprocessor: ImagePreprocessor,
         encode: Callable[[str], Sequence[int]],
     ) -> None:
-        self.image_token_id: int = config["image_token_id"]
-        self.feature_token_id = self.image_token_id
+        super().__init__(config, preprocessor, encode)
         self._before, self._after = encode("<img>"), encode("</img>")
-        self._preprocessor = preprocessor
 
     def expand(self, size: ImageSize) -> Sequence[int]:
         """All tiles in one run."""
-        features = [self.feature_token_id] * self._preprocessor.num_tokens(size)
-        return [*self._before, *features, *self._after]
+        return [*self._before, *super().expand(size), *self._after]

@@ -26,7 +26,7 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 name=name,
                 architectures=(architecture,),
                 load=f"{__name__}.anyres_model:{architecture}",
-                image_prompt=f"{__name__}.image_prompt:AnyresImagePrompt",
+                image_prompt="octavo.core.contracts:RepeatedPlaceholder",
                 preprocessor=f"{__name__}.anyres_preprocessor:{preprocessor}",
             )
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from ....core.contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict
+from ....core.contracts import RepeatedPlaceholder
 
 _IMAGE, _BOS = "<image>", "<bos>"
 
 
-class PaliGemmaImagePrompt(ImagePrompt):
+class PaliGemmaImagePrompt(RepeatedPlaceholder):
     """See `core.contracts.ImagePrompt`."""
 
     #: Its checkpoints are not made for chat; this writes images and texts in their order.
@@ -20,21 +18,7 @@ class PaliGemmaImagePrompt(ImagePrompt):
         + "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
     )
 
-    def __init__(
-        self,
-        config: JsonDict,
-        preprocessor: ImagePreprocessor,
-        encode: Callable[[str], Sequence[int]],
-    ) -> None:
-        self.image_token_id: int = config["image_token_index"]
-        self.feature_token_id = self.image_token_id
-        self._preprocessor = preprocessor
-
     def complete(self, text: str) -> str:
         """The beginning of the sequence stands after the last image."""
         images, placeholder, words = text.rpartition(_IMAGE)
         return f"{images}{placeholder}{_BOS}{words}\n"
-
-    def expand(self, size: ImageSize) -> Sequence[int]:
-        """All of the tower's features."""
-        return [self.feature_token_id] * self._preprocessor.num_tokens(size)

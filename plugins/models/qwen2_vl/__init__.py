@@ -17,7 +17,7 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 "Qwen2_5_VLForConditionalGeneration",
             ),
             load=f"{__name__}.model:Qwen2VLForConditionalGeneration",
-            image_prompt=f"{__name__}.image_prompt:QwenImagePrompt",
+            image_prompt="octavo.core.contracts:RepeatedPlaceholder",
             positions="mrope",
         )
     )
