@@ -28,8 +28,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-num-batched-tokens",
         type=int,
-        default=EngineConfig.max_num_batched_tokens,
-        help="tokens computed in one step",
+        help="tokens computed in one step (default: 2048, or more where prompts are not cut)",
     )
     parser.add_argument(
         "--enable-prefix-caching",

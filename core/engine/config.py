@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from .request_queue import POLICIES
 
+_COUNTS = (
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "block_size",
+    "max_image_pixels",
+    "max_image_tokens",
+)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -22,7 +29,8 @@ class EngineConfig:
     quantization: a method that makes the language model's weights smaller as they are loaded.
     max_model_len: longest prompt plus output, in tokens; None takes the model's own limit.
     max_num_seqs: requests that run at once.
-    max_num_batched_tokens: tokens computed in one step.
+    max_num_batched_tokens: tokens computed in one step; None is 2048, or as many as the longest
+        prompt where prompts must be computed whole.
     block_size: tokens in one block of the KV cache.
     enable_prefix_caching: reuse the keys and values of prompts that begin alike.
     kv_cache_memory: bytes for the KV cache; None sizes it from what is free.
@@ -44,7 +52,7 @@ class EngineConfig:
     quantization: str | None = None
     max_model_len: int | None = None
     max_num_seqs: int = 64
-    max_num_batched_tokens: int = 2048
+    max_num_batched_tokens: int | None = None
     block_size: int = 16
     enable_prefix_caching: bool = True
     kv_cache_memory: int | None = None
@@ -66,9 +74,10 @@ class EngineConfig:
                 f"scheduling_policy must be one of {', '.join(POLICIES)}, "
                 f"got {self.scheduling_policy!r}"
             )
-        for name in ("max_num_seqs", "max_num_batched_tokens", "block_size", "max_image_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
         for name in ("queue_timeout", "request_timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -77,7 +86,5 @@ class EngineConfig:
             raise ConfigError(
                 f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"
             )
-        if self.max_image_tokens is not None and self.max_image_tokens < 1:
-            raise ConfigError(f"max_image_tokens must be at least 1, got {self.max_image_tokens}")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise ConfigError(f"max_model_len must be at least 2, got {self.max_model_len}")

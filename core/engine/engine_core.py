@@ -26,6 +26,9 @@ from .step_trace import StepTrace
 
 logger = logging.getLogger(__name__)
 
+#: Tokens computed in one step, for prompts and single tokens together.
+_BATCHED_TOKENS = 2048
+
 
 class EngineCore:
     """Synchronous and single-threaded: callers add and abort requests between steps.
@@ -59,7 +62,7 @@ class EngineCore:
             kv_cache,
             EncoderCacheManager(config.encoder_cache_memory),
             max_num_seqs=config.max_num_seqs,
-            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_num_batched_tokens=_token_budget(config, attention, self._plan.max_model_len),
             max_model_len=self._plan.max_model_len,
             bytes_per_feature=model.hidden_size * dtype.itemsize,
             eos_token_ids=checkpoint.eos_token_ids,
@@ -196,3 +199,11 @@ class EngineCore:
             del self._answers[request.parent_id]
         if self._trace is not None:
             self._trace.request(request)
+
+
+def _token_budget(config: EngineConfig, attention: str, max_model_len: int) -> int:
+    """What one step may compute, unless the operator says."""
+    if config.max_num_batched_tokens is not None:
+        return config.max_num_batched_tokens
+    whole_prompts = attention == "prefix"
+    return max(_BATCHED_TOKENS, max_model_len) if whole_prompts else _BATCHED_TOKENS
