@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from octavo import LLM, SamplingParams
 from octavo.core.engine.engine_core import EngineCore
 from parity import GREEDY, Reference, apply_template, check_parity, conversation, conversations
 from PIL import Image
+from text_checkpoints import save_text_model
 
 
 @pytest.mark.parametrize("name", ["llava-siglip", "demo"])
@@ -17,6 +19,15 @@ def test_equal_alone_together_and_in_chunks(
     name: str, checkpoints: dict[str, Path], pictures: list[Image.Image]
 ) -> None:
     check_parity(checkpoints[name], pictures, chunk=23)
+
+
+def test_a_stored_head_is_used_whatever_the_config_says(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    save_text_model(tmp_path, "llama")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    check_parity(tmp_path, pictures, chunk=23)
 
 
 def test_requests_that_join_at_different_steps(

@@ -66,16 +66,25 @@ class Checkpoint:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Each tensor with its name, one at a time. Raises ConfigError if there are none."""
+        for path in self._weight_files():
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                    yield name, file.get_tensor(name)
+
+    def weight_names(self) -> Iterator[str]:
+        """The names alone. Raises ConfigError as `weights` does."""
+        for path in self._weight_files():
+            with safe_open(path, framework="pt") as file:
+                yield from file.keys()
+
+    def _weight_files(self) -> list[Path]:
         files = sorted(self.path.glob("*.safetensors"))
         if not files:
             raise ConfigError(
                 f"{self.name}: no *.safetensors file in {self.path}; "
                 "convert the checkpoint to safetensors first"
             )
-        for path in files:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                    yield name, file.get_tensor(name)
+        return files
 
 
 def read_json(path: Path) -> JsonDict:

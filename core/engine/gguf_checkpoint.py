@@ -86,6 +86,10 @@ class GgufCheckpoint(Checkpoint):
             if result.name in names:
                 yield names[result.name], torch.tensor(result.weights)
 
+    def weight_names(self) -> Iterator[str]:
+        """None: whether the head is tied, the config has from the tensors."""
+        return iter(())
+
     def _tensor_processor(self) -> Any:
         """Undoes what llama.cpp's converter did to the tensors of some families."""
         kinds = _gguf.TENSOR_PROCESSORS

@@ -34,7 +34,7 @@ def load_model(
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
     context = build_context(registry, device, dtype)
     with torch.device("meta"):
-        model: Any = load_object(spec.load)(checkpoint.config, context)
+        model: Any = load_object(spec.load)(_config_of(checkpoint), context)
         if quantizer is not None:
             quantizer.prepare(model)
     _fill(model, checkpoint, device, dtype)
@@ -43,6 +43,17 @@ def load_model(
         quantizer.quantize(model)
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
+
+
+def _config_of(checkpoint: Checkpoint) -> JsonDict:
+    """The config; a head that the checkpoint stores is not tied, whatever the config says, as
+    some say nothing and their family's default is to tie."""
+    config = dict(checkpoint.config)
+    if any(name.endswith("lm_head.weight") for name in checkpoint.weight_names()):
+        config["tie_word_embeddings"] = False
+        if "text_config" in config:
+            config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
+    return config
 
 
 def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
