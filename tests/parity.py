@@ -176,9 +176,7 @@ def encoded_pictures() -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-def check_parity(
-    folder: Path, pictures: list[Image.Image], chunk: int, **settings: Any
-) -> None:
+def check_parity(folder: Path, pictures: list[Image.Image], chunk: int, **settings: Any) -> None:
     """Alone and then again from the prefix cache, in one batch without one, and in chunks of so
     few tokens that prompts are cut and requests join late. settings: of the engine."""
     reference = Reference(folder)

@@ -50,8 +50,8 @@ def record_kv_cache_spec(decoder: Any, hidden_size: int, name: str) -> KVCacheSp
     shapes = recorder.shapes
     if not shapes:
         raise ConfigError(
-            f"{name}: automatic deployment needs a model whose attention transformers can exchange; "
-            f"{type(decoder).__name__} is none"
+            f"{name}: automatic deployment needs a model whose attention transformers can "
+            f"exchange; {type(decoder).__name__} is none"
         )
     if sorted(shapes) != list(range(len(shapes))) or len(set(shapes.values())) > 1:
         raise ConfigError(

@@ -20,7 +20,7 @@ class OutputHead:
         # Copied without its tensors, so that the original keeps its trunk.
         self._model: Any = copy.copy(model)
         self._model._modules = dict(model._modules)
-        self._model._modules[model.base_model_prefix] = _NoTrunk()
+        self._model._modules[_trunk_name(model)] = _NoTrunk()
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
@@ -28,10 +28,22 @@ class OutputHead:
         return logits[0]
 
 
+def _trunk_name(model: Any) -> str:
+    """The child that is the decoder, or has it inside."""
+    decoder = model.get_decoder()
+    children: dict[str, nn.Module] = dict(model.named_children())
+    return next(name for name, child in children.items() if decoder in set(child.modules()))
+
+
 class _NoTrunk(nn.Module):
     """Answers with what it is given."""
 
-    def forward(self, *, inputs_embeds: Tensor, **_: Any) -> BaseModelOutputWithPast:
+    @property
+    def decoder(self) -> _NoTrunk:
+        """Some models reach through their trunk."""
+        return self
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutputWithPast:
         return _Output(last_hidden_state=inputs_embeds)
 
 

@@ -36,11 +36,19 @@ def deploy(
 
     tell: takes a line for each pass. Raises ConfigError if the model can't be deployed.
     """
-    for step in passes:
-        tell(f"{step.name}: {step.apply(deployment)}")
-    assert deployment.reference is not None
-    model = DeployedModel(deployment)
-    agreement = deployment.reference.compare(model, deployment.dtype)
-    check_agreement(agreement, deployment.dtype, deployment.checkpoint.name)
+    name = deployment.checkpoint.name
+    try:
+        for step in passes:
+            tell(f"{step.name}: {step.apply(deployment)}")
+        assert deployment.reference is not None
+        model = DeployedModel(deployment)
+        agreement = deployment.reference.compare(model, deployment.dtype)
+    except ConfigError:
+        raise
+    except Exception as error:  # models raise what they like
+        raise ConfigError(
+            f"{name}: automatic deployment failed, {type(error).__name__}: {error}"
+        ) from error
+    check_agreement(agreement, deployment.dtype, name)
     tell(f"check: {agreement.describe()}")
     return model

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
 from ..contracts import JsonDict, ModelSpec

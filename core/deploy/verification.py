@@ -82,7 +82,7 @@ class Reference:
 
     @property
     def _blocks_per_prompt(self) -> int:
-        return -(-self._tokens.shape[1] // _BLOCK_SIZE)
+        return -(-(_PROMPT_TOKENS + self._num_tokens) // _BLOCK_SIZE)
 
     def _batch(self, start: int, end: int) -> tuple[AttentionMetadata, Tensor]:
         """The step that computes tokens [start, end) of every prompt, and their positions."""

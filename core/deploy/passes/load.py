@@ -25,8 +25,8 @@ class Load:
 
     def apply(self, deployment: Deployment) -> str:
         """Raises ConfigError if the checkpoint and the model don't fit each other."""
-        _check_positions(deployment)
         model = _describe(deployment) if deployment.dry_run else _load(deployment)
+        _check_positions(model, deployment.checkpoint.name)
         deployment.model = model.eval().requires_grad_(False)
         if not deployment.dry_run:
             deployment.reference = Reference(model, deployment.num_check_tokens)
@@ -63,20 +63,19 @@ def _load(deployment: Deployment) -> Any:
     return model.to(deployment.device)
 
 
-def _check_positions(deployment: Deployment) -> None:
+def _check_positions(model: Any, name: str) -> None:
     """Raises ConfigError for rotary positions that change as a sequence grows: sequences of
     different lengths could not be computed together."""
-    config = deployment.checkpoint.config
-    text_config = config.get("text_config") or config
-    rope = text_config.get("rope_parameters") or {}
-    limit = text_config.get("max_position_embeddings")
+    config = model.config.get_text_config(decoder=True)
+    limit = getattr(config, "max_position_embeddings", None)
     if limit is None:
-        raise ConfigError(f"{deployment.checkpoint.name}: its config has no max_position_embeddings")
+        raise ConfigError(f"{name}: its config has no max_position_embeddings")
+    rope = getattr(config, "rope_parameters", None) or {}
     for settings in (rope, *(part for part in rope.values() if isinstance(part, dict))):
         kind = settings.get("rope_type")
         original = settings.get("original_max_position_embeddings") or limit
         if kind == "dynamic" or (kind == "longrope" and original < limit):
             raise ConfigError(
-                f"{deployment.checkpoint.name}: rope_type {kind!r} changes with the length of a "
-                "sequence, which automatic deployment can't do"
+                f"{name}: rope_type {kind!r} changes with the length of a sequence, which "
+                "automatic deployment can't do"
             )
