@@ -62,7 +62,7 @@ class DeployedModel(nn.Module):
         self._head = OutputHead(model)
         self._kernels = deployment.kernels
         text_config = model.config.get_text_config(decoder=True)
-        self.hidden_size: int = self._embeddings.weight.shape[1]
+        self.hidden_size = deployment.hidden_size
         self.vocab_size: int = self._head(self._embeddings.weight[:1]).shape[1]
         self.max_position_embeddings: int = text_config.max_position_embeddings
         self.kv_cache_spec = deployment.kv_cache_spec

@@ -39,6 +39,12 @@ class Deployment:
         """The part of the model between embeddings and output layer."""
         return self.model.get_decoder()
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of an embedding."""
+        width: int = self.model.get_input_embeddings().weight.shape[1]
+        return width
+
 
 class Pass(Protocol):
     """One change to a model.

@@ -36,18 +36,24 @@ class _Recorder:
         return query.new_zeros(*query.shape[:2], value.shape[2])
 
 
-def record_kv_cache_spec(decoder: Any, hidden_size: int, name: str) -> KVCacheSpec:
-    """Run a decoder, whose attention is IMPLEMENTATION, on two tokens; weights may be meta.
-
-    Raises ConfigError if its layers don't all keep keys and values, or not alike.
-    """
+def run_once(decoder: Any, hidden_size: int) -> dict[int, tuple[int, int]]:
+    """Run a decoder, whose attention is IMPLEMENTATION, on two tokens that attend to nothing;
+    weights may be meta. Returns the key and value heads of each layer and their width."""
     recorder = _Recorder()
     weight = next(decoder.parameters())
     embeds = torch.zeros(1, 2, hidden_size, dtype=weight.dtype, device=weight.device)
     positions = torch.arange(2, device=weight.device)[None]
     with running(recorder), torch.no_grad():
         decoder(inputs_embeds=embeds, position_ids=positions, use_cache=False)
-    shapes = recorder.shapes
+    return recorder.shapes
+
+
+def record_kv_cache_spec(decoder: Any, hidden_size: int, name: str) -> KVCacheSpec:
+    """What a decoder keeps; see run_once.
+
+    Raises ConfigError if its layers don't all keep keys and values, or not alike.
+    """
+    shapes = run_once(decoder, hidden_size)
     if not shapes:
         raise ConfigError(
             f"{name}: automatic deployment needs a model whose attention transformers can "

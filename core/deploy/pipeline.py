@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection, Sequence
 from ..engine.config import ConfigError
 from .deployed_model import DeployedModel
 from .deployment import Deployment, Pass
+from .passes.fuse_projections import FuseProjections
 from .passes.load import Load
+from .passes.pack_weights import PackWeights
 from .passes.paged_attention import PagedAttention
 from .verification import check_agreement
 
 logger = logging.getLogger(__name__)
 
-PASSES: tuple[Pass, ...] = (Load(), PagedAttention())
+PASSES: tuple[Pass, ...] = (Load(), PagedAttention(), FuseProjections(), PackWeights())
 
 
 def choose_passes(skip: Collection[str] = ()) -> list[Pass]:

@@ -22,8 +22,8 @@ class PagedAttention:
             if hasattr(module, "config"):
                 # Not by set_attn_implementation, which would change a vision tower's too.
                 module.config._attn_implementation = IMPLEMENTATION
-        width = deployment.model.get_input_embeddings().weight.shape[1]
-        spec = record_kv_cache_spec(decoder, width, deployment.checkpoint.name)
+        name = deployment.checkpoint.name
+        spec = record_kv_cache_spec(decoder, deployment.hidden_size, name)
         deployment.kv_cache_spec = spec
         return (
             f"{spec.num_layers} layers by the {deployment.kernels.backends['paged_attention']} "
