@@ -7,12 +7,18 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from ..core.engine.config import DTYPES, ConfigError, EngineConfig
+from ..core.engine.config import DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
 from ..core.engine.request_queue import POLICIES
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Those that every command with a model has."""
+    parser.add_argument(
+        "--model-impl",
+        choices=MODEL_IMPLS,
+        default=EngineConfig.model_impl,
+        help="a plugin's model, transformers' own deployed automatically, or what there is",
+    )
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument(

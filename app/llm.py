@@ -38,7 +38,9 @@ class LLM:
         self._config = EngineConfig(model=str(model), **settings)
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
-        self._inputs = InputProcessor(checkpoint, registry, self._config.max_image_tokens)
+        self._inputs = InputProcessor(
+            checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
+        )
         self._core = EngineCore(self._config, checkpoint, registry)
         self._limits = self._core.describe()
         self._events = RequestEvents(registry)

@@ -127,9 +127,9 @@ def conversations(multimodal: bool, pictures: list[Image.Image]) -> list[list[di
     ]
 
 
-def check_processor(folder: Path) -> None:
+def check_processor(folder: Path, model_impl: str = "auto") -> None:
     """Prompt ids and pixel values equal those of the model's own processor."""
-    inputs = InputProcessor(find_checkpoint(str(folder)), get_registry())
+    inputs = InputProcessor(find_checkpoint(str(folder)), get_registry(), model_impl=model_impl)
     processor = AutoProcessor.from_pretrained(folder)
     limits = EngineReady(10**6, 10**6, 1, 16, [])
     for data in encoded_pictures():
@@ -176,15 +176,15 @@ def encoded_pictures() -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-def check_parity(folder: Path, pictures: list[Image.Image], chunk: int) -> None:
+def check_parity(folder: Path, pictures: list[Image.Image], chunk: int, **settings: Any) -> None:
     """Alone and then again from the prefix cache, in one batch without one, and in chunks of so
-    few tokens that prompts are cut and requests join late."""
+    few tokens that prompts are cut and requests join late. settings: of the engine."""
     reference = Reference(folder)
     prompts = conversations(reference.multimodal, pictures)
     expected = [reference.answer(prompt) for prompt in prompts]
 
-    def load(**settings: Any) -> LLM:
-        return LLM(folder, dtype="float32", kv_cache_memory=32 * 2**20, **settings)
+    def load(**more: Any) -> LLM:
+        return LLM(folder, dtype="float32", kv_cache_memory=32 * 2**20, **settings, **more)
 
     alone = load()
     for _ in range(2):

@@ -67,12 +67,49 @@ TEXT_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3", {}),
     "phi3-partial": ("Phi3", {"partial_rotary_factor": 0.5, "sliding_window": 13}),
 }
+#: The same, for architectures that no plugin serves.
+OTHER_TEXT_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "olmo2": ("Olmo2", {}),
+    "olmo3-windows": ("Olmo3", {"sliding_window": 8}),
+    "stablelm": ("StableLm", {}),
+    "starcoder2": ("Starcoder2", {"sliding_window": 7}),
+    # Logits, embeddings and residuals are scaled.
+    "granite": (
+        "Granite",
+        {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5},
+    ),
+    # Learned positions.
+    "opt": ("OPT", {"ffn_dim": 96, "word_embed_proj_dim": 64}),
+    # Keys are wider than values.
+    "deepseek-v3": (
+        "DeepseekV3",
+        {
+            "num_key_value_heads": 4,
+            "kv_lora_rank": 16,
+            "q_lora_rank": 16,
+            "qk_nope_head_dim": 16,
+            "qk_rope_head_dim": 8,
+            "head_dim": 8,
+            "v_head_dim": 16,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 1,
+            "topk_group": 1,
+            "moe_intermediate_size": 32,
+            "first_k_dense_replace": 1,
+        },
+    ),
+}
 
 
 def save_text_model(folder: Path, name: str) -> Path:
     """Write the named model with the demo model's tokenizer and chat template."""
-    family, settings = TEXT_MODELS[name]
-    suffix = "TextConfig" if family == "Gemma3" else "Config"
+    return save_family(folder, *{**TEXT_MODELS, **OTHER_TEXT_MODELS}[name])
+
+
+def save_family(folder: Path, family: str, settings: dict[str, Any]) -> Path:
+    """Write a model of a family in transformers."""
+    suffix = "TextConfig" if family in ("Gemma3", "Gemma4") else "Config"
     config = getattr(transformers, family + suffix)(**{**SIZES, **settings})
     torch.manual_seed(0)
     model = getattr(transformers, f"{family}ForCausalLM")(config)

@@ -19,6 +19,7 @@ from ...core.engine.config import EngineConfig
 from ...core.engine.find_checkpoint import find_checkpoint
 from ...core.engine.input_processor import InputProcessor
 from ...core.engine.metrics import EngineMetrics
+from ...core.engine.model_choice import choose_model
 from ...core.engine.request_events import RequestEvents
 from ...core.registry import get_registry
 from .chat_completions import chat_completions
@@ -112,7 +113,7 @@ async def _serve(
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before a process is started for it.
-    registry.model_for_config(checkpoint.config)
+    choose_model(checkpoint.config, registry, config.model_impl)
     engine_metrics = EngineMetrics()
     engine = AsyncEngine(config, RequestEvents(registry), engine_metrics)
     engine.launch()

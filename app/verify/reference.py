@@ -45,7 +45,7 @@ class Reference:
     """
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
-        folder, source = checkpoint.tokenizer_source
+        folder, source = checkpoint.transformers_source
         try:
             config = AutoConfig.from_pretrained(folder, **source)
             self.takes_images = hasattr(config, "vision_config")

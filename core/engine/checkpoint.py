@@ -60,8 +60,8 @@ class Checkpoint:
         return ()
 
     @property
-    def tokenizer_source(self) -> tuple[Path, dict[str, str]]:
-        """The folder of the tokenizer, and what transformers must be told besides."""
+    def transformers_source(self) -> tuple[Path, dict[str, str]]:
+        """The folder that transformers loads from, and what it must be told besides."""
         return self.path, {}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

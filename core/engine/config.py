@@ -13,6 +13,7 @@ _COUNTS = (
     "max_image_pixels",
     "max_image_tokens",
 )
+MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -25,6 +26,8 @@ class EngineConfig:
     """Everything an operator can set. Raises ConfigError for a value that can't work.
 
     model: a local folder or a repository id on the Hugging Face hub.
+    model_impl: "octavo" for a plugin's model, "transformers" for automatic deployment, "auto" for
+        the latter only where there is no plugin.
     dtype: "auto" takes the checkpoint's, or float32 where the processor is slow in it.
     quantization: a method that makes the language model's weights smaller as they are loaded.
     max_model_len: longest prompt plus output, in tokens; None takes the model's own limit.
@@ -47,6 +50,7 @@ class EngineConfig:
     """
 
     model: str
+    model_impl: str = "auto"
     dtype: str = "auto"
     device: str = "auto"
     quantization: str | None = None
@@ -67,6 +71,10 @@ class EngineConfig:
     trace: str | None = None
 
     def __post_init__(self) -> None:
+        if self.model_impl not in MODEL_IMPLS:
+            raise ConfigError(
+                f"model_impl must be one of {', '.join(MODEL_IMPLS)}, got {self.model_impl!r}"
+            )
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.scheduling_policy not in POLICIES:

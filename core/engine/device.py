@@ -31,12 +31,13 @@ def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) 
     if name != "auto":
         return _DTYPES[name]
     dtype = _DTYPES.get(checkpoint_dtype or "", torch.float32)
-    if device.type == "cpu" and dtype != torch.float32 and not _cpu_has_bf16():
+    if device.type == "cpu" and dtype != torch.float32 and not cpu_has_bf16():
         return torch.float32
     return torch.bfloat16 if device.type == "cpu" and dtype == torch.float16 else dtype
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
+    """Whether the processor computes in bfloat16, by AMX, AVX-512 or NEON."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -8,6 +8,7 @@ import time
 import msgspec
 from torch import Tensor
 
+from ..deploy.transformers_spec import TransformersSpec
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError, EngineConfig
@@ -17,6 +18,7 @@ from .kv_cache_manager import KVCacheManager
 from .loader import load_model
 from .memory_plan import plan_memory
 from .messages import Abort, EngineOutput, EngineReady, EngineRequest, EngineStats, Failure
+from .model_choice import choose_model
 from .model_runner import ModelRunner
 from .request import Request, RequestStatus
 from .sampler import Sampler
@@ -38,15 +40,22 @@ class EngineCore:
 
     def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
         self._config = config
-        attention = registry.model_for_config(checkpoint.config).image_attention
-        if config.batch_invariant and attention != "causal":
+        spec = choose_model(checkpoint.config, registry, config.model_impl)
+        if config.batch_invariant and spec.image_attention != "causal":
             raise ConfigError(
                 f"{checkpoint.name}: batch_invariant is not possible for a model whose attention "
-                f"is {attention}"
+                f"is {spec.image_attention}"
+            )
+        if isinstance(spec, TransformersSpec) and config.model_impl == "auto":
+            logger.info(
+                "no plugin serves %s: it is deployed automatically; a plugin would be faster",
+                ", ".join(spec.architectures),
             )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
-        model, weight_bytes = load_model(checkpoint, registry, device, dtype, config.quantization)
+        model, weight_bytes = load_model(
+            spec, checkpoint, registry, device, dtype, config.quantization
+        )
         self._plan = plan_memory(
             config,
             model.max_position_embeddings,
@@ -62,7 +71,9 @@ class EngineCore:
             kv_cache,
             EncoderCacheManager(config.encoder_cache_memory),
             max_num_seqs=config.max_num_seqs,
-            max_num_batched_tokens=_token_budget(config, attention, self._plan.max_model_len),
+            max_num_batched_tokens=_token_budget(
+                config, spec.image_attention, self._plan.max_model_len
+            ),
             max_model_len=self._plan.max_model_len,
             bytes_per_feature=model.hidden_size * dtype.itemsize,
             eos_token_ids=checkpoint.eos_token_ids,

@@ -64,7 +64,7 @@ class GgufCheckpoint(Checkpoint):
         return {}
 
     @property
-    def tokenizer_source(self) -> tuple[Path, dict[str, str]]:
+    def transformers_source(self) -> tuple[Path, dict[str, str]]:
         """See Checkpoint."""
         return self.path.parent, {"gguf_file": self.path.name}
 

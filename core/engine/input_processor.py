@@ -11,6 +11,7 @@ from ..registry import Registry
 from .checkpoint import Checkpoint
 from .image_views import ImageInput, ViewedImage
 from .messages import EngineReady, EngineRequest, MediaSpan
+from .model_choice import choose_model
 from .prompt_images import PromptImages
 from .request_error import RequestError
 from .sampling_params import SamplingParams
@@ -48,18 +49,22 @@ _NO_OPTIONS = RequestOptions()
 class InputProcessor:
     """Builds requests; holds the tokenizer and the weightless half of the vision encoder.
 
-    max_image_tokens: see EngineConfig.
+    max_image_tokens, model_impl: see EngineConfig.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, registry: Registry, max_image_tokens: int | None = None
+        self,
+        checkpoint: Checkpoint,
+        registry: Registry,
+        max_image_tokens: int | None = None,
+        model_impl: str = "auto",
     ) -> None:
         self.tokenizer = Tokenizer(checkpoint)
         self._default = _default_sampling(checkpoint)
         self._logits_processors = sorted(registry.logits_processors)
         self._images: PromptImages | None = None
         self._image_token: str | None = None
-        spec = registry.model_for_config(checkpoint.config)
+        spec = choose_model(checkpoint.config, registry, model_impl)
         if spec.image_prompt is not None:
             encode = self.tokenizer.encode_text
             self._images = PromptImages.load(spec, checkpoint, registry, encode, max_image_tokens)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import resolve_kernels
-from ..contracts import JsonDict, load_object
+from ..contracts import JsonDict, ModelSpec, load_object
+from ..deploy.deployment import Deployment
+from ..deploy.transformers_spec import TransformersSpec
 from ..interfaces import BuildContext, LanguageModel, VisionEncoder
 from ..registry import Registry
 from .checkpoint import Checkpoint
@@ -19,6 +21,7 @@ from .quantizer import Quantizer
 
 
 def load_model(
+    spec: ModelSpec,
     checkpoint: Checkpoint,
     registry: Registry,
     device: torch.device,
@@ -27,22 +30,38 @@ def load_model(
 ) -> tuple[LanguageModel, int]:
     """The checkpoint's model, ready to run, and the bytes of its weights.
 
-    Raises UnsupportedModelError if no plugin serves it or its quantisation, and ConfigError if
-    its weights and its config don't fit each other.
+    Raises UnsupportedModelError if no plugin serves a part of it or its quantisation, and
+    ConfigError if its weights and its config don't fit each other.
     """
-    spec = registry.model_for_config(checkpoint.config)
+    if isinstance(spec, TransformersSpec):
+        kernels = resolve_kernels(tuple(registry.kernels.values()), device.type)
+        model: Any = load_object(spec.load)(Deployment(checkpoint, device, dtype, kernels))
+    else:
+        model = _build(spec, checkpoint, registry, device, dtype, quantization)
+    weights = [*model.parameters(), *model.buffers()]
+    return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
+
+
+def _build(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    registry: Registry,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: str | None,
+) -> nn.Module:
+    """A plugin's model, filled."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
     context = build_context(registry, device, dtype)
     with torch.device("meta"):
-        model: Any = load_object(spec.load)(_config_of(checkpoint), context)
+        model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
         if quantizer is not None:
             quantizer.prepare(model)
     _fill(model, checkpoint, device, dtype)
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
-    weights = [*model.parameters(), *model.buffers()]
-    return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
+    return model
 
 
 def _config_of(checkpoint: Checkpoint) -> JsonDict:

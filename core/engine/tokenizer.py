@@ -40,7 +40,7 @@ class Tokenizer:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         try:
-            folder, options = checkpoint.tokenizer_source
+            folder, options = checkpoint.transformers_source
             self._hf: Any = AutoTokenizer.from_pretrained(folder, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{checkpoint.name}: no usable tokenizer: {error}") from error

@@ -1,0 +1,66 @@
+"""A model on its way to being served, and what the passes do to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ...kernels.dispatch import KernelTable
+from ..engine.checkpoint import Checkpoint
+from ..interfaces import KVCacheSpec
+from .verification import Reference
+
+
+@dataclass
+class Deployment:
+    """What passes read and change.
+
+    dry_run: nothing is loaded; the model has shapes and no weights (torch's device "meta").
+    num_check_tokens: how many tokens of a few prompts the deployed model must agree on.
+    model: transformers' model, once it is loaded.
+    reference: what it answered before anything was changed.
+    kv_cache_spec: what its attention keeps, once it is the paged one.
+    """
+
+    checkpoint: Checkpoint
+    device: torch.device
+    dtype: torch.dtype
+    kernels: KernelTable
+    dry_run: bool = False
+    num_check_tokens: int = 4
+    model: Any = None
+    reference: Reference | None = None
+    kv_cache_spec: KVCacheSpec | None = None
+
+    @property
+    def decoder(self) -> Any:
+        """The part of the model between embeddings and output layer."""
+        return self.model.get_decoder()
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of an embedding."""
+        width: int = self.model.get_input_embeddings().weight.shape[1]
+        return width
+
+
+class Pass(Protocol):
+    """One change to a model.
+
+    name: as in `octavo deploy --skip`.
+    summary: what it does, in one line.
+    preserves_greedy: whether the likeliest tokens stay the same.
+    required: whether a model can't be served without it.
+    """
+
+    name: str
+    summary: str
+    preserves_greedy: bool
+    required: bool
+
+    def apply(self, deployment: Deployment) -> str:
+        """Do it, or in a dry run only look; returns what was, or would be, done. Raises
+        ConfigError if a required pass can't be done."""
+        ...

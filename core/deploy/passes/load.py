@@ -1,0 +1,81 @@
+"""Loads a checkpoint into transformers' own model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from ...engine.config import ConfigError
+from ..deployment import Deployment
+from ..verification import Reference
+
+_auto_class: Any = AutoModelForCausalLM  # not typed
+
+
+class Load:
+    """See Pass."""
+
+    name = "load"
+    summary = "load the checkpoint into transformers' model"
+    preserves_greedy = True
+    required = True
+
+    def apply(self, deployment: Deployment) -> str:
+        """Raises ConfigError if the checkpoint and the model don't fit each other."""
+        model = _describe(deployment) if deployment.dry_run else _load(deployment)
+        _check_positions(model, deployment.checkpoint.name)
+        deployment.model = model.eval().requires_grad_(False)
+        if not deployment.dry_run:
+            deployment.reference = Reference(model, deployment.num_check_tokens)
+        count = sum(p.numel() for p in deployment.model.parameters())
+        dtype = str(deployment.dtype).removeprefix("torch.")
+        return (
+            f"{type(model).__name__}, {count / 1e6:.1f} million parameters, in {dtype} on "
+            f"{deployment.device}"
+        )
+
+
+def _describe(deployment: Deployment) -> Any:
+    config = deployment.checkpoint.config
+    parsed = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+    with torch.device("meta"):
+        return _auto_class.from_config(parsed, dtype=deployment.dtype)
+
+
+def _load(deployment: Deployment) -> Any:
+    checkpoint = deployment.checkpoint
+    folder, options = checkpoint.transformers_source
+    try:
+        model, info = _auto_class.from_pretrained(
+            folder, dtype=deployment.dtype, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"{checkpoint.name}: transformers can't load it: {error}") from error
+    # transformers would go on with random numbers in their place.
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ConfigError(
+            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
+        )
+    return model.to(deployment.device)
+
+
+def _check_positions(model: Any, name: str) -> None:
+    """Raises ConfigError for rotary positions that change as a sequence grows: sequences of
+    different lengths could not be computed together."""
+    config = model.config.get_text_config(decoder=True)
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None:
+        raise ConfigError(f"{name}: its config has no max_position_embeddings")
+    rope = getattr(config, "rope_parameters", None) or {}
+    for settings in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+        kind = settings.get("rope_type")
+        original = settings.get("original_max_position_embeddings") or limit
+        if kind == "dynamic" or (kind == "longrope" and original < limit):
+            raise ConfigError(
+                f"{name}: rope_type {kind!r} changes with the length of a sequence, which "
+                "automatic deployment can't do"
+            )
