@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
     _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
     _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
+    _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
     plugins = commands.add_parser("plugins", help="what is installed")
     actions = plugins.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
@@ -100,6 +101,14 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_verify, dtype="float32")
 
 
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=_MODEL_HELP)
+    parser.add_argument("--dry-run", action="store_true", help="load no weights, only look")
+    parser.add_argument("--skip", action="append", default=[], metavar="PASS", help="leave it out")
+    add_engine_options(parser)
+    parser.set_defaults(run=_deploy)
+
+
 def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
@@ -147,6 +156,12 @@ def _verify(options: argparse.Namespace) -> int:
     config = engine_config(options)
     agrees = verify(llm_class(**asdict(config)), config, options.image, options.max_tokens)
     return 0 if agrees else 1
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    deploy_and_print = load_object("octavo.app.deploying:deploy_and_print")
+    deploy_and_print(engine_config(options), options.skip, options.dry_run)
+    return 0
 
 
 def _list_plugins(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import torch
 
 from ...kernels.dispatch import KernelTable
 from ..engine.checkpoint import Checkpoint
+from ..engine.quantizer import Quantizer
 from ..interfaces import KVCacheSpec
 from .verification import Reference
 
@@ -18,6 +19,7 @@ class Deployment:
     """What passes read and change.
 
     dry_run: nothing is loaded; the model has shapes and no weights (torch's device "meta").
+    quantizer: a method that was asked for.
     num_check_tokens: how many tokens of a few prompts the deployed model must agree on.
     model: transformers' model, once it is loaded.
     reference: what it answered before anything was changed.
@@ -29,6 +31,7 @@ class Deployment:
     dtype: torch.dtype
     kernels: KernelTable
     dry_run: bool = False
+    quantizer: Quantizer | None = None
     num_check_tokens: int = 4
     model: Any = None
     reference: Reference | None = None

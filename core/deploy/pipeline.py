@@ -12,11 +12,18 @@ from .passes.fuse_projections import FuseProjections
 from .passes.load import Load
 from .passes.pack_weights import PackWeights
 from .passes.paged_attention import PagedAttention
+from .passes.quantize import Quantize
 from .verification import check_agreement
 
 logger = logging.getLogger(__name__)
 
-PASSES: tuple[Pass, ...] = (Load(), PagedAttention(), FuseProjections(), PackWeights())
+PASSES: tuple[Pass, ...] = (
+    Load(),
+    PagedAttention(),
+    FuseProjections(),
+    Quantize(),
+    PackWeights(),
+)
 
 
 def choose_passes(skip: Collection[str] = ()) -> list[Pass]:
@@ -34,7 +41,8 @@ def deploy(
     passes: Sequence[Pass] = PASSES,
     tell: Callable[[str], None] = logger.info,
 ) -> DeployedModel:
-    """Apply the passes and check that the model still answers as it did when it was loaded.
+    """Apply the passes and check that the model still answers as it did when it was loaded,
+    unless it was quantised.
 
     tell: takes a line for each pass. Raises ConfigError if the model can't be deployed.
     """
@@ -51,6 +59,13 @@ def deploy(
         raise ConfigError(
             f"{name}: automatic deployment failed, {type(error).__name__}: {error}"
         ) from error
-    check_agreement(agreement, deployment.dtype, name)
+    if deployment.quantizer is None:
+        check_agreement(agreement, deployment.dtype, name)
     tell(f"check: {agreement.describe()}")
     return model
+
+
+def describe(deployment: Deployment, passes: Sequence[Pass], tell: Callable[[str], None]) -> None:
+    """What the passes would do; deployment: one for a dry run. Raises ConfigError as `deploy`."""
+    for step in passes:
+        tell(f"{step.name}: {step.apply(deployment)}")

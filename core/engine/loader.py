@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ...kernels.dispatch import resolve_kernels
+from ...kernels.dispatch import KernelTable, resolve_kernels
 from ..contracts import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
@@ -34,8 +34,11 @@ def load_model(
     ConfigError if its weights and its config don't fit each other.
     """
     if isinstance(spec, TransformersSpec):
-        kernels = resolve_kernels(tuple(registry.kernels.values()), device.type)
-        model: Any = load_object(spec.load)(Deployment(checkpoint, device, dtype, kernels))
+        kernels = choose_kernels(registry, device)
+        deployment = Deployment(checkpoint, device, dtype, kernels)
+        if quantization is not None:
+            deployment.quantizer = Quantizer.choose(checkpoint, registry, quantization)
+        model: Any = load_object(spec.load)(deployment)
     else:
         model = _build(spec, checkpoint, registry, device, dtype, quantization)
     weights = [*model.parameters(), *model.buffers()]
@@ -75,6 +78,11 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
     return config
 
 
+def choose_kernels(registry: Registry, device: torch.device) -> KernelTable:
+    """The plugins' kernels and the reference ones, the best for each operation."""
+    return resolve_kernels(tuple(registry.kernels.values()), device.type)
+
+
 def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
     """What models are built with, their nested parts served by the registry's plugins."""
 
@@ -88,7 +96,7 @@ def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) 
         load = registry.encoder_for_config(config).load
         return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
 
-    kernels = resolve_kernels(tuple(registry.kernels.values()), device.type)
+    kernels = choose_kernels(registry, device)
     context = BuildContext(device, dtype, kernels, language_model, vision_encoder)
     return context
 

@@ -1,0 +1,107 @@
+"""What the machine and the architecture imply for the engine's settings, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from ...kernels.dispatch import KernelTable
+from ..engine.checkpoint import Checkpoint
+from ..engine.config import EngineConfig
+from ..engine.device import available_memory, choose_device, cpu_has_bf16
+from ..engine.memory_plan import MemoryPlan, plan_memory
+from ..interfaces import KVCacheSpec
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice. why: in words, for the operator."""
+
+    name: str
+    value: str
+    why: str
+
+
+def explain_settings(
+    config: EngineConfig,
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    kernels: KernelTable,
+    kv_cache_spec: KVCacheSpec,
+    model_limit: int,
+    weight_bytes: int,
+) -> list[Setting]:
+    """The choices that the engine makes for a model on this machine. model_limit: tokens that
+    the model can attend to. Raises ConfigError if the memory can't hold one request."""
+    device = choose_device(config.device)
+    free = max(0, available_memory(device) - weight_bytes)
+    token_bytes = kv_cache_spec.bytes_per_token(dtype)
+    plan = plan_memory(config, model_limit, weight_bytes, token_bytes, free)
+    return [
+        Setting("device", str(device), _why_device(config, device)),
+        Setting("dtype", str(dtype).removeprefix("torch."), _why_dtype(config, checkpoint, dtype)),
+        Setting("kernels", _by_backend(kernels), "the highest priority among those for the device"),
+        Setting("packed weights", *_packing(device, dtype)),
+        Setting("max_model_len", str(plan.max_model_len), _why_length(config)),
+        Setting(
+            "block size",
+            f"{plan.block_size} tokens",
+            f"{plan.block_bytes / _MIB:.2f} MiB a block; half of one is lost for each request",
+        ),
+        Setting(
+            "KV cache",
+            f"{plan.num_blocks * plan.block_bytes / _MIB:.0f} MiB",
+            _why_kv_cache(config, plan, token_bytes, free),
+        ),
+    ]
+
+
+def _by_backend(kernels: KernelTable) -> str:
+    counts = Counter(kernels.backends.values())
+    return ", ".join(f"{backend} for {count}" for backend, count in counts.most_common())
+
+
+def _why_device(config: EngineConfig, device: torch.device) -> str:
+    if config.device != "auto":
+        return "asked for"
+    return "there is a GPU" if device.type == "cuda" else "there is no GPU"
+
+
+def _why_dtype(config: EngineConfig, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
+    if config.dtype != "auto":
+        return "asked for"
+    stored = checkpoint.dtype
+    if stored is None:
+        return "the checkpoint names none"
+    if str(dtype).endswith(stored):
+        return "the checkpoint's"
+    lacks = "has no bfloat16 instructions" if not cpu_has_bf16() else "computes in bfloat16 instead"
+    return f"the checkpoint's is {stored}, and this processor {lacks}"
+
+
+def _packing(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if device.type != "cpu":
+        return "no", "for processors, and this is a GPU"
+    if dtype != torch.bfloat16:
+        return "no", "gains in bfloat16 only"
+    if not cpu_has_bf16():
+        return "no", "this processor has no bfloat16 instructions"
+    return "yes", "the processor has bfloat16 instructions"
+
+
+def _why_length(config: EngineConfig) -> str:
+    return "the model's own limit" if config.max_model_len is None else "asked for"
+
+
+def _why_kv_cache(config: EngineConfig, plan: MemoryPlan, token_bytes: int, free: int) -> str:
+    if config.kv_cache_memory is not None:
+        return "asked for"
+    size = f"{token_bytes} bytes a token"
+    most = -(-plan.max_model_len // plan.block_size) * plan.max_num_seqs
+    if plan.num_blocks == most:
+        return f"{size}; what {plan.max_num_seqs} of the longest requests could fill"
+    return f"{size}; half of the {free / _MIB:.0f} MiB that are free beside the weights"
