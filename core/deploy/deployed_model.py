@@ -66,6 +66,8 @@ class DeployedModel(nn.Module):
         self.vocab_size: int = self._head(self._embeddings.weight[:1]).shape[1]
         self.max_position_embeddings: int = text_config.max_position_embeddings
         self.kv_cache_spec = deployment.kv_cache_spec
+        rope = getattr(text_config, "rope_parameters", None) or {}
+        self._three_positions = "mrope_section" in rope
 
     def map_weight(self, name: str) -> WeightPlace:
         """transformers has loaded all weights."""
@@ -85,6 +87,8 @@ class DeployedModel(nn.Module):
     ) -> Tensor:
         """See `core.interfaces.LanguageModel.forward`. The ragged batch is one sequence to
         transformers; what tells its requests apart is the metadata."""
+        if self._three_positions and positions.dim() == 1:
+            positions = positions.expand(3, -1)
         with running(_PagedStep(kv_cache, metadata, self._kernels)):
             output = self._decoder(
                 inputs_embeds=embeds[None], position_ids=positions[..., None, :], use_cache=False

@@ -11,6 +11,7 @@ from ...kernels.dispatch import KernelTable
 from ..engine.checkpoint import Checkpoint
 from ..engine.quantizer import Quantizer
 from ..interfaces import KVCacheSpec
+from .transformers_spec import transformers_spec
 from .verification import Reference
 
 
@@ -36,6 +37,11 @@ class Deployment:
     model: Any = None
     reference: Reference | None = None
     kv_cache_spec: KVCacheSpec | None = None
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it is a model of images and texts."""
+        return transformers_spec(self.checkpoint.config).image_prompt is not None
 
     @property
     def decoder(self) -> Any:

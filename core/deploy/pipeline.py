@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..engine.config import ConfigError
 from .deployed_model import DeployedModel
+from .deployed_vision_model import DeployedVisionModel
 from .deployment import Deployment, Pass
 from .passes.fuse_projections import FuseProjections
 from .passes.load import Load
@@ -51,7 +52,7 @@ def deploy(
         for step in passes:
             tell(f"{step.name}: {step.apply(deployment)}")
         assert deployment.reference is not None
-        model = DeployedModel(deployment)
+        model = (DeployedVisionModel if deployment.takes_images else DeployedModel)(deployment)
         agreement = deployment.reference.compare(model, deployment.dtype)
     except ConfigError:
         raise

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
 from ..contracts import JsonDict, ModelSpec
 from ..registry import UnsupportedModelError
 
 _PACKAGE = __name__.rpartition(".")[0]
+#: Models whose images see themselves, which no config says.
+_IMAGE_ATTENTION: dict[str, Literal["bidirectional", "prefix"]] = {
+    "gemma3": "bidirectional",
+    "paligemma": "prefix",
+}
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,21 @@ def transformers_spec(config: JsonDict) -> TransformersSpec:
     """The spec for a completed config. Raises UnsupportedModelError if transformers has no such
     language model, or none that takes images and texts."""
     architectures = tuple(config.get("architectures") or ())
+    load = f"{_PACKAGE}.pipeline:deploy"
+    if set(architectures) & set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()):
+        rope = (config.get("text_config") or {}).get("rope_parameters") or {}
+        return TransformersSpec(
+            "transformers",
+            architectures,
+            load,
+            image_prompt=f"{_PACKAGE}.processor_images:ProcessorImagePrompt",
+            image_attention=_IMAGE_ATTENTION.get(str(config.get("model_type")), "causal"),
+            positions="mrope" if "mrope_section" in rope else "1d",
+        )
     if not set(architectures) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
         named = ", ".join(architectures) or "no architecture"
         raise UnsupportedModelError(
             f"config.json names {named}, which is no causal language model of the installed "
-            "transformers either"
+            "transformers either, nor one of images and texts"
         )
-    return TransformersSpec("transformers", architectures, f"{_PACKAGE}.pipeline:deploy")
+    return TransformersSpec("transformers", architectures, load)

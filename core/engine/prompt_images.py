@@ -14,6 +14,8 @@ from ..contracts import (
     ModelSpec,
     load_object,
 )
+from ..deploy.processor_images import ProcessorPreprocessor
+from ..deploy.transformers_spec import TransformersSpec
 from ..registry import Registry
 from .block_hash import hash_block, root_hash
 from .checkpoint import Checkpoint
@@ -159,6 +161,8 @@ def _load_preprocessor(
     spec: ModelSpec, checkpoint: Checkpoint, registry: Registry
 ) -> ImagePreprocessor:
     config: JsonDict = checkpoint.config
+    if isinstance(spec, TransformersSpec):
+        return ProcessorPreprocessor(checkpoint.path)
     if spec.preprocessor is not None:
         path = spec.preprocessor
     else:

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from ...engine.config import ConfigError
 from ..deployment import Deployment
 from ..verification import Reference
 
-_auto_class: Any = AutoModelForCausalLM  # not typed
+# Not typed.
+_text_class: Any = AutoModelForCausalLM
+_image_class: Any = AutoModelForImageTextToText
 
 
 class Load:
@@ -38,18 +40,22 @@ class Load:
         )
 
 
+def _auto_class(deployment: Deployment) -> Any:
+    return _image_class if deployment.takes_images else _text_class
+
+
 def _describe(deployment: Deployment) -> Any:
     config = deployment.checkpoint.config
     parsed = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
     with torch.device("meta"):
-        return _auto_class.from_config(parsed, dtype=deployment.dtype)
+        return _auto_class(deployment).from_config(parsed, dtype=deployment.dtype)
 
 
 def _load(deployment: Deployment) -> Any:
     checkpoint = deployment.checkpoint
     folder, options = checkpoint.transformers_source
     try:
-        model, info = _auto_class.from_pretrained(
+        model, info = _auto_class(deployment).from_pretrained(
             folder, dtype=deployment.dtype, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:

@@ -1,0 +1,140 @@
+"""Images of a model without a plugin, through the checkpoint's own processor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import AutoProcessor
+
+from ..contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict, PreprocessedImage
+from ..engine.config import ConfigError
+
+#: What get_image_features may want besides pixels, in the order in which layouts hold them.
+EXTRAS = ("image_grid_thw", "image_sizes", "batch_num_images")
+_KEPT_SIZES = 256
+_loader: Any = AutoProcessor
+
+
+class ProcessorPreprocessor(ImagePreprocessor):
+    """See `core.contracts.ImagePreprocessor`. Pixel values are the processor's own; the layout is,
+    for each of EXTRAS, how many numbers it has and which.
+
+    Raises ConfigError if there is no processor that takes images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self.processor: Any = _loader.from_pretrained(folder)
+        except (ImportError, OSError, ValueError) as error:
+            raise ConfigError(f"{folder}: its processor can't be loaded: {error}") from error
+        if not hasattr(self.processor, "image_processor"):
+            raise ConfigError(f"{folder}: its processor takes no images")
+        self.inputs_for = lru_cache(_KEPT_SIZES)(self._inputs_for)
+
+    def preprocess(self, image: Image.Image) -> PreprocessedImage:
+        """An RGB image -> what the processor makes of it."""
+        inputs = self._process(image)
+        mask = inputs.get("pixel_attention_mask")
+        if mask is not None and not bool(mask.all()):
+            raise ValueError("its processor fills images up, which is not supported")
+        layout: list[int] = []
+        for name in EXTRAS:
+            numbers = inputs[name].flatten().tolist() if name in inputs else []
+            layout += [len(numbers), *map(int, numbers)]
+        return PreprocessedImage(np.asarray(inputs["pixel_values"], np.float32), tuple(layout))
+
+    def grid(self, size: ImageSize) -> tuple[int, int]:
+        """From `image_grid_thw`, as its features are merged."""
+        _, rows, columns = self.inputs_for(size)["image_grid_thw"].flatten().tolist()
+        merge = self.processor.image_processor.merge_size
+        return rows // merge, columns // merge
+
+    def num_tokens(self, size: ImageSize) -> int:
+        """As many as the processor writes for an image of this size."""
+        feature = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        ids: list[int] = self.inputs_for(size)["input_ids"][0].tolist()
+        return ids.count(feature)
+
+    def fingerprint(self) -> str:
+        """A digest of the processor's settings."""
+        return sha256(self.processor.image_processor.to_json_string().encode()).hexdigest()
+
+    def _inputs_for(self, size: ImageSize) -> Any:
+        return self._process(Image.new("RGB", size))
+
+    def _process(self, image: Image.Image) -> Any:
+        return self.processor(
+            images=[[image]], text=[self.placeholder], return_tensors="pt", add_special_tokens=False
+        )
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for an image in a rendered prompt."""
+        text: str = self.processor.image_token
+        return text
+
+
+class ProcessorImagePrompt(ImagePrompt):
+    """See `core.contracts.ImagePrompt`. What the processor writes in place of a placeholder is its
+    special tokens, in which images are expanded, and text around them, which is part of the
+    prompt before it is tokenised.
+
+    Raises ConfigError for a processor that adds to a prompt elsewhere.
+    """
+
+    def __init__(
+        self,
+        config: JsonDict,
+        preprocessor: ProcessorPreprocessor,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        self._preprocessor = preprocessor
+        self._encode = encode
+        processor = preprocessor.processor
+        tokenizer: Any = processor.tokenizer
+        special = "|".join(re.escape(token) for token in tokenizer.all_special_tokens)
+        self._core = re.compile(f"(?s)({special}).*({special})")
+        key = "image_token_id" if "image_token_id" in config else "image_token_index"
+        self.feature_token_id: int = config[key]
+        self.image_token_id: int = tokenizer.convert_tokens_to_ids(preprocessor.placeholder)
+        self._before, core, self._after = self._written(ImageSize(64, 64))
+        whole = preprocessor.inputs_for(ImageSize(64, 64))["input_ids"][0].tolist()
+        if whole != list(encode(self._before + core + self._after)):
+            raise ConfigError(
+                f"{type(processor).__name__} adds more to a prompt than its images, which "
+                "automatic deployment can't follow"
+            )
+
+    def complete(self, text: str) -> str:
+        """With the text around images."""
+        placeholder = self._preprocessor.placeholder
+        return text.replace(placeholder, self._before + placeholder + self._after)
+
+    def expand(self, size: ImageSize) -> Sequence[int]:
+        """The special tokens of an image of this size, and what is between them."""
+        return self._encode(self._written(size)[1])
+
+    def _written(self, size: ImageSize) -> tuple[str, str, str]:
+        """What the processor writes for an image: text, from its first special token to its last,
+        and text."""
+        processor = self._preprocessor.processor
+        if not hasattr(processor, "replace_image_token"):
+            raise ConfigError(f"{type(processor).__name__} doesn't say how it writes an image")
+        image = Image.new("RGB", size)
+        images = processor.image_processor([[image]], return_tensors="pt", **self._options())
+        written: str = processor.replace_image_token(images, 0)
+        found = self._core.search(written)
+        if found is None:
+            return "", written, ""
+        return written[: found.start()], found[0], written[found.end() :]
+
+    def _options(self) -> dict[str, Any]:
+        """What the processor passes to its image processor."""
+        return dict(getattr(self._preprocessor.processor, "images_kwargs", None) or {})
