@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,6 +20,8 @@ from ..engine.config import ConfigError
 #: What get_image_features may want besides pixels, in the order in which layouts hold them.
 EXTRAS = ("image_grid_thw", "image_sizes", "batch_num_images")
 _KEPT_SIZES = 256
+#: A picture that is cut into tiles wherever tiles are cut.
+_UNEVEN = (1600, 900)
 _loader: Any = AutoProcessor
 
 
@@ -36,6 +39,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
             raise ConfigError(f"{folder}: its processor can't be loaded: {error}") from error
         if not hasattr(self.processor, "image_processor"):
             raise ConfigError(f"{folder}: its processor takes no images")
+        self._copies = 1
         self.inputs_for = lru_cache(_KEPT_SIZES)(self._inputs_for)
 
     def preprocess(self, image: Image.Image) -> PreprocessedImage:
@@ -64,15 +68,53 @@ class ProcessorPreprocessor(ImagePreprocessor):
 
     def fingerprint(self) -> str:
         """A digest of the processor's settings."""
-        return sha256(self.processor.image_processor.to_json_string().encode()).hexdigest()
+        settings = self.processor.image_processor.to_json_string()
+        return sha256(f"{settings} {self._copies}".encode()).hexdigest()
+
+    def among(self, num_images: int) -> ImagePreprocessor:
+        """For a processor that treats an image differently among others, one that shows it two
+        of each."""
+        if num_images == 1:
+            return self
+        others = copy.copy(self)
+        others._copies = 2
+        others.inputs_for = lru_cache(_KEPT_SIZES)(others._inputs_for)
+        size = ImageSize(*_UNEVEN)
+        return self if others.num_tokens(size) == self.num_tokens(size) else others
+
+    def written_for(self, size: ImageSize) -> str:
+        """What the processor writes in place of a placeholder.
+
+        Raises ConfigError if it doesn't say.
+        """
+        if not hasattr(self.processor, "replace_image_token"):
+            raise ConfigError(f"{type(self.processor).__name__} doesn't say how it writes an image")
+        pictures = [[Image.new("RGB", size)] * self._copies]
+        options = dict(getattr(self.processor, "images_kwargs", None) or {})
+        images = self.processor.image_processor(pictures, return_tensors="pt", **options)
+        written: str = self.processor.replace_image_token(images, 0)
+        return written
 
     def _inputs_for(self, size: ImageSize) -> Any:
         return self._process(Image.new("RGB", size))
 
-    def _process(self, image: Image.Image) -> Any:
-        return self.processor(
-            images=[[image]], text=[self.placeholder], return_tensors="pt", add_special_tokens=False
+    def _process(self, image: Image.Image) -> dict[str, Any]:
+        copies = self._copies
+        inputs = self.processor(
+            images=[[image] * copies],
+            text=[self.placeholder * copies],
+            return_tensors="pt",
+            add_special_tokens=False,
         )
+        if copies == 1:
+            return dict(inputs)
+        first = {"input_ids": inputs["input_ids"].chunk(copies, dim=1)[0]}
+        for name in ("pixel_values", *EXTRAS):
+            if name in inputs:
+                # How many images there are is said once for all.
+                parts = 1 if name == "batch_num_images" else copies
+                first[name] = inputs[name].chunk(parts)[0]
+        return first
 
     @property
     def placeholder(self) -> str:
@@ -124,17 +166,8 @@ class ProcessorImagePrompt(ImagePrompt):
     def _written(self, size: ImageSize) -> tuple[str, str, str]:
         """What the processor writes for an image: text, from its first special token to its last,
         and text."""
-        processor = self._preprocessor.processor
-        if not hasattr(processor, "replace_image_token"):
-            raise ConfigError(f"{type(processor).__name__} doesn't say how it writes an image")
-        image = Image.new("RGB", size)
-        images = processor.image_processor([[image]], return_tensors="pt", **self._options())
-        written: str = processor.replace_image_token(images, 0)
+        written = self._preprocessor.written_for(size)
         found = self._core.search(written)
         if found is None:
             return "", written, ""
         return written[: found.start()], found[0], written[found.end() :]
-
-    def _options(self) -> dict[str, Any]:
-        """What the processor passes to its image processor."""
-        return dict(getattr(self._preprocessor.processor, "images_kwargs", None) or {})
