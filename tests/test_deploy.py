@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from octavo import LLM
+from octavo import LLM, SamplingParams
 from octavo.core.engine.config import ConfigError
 from octavo.core.registry import UnsupportedModelError
 from parity import check_parity
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from serving import chat, running_server
 from text_checkpoints import OTHER_TEXT_MODELS, TEXT_MODELS, save_family, save_text_model
 from vision_checkpoints import VISION_MODELS
 
@@ -36,6 +37,19 @@ def test_vision_model_without_its_plugin(
 ) -> None:
     save, chunk = VISION_MODELS[name]
     check_parity(save(tmp_path), pictures, chunk, model_impl="transformers")
+
+
+def test_the_server_serves_transformers_model(tmp_path: Path) -> None:
+    """Its prompts are then the processor's, and its model transformers'."""
+    save, _ = VISION_MODELS["idefics3"]
+    folder = save(tmp_path)
+    own = LLM(folder, dtype="float32", kv_cache_memory=2**24)
+    params = SamplingParams(temperature=0, max_tokens=6)
+    expected = own.chat([{"role": "user", "content": "Hello"}], params)[0].outputs[0].text
+    options = ("--model-impl", "transformers", "--dtype", "float32", "--kv-cache-memory", "16MiB")
+    with running_server(str(folder), *options) as url:
+        answer = chat(url, temperature=0, max_tokens=6).json()
+    assert answer["choices"][0]["message"]["content"] == expected
 
 
 @pytest.mark.parametrize("name", OTHER_TEXT_MODELS)

@@ -119,7 +119,11 @@ async def _serve(
     engine.launch()
     try:
         inputs = await asyncio.to_thread(
-            InputProcessor, checkpoint, registry, config.max_image_tokens
+            InputProcessor,
+            checkpoint,
+            registry,
+            config.max_image_tokens,
+            config.model_impl,
         )
         state = ServerState(
             engine,
