@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from serving import chat, running_server
 from text_checkpoints import OTHER_TEXT_MODELS, TEXT_MODELS, save_family, save_text_model
+from transformers import Idefics3Processor
 from vision_checkpoints import VISION_MODELS
 
 
@@ -27,11 +28,7 @@ def test_text_model_without_its_plugin(
     check_parity(folder, pictures, chunk=23, model_impl="transformers")
 
 
-#: PaliGemma's processor also writes the beginning of the sequence after the images.
-NOT_DEPLOYED = {"paligemma", "paligemma2"}
-
-
-@pytest.mark.parametrize("name", sorted(set(VISION_MODELS) - NOT_DEPLOYED))
+@pytest.mark.parametrize("name", VISION_MODELS)
 def test_vision_model_without_its_plugin(
     name: str, tmp_path: Path, pictures: list[Image.Image]
 ) -> None:
@@ -116,12 +113,19 @@ def test_unfit_models_are_refused(case: str, tmp_path: Path) -> None:
         LLM(tmp_path, kv_cache_memory=2**24, dtype="float32")
 
 
-# PaliGemma's processor makes labels for training by a deprecated way into numpy.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_processor_that_writes_elsewhere_is_refused(tmp_path: Path) -> None:
-    save, _ = VISION_MODELS["paligemma"]
-    with pytest.raises(ConfigError, match="PaliGemmaProcessor adds more to a prompt than its"):
-        LLM(save(tmp_path), kv_cache_memory=2**24, model_impl="transformers")
+def test_a_processor_that_writes_elsewhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, _ = VISION_MODELS["idefics3"]
+    save(tmp_path)
+    plain = Idefics3Processor.__call__
+
+    def wordy(self: Any, *args: Any, text: list[str], **options: Any) -> Any:
+        return plain(self, *args, text=[f"Look: {words}" for words in text], **options)
+
+    monkeypatch.setattr(Idefics3Processor, "__call__", wordy)
+    with pytest.raises(ConfigError, match="Idefics3Processor adds more to a prompt than its"):
+        LLM(tmp_path, kv_cache_memory=2**24, model_impl="transformers")
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

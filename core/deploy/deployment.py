@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from ...kernels.dispatch import KernelTable
+from ..contracts import ModelSpec
 from ..engine.checkpoint import Checkpoint
 from ..engine.quantizer import Quantizer
 from ..interfaces import KVCacheSpec
@@ -39,9 +40,14 @@ class Deployment:
     kv_cache_spec: KVCacheSpec | None = None
 
     @property
+    def spec(self) -> ModelSpec:
+        """What the config says of images."""
+        return transformers_spec(self.checkpoint.config)
+
+    @property
     def takes_images(self) -> bool:
         """Whether it is a model of images and texts."""
-        return transformers_spec(self.checkpoint.config).image_prompt is not None
+        return self.spec.image_prompt is not None
 
     @property
     def decoder(self) -> Any:

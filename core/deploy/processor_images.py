@@ -20,6 +20,13 @@ from ..engine.config import ConfigError
 #: What get_image_features may want besides pixels, in the order in which layouts hold them.
 EXTRAS = ("image_grid_thw", "image_sizes", "batch_num_images")
 _KEPT_SIZES = 256
+_PROBE = "octavoprobe"
+#: For checkpoints that are not made for chat: images and texts in their order.
+_PLAIN_TEMPLATE = (
+    "{% for message in messages %}{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}{% if part.type == 'image' %}PLACEHOLDER"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
+)
 #: A picture that is cut into tiles wherever tiles are cut.
 _UNEVEN = (1600, 900)
 _loader: Any = AutoProcessor
@@ -39,7 +46,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
             raise ConfigError(f"{folder}: its processor can't be loaded: {error}") from error
         if not hasattr(self.processor, "image_processor"):
             raise ConfigError(f"{folder}: its processor takes no images")
-        self._copies = 1
+        self.copies = 1
         self.inputs_for = lru_cache(_KEPT_SIZES)(self._inputs_for)
 
     def preprocess(self, image: Image.Image) -> PreprocessedImage:
@@ -64,12 +71,12 @@ class ProcessorPreprocessor(ImagePreprocessor):
         """As many as the processor writes for an image of this size."""
         feature = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
         ids: list[int] = self.inputs_for(size)["input_ids"][0].tolist()
-        return ids.count(feature)
+        return ids.count(feature) // self.copies
 
     def fingerprint(self) -> str:
         """A digest of the processor's settings."""
         settings = self.processor.image_processor.to_json_string()
-        return sha256(f"{settings} {self._copies}".encode()).hexdigest()
+        return sha256(f"{settings} {self.copies}".encode()).hexdigest()
 
     def among(self, num_images: int) -> ImagePreprocessor:
         """For a processor that treats an image differently among others, one that shows it two
@@ -77,7 +84,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
         if num_images == 1:
             return self
         others = copy.copy(self)
-        others._copies = 2
+        others.copies = 2
         others.inputs_for = lru_cache(_KEPT_SIZES)(others._inputs_for)
         size = ImageSize(*_UNEVEN)
         return self if others.num_tokens(size) == self.num_tokens(size) else others
@@ -89,7 +96,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
         """
         if not hasattr(self.processor, "replace_image_token"):
             raise ConfigError(f"{type(self.processor).__name__} doesn't say how it writes an image")
-        pictures = [[Image.new("RGB", size)] * self._copies]
+        pictures = [[Image.new("RGB", size)] * self.copies]
         options = dict(getattr(self.processor, "images_kwargs", None) or {})
         images = self.processor.image_processor(pictures, return_tensors="pt", **options)
         written: str = self.processor.replace_image_token(images, 0)
@@ -99,16 +106,18 @@ class ProcessorPreprocessor(ImagePreprocessor):
         return self._process(Image.new("RGB", size))
 
     def _process(self, image: Image.Image) -> dict[str, Any]:
-        copies = self._copies
+        copies = self.copies
         inputs = self.processor(
             images=[[image] * copies],
             text=[self.placeholder * copies],
-            return_tensors="pt",
             add_special_tokens=False,
         )
+        # Some make them for training, and not as tensors.
+        inputs.pop("labels", None)
+        inputs = inputs.convert_to_tensors("pt")
         if copies == 1:
             return dict(inputs)
-        first = {"input_ids": inputs["input_ids"].chunk(copies, dim=1)[0]}
+        first = {"input_ids": inputs["input_ids"]}
         for name in ("pixel_values", *EXTRAS):
             if name in inputs:
                 # How many images there are is said once for all.
@@ -147,17 +156,25 @@ class ProcessorImagePrompt(ImagePrompt):
         self.feature_token_id: int = config[key]
         self.image_token_id: int = tokenizer.convert_tokens_to_ids(preprocessor.placeholder)
         self._before, core, self._after = self._written(ImageSize(64, 64))
+        self._words_before, self._words_after = _around_words(preprocessor)
+        placeholder = preprocessor.placeholder
+        self.chat_template = _PLAIN_TEMPLATE.replace("PLACEHOLDER", placeholder)
         whole = preprocessor.inputs_for(ImageSize(64, 64))["input_ids"][0].tolist()
-        if whole != list(encode(self._before + core + self._after)):
+        ours = self.complete(placeholder * preprocessor.copies).replace(placeholder, core)
+        if whole != list(encode(ours)):
             raise ConfigError(
                 f"{type(processor).__name__} adds more to a prompt than its images, which "
                 "automatic deployment can't follow"
             )
 
     def complete(self, text: str) -> str:
-        """With the text around images."""
+        """With the text around images, and around the words after the last."""
         placeholder = self._preprocessor.placeholder
-        return text.replace(placeholder, self._before + placeholder + self._after)
+        text = text.replace(placeholder, self._before + placeholder + self._after)
+        if not self._words_before and not self._words_after:
+            return text
+        images, last, words = text.rpartition(placeholder)
+        return images + last + self._words_before + words + self._words_after
 
     def expand(self, size: ImageSize) -> Sequence[int]:
         """The special tokens of an image of this size, and what is between them."""
@@ -171,3 +188,14 @@ class ProcessorImagePrompt(ImagePrompt):
         if found is None:
             return "", written, ""
         return written[: found.start()], found[0], written[found.end() :]
+
+
+def _around_words(preprocessor: ProcessorPreprocessor) -> tuple[str, str]:
+    """What a processor writes before and after the words that follow the last image."""
+    processor, placeholder = preprocessor.processor, preprocessor.placeholder
+    if not hasattr(processor, "prepare_inputs_layout"):
+        return "", ""
+    picture = Image.new("RGB", (64, 64))
+    laid = processor.prepare_inputs_layout(images=[[picture]], text=[placeholder + _PROBE])[1][0]
+    before, _, after = laid.removeprefix(placeholder).partition(_PROBE)
+    return before, after

@@ -40,18 +40,24 @@ class Agreement:
 
 
 class Reference:
-    """What a transformers model answers to prompts of arbitrary tokens, greedily."""
+    """What a transformers model answers to prompts of arbitrary tokens, greedily.
+
+    prefix: the prompts see themselves; transformers is told by token types.
+    """
 
     @torch.inference_mode()
-    def __init__(self, model: Any, num_tokens: int) -> None:
+    def __init__(self, model: Any, num_tokens: int, prefix: bool = False) -> None:
         self._device = model.device
+        self._prefix = prefix
         self._num_tokens = num_tokens
         vocab_size = model.get_input_embeddings().weight.shape[0]
         prompts = torch.arange(1, _NUM_PROMPTS * _PROMPT_TOKENS + 1) * 7919 % vocab_size
         tokens = prompts.view(_NUM_PROMPTS, _PROMPT_TOKENS).to(self._device)
         rows = []
         for _ in range(num_tokens):
-            logits = model(input_ids=tokens, use_cache=False).logits[:, -1].float()
+            types = (torch.arange(tokens.shape[1], device=self._device) >= _PROMPT_TOKENS).long()
+            kinds = {"token_type_ids": types.expand_as(tokens)} if prefix else {}
+            logits = model(input_ids=tokens, use_cache=False, **kinds).logits[:, -1].float()
             rows.append(logits)
             tokens = torch.cat((tokens, logits.argmax(-1, keepdim=True)), dim=1)
         self._tokens = tokens
@@ -98,8 +104,15 @@ class Reference:
             slot_mapping=slots.flatten(),
             query_lens=(length,) * _NUM_PROMPTS,
             context_lens=(end,) * _NUM_PROMPTS,
+            bidirectional=self._seen(positions.flatten()) if self._prefix else None,
         )
         return metadata, positions.flatten()
+
+    def _seen(self, positions: Tensor) -> Tensor:
+        """See AttentionMetadata.bidirectional: the prompt, or for what follows itself alone."""
+        prompt = positions.new_tensor((0, _PROMPT_TOKENS))
+        alone = torch.stack((positions, positions + 1), dim=1)
+        return torch.where(positions[:, None] < _PROMPT_TOKENS, prompt, alone)
 
 
 def _agreement(logits: Tensor, expected: Tensor) -> Agreement:

@@ -31,7 +31,8 @@ class Load:
         _check_positions(model, deployment.checkpoint.name)
         deployment.model = model.eval().requires_grad_(False)
         if not deployment.dry_run:
-            deployment.reference = Reference(model, deployment.num_check_tokens)
+            prefix = deployment.spec.image_attention == "prefix"
+            deployment.reference = Reference(model, deployment.num_check_tokens, prefix)
         count = sum(p.numel() for p in deployment.model.parameters())
         dtype = str(deployment.dtype).removeprefix("torch.")
         return (
