@@ -48,7 +48,7 @@ class EngineCore:
             )
         if isinstance(spec, TransformersSpec) and config.model_impl == "auto":
             logger.info(
-                "no plugin serves %s: it is deployed automatically; a plugin would be faster",
+                "no plugin serves %s: it is deployed automatically from transformers",
                 ", ".join(spec.architectures),
             )
         device = choose_device(config.device)
