@@ -25,9 +25,12 @@ _PRECISION = 1e-5
 
 class Siglip2Preprocessor(ImagePreprocessor):
     """See `core.contracts.ImagePreprocessor`. Pixel values are [patches, patch_size² * 3]; the
-    layout is their rows and columns."""
+    layout is their rows and columns.
+
+    Raises ValueError for settings that don't resize, or cut patches of another size."""
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
+        _check(vision_config, processor_config)
         given = {**processor_config, "do_resize": False, "size": {}}
         self._config = PreprocessConfig.from_dict(given, _DEFAULTS)
         self._patch: int = vision_config["patch_size"]
@@ -72,3 +75,13 @@ class Siglip2Preprocessor(ImagePreprocessor):
             max(1, math.ceil(side * scale / self._patch)) for side in (size.height, size.width)
         )
         return rows, columns
+
+
+def _check(vision_config: JsonDict, processor_config: JsonDict) -> None:
+    if processor_config.get("do_resize") is False:
+        raise ValueError("preprocessor_config.json: SigLIP 2 needs do_resize")
+    wanted, given = vision_config["patch_size"], processor_config.get("patch_size")
+    if given not in (None, wanted):
+        raise ValueError(
+            f"preprocessor_config.json: patch_size is {given}, vision_config's is {wanted}"
+        )

@@ -26,8 +26,8 @@ class LlavaForConditionalGeneration(VisionLanguageModel):
     def encode_images(
         self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, channels, height, width] -> for each [num_tokens, hidden_size]."""
-        features = self.vision_tower(pixel_values)
+        """See `core.interfaces.MultiModalModel`."""
+        features = self.vision_tower(pixel_values, layouts)
         if self._skip_first:
             features = features[:, 1:]
         return list(self.multi_modal_projector(features))
