@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 
@@ -92,6 +93,16 @@ def save_with_tower(
         (folder / "processor_config.json").write_text(json.dumps(processor))
 
 
+def projected(folder: Path, features: torch.Tensor) -> torch.Tensor:
+    """What a LLaVA checkpoint's projector makes of features."""
+    weights = load_file(folder / "model.safetensors")
+    one, two = (
+        [weights[f"multi_modal_projector.linear_{i}.{part}"] for part in ("weight", "bias")]
+        for i in (1, 2)
+    )
+    return linear(gelu(linear(features, *one)), *two)
+
+
 def test_siglip2_at_any_aspect() -> None:
     theirs, preprocessor = siglip2()
     processor = Siglip2ImageProcessor(patch_size=8, max_num_patches=24)
@@ -158,17 +169,12 @@ def test_llava_sees_through_siglip2(
         checkpoints["llava-siglip"], tmp_path, theirs.config.to_dict(), weights, processor.to_dict()
     )
     llm = LLM(tmp_path, dtype="float32")
-    saved = load_file(tmp_path / "model.safetensors")
-    one, two = (
-        [saved[f"multi_modal_projector.linear_{i}.{part}"] for part in ("weight", "bias")]
-        for i in (1, 2)
-    )
     features = llm.encode_images(conversation(pictures))
     for ours, image in zip(features, pictures, strict=True):
         with torch.inference_mode():
             state = theirs(**processor(image, return_tensors="pt"), output_hidden_states=True)
             count = preprocessor.num_tokens(ImageSize(*image.size))
-            wanted = linear(gelu(linear(state.hidden_states[-1][0, :count], *one)), *two)
+            wanted = projected(tmp_path, state.hidden_states[-1][0, :count])
         np.testing.assert_allclose(ours, wanted, atol=1e-5)
     params = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
     (output,) = llm.chat(conversation(pictures), params)
@@ -184,56 +190,216 @@ def test_settings_that_siglip2_can_not_follow(settings: dict[str, object], messa
         Siglip2Preprocessor({"patch_size": 8}, settings)
 
 
-@pytest.mark.parametrize("layers", [(), (-2,), (1, -1)])
-def test_open_clip_tower(layers: tuple[int, ...]) -> None:
+def timm_model(name: str, size: int, **vision: object) -> dict[str, object]:
+    return {
+        **CLIP,
+        "vision_cfg": {"timm_model_name": name, "timm_pool": "", "image_size": size, **vision},
+    }
+
+
+#: Class token; none; rotary positions, which the checkpoint lacks; narrowing grids.
+TIMM = {
+    "vit": timm_model("test_vit", 160),
+    "no class token": timm_model("test_vit3", 160, timm_pool="map"),
+    "rotary": timm_model("vit_pe_core_tiny_patch16_384", 384),
+    "convnext": timm_model("test_convnext", 160, timm_pool="avg"),
+}
+RESNET = {
+    **CLIP,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
+}
+COCA = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "attentional_pool": True}}
+
+
+def open_clip_tower(
+    config: dict[str, object], layers: tuple[int, ...], theirs: torch.nn.Module
+) -> OpenClipEncoder:
+    """Ours as the loader builds it: without storage, then filled."""
+    with torch.device("meta"):
+        ours = OpenClipEncoder({"model_cfg": config}, layers, CONTEXT)
+    weights = {str(ours.map_weight(n)): w for n, w in theirs.state_dict().items()}
+    ours.load_state_dict(weights, assign=True)
+    return ours.eval()
+
+
+def outputs_of(blocks: torch.nn.ModuleList) -> list[torch.Tensor]:
+    """What each block gives, once the tower has run."""
+    outputs: list[torch.Tensor] = []
+    for block in blocks:
+        block.register_forward_hook(lambda _, __, output: outputs.append(output))
+    return outputs
+
+
+@pytest.mark.parametrize("layers", [(), (-2,), (1, -1), (-1, 1), (2, 2)])
+@pytest.mark.parametrize("config", [CLIP, COCA], ids=["clip", "coca"])
+def test_open_clip_tower(config: dict[str, object], layers: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    theirs = open_clip.CLIP(**CLIP).visual.eval()
-    ours = OpenClipEncoder({"model_cfg": CLIP}, layers, CONTEXT).eval()
-    ours.load_state_dict({str(ours.map_weight(n)): w for n, w in theirs.state_dict().items()})
-    preprocessor = OpenClipPreprocessor({"model_cfg": CLIP}, {})
+    theirs = open_clip.CLIP(**config).visual.eval()
+    ours = open_clip_tower(config, layers, theirs)
+    preprocessor = OpenClipPreprocessor({"model_cfg": config}, {})
     pixels = torch.stack(
         [torch.from_numpy(preprocessor.preprocess(picture(size)).pixel_values) for size in SIZES]
     )
-    blocks: list[torch.Tensor] = []
-    for block in theirs.transformer.resblocks:
-        block.register_forward_hook(lambda _, __, output: blocks.append(output))
+    blocks = outputs_of(theirs.transformer.resblocks)
     with torch.inference_mode():
         theirs(pixels)
         features = ours(pixels)
-        states = [blocks[layer - 1 if layer > 0 else layer][:, 1:] for layer in layers]
-        wanted = torch.cat(states or [theirs.ln_post(blocks[-1])[:, 1:]], dim=-1)
-    torch.testing.assert_close(features, wanted, atol=1e-5, rtol=0)
-    assert preprocessor.num_tokens(ImageSize(5, 5)) == features.shape[1] == 16
+        states = [blocks[layer - 1 if layer > 0 else layer] for layer in layers]
+        final = blocks[-1] if config is COCA else theirs.ln_post(blocks[-1])
+        torch.testing.assert_close(features, torch.cat(states or [final], dim=-1))
+    assert preprocessor.num_tokens(ImageSize(5, 5)) == features.shape[1] == 1 + 16
     assert ours.hidden_size == features.shape[2]
 
 
-def test_a_model_sees_through_an_open_clip_tower(
-    checkpoints: dict[str, Path], tmp_path: Path, pictures: list[Image.Image]
+@pytest.mark.parametrize("layers", [(), (-1,)])
+def test_open_clip_residual_network(layers: tuple[int, ...]) -> None:
+    """Its last feature map, row by row."""
+    torch.manual_seed(0)
+    theirs = open_clip.CLIP(**RESNET).visual.eval()
+    ours = open_clip_tower(RESNET, layers, theirs)
+    (pixels, maps) = torch.randn(2, 3, 64, 64), outputs_of(theirs.layer4)
+    with torch.inference_mode():
+        theirs(pixels)
+        features = ours(pixels)
+    torch.testing.assert_close(features, maps[-1].permute(0, 2, 3, 1).flatten(1, 2))
+    preprocessor = OpenClipPreprocessor({"model_cfg": RESNET}, {})
+    assert (preprocessor.num_tokens(ImageSize(5, 5)), ours.hidden_size) == features.shape[1:]
+
+
+@pytest.mark.parametrize("kind", TIMM)
+def test_towers_of_timm(kind: str) -> None:
+    torch.manual_seed(0)
+    config = TIMM[kind]
+    theirs = open_clip.CustomTextCLIP(**config).visual.eval()
+    trunk, size = theirs.trunk, config["vision_cfg"]["image_size"]
+    pixels = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        final = trunk.forward_features(pixels)
+        if kind == "convnext":
+            final = final.permute(0, 2, 3, 1).flatten(1, 2)
+        features = open_clip_tower(config, (), theirs)(pixels)
+        torch.testing.assert_close(features, final)
+        if kind != "convnext":
+            states = outputs_of(trunk.blocks)
+            trunk.forward_features(pixels)
+            features = open_clip_tower(config, (-1, 1), theirs)(pixels)
+            torch.testing.assert_close(features, torch.cat((states[-1], states[0]), dim=-1))
+    preprocessor = OpenClipPreprocessor({"model_cfg": config}, {})
+    assert preprocessor.num_tokens(ImageSize(5, 5)) == features.shape[1]
+
+
+def test_a_tower_with_tables_in_half_precision() -> None:
+    """What is computed rather than loaded has the right numbers in the right format."""
+    torch.manual_seed(0)
+    config = TIMM["rotary"]
+    theirs = open_clip.CustomTextCLIP(**config).visual.eval().bfloat16()
+    context = build_context(get_registry(), torch.device("cpu"), torch.bfloat16)
+    with torch.device("meta"):
+        ours = OpenClipEncoder({"model_cfg": config}, (), context)
+    weights = {f"visual.{n}": w for n, w in theirs.state_dict().items()}
+    ours.load_state_dict(weights, assign=True)
+    pixels = torch.randn(1, 3, 384, 384).bfloat16()
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.eval()(pixels), theirs.trunk.forward_features(pixels))
+
+
+@pytest.mark.parametrize("strategy", ["default", "full"])
+def test_llava_sees_through_an_open_clip_tower(
+    checkpoints: dict[str, Path], tmp_path: Path, pictures: list[Image.Image], strategy: str
 ) -> None:
-    """LLaVA with the tower named in its config, its weights beside the others'."""
-    copytree(checkpoints["llava-siglip"], tmp_path, dirs_exist_ok=True)
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["vision_config"] = {"model_type": "open_clip", "model_cfg": CLIP}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    weights = load_file(tmp_path / "model.safetensors")
-    kept = {n: w for n, w in weights.items() if "vision_tower" not in n}
+    """The tower named in the config: its class token is dropped where LLaVA drops CLIP's."""
     torch.manual_seed(0)
     tower = open_clip.CLIP(**CLIP).visual.eval()
-    added = {f"vision_tower.visual.{n}": w for n, w in tower.state_dict().items()}
-    save_file({**kept, **added}, tmp_path / "model.safetensors")
+    save_with_tower(
+        checkpoints["llava-siglip"],
+        tmp_path,
+        {"model_type": "open_clip", "model_cfg": CLIP},
+        {f"vision_tower.visual.{n}": w for n, w in tower.state_dict().items()},
+        {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]},
+        vision_feature_layer=-2,
+        vision_feature_select_strategy=strategy,
+    )
     llm = LLM(tmp_path, dtype="float32")
-    content = [{"type": "image", "image": p} for p in pictures] + [{"type": "text", "text": "?"}]
-    messages = [{"role": "user", "content": content}]
-    (output,) = llm.chat(messages, SamplingParams(temperature=0, max_tokens=4, ignore_eos=True))
-    assert output.num_image_tokens == 3 * 16
+    transform = open_clip.image_transform(
+        32, is_train=False, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+    )
+    blocks = outputs_of(tower.transformer.resblocks)
+    with torch.inference_mode():
+        tower(torch.stack([transform(image) for image in pictures]))
+        wanted = projected(tmp_path, blocks[-2][:, 1 if strategy == "default" else 0 :])
+    features = llm.encode_images(conversation(pictures))
+    np.testing.assert_allclose(np.stack(features), wanted, atol=1e-5)
+    params = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
+    (output,) = llm.chat(conversation(pictures), params)
+    assert output.num_image_tokens == 3 * (16 if strategy == "default" else 17)
     assert len(output.outputs[0].token_ids) == 4
-    features = llm.encode_images(messages)
-    assert not torch.allclose(features[0], features[1])
 
 
-def test_what_open_clip_can_not_be_is_named() -> None:
-    with pytest.raises(ValueError, match="'ViT-X' is not a model of open_clip"):
-        OpenClipPreprocessor({"model_name": "ViT-X"}, {})
-    assert OpenClipPreprocessor({"model_name": "ViT-B-32"}, {}).num_tokens(ImageSize(9, 9)) == 49
-    with pytest.raises(ValueError, match="timm"):
-        OpenClipPreprocessor({"model_name": "ViT-B-16-SigLIP"}, {})
+@pytest.mark.parametrize(
+    ("name", "transform"),
+    [
+        ("ViT-B-32", open_clip.image_transform(224, is_train=False)),
+        (
+            "ViT-B-16-SigLIP",
+            open_clip.image_transform(
+                224, is_train=False, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash"
+            ),
+        ),
+        ("ViT-H-14", open_clip.image_transform(224, is_train=False)),
+    ],
+)
+def test_open_clip_preprocessing(name: str, transform: Callable[..., torch.Tensor]) -> None:
+    """As the model's published weights want it; where they differ, as open_clip does unasked."""
+    preprocessor = OpenClipPreprocessor({"model_name": name}, {})
+    for size in SIZES:
+        ours = preprocessor.preprocess(picture(size)).pixel_values
+        np.testing.assert_array_equal(ours, transform(picture(size)).numpy())
+
+
+def test_open_clip_fingerprint() -> None:
+    """It follows what changes pixel values, and nothing else."""
+
+    def fingerprint(model: dict[str, object], **settings: object) -> str:
+        return OpenClipPreprocessor({"model_cfg": model}, settings).fingerprint()
+
+    larger = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "image_size": 64}}
+    deeper = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "layers": 5}}
+    mean = [0.1, 0.2, 0.3]
+    prints = [fingerprint(CLIP), fingerprint(larger), fingerprint(CLIP, image_mean=mean)]
+    prints.append(fingerprint(CLIP, preprocess_cfg={"resize_mode": "squash"}))
+    assert len(set(prints)) == 4
+    assert fingerprint(deeper) == fingerprint(CLIP)
+    assert fingerprint(CLIP, preprocess_cfg={"mean": mean}) == prints[2]
+    assert fingerprint(CLIP, preprocess_cfg={"size": 512}) == prints[0]
+
+
+@pytest.mark.parametrize(
+    ("vision_config", "message"),
+    [
+        ({"model_name": "ViT-X"}, r"'ViT-X' is not a model of open_clip; open_clip.list_models"),
+        ({}, r"vision_config.model_name None is not a model"),
+        ({"model_cfg": {"embed_dim": 16}}, "model_cfg has no vision_cfg"),
+        ({"model_cfg": {"vision_cfg": CLIP["vision_cfg"]}}, "model_cfg has no embed_dim"),
+        ({"model_cfg": {**CLIP, "vision_cfg": {"depth": 3}}}, "vision_cfg is not valid: .*depth"),
+    ],
+)
+def test_what_open_clip_does_not_know_is_named(
+    vision_config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        OpenClipPreprocessor(vision_config, {})
+    with pytest.raises(ValueError, match=message):
+        OpenClipEncoder(vision_config, (), CONTEXT)
+
+
+@pytest.mark.parametrize("layers", [(0,), (4,), (-4,), (-1, 9)])
+def test_layers_that_a_tower_does_not_have(layers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="this tower gives layers 1 to 3, or -3 to -1"):
+        OpenClipEncoder({"model_cfg": CLIP}, layers, CONTEXT)
+    with pytest.raises(ValueError, match="only -1, its last, is served"):
+        OpenClipEncoder({"model_cfg": RESNET}, layers, CONTEXT)
+
+
+def test_preprocessing_that_open_clip_does_not_know() -> None:
+    with pytest.raises(ValueError, match=r"preprocess_cfg .*shape.* is not valid"):
+        OpenClipPreprocessor({"model_cfg": CLIP}, {"preprocess_cfg": {"shape": 3}})

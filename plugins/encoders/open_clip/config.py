@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import open_clip
+from open_clip.model import CLIPVisionCfg
+from open_clip.transform import PreprocessCfg
 
 from ....core.contracts import JsonDict
 
-#: A residual network halves its image five times.
-_RESNET_STRIDE = 32
-
 
 def model_config(vision_config: JsonDict) -> dict[str, Any]:
-    """The model's whole config. Raises ValueError for a name that open_clip doesn't know."""
+    """The model's whole config. Raises ValueError for a name that open_clip doesn't know, and for
+    a `model_cfg` without its tower."""
     given = vision_config.get("model_cfg")
-    if given is not None:
-        return dict(given)
+    if given is None:
+        return _config_of(vision_config.get("model_name"))
+    for part in ("embed_dim", "vision_cfg"):
+        if part not in given:
+            raise ValueError(f"vision_config.model_cfg has no {part}")
+    return dict(given)
+
+
+def vision_settings(vision_config: JsonDict) -> CLIPVisionCfg:
+    """The tower's, with open_clip's defaults. Raises ValueError for what open_clip doesn't know."""
+    settings = model_config(vision_config)["vision_cfg"]
+    try:
+        return CLIPVisionCfg(**{**settings, "timm_model_pretrained": False})
+    except TypeError as error:
+        raise ValueError(f"vision_config.model_cfg.vision_cfg is not valid: {error}") from error
+
+
+def published_preprocessing(vision_config: JsonDict) -> dict[str, Any]:
+    """How the model's published weights, if they agree, want images; else open_clip's default."""
     name = vision_config.get("model_name")
-    config: dict[str, Any] | None = open_clip.get_model_config(name) if name else None
-    if config is None:
+    tags = open_clip.list_pretrained_tags_by_model(name) if name else []
+    found = [_known(open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
+    agreed = found and all(settings == found[0] for settings in found)
+    return found[0] if agreed else asdict(PreprocessCfg())
+
+
+def frozen(settings: JsonDict) -> dict[str, Any]:
+    """With tuples for JSON's lists, so that equal settings are equal."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def _config_of(name: Any) -> dict[str, Any]:
+    if name not in open_clip.list_models():
         raise ValueError(
             f"vision_config.model_name {name!r} is not a model of open_clip; "
             "open_clip.list_models() has them all"
         )
-    return config
+    return dict(open_clip.get_model_config(name))
 
 
-def grid_stride(vision_config: JsonDict) -> int:
-    """Pixels a side that one feature stands for. Raises ValueError for a tower without a grid."""
-    config = model_config(vision_config)["vision_cfg"]
-    if "timm_model_name" in config:
-        raise ValueError("towers that open_clip takes from timm are not supported")
-    stride = _RESNET_STRIDE if isinstance(config["layers"], list) else config["patch_size"]
-    return int(stride)
+def _known(settings: JsonDict) -> dict[str, Any]:
+    """What a tag's settings say of images."""
+    defaults = asdict(PreprocessCfg())
+    return frozen({key: settings.get(key, default) for key, default in defaults.items()})

@@ -9,25 +9,27 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
-from ....core.media.preprocess import OPENAI_MEAN, OPENAI_STD
-from .config import grid_stride, model_config
+from .config import frozen, published_preprocessing, vision_settings
+from .tower import features_shape
 
 
 class OpenClipPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. The processor's settings are those that open_clip's
-    checkpoints have as `preprocess_cfg`, or `image_mean` and `image_std`."""
+    """See `core.contracts.ImagePreprocessor`. Images are prepared as the model's published
+    weights want them. A processor's settings change that: those that open_clip's checkpoints
+    have as `preprocess_cfg`, or `image_mean` and `image_std`; the size is always the tower's.
+
+    Raises ValueError for a `preprocess_cfg` that open_clip doesn't understand.
+    """
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
-        given = processor_config.get("preprocess_cfg") or {
-            "mean": tuple(processor_config.get("image_mean") or OPENAI_MEAN),
-            "std": tuple(processor_config.get("image_std") or OPENAI_STD),
-        }
-        size = model_config(vision_config)["vision_cfg"]["image_size"]
-        self._settings = PreprocessCfg(**{"size": size, **given})
-        self._transform: Any = image_transform_v2(self._settings, is_train=False)
-        height, width = (size, size) if isinstance(size, int) else size
-        stride = grid_stride(vision_config)
-        self._num_tokens: int = (height // stride) * (width // stride)
+        size = vision_settings(vision_config).image_size
+        wanted = {**published_preprocessing(vision_config), **_given(processor_config)}
+        try:
+            self._settings = PreprocessCfg(**{**wanted, "size": size})
+            self._transform: Any = image_transform_v2(self._settings, is_train=False)
+        except (TypeError, AssertionError) as error:
+            raise ValueError(f"preprocess_cfg {wanted} is not valid for open_clip") from error
+        self._num_tokens = features_shape(vision_config, ())[0]
 
     def num_tokens(self, size: ImageSize) -> int:
         """The same for all."""
@@ -40,3 +42,9 @@ class OpenClipPreprocessor(ImagePreprocessor):
     def fingerprint(self) -> str:
         """A digest of the settings."""
         return sha256(repr(self._settings).encode()).hexdigest()
+
+
+def _given(processor_config: JsonDict) -> dict[str, Any]:
+    named = {"mean": "image_mean", "std": "image_std"}
+    means = {key: processor_config[n] for key, n in named.items() if processor_config.get(n)}
+    return frozen(processor_config.get("preprocess_cfg") or means)
