@@ -400,6 +400,12 @@ def test_layers_that_a_tower_does_not_have(layers: tuple[int, ...]) -> None:
         OpenClipEncoder({"model_cfg": RESNET}, layers, CONTEXT)
 
 
+def test_a_tower_whose_tables_need_its_weights() -> None:
+    config = {"model_name": "swin_base_patch4_window7_224"}
+    with torch.device("meta"), pytest.raises(ValueError, match="attn_mask is not in checkpoints"):
+        OpenClipEncoder(config, (), CONTEXT)
+
+
 def test_preprocessing_that_open_clip_does_not_know() -> None:
     with pytest.raises(ValueError, match=r"preprocess_cfg .*shape.* is not valid"):
         OpenClipPreprocessor({"model_cfg": CLIP}, {"preprocess_cfg": {"shape": 3}})

@@ -48,9 +48,11 @@ def chosen_blocks(visual: Any, feature_layers: Sequence[int]) -> list[int]:
 
 
 def read_features(visual: Any, pixel_values: Tensor, blocks: Sequence[int]) -> Tensor:
-    """[n, 3, height, width] -> [n, num_tokens, hidden_size]: the states after `blocks` side by
-    side, or the final output if there are none. A class token is the first feature; registers
-    are left out."""
+    """[n, 3, height, width] -> [n, num_tokens, hidden_size].
+
+    The states after `blocks` side by side, or, if there are none, the last one with the tower's
+    norm. A class token is the first feature; registers are left out.
+    """
     read = visual.forward_intermediates(
         pixel_values,
         indices=sorted(set(blocks)) or 1,
@@ -82,23 +84,31 @@ def features_shape(vision_config: JsonDict, feature_layers: Sequence[int]) -> tu
 def make_tables(visual: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Compute what a tower holds besides its checkpoint's weights, such as rotary angles.
 
-    Raises ValueError for a tower that doesn't say how.
+    Raises ValueError for a tower that can't do so before its weights are there.
     """
-    for name, module in visual.named_modules():
-        tables = [key for key in module._non_persistent_buffers_set if key in module._buffers]
-        if not tables:
-            continue
-        compute: Any = getattr(module, "init_non_persistent_buffers", None)
-        if compute is None:
-            raise ValueError(f"timm can't compute {name}.{tables[0]} of this tower anew")
-        with device:
-            for key in tables:
-                buffer = module._buffers[key]
-                if buffer is not None:
-                    module._buffers[key] = torch.empty_like(buffer, device=device)
-            compute()
     with device:
+        for module in visual.modules():
+            if module._non_persistent_buffers_set:
+                _compute_tables(module, device)
         visual.to(dtype)
+    weights = set(visual.state_dict())
+    for name, table in visual.named_buffers():
+        if name not in weights and table.is_meta:
+            raise ValueError(
+                f"vision_config: this tower of open_clip is not supported: its {name} is not in "
+                "checkpoints and can't be computed before they are loaded"
+            )
+
+
+def _compute_tables(module: nn.Module, device: torch.device) -> None:
+    for key in module._non_persistent_buffers_set:
+        table = module._buffers[key]
+        if table is not None:
+            module._buffers[key] = torch.empty_like(table, device=device)
+    compute: Any = getattr(module, "init_non_persistent_buffers", None)
+    if compute is None:
+        raise ValueError(f"vision_config: {type(module).__name__} can't compute its tables anew")
+    compute()
 
 
 def _blocks(visual: Any) -> Any:
