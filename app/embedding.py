@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.embedding.load_embedder import load_embedder
-from ..core.engine.config import EngineConfig
+from ..core.engine.config import DTYPES, ConfigError, EngineConfig
 from ..core.engine.device import choose_device, choose_dtype
+from ..core.engine.request_error import RequestError
 from .chat import load_picture
 
 _BATCH_SIZE = 32
@@ -27,7 +28,9 @@ class EmbeddingModel:
     """
 
     def __init__(self, model: str | Path, device: str = "auto", dtype: str = "float32") -> None:
-        chosen = choose_device(device)
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        chosen = _usable_device(device)
         self._embedder = load_embedder(str(model), chosen, choose_dtype(dtype, None, chosen))
 
     @property
@@ -42,11 +45,16 @@ class EmbeddingModel:
 
         Raises RequestError, naming the one at fault.
         """
+        _check_list(images, "images")
         pictures = [load_picture(p, f"images[{i}]", max_pixels).image for i, p in enumerate(images)]
         return self._in_batches(self._embedder.embed_images, pictures)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[num_texts, dimension], each vector of length 1."""
+        """[num_texts, dimension], each vector of length 1. Raises RequestError."""
+        _check_list(texts, "texts")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise RequestError(f"texts[{i}] must be a text, not {type(text)}", f"texts[{i}]")
         return self._in_batches(self._embedder.embed_texts, texts)
 
     def _in_batches(self, embed: Any, items: Sequence[Any]) -> NDArray[np.float32]:
@@ -54,3 +62,16 @@ class EmbeddingModel:
         vectors = [embed(batch) for batch in batches] or [torch.empty(0, self.dimension)]
         stacked: NDArray[np.float32] = torch.cat(vectors).cpu().numpy()
         return stacked
+
+
+def _usable_device(name: str) -> torch.device:
+    """Raises ConfigError for a device that is not there."""
+    try:
+        return torch.empty(0, device=choose_device(name)).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} can't be used: {error}") from error
+
+
+def _check_list(items: Any, param: str) -> None:
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        raise RequestError(f"{param} must be a list, not {type(items)}", param)

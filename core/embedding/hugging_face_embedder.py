@@ -30,10 +30,12 @@ class HuggingFaceEmbedder:
             )
         try:
             model = _model.from_pretrained(checkpoint.path, dtype=dtype)
-            self._processor = _processor.from_pretrained(checkpoint.path)
+            processor = _processor.from_pretrained(checkpoint.path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{checkpoint.name}: can't be loaded: {error}") from error
         self._model = model.to(device).eval()
+        # Its parts, since SigLIP 2's processor puts its own settings before the checkpoint's.
+        self._prepare, self._tokenize = processor.image_processor, processor.tokenizer
         # CLIP's texts end where they end; SigLIP was trained on ones filled up to its context,
         # and sees the filling.
         self._fills_up = model_type.startswith("siglip")
@@ -43,14 +45,14 @@ class HuggingFaceEmbedder:
     @torch.inference_mode()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """See Embedder."""
-        inputs = self._processor(images=list(images), return_tensors="pt")
+        inputs = self._prepare(images=list(images), return_tensors="pt")
         return self._vectors(self._model.get_image_features, inputs)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """See Embedder."""
-        inputs = self._processor(
-            text=list(texts),
+        inputs = self._tokenize(
+            list(texts),
             padding="max_length" if self._fills_up else True,
             truncation=True,
             max_length=self._max_length,
@@ -61,6 +63,9 @@ class HuggingFaceEmbedder:
         return self._vectors(self._model.get_text_features, inputs)
 
     def _vectors(self, encode: Any, inputs: Any) -> Tensor:
-        output = encode(**inputs.to(self._model.device, self._model.dtype))
+        device, dtype = self._model.device, self._model.dtype
+        output = encode(
+            **{k: v.to(device, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
+        )
         vectors: Tensor = getattr(output, "pooler_output", output)
         return torch.nn.functional.normalize(vectors.float(), dim=-1)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import open_clip
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..engine.config import ConfigError
@@ -16,6 +19,19 @@ from ..engine.config import ConfigError
 logger = logging.getLogger(__name__)
 
 PREFIX = "open_clip:"
+#: What reading a file that holds other weights, or none, ends in.
+_LOAD_ERRORS = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    StopIteration,
+    UnpicklingError,
+    ValueError,
+)
 
 
 class OpenClipEmbedder:
@@ -28,15 +44,10 @@ class OpenClipEmbedder:
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         model_name, _, weights = name.removeprefix(PREFIX).partition(":")
         weights = _choose_weights(model_name, weights)
-        try:
-            model, _, transform = open_clip.create_model_and_transforms(
-                model_name, pretrained=weights, weights_only=True
-            )
-        except (RuntimeError, OSError, ValueError) as error:
-            raise ConfigError(f"{name}: open_clip can't load it: {error}") from error
+        # First, since some are on the hub, and weights take long.
+        self._tokenize = _load_tokenizer(model_name)
+        model, self._transform = _load_model(model_name, weights)
         self._model = model.to(device, dtype).eval()
-        self._transform = transform
-        self._tokenize = open_clip.get_tokenizer(model_name)
         self._device, self._dtype = device, dtype
         self.dimension = self.embed_texts([""]).shape[1]
 
@@ -70,3 +81,36 @@ def _choose_weights(model_name: str, weights: str) -> str:
             f"{PREFIX}{model_name}:WEIGHTS; tags: {', '.join(tags) or 'none'}"
         )
     return weights
+
+
+def _load_tokenizer(model_name: str) -> Any:
+    try:
+        return open_clip.get_tokenizer(model_name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{PREFIX}{model_name}: its tokenizer is on the Hugging Face hub and can't be "
+            f"downloaded: {_reason(error)}; without a network, it must be in the hub's cache"
+        ) from error
+
+
+def _load_model(model_name: str, weights: str) -> tuple[Any, Any]:
+    """The model, and its preparation of images."""
+    try:
+        model, _, transform = open_clip.create_model_and_transforms(
+            model_name, pretrained=weights, weights_only=True
+        )
+    except _LOAD_ERRORS as error:
+        name = f"{PREFIX}{model_name}:{weights}"
+        if Path(weights).is_file():
+            raise ConfigError(
+                f"{name}: the file doesn't hold this model's weights: {_reason(error)}"
+            ) from error
+        raise ConfigError(
+            f"{name}: the weights can't be downloaded: {_reason(error)}; without a network, give "
+            f"the path of a file that holds them as {PREFIX}{model_name}:PATH"
+        ) from error
+    return model, transform
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
