@@ -199,7 +199,11 @@ def test_weights_of_another_model(vit: Path) -> None:
 def test_without_a_network(vit: Path) -> None:
     """Weights, and only a tokenizer, that the hub has. In another process, since libraries read
     these settings once."""
-    names = ["open_clip:ViT-B-32:laion2b_s34b_b79k", f"open_clip:ViT-B-16-SigLIP:{vit}"]
+    names = [
+        "open_clip:ViT-B-32:laion2b_s34b_b79k",
+        "open_clip:ViT-B-32",
+        f"open_clip:ViT-B-16-SigLIP:{vit}",
+    ]
     code = f"""
 from octavo import EmbeddingModel
 from octavo.core.engine.config import ConfigError
@@ -217,9 +221,11 @@ for name in {names!r}:
         text=True,
         check=True,
     )
-    weights, tokenizer = done.stdout.splitlines()
+    weights, first, tokenizer = done.stdout.splitlines()
     assert "ViT-B-32:laion2b_s34b_b79k: the weights can't be downloaded" in weights
     assert "give the path of a file that holds them as open_clip:ViT-B-32:PATH" in weights
+    tag = open_clip.list_pretrained_tags_by_model("ViT-B-32")[0]
+    assert f"ViT-B-32:{tag}: the weights can't be downloaded" in first
     assert "ViT-B-16-SigLIP: its tokenizer is on the Hugging Face hub" in tokenizer
 
 
