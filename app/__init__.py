@@ -4,3 +4,5 @@ from pathlib import Path
 
 #: The model that is shipped with the package.
 DEMO_MODEL = str(Path(__file__).parent / "demo_model")
+#: What pictures are captioned with.
+DEFAULT_PROMPT = "What is in this picture?"

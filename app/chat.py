@@ -1,38 +1,27 @@
-"""Reads OpenAI-style messages: their texts, and the images in them, each checked."""
+"""Reads OpenAI-style messages: their texts, and where their images stand."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..core.engine.errors import RequestError
-from ..core.engine.image_views import DETAILS, ImageInput
-from ..core.media.image import (
-    MediaError,
-    decode_image,
-    media_key,
-    picture_key,
-    read_data_url,
-    to_rgb,
-)
+from ..core.engine.image_part import ImagePart
+from .message_parts import read_part
 
 
 def read_messages(
-    messages: Any, max_image_pixels: int, allow_local: bool
-) -> tuple[list[dict[str, Any]], list[ImageInput]]:
-    """The messages as a chat template takes them, and their images in order.
+    messages: Any, allow_local: bool = False
+) -> tuple[list[dict[str, Any]], list[ImagePart]]:
+    """The messages as a chat template takes them, and their images in order, not read yet.
 
     allow_local: whether parts may hold pictures and paths, as offline callers' may.
     Raises RequestError that names the message and part at fault.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise RequestError("messages must be a list with at least one message", "messages")
-    images: list[ImageInput] = []
+    images: list[ImagePart] = []
     rendered = []
     for i, message in enumerate(messages):
         param = f"messages[{i}]"
@@ -41,11 +30,11 @@ def read_messages(
         content = message.get("content")
         if isinstance(content, Sequence) and not isinstance(content, str):
             parts = [
-                _read_part(part, f"{param}.content[{j}]", max_image_pixels, allow_local)
+                read_part(part, f"{param}.content[{j}]", allow_local)
                 for j, part in enumerate(content)
             ]
-            images += [part for part in parts if isinstance(part, ImageInput)]
-            content = [{"type": "image"} if isinstance(p, ImageInput) else p for p in parts]
+            images += [part for part in parts if isinstance(part, ImagePart)]
+            content = [{"type": "image"} if isinstance(p, ImagePart) else p for p in parts]
         elif not isinstance(content, str) and not (content is None and message.get("tool_calls")):
             raise RequestError(f"{param}.content must be text or a list", f"{param}.content")
         rendered.append({**message, "content": content, **_read_tool_calls(message, param)})
@@ -81,54 +70,3 @@ def _read_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(function["arguments"], str):
         function["arguments"] = json.loads(function["arguments"])
     return {**call, "function": function}
-
-
-def load_picture(source: Any, param: str, max_pixels: int) -> ImageInput:
-    """A picture given as a PIL image or a path. Raises RequestError."""
-    if isinstance(source, Image.Image):
-        return ImageInput(to_rgb(source), picture_key(source), param)
-    if not isinstance(source, str | Path):
-        raise RequestError(f"{param} must be a picture or a path, not {type(source)}", param)
-    try:
-        data = Path(source).read_bytes()
-    except OSError as error:
-        raise RequestError(f"{param}: {source} can't be read: {error.strerror}", param) from error
-    return _decode(data, param, max_pixels)
-
-
-def _read_part(
-    part: Any, param: str, max_pixels: int, allow_local: bool
-) -> dict[str, str] | ImageInput:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return {"type": "text", "text": part["text"]}
-    if kind == "image" and allow_local:
-        return load_picture(part.get("image"), f"{param}.image", max_pixels)
-    if kind == "image_url":
-        return _read_image_url(part.get("image_url"), f"{param}.image_url", max_pixels)
-    raise RequestError(
-        f"{param} must be a part of type text (with text) or image_url (with a data: URL)", param
-    )
-
-
-def _read_image_url(value: Any, param: str, max_pixels: int) -> ImageInput:
-    url = value.get("url") if isinstance(value, Mapping) else value
-    detail = (value.get("detail") if isinstance(value, Mapping) else None) or "auto"
-    if detail not in DETAILS:
-        raise RequestError(f"{param}.detail must be one of {', '.join(DETAILS)}", f"{param}.detail")
-    if not isinstance(url, str):
-        raise RequestError(f"{param} must have a url", param)
-    if not url.startswith("data:"):
-        raise RequestError(f"{param}: only data: URLs are taken, not remote or local ones", param)
-    try:
-        data = read_data_url(url)
-    except MediaError as error:
-        raise RequestError(f"{param}: {error}", param) from error
-    return replace(_decode(data, param, max_pixels), detail=detail)
-
-
-def _decode(data: bytes, param: str, max_pixels: int) -> ImageInput:
-    try:
-        return ImageInput(decode_image(data, max_pixels), media_key(data), param)
-    except MediaError as error:
-        raise RequestError(f"{param}: {error}", param) from error

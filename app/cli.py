@@ -16,10 +16,10 @@ from ..core.engine.config import ConfigError
 from ..core.engine.request_error import RequestError
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
-from . import DEMO_MODEL
+from . import DEFAULT_PROMPT, DEMO_MODEL
 from .engine_options import add_engine_options, add_queue_options, engine_config
+from .intake_options import add_intake_options, intake_config
 
-DEFAULT_PROMPT = "What is in this picture?"
 _MAX_BODY_MIB = 64
 _MODEL_HELP = "a folder, a GGUF file or a hub id"
 
@@ -69,6 +69,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
     add_engine_options(parser)
     add_queue_options(parser)
+    add_intake_options(parser)
     parser.set_defaults(run=_serve)
 
 
@@ -114,7 +115,9 @@ def _serve(options: argparse.Namespace) -> int:
     name = options.served_model_name or _default_name(options.model)
     # Loaded here, so that the other commands need not wait for torch.
     serve = load_object("octavo.app.http.server:serve")
-    serve(config, name, options.host, options.port, options.max_body_mib * 2**20)
+    listen_class = load_object("octavo.app.http.listen:ListenConfig")
+    listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
+    serve(config, intake_config(options), name, listen)
     return 0
 
 

@@ -14,7 +14,8 @@ from ..core.embedding.load_embedder import load_embedder
 from ..core.engine.config import DTYPES, ConfigError, EngineConfig
 from ..core.engine.device import choose_device, choose_dtype
 from ..core.engine.request_error import RequestError
-from .chat import load_picture
+from ..core.media.media_limits import MediaLimits
+from .pictures import load_picture
 
 _BATCH_SIZE = 32
 
@@ -46,7 +47,8 @@ class EmbeddingModel:
         Raises RequestError, naming the one at fault.
         """
         _check_list(images, "images")
-        pictures = [load_picture(p, f"images[{i}]", max_pixels).image for i, p in enumerate(images)]
+        limits = MediaLimits(max_pixels=max_pixels)
+        pictures = [load_picture(p, f"images[{i}]", limits) for i, p in enumerate(images)]
         return self._in_batches(self._embedder.embed_images, pictures)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

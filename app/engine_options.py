@@ -7,6 +7,8 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from PIL import ImageColor
+
 from ..core.engine.config import DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
 from ..core.engine.request_queue import POLICIES
 
@@ -44,13 +46,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kv-cache-memory",
-        type=_bytes,
+        type=parse_bytes,
         metavar="SIZE",
         help="such as 512MiB; default: half of what is free, or what all requests could fill",
     )
     parser.add_argument(
         "--encoder-cache-memory",
-        type=_bytes,
+        type=parse_bytes,
         metavar="SIZE",
         default=EngineConfig.encoder_cache_memory,
         help="for the features of images",
@@ -58,6 +60,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-image-tokens", type=int, help="what an image may take of a prompt (default: any)"
     )
+    _add_image_options(parser)
+    _add_store_options(parser)
     parser.add_argument(
         "--batch-invariant",
         action="store_true",
@@ -65,6 +69,52 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--trace", metavar="FILE", help="write what each step did, for Perfetto or chrome://tracing"
+    )
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-image-pixels",
+        type=int,
+        default=EngineConfig.max_image_pixels,
+        help="width times height; larger images are refused before they are decoded",
+    )
+    parser.add_argument(
+        "--max-image-bytes",
+        type=parse_bytes,
+        metavar="SIZE",
+        default=EngineConfig.max_image_bytes,
+        help="of an image's file",
+    )
+    parser.add_argument(
+        "--max-images-per-prompt", type=int, default=EngineConfig.max_images_per_prompt
+    )
+    parser.add_argument(
+        "--image-background",
+        type=_colour,
+        metavar="COLOUR",
+        default=EngineConfig.image_background,
+        help="what shows through transparent images, such as white, black or #808080",
+    )
+
+
+def _add_store_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoder-cache",
+        metavar="URL",
+        help="a store for features of images, such as redis://host:6379/0, that processes share",
+    )
+    parser.add_argument(
+        "--encoder-cache-ttl",
+        type=float,
+        metavar="SECONDS",
+        default=EngineConfig.encoder_cache_ttl,
+        help="how long it keeps an image",
+    )
+    parser.add_argument(
+        "--encoder-cache-compression",
+        action="store_true",
+        help="compress what is written to it (needs the extra octavo[zstd])",
     )
 
 
@@ -89,13 +139,23 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _bytes(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """A size such as 1073741824, 512MiB or 2G."""
     match = re.fullmatch(r"(\d+)\s*([KMGT]?)(iB|B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 512MiB or in bytes")
     factor: int = 1024 ** " KMGT".index(match[2].upper() or " ")
     return int(match[1]) * factor
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    """A name or #rrggbb, as Pillow knows them."""
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        message = f"{text!r} is no colour; write it as white or #ffffff"
+        raise argparse.ArgumentTypeError(message) from error
+    return red, green, blue
 
 
 def engine_config(options: argparse.Namespace) -> EngineConfig:

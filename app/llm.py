@@ -14,16 +14,18 @@ from ..core.engine.config import EngineConfig
 from ..core.engine.engine_core import EngineCore
 from ..core.engine.errors import RequestError, error_for
 from ..core.engine.find_checkpoint import find_checkpoint
-from ..core.engine.image_views import ImageInput
+from ..core.engine.image_part import ImagePart
 from ..core.engine.input_processor import InputProcessor, RequestOptions
 from ..core.engine.messages import Abort, EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
 from ..core.engine.request_events import RequestEvents
 from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
+from ..core.engine.store_tier import open_tier
 from ..core.registry import get_registry
 from . import DEMO_MODEL
-from .chat import load_picture, read_messages, template_options
+from .chat import read_messages, template_options
+from .pictures import PictureReader
 
 Prompt = str | Mapping[str, Any]
 
@@ -42,6 +44,7 @@ class LLM:
             checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
         )
         self._core = EngineCore(self._config, checkpoint, registry)
+        self._pictures = PictureReader(self._config, open_tier(self._config, registry))
         self._limits = self._core.describe()
         self._events = RequestEvents(registry)
         self._ids = itertools.count()
@@ -54,6 +57,10 @@ class LLM:
     def stats(self) -> EngineStats:
         """What the engine holds, and what it has counted: cache hits, preemptions, images."""
         return self._core.stats()
+
+    def close(self) -> None:
+        """Wait until features that are still to be written to the encoder store are."""
+        self._core.close()
 
     def default_sampling_params(self, **overrides: Any) -> SamplingParams:
         """What the checkpoint's generation config asks for, with fields replaced."""
@@ -127,10 +134,9 @@ class LLM:
         template_options: Mapping[str, Any] | None = None,
     ) -> EngineRequest:
         """A request for one conversation, to be `run` with others. Raises RequestError."""
-        limit = self._config.max_image_pixels
-        rendered, images = read_messages(messages, limit, allow_local=True)
+        rendered, parts = read_messages(messages, allow_local=True)
         token_ids = self._inputs.encode_chat(rendered, template_options)
-        return self._build(token_ids, images, params, RequestOptions())
+        return self._build(token_ids, parts, params, RequestOptions())
 
     def encode_images(self, messages: Any) -> list[Tensor]:
         """What the decoder sees of each distinct image of a conversation, [num_features,
@@ -159,7 +165,7 @@ class LLM:
             raise RequestError(f"{len(given)} sampling params for {count} prompts")
         return list(given)
 
-    def _read_prompt(self, prompt: Prompt) -> tuple[list[int], list[ImageInput]]:
+    def _read_prompt(self, prompt: Prompt) -> tuple[list[int], list[ImagePart]]:
         if isinstance(prompt, str):
             return self._inputs.tokenizer.encode(prompt), []
         token_ids = prompt.get("prompt_token_ids")
@@ -169,9 +175,8 @@ class LLM:
             token_ids = self._inputs.tokenizer.encode(prompt["prompt"])
         given = (prompt.get("multi_modal_data") or {}).get("image", [])
         pictures = given if isinstance(given, list | tuple) else [given]
-        limit = self._config.max_image_pixels
         return list(token_ids), [
-            load_picture(picture, f"multi_modal_data.image[{i}]", limit)
+            ImagePart(f"multi_modal_data.image[{i}]", picture=picture)
             for i, picture in enumerate(pictures)
         ]
 
@@ -183,15 +188,18 @@ class LLM:
     def _build(
         self,
         token_ids: list[int],
-        images: list[ImageInput],
+        parts: list[ImagePart],
         params: SamplingParams,
         options: RequestOptions,
     ) -> EngineRequest:
+        images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
-        return self._inputs.build(request_id, token_ids, images, params, self._limits, options)
+        built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
+        return self._pictures.load(built)
 
     def _run_states(self, requests: Sequence[EngineRequest]) -> list[RequestState]:
         states = {r.request_id: RequestState(r, self._inputs.tokenizer) for r in requests}
+        media = {item.media_key: item for request in requests for item in request.media}
         try:
             for request in requests:
                 for output in self._core.add(request):
@@ -201,6 +209,9 @@ class LLM:
                     abort = states[output.request_id].update(output)
                     if abort is not None:
                         self._core.abort(abort)
+                for wanted in self._core.take_media_events().wanted:
+                    for key in wanted.media_keys:
+                        self._core.supply(media[key])
         finally:
             for request_id in states:
                 self._core.abort(Abort(request_id))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pluggy
 
 from .contracts import EncoderSpec, KernelSpec, LogitsProcessorSpec, ModelSpec, QuantSpec
+from .encoder_store.spec import EncoderStoreSpec
 from .engine.messages import EngineRequest
 from .engine.outputs import RequestOutput
 
@@ -41,6 +42,11 @@ def octavo_register_logits_processors(
     register: Callable[[LogitsProcessorSpec], None],
 ) -> None:
     """Call `register` with each logits processor."""
+
+
+@hookspec
+def octavo_register_encoder_stores(register: Callable[[EncoderStoreSpec], None]) -> None:
+    """Call `register` with each store for outputs of image encoders."""
 
 
 @hookspec

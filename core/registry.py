@@ -21,6 +21,7 @@ from .contracts import (
     ModelSpec,
     QuantSpec,
 )
+from .encoder_store.spec import EncoderStoreSpec
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,10 @@ class _Named(Protocol):
 
 
 NestedSpec = TypeVar("NestedSpec", ModelSpec, EncoderSpec)
-Spec = TypeVar("Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec, LogitsProcessorSpec)
-_KINDS = ("models", "encoders", "quants", "kernels", "logits_processors")
+Spec = TypeVar(
+    "Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec, LogitsProcessorSpec, EncoderStoreSpec
+)
+_KINDS = ("models", "encoders", "quants", "kernels", "logits_processors", "encoder_stores")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Registry:
     quants: dict[str, QuantSpec] = field(default_factory=dict)
     kernels: dict[str, KernelSpec] = field(default_factory=dict)
     logits_processors: dict[str, LogitsProcessorSpec] = field(default_factory=dict)
+    encoder_stores: dict[str, EncoderStoreSpec] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     plugins: list[PluginInfo] = field(default_factory=list)
     hooks: pluggy.PluginManager = field(default_factory=lambda: _plugin_manager())
@@ -107,6 +111,12 @@ class Registry:
     def encoder_for_config(self, config: JsonDict) -> EncoderSpec:
         """The encoder that serves a `vision_config`. Raises UnsupportedModelError."""
         return _serving_type("vision", config, list(self.encoders.values()))
+
+    def origin_of(self, spec: ModelSpec) -> str:
+        """Whose code a model is, with its version."""
+        owner = self.owners.get(("models", spec.name), spec.name)
+        sources = {plugin.name: plugin.source for plugin in self.plugins}
+        return f"{owner} ({sources.get(owner, 'transformers')})"
 
     def quant_by_name(self, name: str) -> QuantSpec:
         """The quantisation method of this name. Raises UnsupportedModelError."""
@@ -185,6 +195,9 @@ def _collect(name: str, module: object) -> list[tuple[str, Any]]:
     manager.hook.octavo_register_logits_processors(
         register=collector("logits_processors", LogitsProcessorSpec)
     )
+    manager.hook.octavo_register_encoder_stores(
+        register=collector("encoder_stores", EncoderStoreSpec)
+    )
     return found
 
 
@@ -217,6 +230,7 @@ def _claims(kind: str, spec: Any) -> list[str]:
         f"{kind}: {spec.name}",
         *(f"architecture {name}" for name in getattr(spec, "architectures", ())),
         *(f"{kind}: model_type {name}" for name in getattr(spec, "model_types", ())),
+        *(f"{kind}: {scheme}://" for scheme in getattr(spec, "schemes", ())),
     ]
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from octavo import LLM, SamplingParams
 from octavo.app.chat import read_messages
+from octavo.app.pictures import PictureReader
+from octavo.core.engine.config import EngineConfig
 from octavo.core.engine.find_checkpoint import find_checkpoint
 from octavo.core.engine.input_processor import InputProcessor
 from octavo.core.engine.messages import EngineReady
@@ -131,7 +133,8 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
     """Prompt ids and pixel values equal those of the model's own processor."""
     inputs = InputProcessor(find_checkpoint(str(folder)), get_registry(), model_impl=model_impl)
     processor = AutoProcessor.from_pretrained(folder)
-    limits = EngineReady(10**6, 10**6, 1, 16, [])
+    limits = EngineReady(10**6, 10**6, 1, 16, [], 0, "")
+    reader = PictureReader(EngineConfig(model=str(folder)), None)
     for data in encoded_pictures():
         # transformers turns pictures upright when it loads them, not when it processes them.
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
@@ -139,12 +142,13 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
         url = f"data:image/x;base64,{base64.b64encode(data).decode()}"
         part = {"type": "image_url", "image_url": {"url": url}}
         ours = [{"role": "user", "content": [part, messages[0]["content"][1]]}]
-        rendered, images = read_messages(ours, 10**8, allow_local=False)
+        rendered, parts = read_messages(ours)
         token_ids = inputs.encode_chat(rendered)
-        request = inputs.build("r", token_ids, images, SamplingParams(), limits)
+        images = reader.read(parts, inputs)
+        request = reader.load(inputs.build("r", token_ids, images, SamplingParams(), limits))
         expected = apply_template(processor, messages)
         assert request.prompt_token_ids == expected["input_ids"][0].tolist()
-        pixels = request.media[0].pixels.array
+        pixels = request.media[0].payload.pixels.array
         np.testing.assert_allclose(
             pixels.reshape(-1), expected["pixel_values"].numpy().reshape(-1), atol=2e-6
         )

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from octavo.core.engine.encoder_cache_manager import EncoderCacheManager
 from octavo.core.engine.kv_cache_manager import KVCacheManager
-from octavo.core.engine.messages import EngineRequest, MediaInput, MediaSpan
-from octavo.core.engine.pixels import Pixels
+from octavo.core.engine.messages import EngineRequest, MediaInput, MediaSpan, PixelInput
 from octavo.core.engine.request import Request
 from octavo.core.engine.sampling_params import SamplingParams
 from octavo.core.engine.scheduler import Scheduler
+from octavo.core.engine.shared_array import SharedArray
 
 BUDGET = 24
-PIXELS = Pixels(np.zeros((1, 1, 1), dtype=np.float32))
+PIXELS = PixelInput(SharedArray(np.zeros((1, 1, 1), dtype=np.float32)))
 
 
 def make_scheduler(
@@ -41,15 +41,30 @@ def span(offset: int, length: int, key: str, feature_start: int = 0) -> MediaSpa
     return MediaSpan(offset, length, key, feature_start)
 
 
+def supply_wanted(scheduler: Scheduler) -> list[str]:
+    """Give the scheduler the images that it asks for; returns their keys."""
+    keys = [key for wanted in scheduler.take_wanted() for key in wanted.media_keys]
+    for key in keys:
+        scheduler.supply(MediaInput(key, 0, PIXELS))
+    return keys
+
+
 def make_request(
-    name: str, tokens: list[int], spans: list[MediaSpan], limit: int, n: int = 1, **options: Any
+    name: str,
+    tokens: list[int],
+    spans: list[MediaSpan],
+    limit: int,
+    n: int = 1,
+    sent: bool = True,
+    **options: Any,
 ) -> list[Request]:
-    """The requests for each of n answers."""
+    """The requests for each of n answers. sent: whether their images come with them."""
     sizes: dict[str, int] = {}
     for span in spans:
         end = span.feature_start + span.length
         sizes[span.media_key] = max(sizes.get(span.media_key, 0), end)
-    media = [MediaInput(key, size, PIXELS) for key, size in sizes.items()]
+    payload = PIXELS if sent else None
+    media = [MediaInput(key, size, payload) for key, size in sizes.items()]
     params = SamplingParams(max_tokens=limit, n=n)
     options = {"arrival_time": 0.0, **options}
     return Request.fan_out(EngineRequest(name, tokens, params, spans, media, **options))

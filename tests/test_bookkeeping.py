@@ -9,7 +9,7 @@ from octavo.core.engine.messages import MediaSpan
 from octavo.core.engine.request import IllegalTransitionError, Request, RequestStatus
 from octavo.core.engine.scheduler import Scheduler
 from octavo.core.engine.scheduler_output import SampledToken, SchedulerOutput
-from scheduling import make_request, make_scheduler, span
+from scheduling import make_request, make_scheduler, span, supply_wanted
 
 
 def add(scheduler: Scheduler, name: str, tokens: list[int], **options: object) -> Request:
@@ -118,7 +118,36 @@ def test_a_bidirectional_run_is_never_cut() -> None:
 def test_an_image_shown_twice_does_not_block_the_one_between() -> None:
     scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=5)
     add(scheduler, "r", [3] * 15, spans=[span(0, 5, "a"), span(5, 5, "b"), span(10, 5, "a")])
-    assert [chunks(step(scheduler)) for _ in range(3)] == [{"r": 5}] * 3
+    assert [chunks(step(scheduler)) for _ in range(2)] == [{"r": 5}] * 2
+    # What was dropped once it was encoded is asked for again.
+    assert chunks(step(scheduler)) == {}
+    assert supply_wanted(scheduler) == ["a"]
+    assert sum(chunks(step(scheduler)).get("r", 0) for _ in range(3)) >= 5
+
+
+def test_an_image_that_is_not_sent_is_asked_for_unless_it_is_there() -> None:
+    scheduler = make_scheduler(num_blocks=64, budget=100, encoder_bytes=5)
+    spans = [span(2, 5, "a")]
+    first = add(scheduler, "first", [3] * 8, spans=spans)
+    step(scheduler)
+    add(scheduler, "there", [4] * 8, spans=spans, sent=False)
+    assert chunks(step(scheduler))["there"] == 8
+    scheduler.finish(first.request_id, RequestStatus.FINISHED_ABORTED)
+    add(scheduler, "evicts", [5] * 8, spans=[span(0, 5, "b")])
+    step(scheduler)
+    late = add(scheduler, "late", [6] * 8, spans=spans, sent=False, timeout=9.0)
+    add(scheduler, "other", [7] * 8)
+    output = step(scheduler)
+    assert "late" not in chunks(output)
+    assert chunks(output)["other"] == 8
+    (wanted,) = scheduler.take_wanted()
+    assert (wanted.request_id, wanted.media_keys) == ("late", ["a"])
+    while scheduler.has_work():
+        step(scheduler)
+    assert scheduler.has_unfinished()
+    assert scheduler.expire(10.0) == [late]
+    scheduler.check_integrity()
+    assert not scheduler.has_unfinished()
 
 
 def test_what_a_failed_step_was_to_compute_is_not_found() -> None:

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from shutil import copytree
 
-import numpy as np
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import DEMO_MODEL
-from octavo.core.contracts import ImagePreprocessor, ImagePrompt, PreprocessedImage
+from octavo.core.contracts import ImagePreprocessor, ImagePrompt, ImageSize
 from octavo.core.engine.find_checkpoint import find_checkpoint
 from octavo.core.engine.image_views import ImageInput, ImageViews
 from octavo.core.engine.input_processor import InputProcessor
+from octavo.core.engine.media_key import features_key
 from octavo.core.engine.prompt_images import PromptImages
 from octavo.core.registry import get_registry
 from PIL import Image
@@ -156,8 +156,8 @@ def test_seed_decides_whatever_else_runs(llm: LLM) -> None:
 
 
 class PassThrough(ImagePreprocessor):
-    def preprocess(self, image: Image.Image) -> PreprocessedImage:
-        return PreprocessedImage(np.zeros((1, 1, 1), dtype=np.float32))
+    def fingerprint(self) -> str:
+        return "none"
 
 
 class TiledPrompt(ImagePrompt):
@@ -175,17 +175,21 @@ def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.
     inputs = InputProcessor(find_checkpoint(DEMO_MODEL), get_registry())
     spec = get_registry().models["llava"]
     inputs._images = PromptImages(spec, ImageViews(PassThrough(), lambda _: TiledPrompt()))
-    images = [ImageInput(p, key, "x") for p, key in zip(pictures, ("a", "b", "a"), strict=True)]
+    images = [
+        ImageInput(ImageSize(*p.size), key, "x", p)
+        for p, key in zip(pictures, ("a", "b", "a"), strict=True)
+    ]
+    a, b = (features_key(key, "none", "") for key in ("a", "b"))
     tiles = TiledPrompt().expand(None)
     expanded = [1, *tiles, 50, *tiles, *tiles, 51]
     for prompt in ([1, 3, 50, 3, 3, 51], expanded):
-        request = inputs.build("r", prompt, images, SamplingParams(), llm._limits)
+        request = inputs.build("r", prompt, images, SamplingParams(), llm._limits).request
         assert request.prompt_token_ids == expanded
         assert [(s.offset, s.length, s.media_key, s.feature_start) for s in request.spans] == [
-            (2, 2, "a", 0), (5, 3, "a", 2),
-            (11, 2, "b", 0), (14, 3, "b", 2),
-            (19, 2, "a", 0), (22, 3, "a", 2),
+            (2, 2, a, 0), (5, 3, a, 2),
+            (11, 2, b, 0), (14, 3, b, 2),
+            (19, 2, a, 0), (22, 3, a, 2),
         ]  # fmt: skip
-        assert [(m.media_key, m.num_features) for m in request.media] == [("a", 5), ("b", 5)]
+        assert [(m.media_key, m.num_features) for m in request.media] == [(a, 5), (b, 5)]
     with pytest.raises(RequestError, match="for 3 images"):
         inputs.build("r", expanded[:-10], images, SamplingParams(), llm._limits)

@@ -12,7 +12,7 @@ from octavo.core.engine.messages import MediaSpan
 from octavo.core.engine.request import Request, RequestStatus
 from octavo.core.engine.scheduler import Scheduler
 from octavo.core.engine.scheduler_output import SampledToken, SchedulerOutput
-from scheduling import BUDGET, make_request, make_scheduler, span
+from scheduling import BUDGET, make_request, make_scheduler, span, supply_wanted
 
 
 def plausible_token(request: Request) -> int:
@@ -114,6 +114,7 @@ class SchedulerLives(RuleBasedStateMachine):
         salt=st.sampled_from(["", "", "pepper"]),
         timeout=st.sampled_from([None, None, 3.0]),
         queue_timeout=st.sampled_from([None, None, 2.0]),
+        sent=st.booleans(),
     )
     def add(
         self,
@@ -125,6 +126,7 @@ class SchedulerLives(RuleBasedStateMachine):
         salt: str,
         timeout: float | None,
         queue_timeout: float | None,
+        sent: bool,
     ) -> None:
         rng = random.Random(seed)
         tokens = [rng.randrange(3, 40) for _ in range(length)]
@@ -146,6 +148,7 @@ class SchedulerLives(RuleBasedStateMachine):
             queue_timeout=queue_timeout,
             arrival_time=self.now,
             bidirectional=self.runs(tokens, spans[:whole]),
+            sent=sent,
         )
         if self.attention == "prefix":
             request.cache_salt = f"{salt} {tokens} {spans[:whole]}"
@@ -170,6 +173,11 @@ class SchedulerLives(RuleBasedStateMachine):
     def several_steps(self) -> None:
         for _ in range(8):
             self.engine.step()
+
+    @rule()
+    def wanted_images_come(self) -> None:
+        if self.added:
+            supply_wanted(self.engine.scheduler)
 
     @rule(choice=st.integers(0, 10**6))
     def abort(self, choice: int) -> None:
@@ -199,6 +207,7 @@ class SchedulerLives(RuleBasedStateMachine):
             if not self.engine.scheduler.has_unfinished():
                 break
             self.engine.step()
+            supply_wanted(self.engine.scheduler)
         self.engine.scheduler.check_integrity()
         assert len(self.engine.ended) == len(self.added)
         assert all(request.status.finished for request in self.added)

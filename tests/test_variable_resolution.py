@@ -60,12 +60,10 @@ def test_limits_of_operator_request_and_detail(
     params = SamplingParams(temperature=0, max_tokens=1)
 
     def tokens(limit: int | None = None, **image_url: str) -> int:
-        rendered, images = read_messages(picture_chat(pictures[1], **image_url), 10**6, False)
+        rendered, parts = read_messages(picture_chat(pictures[1], **image_url))
         ids = llm._inputs.encode_chat(rendered)
         options = RequestOptions(max_image_tokens=limit)
-        name = f"{limit} {image_url}"
-        request = llm._inputs.build(name, ids, images, params, llm._limits, options)
-        (output,) = llm.run([request])
+        (output,) = llm.run([llm._build(ids, parts, params, options)])
         image_id = llm._inputs._images.image_prompt.image_token_id
         assert output.num_image_tokens == output.prompt_token_ids.count(image_id)
         return output.num_image_tokens

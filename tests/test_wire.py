@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from octavo.core.engine.messages import Abort, EngineRequest, MediaInput, MediaSpan
-from octavo.core.engine.pixels import Pixels
+from octavo.core.engine.messages import (
+    Abort,
+    EngineRequest,
+    FeatureInput,
+    MediaInput,
+    MediaSpan,
+    PixelInput,
+)
 from octavo.core.engine.sampling_params import SamplingParams
+from octavo.core.engine.shared_array import SharedArray
 from octavo.core.engine.wire import Connection
 
 Message = EngineRequest | Abort
@@ -23,8 +30,10 @@ def make_message(num_images: int, size: int = 9) -> EngineRequest:
         MediaInput(
             f"key{i}",
             4,
-            Pixels(generator.standard_normal((3, size, size + i)).astype(np.float32)),
-            (i, 7),
+            PixelInput(
+                SharedArray(generator.standard_normal((3, size, size + i)).astype(np.float32)),
+                (i, 7),
+            ),
         )
         for i in range(num_images)
     ]
@@ -49,11 +58,32 @@ def test_a_request_survives_the_way(num_images: int) -> None:
     assert received.spans == sent.spans
     for before, after in zip(sent.media, received.media, strict=True):
         assert (after.media_key, after.num_features) == (before.media_key, before.num_features)
-        assert after.layout == before.layout
-        np.testing.assert_array_equal(after.pixels.array, before.pixels.array)
+        assert isinstance(after.payload, PixelInput)
+        assert isinstance(before.payload, PixelInput)
+        assert after.payload.layout == before.payload.layout
+        np.testing.assert_array_equal(after.payload.pixels.array, before.payload.pixels.array)
     assert receiver.receive() == Abort("r", 1)
     sender.close()
     assert receiver.receive() is None
+    receiver.close()
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 4), np.uint16), np.arange(7, dtype=np.uint8)])
+def test_arrays_of_any_kind_and_none_at_all(array: np.ndarray) -> None:
+    ours, theirs = socket.socketpair()
+    sender: Connection[MediaInput] = Connection(ours, MediaInput)
+    receiver: Connection[MediaInput] = Connection(theirs, MediaInput)
+    for payload in (FeatureInput("bfloat16", SharedArray(array)), None):
+        sender.send(sender.encode(MediaInput("key", 4, payload)))
+        received = receiver.receive()
+        assert received is not None
+        if payload is None:
+            assert received.payload is None
+        else:
+            assert isinstance(received.payload, FeatureInput)
+            assert received.payload.features.array.dtype == array.dtype
+            np.testing.assert_array_equal(received.payload.features.array, array)
+    sender.close()
     receiver.close()
 
 
@@ -65,7 +95,7 @@ def test_shared_memory_is_given_back() -> None:
 
     def count() -> tuple[int, int]:
         maps = Path("/proc/self/maps").read_text()
-        return len(os.listdir("/proc/self/fd")), maps.count("octavo-pixels")
+        return len(os.listdir("/proc/self/fd")), maps.count("octavo-arrays")
 
     before = count()
     message = make_message(2, size=300)

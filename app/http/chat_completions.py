@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TypeVar
 
-import anyio
-import anyio.to_thread
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ...core.engine.messages import EngineRequest
 from ...core.engine.outputs import RequestOutput
 from ..chat import read_messages
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event
+from .clients import last_of, unless_gone
 from .errors import ENGINE_ERRORS, HttpError, error_body
+from .pipeline import Chat, beam_search, generate
 from .state import ServerState
-
-Result = TypeVar("Result")
 
 _decoder = msgspec.json.Decoder(ChatCompletionRequest)
 
@@ -30,6 +27,7 @@ async def chat_completions(http: Request) -> Response:
     """Answer a conversation."""
     server: ServerState = http.app.state.server
     body = await _read_body(http, server)
+    arrival = time.monotonic()
     if body.model not in (None, server.model_name):
         raise HttpError(
             404,
@@ -37,19 +35,25 @@ async def chat_completions(http: Request) -> Response:
             "model",
             "model_not_found",
         )
-    request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    # Decoding and resizing hold the processor; the event loop must not wait for them.
-    request = await anyio.to_thread.run_sync(_build, server, request_id, body)
-    responses = ChatResponses(request_id, server.model_name, server.inputs.tokenizer)
-    beams = body.beam_search_params(server.limits.max_model_len - len(request.prompt_token_ids))
+    messages, images = read_messages(body.messages)
+    chat = Chat(
+        f"chatcmpl-{uuid.uuid4().hex}",
+        messages,
+        images,
+        body.sampling_params(server.inputs.default_sampling),
+        body.options(arrival),
+        body.template_options(),
+    )
+    responses = ChatResponses(chat.request_id, server.model_name, server.inputs.tokenizer)
+    beams = body.beam_search_params(server.limits.max_model_len)
     if beams is not None:
-        found = await _unless_gone(http, server.engine.beam_search(request, beams))
+        found = await unless_gone(http, beam_search(server, chat, beams))
         return JSONResponse(responses.completion(found))
-    outputs = server.engine.generate(request)
+    outputs = generate(server, chat)
     if not body.stream:
-        return JSONResponse(responses.completion(await _unless_gone(http, _last(outputs))))
+        return JSONResponse(responses.completion(await unless_gone(http, last_of(outputs))))
     # Only with its first output has a request passed all that can refuse it with a status.
-    first = await _unless_gone(http, anext(outputs))
+    first = await unless_gone(http, anext(outputs))
     usage = body.stream_options is not None and body.stream_options.include_usage
     return StreamingResponse(
         _stream(responses, first, outputs, usage), media_type="text/event-stream"
@@ -69,49 +73,6 @@ async def _read_body(http: Request, server: ServerState) -> ChatCompletionReques
         raise HttpError(400, str(error), path.strip(".`") or None) from error
     except msgspec.DecodeError as error:
         raise HttpError(400, f"the body is not valid JSON: {error}") from error
-
-
-def _build(server: ServerState, request_id: str, body: ChatCompletionRequest) -> EngineRequest:
-    params = body.sampling_params(server.inputs.default_sampling)
-    options = body.options()
-    rendered, images = read_messages(body.messages, server.max_image_pixels, allow_local=False)
-    token_ids = server.inputs.encode_chat(rendered, body.template_options())
-    return server.inputs.build(request_id, token_ids, images, params, server.limits, options)
-
-
-async def _unless_gone(http: Request, result: Awaitable[Result]) -> Result:
-    """Wait for a result. Raises ClientDisconnect, the work cancelled, if nobody waits for it."""
-    outcome: list[Result] = []
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-
-        async def watch() -> None:
-            while (await http.receive())["type"] != "http.disconnect":
-                pass
-            tasks.cancel_scope.cancel()
-
-        async def run() -> None:
-            nonlocal failure
-            try:
-                outcome.append(await result)
-            except Exception as error:  # noqa: BLE001 - raised again outside of the task group
-                failure = error
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(watch)
-        tasks.start_soon(run)
-    if failure is not None:
-        raise failure
-    if not outcome:
-        raise ClientDisconnect
-    return outcome[0]
-
-
-async def _last(outputs: AsyncGenerator[RequestOutput]) -> RequestOutput:
-    async with aclosing(outputs):
-        async for output in outputs:
-            last = output
-    return last
 
 
 async def _stream(

@@ -121,7 +121,7 @@ class ChatCompletionRequest(msgspec.Struct):
             None if self.tool_choice == "none" else self.tools, self.chat_template_kwargs
         )
 
-    def options(self) -> RequestOptions:
+    def options(self, arrival: float) -> RequestOptions:
         """What is asked for beside sampling. Raises RequestError."""
         return RequestOptions(
             self.priority,
@@ -129,6 +129,7 @@ class ChatCompletionRequest(msgspec.Struct):
             self.queue_timeout,
             self.timeout,
             self.max_image_tokens,
+            arrival,
         )
 
     @property

@@ -8,6 +8,8 @@ from starlette.responses import JSONResponse, Response
 from ...core.engine.errors import (
     EngineDeadError,
     EngineOverloadedError,
+    ImageError,
+    ImageNotCachedError,
     RequestError,
     RequestFailedError,
     RequestTimeoutError,
@@ -22,6 +24,14 @@ ENGINE_ERRORS = (
     RequestTimeoutError,
 )
 _RETRY_AFTER_S = 1
+#: By the kind of an image's error: 429 where too many are read at once, 502 and 504 where its
+#: own server fails or takes too long.
+_IMAGE_STATUS = {
+    "invalid": (400, "invalid_image"),
+    "busy": (429, "too_many_images"),
+    "unavailable": (502, "image_unavailable"),
+    "timeout": (504, "image_timeout"),
+}
 
 
 class HttpError(Exception):
@@ -50,18 +60,20 @@ async def handle_http_error(request: Request, error: Exception) -> Response:
 
 
 async def handle_engine_error(request: Request, error: Exception) -> Response:
-    """Answer what the engine raised: 400 for what could never run, 503 with Retry-After for
-    what may go well later, 504 for a request that took too long, 500 for a failure."""
+    """Answer what the engine raised: 400 for what could never run, 503 or 429 with Retry-After
+    for what may go well later, 504 for a request that took too long, 500 for a failure."""
     status, code = _status_of(error)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = error_body(str(error), kind, getattr(error, "param", None), code)
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else None
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status in (429, 503) else None
     return JSONResponse(body, status_code=status, headers=headers)
 
 
 def _status_of(error: Exception) -> tuple[int, str | None]:
+    if isinstance(error, ImageError):
+        return _IMAGE_STATUS[error.kind]
     if isinstance(error, RequestError):
-        return 400, None
+        return 400, "image_not_cached" if isinstance(error, ImageNotCachedError) else None
     if isinstance(error, RequestFailedError):
         return 500, None
     if isinstance(error, RequestTimeoutError):

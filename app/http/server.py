@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import time
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +21,8 @@ from ...core.engine.metrics import EngineMetrics
 from ...core.engine.model_choice import choose_model
 from ...core.engine.request_events import RequestEvents
 from ...core.registry import get_registry
+from ..intake_config import IntakeConfig
+from .captions import captions
 from .chat_completions import chat_completions
 from .errors import (
     ENGINE_ERRORS,
@@ -32,6 +33,8 @@ from .errors import (
     handle_http_error,
     handle_not_found,
 )
+from .listen import ListenConfig, run_app
+from .server_media import ServerMedia
 from .state import ServerState
 
 
@@ -57,6 +60,7 @@ async def health(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """GET /metrics, for Prometheus."""
     server: ServerState = request.app.state.server
+    server.loader.record(server.engine.stats.store)
     return Response(
         generate_latest(server.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
@@ -83,6 +87,7 @@ def create_app(state: ServerState) -> Starlette:
             Route("/metrics", metrics),
             Route("/v1/models", list_models),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/captions", captions, methods=["POST"]),
         ],
         exception_handlers={
             HttpError: handle_http_error,
@@ -95,47 +100,51 @@ def create_app(state: ServerState) -> Starlette:
     return app
 
 
-def serve(config: EngineConfig, model_name: str, host: str, port: int, max_body_bytes: int) -> None:
+def serve(
+    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
+) -> None:
     """Load and serve until interrupted.
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
     try:
-        asyncio.run(_serve(config, model_name, host, port, max_body_bytes))
+        asyncio.run(_serve(config, intake, model_name, listen))
     except KeyboardInterrupt:
         return  # uvicorn has shut down and passes on what interrupted it
 
 
 async def _serve(
-    config: EngineConfig, model_name: str, host: str, port: int, max_body_bytes: int
+    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
 ) -> None:
     checkpoint = find_checkpoint(config.model)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before a process is started for it.
     choose_model(checkpoint.config, registry, config.model_impl)
-    engine_metrics = EngineMetrics()
-    engine = AsyncEngine(config, RequestEvents(registry), engine_metrics)
+    metrics = EngineMetrics()
+    engine = AsyncEngine(config, RequestEvents(registry), metrics)
     engine.launch()
+    media = None
     try:
+        media = ServerMedia.open(config, intake, registry, metrics.media)
+        engine.on_media = media.loader.take_events
         inputs = await asyncio.to_thread(
-            InputProcessor,
-            checkpoint,
-            registry,
-            config.max_image_tokens,
-            config.model_impl,
+            InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
         )
+        await engine.wait_until_ready(inputs.tokenizer)
         state = ServerState(
+            config,
             engine,
             inputs,
-            engine_metrics,
-            await engine.wait_until_ready(inputs.tokenizer),
+            media.intake,
+            media.loader,
+            metrics,
             model_name,
-            config.max_image_pixels,
-            max_body_bytes,
+            listen.max_body_bytes,
             int(time.time()),
         )
-        uvicorn_config = uvicorn.Config(create_app(state), host=host, port=port, log_level="info")
-        await uvicorn.Server(uvicorn_config).serve()
+        await run_app(create_app(state), listen)
     finally:
+        if media is not None:
+            await media.close()
         await engine.stop()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...core.media.image import to_rgb
+from ...core.media.decode import to_rgb
 
 #: Width and height in pixels; different aspects, so that models cut and resize them differently.
 _SIZES = ((64, 48), (45, 90), (120, 50))

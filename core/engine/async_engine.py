@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from .beam_search import BeamSearch
 from .config import ConfigError, EngineConfig
@@ -24,6 +24,10 @@ from .messages import (
     EngineReady,
     EngineRequest,
     EngineStats,
+    MediaEvents,
+    MediaInput,
+    MediaSupply,
+    MediaWanted,
     StartFailed,
     StepReport,
     TokenLogprobs,
@@ -41,6 +45,18 @@ logger = logging.getLogger(__name__)
 _SHORT_LIFE_S = 10.0
 _LONGEST_PAUSE_S = 30.0
 
+#: Gives an image of a request, by its media key, that the engine asks for.
+Reload = Callable[[str], Awaitable[MediaInput]]
+#: Is told what became of images in a step; None when the engine begins with none.
+MediaListener = Callable[[MediaEvents | None], None]
+
+
+Outbox = asyncio.Queue[EngineOutput | MediaWanted | EngineDeadError]
+
+
+async def _no_images(media_key: str) -> MediaInput:
+    raise RequestFailedError("the engine asked for an image that the request has not")
+
 
 class AsyncEngine:
     """Submits requests and streams their outputs; use from one event loop.
@@ -55,7 +71,7 @@ class AsyncEngine:
         self._config = config
         self._events = events
         self._metrics = metrics
-        self._outboxes: dict[str, asyncio.Queue[EngineOutput | EngineDeadError]] = {}
+        self._outboxes: dict[str, Outbox] = {}
         self._num_open = 0
         self._process: EngineProcess | None = None
         self._first_start: asyncio.Future[EngineReady] | None = None
@@ -66,6 +82,7 @@ class AsyncEngine:
         self._start_error = ""
         self.stats = EngineStats()
         self.limits: EngineReady | None = None
+        self.on_media: MediaListener = lambda events: None
 
     @property
     def healthy(self) -> bool:
@@ -95,17 +112,39 @@ class AsyncEngine:
         if self._process is not None:
             await asyncio.to_thread(self._process.stop)
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[RequestOutput]:
+    @contextmanager
+    def admission(self, num_answers: int) -> Iterator[None]:
+        """A request of so many answers is open, from its arrival to its end.
+
+        Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
+        """
+        if not self._alive:
+            raise EngineDeadError("the engine is restarting; send the request again")
+        limit = self._config.max_num_queued_reqs
+        if limit is not None and self._num_open + num_answers > self._config.max_num_seqs + limit:
+            raise EngineOverloadedError(
+                f"{self._num_open} requests are open, as many as run at once and wait here; "
+                "send the request again later"
+            )
+        self._num_open += num_answers
+        try:
+            yield
+        finally:
+            self._num_open -= num_answers
+
+    async def generate(
+        self, request: EngineRequest, reload: Reload = _no_images
+    ) -> AsyncGenerator[RequestOutput]:
         """The growing output, after each step that added to it; closing it aborts the request.
 
-        Raises EngineOverloadedError, EngineDeadError, and what `error_for` gives for a failure.
+        Raises EngineDeadError, what `error_for` gives for a failure, and what `reload` raises.
         """
         self._events.received(request)
         state = RequestState(request, self._tokenizer)
         watch = self._metrics.watch(request)
         try:
             # Closed here and now, so that a caller who leaves frees the blocks at once.
-            async with aclosing(self._outputs(request, state)) as outputs:
+            async with aclosing(self._outputs(request, state, reload)) as outputs:
                 async for output in outputs:
                     watch.update(output)
                     if state.failure is not None:
@@ -114,31 +153,33 @@ class AsyncEngine:
         finally:
             self._events.finished(request, state.to_output())
 
-    async def beam_search(self, request: EngineRequest, params: BeamSearchParams) -> RequestOutput:
+    async def beam_search(
+        self, request: EngineRequest, params: BeamSearchParams, reload: Reload = _no_images
+    ) -> RequestOutput:
         """The best hypotheses. Raises as `generate` does."""
         assert self.limits is not None
         self._events.received(request)
         search = BeamSearch(request, params, self.limits.eos_token_ids)
         try:
             while not search.done:
-                search.update(await self._run_all(search.next_requests()))
+                search.update(await self._run_all(search.next_requests(), reload))
         finally:
             output = search.to_output(self._tokenizer)
             self._events.finished(request, output)
         return output
 
-    async def _run_all(self, requests: list[EngineRequest]) -> list[TokenLogprobs]:
+    async def _run_all(self, requests: list[EngineRequest], reload: Reload) -> list[TokenLogprobs]:
         """The first token of each request; the first failure ends them all."""
-        steps = [asyncio.ensure_future(self._first_token(request)) for request in requests]
+        steps = [asyncio.ensure_future(self._first_token(r, reload)) for r in requests]
         try:
             return await asyncio.gather(*steps)
         finally:
             for step in steps:
                 step.cancel()
 
-    async def _first_token(self, request: EngineRequest) -> TokenLogprobs:
+    async def _first_token(self, request: EngineRequest, reload: Reload) -> TokenLogprobs:
         state = RequestState(request, self._tokenizer)
-        async with aclosing(self._outputs(request, state)) as outputs:
+        async with aclosing(self._outputs(request, state, reload)) as outputs:
             async for output in outputs:
                 if state.failure is not None:
                     raise error_for(state.failure)
@@ -147,46 +188,41 @@ class AsyncEngine:
         raise RequestFailedError("the engine gave no token")
 
     async def _outputs(
-        self, request: EngineRequest, state: RequestState
+        self, request: EngineRequest, state: RequestState, reload: Reload
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
-        process = self._admit(request.sampling_params.n)
+        process = self._process
+        if process is None or not self._alive:
+            raise EngineDeadError("the engine is restarting; send the request again")
         try:
             process.send(request)
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error
-        outbox: asyncio.Queue[EngineOutput | EngineDeadError] = asyncio.Queue()
+        outbox: Outbox = asyncio.Queue()
         self._outboxes[request.request_id] = outbox
-        self._num_open += request.sampling_params.n
         try:
             while not state.finished:
                 output = await outbox.get()
                 if isinstance(output, EngineDeadError):
                     raise output
+                if isinstance(output, MediaWanted):
+                    for key in output.media_keys:
+                        process.send(MediaSupply(await reload(key)))
+                    continue
                 abort = state.update(output)
                 if abort is not None:
                     process.send(abort)
                 yield output
         finally:
             del self._outboxes[request.request_id]
-            self._num_open -= request.sampling_params.n
             process.send(Abort(request.request_id))
-
-    def _admit(self, count: int) -> EngineProcess:
-        if self._process is None or not self._alive:
-            raise EngineDeadError("the engine is restarting; send the request again")
-        limit = self._config.max_num_queued_reqs
-        if limit is not None and self._num_open + count > self._config.max_num_seqs + limit:
-            raise EngineOverloadedError(
-                f"{self._num_open} requests are open, as many as run at once and wait here; "
-                "send the request again later"
-            )
-        return self._process
 
     def _spawn(self) -> None:
         loop = asyncio.get_running_loop()
         self._started_at = time.monotonic()
         self._metrics.restart()
+        self.stats = EngineStats()
+        self.on_media(None)
 
         def post(callback: Callable[[], None]) -> None:
             if not loop.is_closed():
@@ -201,11 +237,12 @@ class AsyncEngine:
     def _take(self, message: FromEngine) -> None:
         if isinstance(message, StepReport):
             self.stats = message.stats
-            self._metrics.record(message.stats, self.limits)
+            self._metrics.record(message.stats, self.limits, message.media)
+            self.on_media(message.media)
+            for wanted in message.media.wanted:
+                self._post(wanted)
             for output in message.outputs:
-                outbox = self._outboxes.get(output.request_id)
-                if outbox is not None:
-                    outbox.put_nowait(output)
+                self._post(output)
         elif isinstance(message, StartFailed):
             self._start_error = message.message
         else:
@@ -213,6 +250,11 @@ class AsyncEngine:
             self.limits = message
             if self._first_start is not None and not self._first_start.done():
                 self._first_start.set_result(message)
+
+    def _post(self, message: EngineOutput | MediaWanted) -> None:
+        outbox = self._outboxes.get(message.request_id)
+        if outbox is not None:
+            outbox.put_nowait(message)
 
     def _bury(self, reason: str) -> None:
         """The process has ended: tell who waits for it, and start another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..media.media_limits import MediaLimits
 from .request_queue import POLICIES
 
 _COUNTS = (
@@ -12,6 +13,8 @@ _COUNTS = (
     "block_size",
     "max_image_pixels",
     "max_image_tokens",
+    "max_image_bytes",
+    "max_images_per_prompt",
 )
 MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -46,7 +49,13 @@ class EngineConfig:
     trace: a file for a trace of every step, in the format of Chrome and Perfetto.
     max_image_tokens: what an image may take of a prompt; larger ones are shrunk or cut into fewer
         tiles, and refused by models that can't. None leaves it to the model.
-    max_image_pixels: larger images are refused before they are decoded.
+    max_image_pixels, max_image_bytes: larger images are refused before they are decoded.
+    max_images_per_prompt: more are refused.
+    image_background: what shows through transparent images, as RGB.
+    encoder_cache: the URL of a store for features of images, such as redis://host:6379/0, that
+        several processes share and that outlives them; None for none.
+    encoder_cache_ttl: seconds until it forgets an image.
+    encoder_cache_compression: whether features are written to it compressed with zstd.
     """
 
     model: str
@@ -62,13 +71,24 @@ class EngineConfig:
     kv_cache_memory: int | None = None
     encoder_cache_memory: int = 256 * 2**20
     max_image_tokens: int | None = None
-    max_image_pixels: int = 50_000_000
+    max_image_pixels: int = MediaLimits.max_pixels
+    max_image_bytes: int = MediaLimits.max_bytes
+    max_images_per_prompt: int = 64
+    image_background: tuple[int, int, int] = (255, 255, 255)
+    encoder_cache: str | None = None
+    encoder_cache_ttl: float = 7 * 24 * 3600.0
+    encoder_cache_compression: bool = False
     scheduling_policy: str = "fcfs"
     max_num_queued_reqs: int | None = None
     queue_timeout: float | None = None
     request_timeout: float | None = None
     batch_invariant: bool = False
     trace: str | None = None
+
+    @property
+    def media_limits(self) -> MediaLimits:
+        """What an image may be."""
+        return MediaLimits(max_pixels=self.max_image_pixels, max_bytes=self.max_image_bytes)
 
     def __post_init__(self) -> None:
         if self.model_impl not in MODEL_IMPLS:
@@ -82,11 +102,17 @@ class EngineConfig:
                 f"scheduling_policy must be one of {', '.join(POLICIES)}, "
                 f"got {self.scheduling_policy!r}"
             )
+        # Between processes, as JSON, tuples become lists.
+        object.__setattr__(self, "image_background", tuple(self.image_background))
+        if not _is_colour(self.image_background):
+            raise ConfigError(
+                f"image_background must be three numbers from 0 to 255, got {self.image_background}"
+            )
         for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
-        for name in ("queue_timeout", "request_timeout"):
+        for name in ("queue_timeout", "request_timeout", "encoder_cache_ttl"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be above 0 seconds, got {value}")
@@ -96,3 +122,7 @@ class EngineConfig:
             )
         if self.max_model_len is not None and self.max_model_len < 2:
             raise ConfigError(f"max_model_len must be at least 2, got {self.max_model_len}")
+
+
+def _is_colour(value: tuple[int, ...]) -> bool:
+    return len(value) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value)

@@ -63,6 +63,11 @@ class EncoderCacheManager:
         """Whether a pinned entry has yet to be computed."""
         return not self._pinned[key].encoded
 
+    def holds(self, key: str) -> bool:
+        """Whether an entry's features are there now."""
+        entry = self._pinned.get(key)
+        return entry.encoded if entry is not None else key in self._idle
+
     def mark_encoded(self, key: str) -> None:
         """The encoder has run for this pinned entry."""
         self._pinned[key].encoded = True

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..interfaces import LanguageModel, MultiModalModel
-from .messages import MediaInput
+from .feature_arrays import to_tensor
+from .messages import MediaInput, PixelInput
 
 
 class EncoderRunner:
@@ -37,7 +38,8 @@ class EncoderRunner:
             self._features.pop(key, None)
 
     def encode(self, media: Sequence[MediaInput]) -> None:
-        """Encode images and keep their features. Raises ValueError as `compute` does."""
+        """Encode images, or take their features as they came, and keep them. Raises ValueError as
+        `compute` does."""
         self._features.update(self.compute(media))
 
     def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
@@ -46,27 +48,36 @@ class EncoderRunner:
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
         """
-        groups: dict[object, list[MediaInput]] = defaultdict(list)
-        for item in media:
-            groups[item.media_key if self._one_by_one else item.pixels.shape].append(item)
+        groups: dict[object, list[tuple[MediaInput, PixelInput]]] = defaultdict(list)
         computed: dict[str, Tensor] = {}
+        for item in media:
+            if isinstance(item.payload, PixelInput):
+                alike = item.media_key if self._one_by_one else item.payload.pixels.shape
+                groups[alike].append((item, item.payload))
+            elif item.payload is not None:
+                features = to_tensor(item.payload).to(self._device, self._dtype)
+                computed[item.media_key] = _checked(features, item)
         for group in groups.values():
             computed |= self._encode_group(group)
         return computed
 
-    def _encode_group(self, group: Sequence[MediaInput]) -> dict[str, Tensor]:
+    def _encode_group(self, group: Sequence[tuple[MediaInput, PixelInput]]) -> dict[str, Tensor]:
         if not isinstance(self._model, MultiModalModel):
             raise ValueError("the model takes no images")
-        arrays = [torch.tensor(item.pixels.array) for item in group]
+        arrays = [torch.tensor(payload.pixels.array) for _, payload in group]
         pixels = torch.stack(arrays).to(self._device, self._dtype)
-        encoded = self._model.encode_images(pixels, [item.layout for item in group])
-        computed = {}
-        for item, features in zip(group, encoded, strict=True):
-            if features.shape[0] != item.num_features:
-                raise ValueError(
-                    f"the encoder gave {features.shape[0]} features for an image that takes "
-                    f"{item.num_features} tokens of the prompt"
-                )
-            # A copy, so that evicting one image frees its bytes and not its group's.
-            computed[item.media_key] = features.clone()
-        return computed
+        encoded = self._model.encode_images(pixels, [payload.layout for _, payload in group])
+        # A copy, so that evicting one image frees its bytes and not its group's.
+        return {
+            item.media_key: _checked(features, item).clone()
+            for (item, _), features in zip(group, encoded, strict=True)
+        }
+
+
+def _checked(features: Tensor, item: MediaInput) -> Tensor:
+    if features.shape[0] != item.num_features:
+        raise ValueError(
+            f"the encoder gave {features.shape[0]} features for an image that takes "
+            f"{item.num_features} tokens of the prompt"
+        )
+    return features

@@ -14,10 +14,22 @@ from .checkpoint import Checkpoint
 from .config import ConfigError, EngineConfig
 from .device import available_memory, choose_device, choose_dtype
 from .encoder_cache_manager import EncoderCacheManager
+from .encoder_digest import encoder_digest
+from .feature_writer import FeatureWriter
 from .kv_cache_manager import KVCacheManager
 from .loader import load_model
 from .memory_plan import plan_memory
-from .messages import Abort, EngineOutput, EngineReady, EngineRequest, EngineStats, Failure
+from .messages import (
+    Abort,
+    EngineOutput,
+    EngineReady,
+    EngineRequest,
+    EngineStats,
+    Failure,
+    MediaEvents,
+    MediaInput,
+    PixelInput,
+)
 from .model_choice import choose_model
 from .model_runner import ModelRunner
 from .request import Request, RequestStatus
@@ -83,12 +95,19 @@ class EngineCore:
         self._sampler = Sampler(device, checkpoint.eos_token_ids, registry.logits_processors)
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
+        self._events = MediaEvents()
+        self._writer = FeatureWriter.open(config, registry)
+        digest = ""
+        if self._writer is not None:
+            digest = encoder_digest(model, checkpoint.config, dtype, registry.origin_of(spec))
         self._ready = EngineReady(
             max_model_len=self._plan.max_model_len,
             vocab_size=model.vocab_size,
             num_blocks=self._plan.num_blocks,
             block_size=self._plan.block_size,
             eos_token_ids=list(checkpoint.eos_token_ids),
+            hidden_size=model.hidden_size,
+            encoder_digest=digest,
         )
 
     def describe(self) -> EngineReady:
@@ -102,7 +121,10 @@ class EngineCore:
 
     def stats(self) -> EngineStats:
         """The present state and the counts so far."""
-        return self._scheduler.stats()
+        stats = self._scheduler.stats()
+        if self._writer is not None:
+            stats.store = self._writer.stats()
+        return stats
 
     def encode_images(self, message: EngineRequest) -> list[Tensor]:
         """What the decoder would see of each of a request's images, [num_features, hidden_size].
@@ -112,8 +134,12 @@ class EngineCore:
         return self._runner.encode_images(message.media)
 
     def has_unfinished(self) -> bool:
-        """Whether `step` has anything to do."""
+        """Whether any request is open."""
         return self._scheduler.has_unfinished()
+
+    def has_work(self) -> bool:
+        """Whether `step` has anything to compute; not if all open requests wait for images."""
+        return self._scheduler.has_work()
 
     def add(self, message: EngineRequest) -> list[EngineOutput]:
         """Queue a request; returns outputs that say why for answers that can never run."""
@@ -132,6 +158,21 @@ class EngineCore:
                 refused.append(self._to_output(request, []))
         return refused
 
+    def supply(self, media: MediaInput) -> None:
+        """An image that was wanted has come, with its payload."""
+        self._scheduler.supply(media)
+
+    def take_media_events(self) -> MediaEvents:
+        """What became of images since the last call."""
+        events, self._events = self._events, MediaEvents()
+        events.wanted = self._scheduler.take_wanted()
+        return events
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Wait until features that are still to be written are."""
+        if self._writer is not None:
+            self._writer.close(timeout)
+
     def abort(self, message: Abort) -> None:
         """End a request, or one of its answers, at any stage; unknown ones are ignored."""
         for index in sorted(self._answers.get(message.request_id, ())):
@@ -147,6 +188,8 @@ class EngineCore:
         started = time.monotonic()
         outputs = [self._to_output(r, []) for r in self._scheduler.expire(started)]
         scheduled = self._scheduler.schedule()
+        self._runner.drop_features(scheduled.evicted_media)
+        self._events.evicted += scheduled.evicted_media
         if not scheduled.scheduled:
             return outputs
         try:
@@ -157,6 +200,7 @@ class EngineCore:
             progress = self._scheduler.fail(scheduled, message)
         else:
             progress = self._scheduler.update(scheduled, sampled)
+            self._note_encoded(scheduled)
         if self._trace is not None:
             waiting = len(self._scheduler.waiting)
             self._trace.step(scheduled, started, time.monotonic(), waiting)
@@ -178,8 +222,19 @@ class EngineCore:
         for item in scheduled.scheduled:
             request = item.request
             request.prompt_logprobs += result.prompt_logprobs.get(request.request_id, [])
+            if not request.num_output_tokens:
+                request.timings.encode += result.encode_seconds
+        self._events.encode_seconds += result.encode_seconds
         sampling = [item.request for item in scheduled.scheduled if item.samples]
         return self._sampler.sample(result.logits, sampling)
+
+    def _note_encoded(self, scheduled: SchedulerOutput) -> None:
+        """Tell of new features, and have those that were computed here written to the store."""
+        self._events.encoded += [media.media_key for media in scheduled.encode]
+        if self._writer is not None:
+            for media in scheduled.encode:
+                if isinstance(media.payload, PixelInput):
+                    self._writer.submit(media.media_key, self._runner.features(media.media_key))
 
     def _to_output(self, request: Request, token_ids: list[int]) -> EngineOutput:
         logprobs, request.new_logprobs = request.new_logprobs, []

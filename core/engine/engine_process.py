@@ -22,12 +22,18 @@ from .messages import (
     EngineOutput,
     EngineReady,
     EngineRequest,
+    MediaSupply,
     StartFailed,
     StepReport,
 )
 from .wire import Connection, Frame
 
-ToEngine = EngineRequest | Abort
+logger = logging.getLogger(__name__)
+
+#: How often deadlines are looked at while all open requests wait for images.
+_PARKED_PAUSE_S = 0.05
+
+ToEngine = EngineRequest | MediaSupply | Abort
 FromEngine = EngineReady | StartFailed | StepReport
 
 
@@ -117,7 +123,9 @@ class EngineLoop:
             while self._take_messages():
                 self._report(self._core.step())
         except ConnectionError:
-            return  # nobody is left to answer to
+            logger.debug("the parent is gone")
+        finally:
+            self._core.close()
 
     def _listen(self) -> None:
         while (message := self._connection.receive()) is not None:
@@ -125,24 +133,36 @@ class EngineLoop:
         self._inbox.put(None)
 
     def _take_messages(self) -> bool:
-        """Act on everything in the inbox, waiting if there is nothing to compute."""
+        """Act on everything in the inbox, waiting if there is nothing to compute; returns False
+        if the parent has hung up."""
         while True:
             try:
-                message = self._inbox.get(block=not self._core.has_unfinished())
+                message = self._next_message()
             except queue.Empty:
                 return True
             if message is None:
                 return False
-            if isinstance(message, Abort):
-                self._core.abort(message)
-                outputs = []
-            else:
-                outputs = self._core.add(message)
+            outputs = self._act(message)
             if outputs or not self._core.has_unfinished():
                 self._report(outputs)
 
+    def _next_message(self) -> ToEngine | None:
+        if self._core.has_work():
+            return self._inbox.get_nowait()
+        # Deadlines of requests that wait for images must be watched all the same.
+        return self._inbox.get(timeout=_PARKED_PAUSE_S if self._core.has_unfinished() else None)
+
+    def _act(self, message: ToEngine) -> list[EngineOutput]:
+        if isinstance(message, EngineRequest):
+            return self._core.add(message)
+        if isinstance(message, MediaSupply):
+            self._core.supply(message.media)
+        else:
+            self._core.abort(message)
+        return []
+
     def _report(self, outputs: list[EngineOutput]) -> None:
-        self._send(StepReport(outputs, self._core.stats()))
+        self._send(StepReport(outputs, self._core.stats(), self._core.take_media_events()))
 
     def _send(self, message: FromEngine) -> None:
         self._connection.send(self._connection.encode(message))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .messages import Failure
-from .request_error import RequestError
+from .request_error import ImageError, ImageNotCachedError, RequestError
 
 __all__ = [
     "EngineDeadError",
     "EngineOverloadedError",
+    "ImageError",
+    "ImageNotCachedError",
     "RequestError",
     "RequestFailedError",
     "RequestTimeoutError",

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from ..contracts import ImageSize
 from ..registry import Registry
 from .checkpoint import Checkpoint
+from .image_features import check_features
 from .image_views import ImageInput, ViewedImage
-from .messages import EngineReady, EngineRequest, MediaSpan
+from .messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
 from .model_choice import choose_model
 from .prompt_images import PromptImages
 from .request_error import RequestError
@@ -23,6 +27,7 @@ class RequestOptions:
     """What a request may ask for beside sampling; see EngineRequest.
 
     max_image_tokens: what each of its images may take of the prompt.
+    arrival: when it arrived, in seconds of `time.monotonic`; None for now.
     """
 
     priority: int = 0
@@ -30,6 +35,7 @@ class RequestOptions:
     queue_timeout: float | None = None
     timeout: float | None = None
     max_image_tokens: int | None = None
+    arrival: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -44,6 +50,24 @@ class RequestOptions:
 
 
 _NO_OPTIONS = RequestOptions()
+#: Sizes that a model which cuts or scales images by their size would treat differently.
+_SIZES = (ImageSize(512, 512), ImageSize(1600, 500), ImageSize(300, 900))
+
+
+@dataclass(frozen=True)
+class BuiltRequest:
+    """A request whose images have no payload yet. images: each by its media key."""
+
+    request: EngineRequest
+    images: dict[str, ViewedImage]
+
+    def with_payloads(self, payloads: Mapping[str, MediaPayload | None]) -> EngineRequest:
+        """The request with what is to be sent of its images."""
+        media = [
+            msgspec.structs.replace(item, payload=payloads[item.media_key])
+            for item in self.request.media
+        ]
+        return msgspec.structs.replace(self.request, media=media)
 
 
 class InputProcessor:
@@ -77,6 +101,22 @@ class InputProcessor:
         """The sampling settings that the checkpoint's generation config asks for."""
         return dict(self._default)
 
+    def size_of_features(self, param: str) -> ImageSize:
+        """A size for features that come without their image's, where any will do.
+
+        Raises RequestError if the model writes images of different sizes differently.
+        """
+        if self._images is None:
+            raise RequestError("the model takes no images", param)
+        prompt = self._images.image_prompt
+        if any(list(prompt.expand(s)) != list(prompt.expand(_SIZES[0])) for s in _SIZES):
+            raise RequestError(
+                f"{param}: what this model writes for an image depends on its size; give that of "
+                "the image as image_size, [width, height]",
+                param,
+            )
+        return _SIZES[0]
+
     def encode_chat(
         self, messages: Sequence[dict[str, Any]], template_options: Mapping[str, Any] | None = None
     ) -> list[int]:
@@ -92,12 +132,12 @@ class InputProcessor:
         params: SamplingParams,
         limits: EngineReady,
         options: RequestOptions = _NO_OPTIONS,
-    ) -> EngineRequest:
-        """Expand the placeholders, preprocess the images and check the length.
+    ) -> BuiltRequest:
+        """Expand the placeholders and check the images' sizes and the length.
 
         Raises RequestError, naming the part at fault.
         """
-        arrival = time.monotonic()
+        arrival = time.monotonic() if options.arrival is None else options.arrival
         if not token_ids:
             raise RequestError("the prompt is empty", "prompt")
         if images and self._images is None:
@@ -105,8 +145,11 @@ class InputProcessor:
         prompt, spans = list(token_ids), list[MediaSpan]()
         viewed: list[ViewedImage] = []
         if self._images is not None:
-            viewed = self._images.views.choose(images, options.max_image_tokens)
+            viewed = self._images.views.choose(
+                images, limits.encoder_digest, options.max_image_tokens
+            )
             prompt, spans = self._images.expand(token_ids, viewed)
+            check_features(viewed, spans, limits.hidden_size)
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
@@ -123,7 +166,9 @@ class InputProcessor:
             queue_timeout=options.queue_timeout,
             timeout=options.timeout,
         )
-        return self._images.complete(request, viewed) if self._images else request
+        if self._images is not None:
+            request = self._images.complete(request, viewed)
+        return BuiltRequest(request, {image.media_key: image for image in viewed})
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from .pixels import Pixels
 from .sampling_params import SamplingParams
+from .shared_array import SharedArray
 
 
 class MediaSpan(msgspec.Struct, frozen=True):
@@ -15,7 +15,7 @@ class MediaSpan(msgspec.Struct, frozen=True):
 
     An image whose features are parted by tokens of text, as between tiles, has several spans.
 
-    media_key: SHA-256 of the image's bytes, in hex.
+    media_key: names the image and whatever else its features depend on; see `media_key.py`.
     feature_start: which of the image's features the first token stands for.
     """
 
@@ -30,18 +30,47 @@ class MediaSpan(msgspec.Struct, frozen=True):
         return self.offset + self.length
 
 
-class MediaInput(msgspec.Struct, frozen=True):
-    """An image of a request, however often it is shown: its pixels and how many features they
-    give.
+class PixelInput(msgspec.Struct, frozen=True, tag="pixels"):
+    """A preprocessed image that is to be encoded; see PreprocessedImage."""
 
-    layout: what the encoder must know besides the pixel values; see PreprocessedImage.
+    pixels: SharedArray
+    layout: tuple[int, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the pixel values."""
+        return self.pixels.num_bytes
+
+
+class FeatureInput(msgspec.Struct, frozen=True, tag="features"):
+    """What the encoder gave for an image at another time or place.
+
+    dtype: "float32", "float16", or "bfloat16", which is held as uint16.
+    features: [num_features, hidden_size].
+    """
+
+    dtype: str
+    features: SharedArray
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the features."""
+        return self.features.num_bytes
+
+
+MediaPayload = PixelInput | FeatureInput
+
+
+class MediaInput(msgspec.Struct, frozen=True):
+    """An image of a request, however often it is shown, and how many features it has.
+
+    payload: None where the engine is believed to have its features; if it hasn't, it asks.
     grid: rows and columns of the features, if they have positions in height and width.
     """
 
     media_key: str
     num_features: int
-    pixels: Pixels
-    layout: tuple[int, ...] = ()
+    payload: MediaPayload | None = None
     grid: tuple[int, int] | None = None
 
 
@@ -78,6 +107,34 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     index: int | None = None
 
 
+class MediaSupply(msgspec.Struct, frozen=True, tag=True):
+    """An image that the engine asked for with MediaWanted."""
+
+    media: MediaInput
+
+
+class MediaWanted(msgspec.Struct, frozen=True):
+    """The engine lacks images of a request, which waits for them: they were not sent as their
+    features were there, and have been evicted since."""
+
+    request_id: str
+    media_keys: list[str]
+
+
+class MediaEvents(msgspec.Struct, omit_defaults=True):
+    """What became of images in a step.
+
+    evicted: keys whose features are gone; encoded: those whose features are there now, in this
+        order; encode_seconds: what the encoder took for them.
+    wanted: what is missing.
+    """
+
+    evicted: list[str] = []
+    encoded: list[str] = []
+    encode_seconds: float = 0.0
+    wanted: list[MediaWanted] = []
+
+
 class TokenLogprobs(msgspec.Struct, frozen=True):
     """Log-probabilities at one position, before temperature, penalties and truncation.
 
@@ -92,12 +149,18 @@ class TokenLogprobs(msgspec.Struct, frozen=True):
 
 
 class RequestTimings(msgspec.Struct):
-    """When a request passed each stage, in seconds of `time.monotonic`; 0 if it did not."""
+    """When a request passed each stage, in seconds of `time.monotonic`; 0 if it did not.
+
+    submitted: its images were ready, and the engine took it.
+    encode: seconds that the encoder took in steps that computed a part of its prompt.
+    """
 
     arrival: float = 0.0
+    submitted: float = 0.0
     first_scheduled: float = 0.0
     first_token: float = 0.0
     finished: float = 0.0
+    encode: float = 0.0
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -132,11 +195,25 @@ class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     timings: RequestTimings | None = None
 
 
+class StoreWrites(msgspec.Struct, frozen=True):
+    """Features that were written to the encoder store since the engine started.
+
+    dropped: not written, as too many waited for it.
+    """
+
+    writes: int = 0
+    bytes_written: int = 0
+    errors: int = 0
+    dropped: int = 0
+    breaker_open: bool = False
+
+
 class EngineStats(msgspec.Struct):
     """The state of the engine after a step, and what it counted since it started.
 
     prefix_cache_queries, prefix_cache_hits: prompt tokens looked up and found.
-    encoder_runs: images encoded.
+    encoder_runs: images encoded; encoder_loads: features taken as they came.
+    store: what the engine wrote to the encoder store.
     """
 
     num_requests_running: int = 0
@@ -147,6 +224,8 @@ class EngineStats(msgspec.Struct):
     prefix_cache_hits: int = 0
     num_preemptions: int = 0
     encoder_runs: int = 0
+    encoder_loads: int = 0
+    store: StoreWrites = StoreWrites()
 
 
 class StepReport(msgspec.Struct, frozen=True, tag=True):
@@ -154,12 +233,15 @@ class StepReport(msgspec.Struct, frozen=True, tag=True):
 
     outputs: list[EngineOutput]
     stats: EngineStats
+    media: MediaEvents
 
 
 class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its model; the facts that requests are checked against.
 
     eos_token_ids: tokens that end an answer.
+    hidden_size: width of an image's features as the decoder takes them.
+    encoder_digest: of all that features depend on beside the image; see `encoder_digest.py`.
     """
 
     max_model_len: int
@@ -167,6 +249,8 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     num_blocks: int
     block_size: int
     eos_token_ids: list[int]
+    hidden_size: int
+    encoder_digest: str
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True):

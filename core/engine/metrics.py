@@ -6,11 +6,25 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from .messages import EngineOutput, EngineReady, EngineRequest, EngineStats
+from .media_metrics import MediaMetrics
+from .messages import (
+    EngineOutput,
+    EngineReady,
+    EngineRequest,
+    EngineStats,
+    MediaEvents,
+    RequestTimings,
+)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2.5)
-_COUNTED = ("prefix_cache_queries", "prefix_cache_hits", "num_preemptions", "encoder_runs")
+_COUNTED = (
+    "prefix_cache_queries",
+    "prefix_cache_hits",
+    "num_preemptions",
+    "encoder_runs",
+    "encoder_loads",
+)
 
 
 class EngineMetrics:
@@ -42,6 +56,9 @@ class EngineMetrics:
             ),
             "num_preemptions": counter("num_preemptions", "Preemptions."),
             "encoder_runs": counter("encoder_runs", "Images encoded."),
+            "encoder_loads": counter(
+                "encoder_loads", "Images whose features the engine took as they came."
+            ),
         }
         self._engine_restarts = counter(
             "engine_restarts", "Times the engine's process died and was started again."
@@ -55,6 +72,17 @@ class EngineMetrics:
         self.e2e_request_latency = histogram(
             "e2e_request_latency_seconds", "From arrival to an answer's end."
         )
+        self.request_preparation_time = histogram(
+            "request_preparation_time_seconds", "From arrival until the engine has a request."
+        )
+        self.request_queue_time = histogram(
+            "request_queue_time_seconds", "From then until the first step that computes it."
+        )
+        self.request_prefill_time = histogram(
+            "request_prefill_time_seconds",
+            "From then to the first token, without what the encoder took.",
+        )
+        self.media = MediaMetrics(registry)
         self._last: EngineStats | None = None
 
     def restart(self) -> None:
@@ -62,8 +90,11 @@ class EngineMetrics:
         if self._last is not None:
             self._engine_restarts.inc()
         self._last = EngineStats()
+        self.media.restart()
 
-    def record(self, stats: EngineStats, limits: EngineReady | None) -> None:
+    def record(
+        self, stats: EngineStats, limits: EngineReady | None, media: MediaEvents | None = None
+    ) -> None:
         """Take in the state after a step."""
         self._running.set(stats.num_requests_running)
         self._waiting.set(stats.num_requests_waiting)
@@ -73,6 +104,8 @@ class EngineMetrics:
         for name in _COUNTED:
             self._counters[name].inc(getattr(stats, name) - getattr(last, name))
         self._last = stats
+        if media is not None and media.encode_seconds:
+            self.media.record_encoded(len(media.encoded), media.encode_seconds)
 
     def watch(self, request: EngineRequest) -> RequestWatch:
         """A watch on the latencies of one request's answers."""
@@ -99,3 +132,12 @@ class RequestWatch:
             self._last_token[output.index] = now
         if output.finish_reason is not None and output.failure is None:
             self._metrics.e2e_request_latency.observe(now - self._arrival)
+            if output.timings is not None and output.timings.first_token:
+                self._observe_stages(output.timings)
+
+    def _observe_stages(self, timings: RequestTimings) -> None:
+        metrics = self._metrics
+        metrics.request_preparation_time.observe(timings.submitted - timings.arrival)
+        metrics.request_queue_time.observe(timings.first_scheduled - timings.submitted)
+        prefill = timings.first_token - timings.first_scheduled - timings.encode
+        metrics.request_prefill_time.observe(prefill)

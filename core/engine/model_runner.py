@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,12 @@ _PROMPT_LOGITS_ROWS = 256
 @dataclass(frozen=True)
 class StepResult:
     """logits: [num_sampling_requests, vocab_size], float32, in the order of the schedule.
-    prompt_logprobs: the next ones of each request that asked."""
+    prompt_logprobs: the next ones of each request that asked.
+    encode_seconds: what the encoder took."""
 
     logits: Tensor
     prompt_logprobs: dict[str, list[TokenLogprobs | None]]
+    encode_seconds: float
 
 
 class ModelRunner:
@@ -58,8 +61,7 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Compute what was scheduled."""
-        self._encoder.drop(output.evicted_media)
-        self._encoder.encode(output.encode)
+        encode_seconds = self._encode(output.encode)
         tables = [self._kv_manager.block_ids(item.request) for item in output.scheduled]
         batch = build_input_batch(
             output.scheduled, tables, self._kv_manager.block_size, self._device
@@ -72,7 +74,26 @@ class ModelRunner:
         return StepResult(
             self._compute_logits(hidden[batch.sample_rows]),
             self._describe_prompts(hidden, output.scheduled),
+            encode_seconds,
         )
+
+    def drop_features(self, media_keys: Sequence[str]) -> None:
+        """Forget features that were evicted."""
+        self._encoder.drop(media_keys)
+
+    def features(self, media_key: str) -> Tensor:
+        """[num_features, hidden_size] of an image that has been encoded."""
+        return self._encoder.features(media_key)
+
+    def _encode(self, media: Sequence[MediaInput]) -> float:
+        """Encode images; returns the seconds that it took."""
+        if not media:
+            return 0.0
+        started = time.monotonic()
+        self._encoder.encode(media)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.monotonic() - started
 
     @torch.inference_mode()
     def encode_images(self, media: Sequence[MediaInput]) -> list[Tensor]:

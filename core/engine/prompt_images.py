@@ -22,7 +22,6 @@ from .checkpoint import Checkpoint
 from .hf_config import complete_config
 from .image_views import ImageViews, ViewedImage
 from .messages import EngineRequest, MediaInput, MediaSpan
-from .pixels import Pixels
 from .request_error import RequestError
 
 
@@ -52,7 +51,7 @@ class PromptImages:
             prompt: ImagePrompt = load(checkpoint.config, preprocessor, encode)
             return prompt
 
-        preprocessor = _load_preprocessor(spec, checkpoint, registry)
+        preprocessor = load_preprocessor(spec, checkpoint, registry)
         return cls(spec, ImageViews(preprocessor, make_prompt, max_tokens))
 
     def expand(
@@ -74,11 +73,11 @@ class PromptImages:
         return prompt + list(token_ids[position:]), spans
 
     def complete(self, request: EngineRequest, images: Sequence[ViewedImage]) -> EngineRequest:
-        """The request of an expanded prompt, with its pictures preprocessed."""
+        """The request of an expanded prompt, with its images, which have yet to be prepared."""
         prompt, spans = request.prompt_token_ids, request.spans
         return msgspec.structs.replace(
             request,
-            media=self._preprocess(images, spans),
+            media=self._describe(images, spans),
             bidirectional=self._bidirectional(prompt, spans),
             cache_salt=self._cache_salt(prompt, spans, request.cache_salt),
         )
@@ -138,28 +137,25 @@ class PromptImages:
             return salt
         return hash_block(root_hash(salt), prompt, 0, spans).hex()
 
-    def _preprocess(
+    def _describe(
         self, images: Sequence[ViewedImage], spans: Sequence[MediaSpan]
     ) -> list[MediaInput]:
-        """Each picture once, however often it is shown."""
+        """Each image once, however often it is shown."""
         features: dict[str, int] = {}
         for span in spans:
             end = span.feature_start + span.length
             features[span.media_key] = max(features.get(span.media_key, 0), end)
         media = []
         for key, viewed in {image.media_key: image for image in images}.items():
-            preprocessor, image = viewed.view.preprocessor, viewed.image
-            done = preprocessor.preprocess(image.image)
-            grid = preprocessor.grid(image.size) if self._has_grids else None
-            media.append(
-                MediaInput(key, features[key], Pixels(done.pixel_values), done.layout, grid)
-            )
+            grid = viewed.view.preprocessor.grid(viewed.image.size) if self._has_grids else None
+            media.append(MediaInput(key, features[key], grid=grid))
         return media
 
 
-def _load_preprocessor(
+def load_preprocessor(
     spec: ModelSpec, checkpoint: Checkpoint, registry: Registry
 ) -> ImagePreprocessor:
+    """The one that prepares images for a checkpoint. Raises UnsupportedModelError."""
     config: JsonDict = checkpoint.config
     if isinstance(spec, TransformersSpec):
         return ProcessorPreprocessor(checkpoint.path)

@@ -117,7 +117,7 @@ class Request:
             sampling_params=params,
             spans=message.spans,
             media={media.media_key: media for media in message.media},
-            timings=RequestTimings(arrival=message.arrival_time),
+            timings=RequestTimings(arrival=message.arrival_time, submitted=time.monotonic()),
             bad_word_ids=message.bad_word_ids,
             bidirectional=message.bidirectional,
             priority=message.priority,
@@ -156,6 +156,12 @@ class Request:
     def run_around(self, position: int) -> tuple[int, int] | None:
         """The bidirectional run that a cut before this position would part."""
         return next((run for run in self.bidirectional if run[0] < position < run[1]), None)
+
+    def take_media(self) -> list[MediaInput]:
+        """The images with their payloads, which the request keeps no longer."""
+        taken = list(self.media.values())
+        self.media = {m.media_key: msgspec.structs.replace(m, payload=None) for m in taken}
+        return taken
 
     @property
     def wants_prompt_logprobs(self) -> bool:

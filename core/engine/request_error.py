@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..media.media_error import MediaError, MediaErrorKind
+
 
 class RequestError(ValueError):
     """A request that can't be served as it is.
@@ -12,3 +14,19 @@ class RequestError(ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class ImageError(RequestError):
+    """An image of a request can't be had or used. kind: see MediaError."""
+
+    def __init__(self, error: MediaError, param: str) -> None:
+        super().__init__(f"{param}: {error}", param)
+        self.kind: MediaErrorKind = error.kind
+
+
+class ImageNotCachedError(RequestError):
+    """An image that a request names without showing it is not known, or no longer."""
+
+    def __init__(self, uuid: str, param: str) -> None:
+        message = f"{param}: no image is kept under uuid {uuid!r}, or no longer; send it again"
+        super().__init__(message, param)

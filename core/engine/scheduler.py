@@ -10,7 +10,9 @@ import msgspec
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
 from .kv_cache_manager import KVCacheManager
-from .messages import EngineStats, Failure, MediaInput
+from .media_inbox import MediaInbox
+from .messages import EngineStats, Failure, FeatureInput, MediaInput, MediaWanted
+from .parked_requests import ParkedRequests
 from .request import Request, RequestStatus
 from .request_queue import POLICIES, RequestQueue
 from .scheduler_output import SampledToken, ScheduledRequest, SchedulerOutput
@@ -23,6 +25,9 @@ class Scheduler:
     more of them, as many as the token budget allows. The policy ranks all requests, running or
     waiting; when slots or blocks run out, the running request with the worst rank is preempted
     for one with a better rank, and later computes its tokens again.
+
+    A request that needs an image which is neither encoded nor in the inbox is parked: it waits
+    aside, not in anyone's way, until the image is supplied.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Scheduler:
         self._rank = POLICIES[policy]
         self.waiting = RequestQueue(self._rank)
         self.running = RequestQueue(self._rank)
+        self._parked = ParkedRequests()
+        self._inbox = MediaInbox()
         self._requests: dict[str, Request] = {}
         self._deadlines = Deadlines()
         self._stats = EngineStats()
@@ -58,10 +65,14 @@ class Scheduler:
         """Whether there is anything left to do."""
         return bool(self._requests)
 
+    def has_work(self) -> bool:
+        """Whether there is anything that can be done now."""
+        return len(self._requests) > len(self._parked)
+
     def stats(self) -> EngineStats:
         """The present state and the counts so far."""
         self._stats.num_requests_running = len(self.running)
-        self._stats.num_requests_waiting = len(self.waiting)
+        self._stats.num_requests_waiting = len(self.waiting) + len(self._parked)
         self._stats.num_free_blocks = self.kv_cache.num_free_blocks
         self._stats.encoder_cache_pinned_bytes = self.encoder_cache.pinned_bytes
         return msgspec.structs.replace(self._stats)
@@ -82,16 +93,31 @@ class Scheduler:
         self._num_added += 1
         self._requests[request.request_id] = request
         self._deadlines.add(request)
+        for media in request.take_media():
+            self._inbox.add(media, request.request_id)
         self.waiting.add(request)
+
+    def supply(self, media: MediaInput) -> None:
+        """An image that was wanted has come; who has all it needs waits for its turn again."""
+        self._inbox.supply(media)
+        for request in self._parked.supply(media.media_key):
+            self.waiting.add(request)
+
+    def take_wanted(self) -> list[MediaWanted]:
+        """What parked requests wait for, told once each time one is parked."""
+        return self._parked.take_wanted()
 
     def finish(self, request_id: str, status: RequestStatus) -> Request | None:
         """End a request at any stage and free what it holds; None if there is no such request."""
         request = self._requests.pop(request_id, None)
         if request is None:
             return None
-        (self.running if request.status is RequestStatus.RUNNING else self.waiting).remove(request)
+        if not self._parked.remove(request_id):
+            running = request.status is RequestStatus.RUNNING
+            (self.running if running else self.waiting).remove(request)
         request.transition(status)
         self._free(request)
+        self._inbox.release(request.media, request_id)
         return request
 
     def expire(self, now: float) -> list[Request]:
@@ -135,7 +161,10 @@ class Scheduler:
         """Take in a step's results; returns each request that got tokens or ended."""
         for media in output.encode:
             self.encoder_cache.mark_encoded(media.media_key)
-        self._stats.encoder_runs += len(output.encode)
+            self._inbox.remove(media.media_key)
+        loads = sum(isinstance(media.payload, FeatureInput) for media in output.encode)
+        self._stats.encoder_loads += loads
+        self._stats.encoder_runs += len(output.encode) - loads
         progress: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
             request = item.request
@@ -160,11 +189,18 @@ class Scheduler:
         return self._rank(candidate) < self._rank(self.running[position])
 
     def _admit(self, request: Request, position: int, output: SchedulerOutput) -> bool:
-        """Start a waiting request, preempting worse ones if need be; False if it must wait."""
+        """Start a waiting request, preempting worse ones if need be, or park it; False if it must
+        wait, and others with it."""
         if len(self.running) == self._max_num_seqs:
             self._preempt(self.running[-1], output)
         matched = self.kv_cache.match_prefix(request)
         request.num_computed_tokens = matched
+        lacking = self._lacking(request)
+        if lacking:
+            self.waiting.remove(request)
+            self._clear(request)
+            self._parked.add(request, lacking)
+            return True
         chunk = self._cut_chunk(request)
         while chunk and not self.kv_cache.allocate(request, chunk):
             if position == len(self.running):
@@ -172,8 +208,7 @@ class Scheduler:
             else:
                 self._preempt(self.running[-1], output)
         if not chunk:
-            self._free(request)
-            request.num_computed_tokens = 0
+            self._clear(request)
             return False
         if not request.timings.first_scheduled:
             request.num_cached_tokens = matched
@@ -186,7 +221,13 @@ class Scheduler:
         return True
 
     def _continue(self, request: Request, position: int, output: SchedulerOutput) -> int:
-        """Schedule a running request, preempting the worst for it; 0 if that is itself."""
+        """Schedule a running request, preempting the worst for it; 0 if that is itself, or if it
+        had to be parked."""
+        lacking = self._lacking(request)
+        if lacking:
+            self._stop(request)
+            self._parked.add(request, lacking)
+            return 0
         chunk = self._cut_chunk(request)
         while chunk and not self.kv_cache.allocate(request, chunk):
             self._preempt(self.running[-1], output)
@@ -210,10 +251,25 @@ class Scheduler:
         end = self._without_cut(request, start, end)
         for span in request.spans_within(start, end):
             size = self._feature_bytes(request.media[span.media_key])
-            if not self.encoder_cache.pin(span.media_key, size, request.request_id):
+            pinned = self.encoder_cache.pin(span.media_key, size, request.request_id)
+            if not pinned or not self._can_encode(span.media_key):
+                # Making room for one image of the chunk may have evicted this one.
+                self.encoder_cache.unpin(span.media_key, request.request_id)
                 run = request.run_around(span.offset)
                 return max(0, (run[0] if run else span.offset) - start)
         return end - start
+
+    def _can_encode(self, media_key: str) -> bool:
+        """Whether a pinned image is encoded, or could be."""
+        there = not self.encoder_cache.needs_encoding(media_key)
+        return there or bool(self._inbox.find(media_key))
+
+    def _lacking(self, request: Request) -> set[str]:
+        """The images that its tokens still to be computed show, neither encoded nor in the
+        inbox."""
+        ahead = request.spans_within(request.num_computed_tokens, request.media_end)
+        keys = {span.media_key for span in ahead}
+        return {k for k in keys if not self.encoder_cache.holds(k) and not self._inbox.find(k)}
 
     def _without_cut(self, request: Request, start: int, end: int) -> int:
         """`end`, or that of the bidirectional run around it if the step has no other prefill, or
@@ -246,7 +302,9 @@ class Scheduler:
         for item in output.scheduled:
             for span in item.request.spans_within(item.start, item.end):
                 if self.encoder_cache.needs_encoding(span.media_key):
-                    wanted.setdefault(span.media_key, item.request.media[span.media_key])
+                    media = self._inbox.find(span.media_key)
+                    assert media is not None
+                    wanted[span.media_key] = media
         return list(wanted.values())
 
     def _append(self, request: Request, token: SampledToken) -> list[int]:
@@ -289,12 +347,19 @@ class Scheduler:
                 self.encoder_cache.unpin(key, request.request_id)
 
     def _preempt(self, request: Request, output: SchedulerOutput) -> None:
-        self._free(request)
-        request.num_computed_tokens = 0
-        self.running.remove(request)
-        request.transition(RequestStatus.PREEMPTED)
+        self._stop(request)
         self.waiting.add(request)
         output.preempted.append(request)
+
+    def _stop(self, request: Request) -> None:
+        self._clear(request)
+        self.running.remove(request)
+        request.transition(RequestStatus.PREEMPTED)
+
+    def _clear(self, request: Request) -> None:
+        """Take what it holds and has computed from a request."""
+        self._free(request)
+        request.num_computed_tokens = 0
 
     def _fail(self, request: Request, failure: Failure) -> None:
         request.failure = failure
@@ -309,11 +374,12 @@ class Scheduler:
         """Raise AssertionError if queues, states and caches disagree."""
         self.kv_cache.check_integrity()
         self.encoder_cache.check_integrity()
-        live = [*self.waiting, *self.running]
+        self._inbox.check_integrity(self._requests)
+        live = [*self.waiting, *self.running, *self._parked]
         assert len(live) == len(self._requests) == len(set(map(id, live)))
         assert len(self.running) <= self._max_num_seqs
         assert all(r.status is RequestStatus.RUNNING for r in self.running)
-        assert all(r.num_computed_tokens == 0 for r in self.waiting)
+        assert all(r.num_computed_tokens == 0 for r in (*self.waiting, *self._parked))
         if not live:
             assert self.kv_cache.num_free_blocks == self.kv_cache.pool.num_blocks
             assert self.encoder_cache.pinned_bytes == 0

@@ -1,4 +1,4 @@
-"""Messages over a Unix socket: msgpack frames, with pixel values in shared memory beside them."""
+"""Messages over a Unix socket: msgpack frames, with arrays in shared memory beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 
-from .pixels import Pixels
+from .shared_array import SharedArray
 
 _HEADER = struct.Struct("<IB")
 _ALIGNMENT = 64
@@ -23,27 +23,27 @@ Incoming = TypeVar("Incoming")
 
 @dataclass(frozen=True)
 class Frame:
-    """An encoded message, and the pixels that go beside it."""
+    """An encoded message, and the arrays that go beside it."""
 
     body: bytes
-    pixels: list[Pixels]
+    arrays: list[SharedArray]
 
 
 class Connection(Generic[Incoming]):
     """One end of a socket. One thread may encode, another send, a third receive.
 
-    The pixels of a message go into one anonymous file in memory (memfd), whose descriptor
+    The arrays of a message go into one anonymous file in memory (memfd), whose descriptor
     travels with the frame; the receiver maps it, so they are never copied through the socket,
     and the memory is freed with the last array that views it, even if a process is killed.
     """
 
     def __init__(self, sock: socket.socket, incoming: type[Incoming] | Any) -> None:
         self._socket = sock
-        self._outgoing: list[Pixels] = []
+        self._outgoing: list[SharedArray] = []
         self._received = memoryview(b"")
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_pixels)
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_array)
         self._decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(
-            incoming, dec_hook=self._decode_pixels
+            incoming, dec_hook=self._decode_array
         )
 
     def encode(self, message: object) -> Frame:
@@ -54,11 +54,11 @@ class Connection(Generic[Incoming]):
     def send(self, frame: Frame) -> None:
         """Send a message whole. Raises OSError if the other end is gone."""
         body = frame.body
-        header = _HEADER.pack(len(body), bool(frame.pixels))
-        if not frame.pixels:
+        header = _HEADER.pack(len(body), bool(frame.arrays))
+        if not frame.arrays:
             self._socket.sendall(header + body)
             return
-        descriptor = _share(frame.pixels)
+        descriptor = _share(frame.arrays)
         try:
             socket.send_fds(self._socket, [header], [descriptor])
         finally:
@@ -83,8 +83,8 @@ class Connection(Generic[Incoming]):
         if not header:
             return None
         header += self._read(_HEADER.size - len(header))
-        length, has_pixels = _HEADER.unpack(header)
-        if has_pixels:
+        length, has_arrays = _HEADER.unpack(header)
+        if has_arrays:
             self._received = _map(descriptors[0])
         try:
             return self._decoder.decode(self._read(length))
@@ -100,40 +100,51 @@ class Connection(Generic[Incoming]):
             data += chunk
         return bytes(data)
 
-    def _encode_pixels(self, value: Any) -> Any:
-        if not isinstance(value, Pixels):
+    def _encode_array(self, value: Any) -> Any:
+        if not isinstance(value, SharedArray):
             raise NotImplementedError(f"{type(value)} can't be sent")
         offset = sum(map(_padded_size, self._outgoing))
         self._outgoing.append(value)
-        return [offset, list(value.shape)]
+        return [offset, value.array.dtype.str, list(value.shape)]
 
-    def _decode_pixels(self, kind: type, value: Any) -> Any:
-        offset, shape = value
+    def _decode_array(self, kind: type, value: Any) -> Any:
+        offset, dtype, shape = value
         count = int(np.prod(shape))
-        array = np.frombuffer(self._received, dtype=np.float32, count=count, offset=offset)
-        return Pixels(array.reshape(shape))
+        array = np.frombuffer(self._received, dtype=dtype, count=count, offset=offset)
+        return SharedArray(array.reshape(shape))
 
 
-def _padded_size(pixels: Pixels) -> int:
-    return -(-pixels.array.nbytes // _ALIGNMENT) * _ALIGNMENT
+def _padded_size(item: SharedArray) -> int:
+    return -(-item.num_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
-def _share(pixels: list[Pixels]) -> int:
+def _share(items: list[SharedArray]) -> int:
     """A descriptor of shared memory with the arrays one after another."""
-    descriptor = os.memfd_create("octavo-pixels")
-    size = sum(map(_padded_size, pixels))
+    descriptor = os.memfd_create("octavo-arrays")
+    size = sum(map(_padded_size, items))
     os.truncate(descriptor, size)
-    with mmap.mmap(descriptor, size) as shared:
-        offset = 0
-        for item in pixels:
-            data = np.ascontiguousarray(item.array, dtype=np.float32)
-            shared[offset : offset + data.nbytes] = data.tobytes()
-            offset += _padded_size(item)
+    if size:
+        with mmap.mmap(descriptor, size) as shared:
+            _copy_into(shared, items)
     return descriptor
+
+
+def _copy_into(shared: mmap.mmap, items: list[SharedArray]) -> None:
+    whole = np.frombuffer(shared, dtype=np.uint8)
+    offset = 0
+    for item in items:
+        data = np.ascontiguousarray(item.array)
+        # numpy lets other threads run while it copies; a slice of the map would not.
+        np.copyto(whole[offset : offset + data.nbytes], data.reshape(-1).view(np.uint8))
+        offset += _padded_size(item)
+    # A map can't be closed while an array views it.
+    del whole
 
 
 def _map(descriptor: int) -> memoryview:
     try:
+        if os.fstat(descriptor).st_size == 0:
+            return memoryview(b"")
         return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
     finally:
         os.close(descriptor)

@@ -1,0 +1,99 @@
+"""The way of a chat from its messages to the engine's outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from ...core.engine.async_engine import Reload
+from ...core.engine.errors import RequestTimeoutError
+from ...core.engine.image_part import ImagePart
+from ...core.engine.image_views import ImageInput
+from ...core.engine.input_processor import BuiltRequest, RequestOptions
+from ...core.engine.messages import EngineRequest
+from ...core.engine.outputs import RequestOutput
+from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
+from .state import ServerState
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """What is asked, whatever the shape in which it came.
+
+    messages: as a chat template takes them. images: theirs, in order, read already or not.
+    """
+
+    request_id: str
+    messages: list[dict[str, Any]]
+    images: list[ImagePart] | list[ImageInput]
+    params: SamplingParams
+    options: RequestOptions
+    template_options: dict[str, Any] = {}
+
+
+async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOutput]:
+    """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
+    with server.engine.admission(chat.params.n):
+        async with (
+            _prepared(server, chat) as (request, reload),
+            aclosing(server.engine.generate(request, reload)) as outputs,
+        ):
+            async for output in outputs:
+                yield output
+
+
+async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams) -> RequestOutput:
+    """The best hypotheses. Raises what ENGINE_ERRORS names."""
+    with server.engine.admission(params.beam_width):
+        async with _prepared(server, chat) as (request, reload):
+            room = server.limits.max_model_len - len(request.prompt_token_ids)
+            params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
+            return await server.engine.beam_search(request, params, reload)
+
+
+@asynccontextmanager
+async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[EngineRequest, Reload]]:
+    """The request with its images ready, within the request's time."""
+    async with AsyncExitStack() as stack:
+        async with _time_limit(server, chat.options):
+            built = await _build(server, chat)
+            request = await stack.enter_async_context(server.loader.loading(built))
+        yield request, partial(server.loader.reload, built)
+
+
+async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
+    images = await server.intake.read(chat.images, server.inputs, chat.options.cache_salt)
+
+    def build() -> BuiltRequest:
+        token_ids = server.inputs.encode_chat(chat.messages, chat.template_options)
+        return server.inputs.build(
+            chat.request_id, token_ids, images, chat.params, server.limits, chat.options
+        )
+
+    # Tokenising a long prompt holds the processor; the event loop must not wait for it.
+    return await asyncio.to_thread(build)
+
+
+@asynccontextmanager
+async def _time_limit(server: ServerState, options: RequestOptions) -> AsyncIterator[None]:
+    """Raises RequestTimeoutError if a request is not ready for the engine in time, which watches
+    it from then on."""
+    queued = options.queue_timeout or server.config.queue_timeout
+    total = options.timeout or server.config.request_timeout
+    given = [seconds for seconds in (queued, total) if seconds is not None]
+    started = options.arrival if options.arrival is not None else time.monotonic()
+    seconds = started + min(given) - time.monotonic() if given else None
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        is_queued = queued is not None and queued == min(given)
+        what = "started" if is_queued else "finished"
+        raise RequestTimeoutError(
+            f"the request was not {what} within its timeout: its images took too long", is_queued
+        ) from error

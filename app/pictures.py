@@ -1,0 +1,136 @@
+"""The images of offline callers: pictures, paths, data: URLs and features, read in this process."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..core.contracts import ImageSize
+from ..core.encoder_store.features import Features
+from ..core.encoder_store.tier import StoreTier
+from ..core.engine.config import EngineConfig
+from ..core.engine.errors import ImageError, RequestError
+from ..core.engine.feature_arrays import from_tensor, to_payload
+from ..core.engine.image_part import ImagePart
+from ..core.engine.image_views import ImageInput, ViewedImage
+from ..core.engine.input_processor import BuiltRequest, InputProcessor
+from ..core.engine.media_key import content_key, features_content_key, picture_key
+from ..core.engine.messages import EngineRequest, MediaInput, MediaPayload
+from ..core.engine.prepared_image import prepare_image
+from ..core.media.data_url import read_data_url
+from ..core.media.decode import decode_fingerprint, decode_image, to_rgb
+from ..core.media.feature_file import read_feature_file
+from ..core.media.image_header import read_header
+from ..core.media.media_error import MediaError
+from ..core.media.media_limits import MediaLimits
+
+
+class PictureReader:
+    """Reads parts, and loads what requests show. tier: a store to look for features in first."""
+
+    def __init__(self, config: EngineConfig, tier: StoreTier | None) -> None:
+        self._limits = config.media_limits
+        self._background = config.image_background
+        self._max_images = config.max_images_per_prompt
+        self._tier = tier
+
+    def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[ImageInput]:
+        """In order. Raises RequestError, naming the part at fault."""
+        if len(parts) > self._max_images:
+            param = parts[self._max_images].param
+            raise RequestError(
+                f"{param}: there are {len(parts)} images, more than max_images_per_prompt, "
+                f"{self._max_images}",
+                param,
+            )
+        return [self._read(part, inputs) for part in parts]
+
+    def load(self, built: BuiltRequest) -> EngineRequest:
+        """The request with its payloads. Raises ImageError."""
+        return built.with_payloads(
+            {
+                media.media_key: self._load(media, built.images[media.media_key])
+                for media in built.request.media
+            }
+        )
+
+    def _read(self, part: ImagePart, inputs: InputProcessor) -> ImageInput:
+        try:
+            if part.features is not None:
+                features = _features_of(part.features)
+                size = part.size or inputs.size_of_features(part.param)
+                return ImageInput(size, features_content_key(features), part.param, features)
+            if isinstance(part.picture, Image.Image):
+                picture = to_rgb(part.picture, self._background)
+                key = picture_key(part.picture)
+                return ImageInput(ImageSize(*picture.size), key, part.param, picture)
+            data = _bytes_of(part, self._limits)
+            size = read_header(data, self._limits).size
+        except MediaError as error:
+            raise ImageError(error, part.param) from error
+        key = content_key(data, decode_fingerprint(self._background))
+        return ImageInput(size, key, part.param, data, part.detail)
+
+    def _load(self, media: MediaInput, viewed: ViewedImage) -> MediaPayload:
+        content = viewed.image.content
+        if isinstance(content, Features):
+            return to_payload(content)
+        stored = self._tier.get(media.media_key) if self._tier is not None else None
+        if stored is not None and len(stored.array) == media.num_features:
+            return to_payload(stored)
+        assert content is not None
+        preprocessor = viewed.view.preprocessor
+        try:
+            return prepare_image(content, preprocessor, self._limits, self._background).payload
+        except MediaError as error:
+            raise ImageError(error, viewed.image.param) from error
+
+
+def load_picture(source: Any, param: str, limits: MediaLimits) -> Image.Image:
+    """An upright RGB picture from a PIL image or a path. Raises ImageError or RequestError."""
+    try:
+        if isinstance(source, Image.Image):
+            return to_rgb(source)
+        return decode_image(_read_path(source, param), limits)
+    except MediaError as error:
+        raise ImageError(error, param) from error
+
+
+def _bytes_of(part: ImagePart, limits: MediaLimits) -> bytes:
+    if part.url is None and part.uuid is None:
+        return _read_path(part.picture, part.param)
+    if part.url is None or not part.url.startswith("data:"):
+        raise RequestError(
+            f"{part.param}: only data: URLs are taken here; give a file as "
+            '{"type": "image", "image": path}',
+            part.param,
+        )
+    return read_data_url(part.url, limits.max_bytes)
+
+
+def _read_path(source: Any, param: str) -> bytes:
+    if not isinstance(source, str | Path):
+        raise RequestError(f"{param} must be a picture or a path, not {type(source)}", param)
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise RequestError(f"{param}: {source} can't be read: {error.strerror}", param) from error
+
+
+def _features_of(given: Any) -> Features:
+    """An array, a tensor, or a file in base64. Raises MediaError."""
+    try:
+        if isinstance(given, str):
+            return read_feature_file(base64.b64decode(given, validate=True))
+        if isinstance(given, torch.Tensor):
+            return from_tensor(given)
+        array = np.asarray(given)
+        return Features(array.dtype.name, array)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise MediaError(f"the features can't be read: {error}") from error

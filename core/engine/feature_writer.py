@@ -1,0 +1,46 @@
+"""Writes features to the encoder store, behind the engine's back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..encoder_store.tier import StoreTier
+from ..encoder_store.write_behind import WriteBehind
+from ..registry import Registry
+from .config import EngineConfig
+from .feature_arrays import from_tensor
+from .messages import StoreWrites
+from .store_tier import open_tier
+
+
+class FeatureWriter:
+    """A thread's queue, so that a slow store never holds up a step."""
+
+    def __init__(self, tier: StoreTier) -> None:
+        self._tier = tier
+        self._behind = WriteBehind(tier)
+
+    @classmethod
+    def open(cls, config: EngineConfig, registry: Registry) -> FeatureWriter | None:
+        """None without an encoder store. Raises ConfigError for one that can't be used."""
+        tier = open_tier(config, registry)
+        return None if tier is None else cls(tier)
+
+    def submit(self, media_key: str, features: Tensor) -> None:
+        """Have an image's features written; they must not change any more."""
+        self._behind.submit(media_key, from_tensor(features))
+
+    def stats(self) -> StoreWrites:
+        """What was written so far."""
+        stats = self._tier.stats
+        return StoreWrites(
+            stats.writes,
+            stats.bytes_written,
+            stats.errors,
+            self._behind.dropped,
+            stats.breaker_open,
+        )
+
+    def close(self, timeout: float) -> None:
+        """Write what waits, for so many seconds at the most."""
+        self._behind.close(timeout)

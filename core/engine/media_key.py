@@ -1,0 +1,38 @@
+"""Names for images, and for the features that an encoder gives for them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from PIL import Image
+
+from ..encoder_store.features import Features
+
+#: Raised by one whenever equal keys would no longer mean equal features.
+SCHEMA_VERSION = 1
+
+
+def content_key(data: bytes, decode_fingerprint: str) -> str:
+    """The name of a file's picture: SHA-256, in hex, of its bytes and of how they are decoded."""
+    digest = hashlib.sha256(data)
+    digest.update(f"|{decode_fingerprint}".encode())
+    return digest.hexdigest()
+
+
+def picture_key(image: Image.Image) -> str:
+    """The name of a picture that a caller holds, by its mode, size and pixels."""
+    header = f"pixels:{image.mode}:{image.width}x{image.height}:".encode()
+    return hashlib.sha256(header + image.tobytes()).hexdigest()
+
+
+def features_content_key(features: Features) -> str:
+    """The name of an image of which only features are known."""
+    header = f"features:{features.dtype}:{list(features.array.shape)}:".encode()
+    return hashlib.sha256(header + features.array.tobytes()).hexdigest()
+
+
+def features_key(content: str, processor_fingerprint: str, encoder_digest: str) -> str:
+    """The name of an image's features, for every cache that holds them or what follows from them:
+    SHA-256, in hex, of the picture's name, how it is prepared, and what encodes it."""
+    parts = (f"octavo-{SCHEMA_VERSION}", content, processor_fingerprint, encoder_digest)
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()

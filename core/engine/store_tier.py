@@ -1,0 +1,34 @@
+"""The encoder store that the operator named, ready for use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..encoder_store.open_store import open_store
+from ..encoder_store.tier import StoreTier, TierSettings
+from ..registry import Registry
+from .config import EngineConfig
+
+#: A secret in the environment signs what is written, and only what it signed is read.
+SECRET_VARIABLE = "OCTAVO_ENCODER_CACHE_SECRET"
+
+
+def open_tier(
+    config: EngineConfig,
+    registry: Registry,
+    observe: Callable[[str, float], None] | None = None,
+) -> StoreTier | None:
+    """None without one. observe: takes each operation and its seconds. Raises ConfigError."""
+    if config.encoder_cache is None:
+        return None
+    secret = os.environ.get(SECRET_VARIABLE)
+    settings = TierSettings(
+        ttl_seconds=config.encoder_cache_ttl,
+        compress=config.encoder_cache_compression,
+        secret=secret.encode() if secret else None,
+    )
+    name = config.encoder_cache.partition("://")[0]
+    return StoreTier(
+        name, open_store(config.encoder_cache, registry.encoder_stores), settings, observe
+    )

@@ -1,0 +1,128 @@
+"""Image bytes -> an upright RGB picture in sRGB, as models take them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from .colour_profile import to_srgb
+from .image_header import read_layout
+from .media_error import MediaError
+from .media_limits import MediaLimits
+from .orientation import turn_upright
+from .pillow_guard import damaged, guarded_pillow
+
+#: To be raised whenever the same bytes would give other pixels.
+_VERSION = 1
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+
+_GREY_MODES = frozenset(["1", "L", "LA", "La"])
+#: 16 bits -> 8, to the nearest.
+_HIGH_BITS = ((np.arange(2**16, dtype=np.uint32) * 255 + 2**15 - 1) // (2**16 - 1)).astype(np.uint8)
+
+
+def decode_image(
+    data: bytes | memoryview, limits: MediaLimits, background: Colour = WHITE
+) -> Image.Image:
+    """The first frame, upright, in RGB, what is transparent composed on the background.
+
+    Its size is the one that read_header gives. Raises MediaError as that does, and for pixels
+    that can't be decoded.
+    """
+    header, layout = read_layout(bytes(data), limits)
+    with guarded_pillow(header.format):
+        file = io.BytesIO(b"".join(layout.picture))
+        with Image.open(file, formats=[header.format]) as image:
+            if image.size != layout.size:
+                raise damaged(f"its header says both {layout.size} and {image.size}")
+            image.load()
+            if image.size != layout.size:
+                raise damaged(f"its header says {layout.size}, its pixels {image.size}")
+            return turn_upright(_flatten(image, background), layout.orientation)
+
+
+def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
+    """A picture in any of Pillow's modes -> upright, in RGB and sRGB, on the background.
+
+    The picture itself stays as it is. Raises MediaError if it can't be decoded or converted.
+    """
+    with guarded_pillow(image.format):
+        image.load()
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return turn_upright(_flatten(image, background), orientation)
+
+
+def decode_fingerprint(background: Colour) -> str:
+    """Changes whenever the same bytes would give other pixels; a part of cache keys."""
+    return f"rgb{_VERSION}-" + bytes(background).hex()
+
+
+def _flatten(image: Image.Image, background: Colour) -> Image.Image:
+    """A loaded image -> RGB without metadata.
+
+    Colours are converted before they are mixed with the background, which is in sRGB.
+    """
+    profile = image.info.get("icc_profile")
+    image = _in_8_bits(image)
+    alpha = None
+    if _is_transparent(image):
+        is_grey = image.mode in _GREY_MODES
+        image = image.convert("LA" if is_grey else "RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("L" if is_grey else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "YCbCr"):
+        image = image.convert("RGB")
+    rgb = to_srgb(image, profile)
+    if alpha is not None:
+        rgb.putalpha(alpha)
+        canvas = Image.new("RGBA", rgb.size, (*background, 255))
+        rgb = Image.alpha_composite(canvas, rgb).convert("RGB")
+    rgb.info = {}  # else a later reader would turn it again
+    return rgb
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether it has an alpha channel, plain or premultiplied, or a transparent colour."""
+    if image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A"):
+        return True
+    has_alpha = not {"A", "a"}.isdisjoint(image.getbands())
+    return has_alpha or image.info.get("transparency") is not None
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits -> L, or LA if it has a transparent value; others as they are."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    grey = Image.fromarray(_as_bytes(values))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _as_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Integers are taken to have 16 bits, floats to go from 0 to 1; anything else would be a
+    guess, and is refused."""
+    lowest, highest = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if not (lowest >= 0 and highest <= 1):  # also true of NaN
+            raise MediaError(
+                f"the image has floating-point pixels from {lowest} to {highest}; scale them to 0 "
+                "to 1, or save it in 8 bits"
+            )
+        return (values * 255).round().astype(np.uint8)
+    if lowest < 0 or highest > 2**16 - 1:
+        raise MediaError(
+            f"the image has integer pixels from {lowest} to {highest}; scale them to 0 to 65535, "
+            "or save it in 8 bits"
+        )
+    narrowed: NDArray[np.uint8] = _HIGH_BITS[values]
+    return narrowed

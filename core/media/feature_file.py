@@ -1,0 +1,69 @@
+"""Features that a client has computed, from the file formats that hold arrays and nothing else."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from ..encoder_store.features import Features
+from .media_error import MediaError
+
+_NPY_MAGIC = b"\x93NUMPY"
+_FLOATS = {"float32": np.float32, "float16": np.float16}
+
+
+def read_feature_file(data: bytes) -> Features:
+    """[num_features, hidden_size] from a .npy file, or a safetensors file with one tensor.
+
+    Raises MediaError for anything else, numbers that are not finite included.
+    """
+    try:
+        features = _read_npy(data) if data.startswith(_NPY_MAGIC) else _read_safetensors(data)
+    except (ValueError, SafetensorError, struct.error) as error:
+        raise MediaError(f"the features can't be read: {error}") from error
+    if not _is_finite(features):
+        raise MediaError("the features have numbers that are not finite")
+    return features
+
+
+def _read_npy(data: bytes) -> Features:
+    """As numpy reads it, but that nothing is allocated before the header fits the file."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"version {version} of .npy is not known")
+    shape, fortran_order, dtype = read(file)
+    body = memoryview(data)[file.tell() :]
+    if dtype.name not in _FLOATS or not dtype.isnative or fortran_order:
+        raise ValueError("a .npy file must hold float32 or float16 in C order")
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError(f"the .npy header says {list(shape)}, which is not what follows")
+    return Features(dtype.name, np.frombuffer(body, dtype).reshape(shape))
+
+
+def _read_safetensors(data: bytes) -> Features:
+    tensors = load(data)
+    if len(tensors) != 1:
+        raise ValueError(f"a safetensors file must hold one tensor, not {len(tensors)}")
+    (tensor,) = tensors.values()
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.uint16)
+    return Features(dtype, tensor.numpy())
+
+
+def _is_finite(features: Features) -> bool:
+    if features.dtype == "bfloat16":
+        # All ones in the exponent stand for infinities and for what is no number.
+        return bool(((features.array & 0x7F80) != 0x7F80).all())
+    return bool(np.isfinite(features.array).all())

@@ -1,0 +1,96 @@
+"""PNG: the chunks that make the picture (PNG 1.2 and APNG), without text and later frames."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from ..contracts import ImageSize
+from .image_layout import ImageLayout
+from .orientation import read_orientation
+from .pillow_guard import damaged
+from .warn_once import warn_once
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_MAX_CHUNKS = 50_000
+_MAX_PROFILE_BYTES = 2**20
+_XMP = b"XML:com.adobe.xmp\0\0"  # the second zero: not compressed
+_GREY, _RGB = 0, 2
+
+
+def read_png(data: bytes) -> ImageLayout:
+    """Raises MediaError or struct.error for a broken header."""
+    view = memoryview(data)
+    first: dict[bytes, memoryview] = {}
+    pixels: list[bytes | memoryview] = []
+    xmp = b""
+    for kind, chunk in _chunks(view):
+        if kind == b"IDAT":
+            pixels.append(chunk)
+        elif kind == b"iTXt" and bytes(chunk[8 : 8 + len(_XMP)]) == _XMP:
+            xmp = xmp or bytes(chunk[8:-4])
+        elif not (pixels and kind in (b"PLTE", b"tRNS", b"iCCP")):
+            first.setdefault(kind, chunk)
+    if b"IHDR" not in first or len(first[b"IHDR"]) < 25:
+        raise damaged("a PNG without its header chunk")
+    header = first[b"IHDR"]
+    size = ImageSize(*struct.unpack_from(">II", header, 8))
+    frames = struct.unpack_from(">I", first[b"acTL"], 8)[0] if b"acTL" in first else 1
+    exif = bytes(first[b"eXIf"][8:-4]) if b"eXIf" in first else b""
+    picture: list[bytes | memoryview] = [SIGNATURE, header]
+    if b"iCCP" in first and _has_readable_profile(first[b"iCCP"]):
+        picture.append(first[b"iCCP"])
+    if b"PLTE" in first:
+        picture.append(first[b"PLTE"])
+    if b"tRNS" in first:
+        picture.append(_scaled_key(first[b"tRNS"], bit_depth=header[16], colour_type=header[17]))
+    picture += pixels
+    picture += [first[b"IEND"]] if b"IEND" in first else []
+    return ImageLayout(size, picture, read_orientation(exif, xmp), frames)
+
+
+def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """The name of each chunk, and the whole of it."""
+    position = len(SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(view):
+            return
+        length, kind = struct.unpack_from(">I4s", view, position)
+        yield kind, view[position : position + 12 + length]
+        if kind == b"IEND":
+            return
+        position += 12 + length
+    raise damaged(f"a PNG with more than {_MAX_CHUNKS} chunks")
+
+
+def _has_readable_profile(chunk: memoryview) -> bool:
+    """Pillow would refuse the whole picture otherwise."""
+    _name, _, content = bytes(chunk[8:-4]).partition(b"\0")
+    inflate = zlib.decompressobj()
+    try:
+        inflate.decompress(content[1:], _MAX_PROFILE_BYTES)
+    except zlib.error:
+        readable = False
+    else:
+        readable = content[:1] == b"\0" and not inflate.unconsumed_tail
+    if not readable:
+        warn_once("PNG images with a damaged or huge colour profile: shown without it")
+    return readable
+
+
+def _scaled_key(chunk: memoryview, bit_depth: int, colour_type: int) -> memoryview | bytes:
+    """The transparent colour in the 8 bits to which Pillow brings the pixels, but not the key.
+
+    Of 16-bit RGB it keeps the high bytes, so that near colours become transparent too.
+    """
+    key = bytes(chunk[8:-4])
+    if colour_type == _GREY and bit_depth in (2, 4) and len(key) == 2:
+        scaled = struct.pack(">H", (key[1] & (2**bit_depth - 1)) * 255 // (2**bit_depth - 1))
+    elif colour_type == _RGB and bit_depth == 16 and len(key) == 6:
+        scaled = struct.pack(">3H", *key[::2])
+    else:
+        return chunk
+    content = b"tRNS" + scaled
+    return struct.pack(">I", len(scaled)) + content + struct.pack(">I", zlib.crc32(content))

@@ -1,0 +1,79 @@
+"""What travels between the pool and its workers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..engine.messages import PixelInput
+from ..engine.shared_array import SharedArray
+from ..media.media_limits import MediaLimits
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What workers are made with.
+
+    model, model_impl: whose preprocessor they run; None for workers that only decode.
+    background: what shows through transparent images.
+    """
+
+    model: str | None
+    model_impl: str
+    limits: MediaLimits
+    background: tuple[int, int, int]
+
+
+class InspectJob(msgspec.Struct, frozen=True, tag=True):
+    """Read the header of a file."""
+
+    data: SharedArray
+
+
+class PrepareJob(msgspec.Struct, frozen=True, tag=True):
+    """Decode a file and preprocess the picture. num_images, limit: see `image_views.derive`."""
+
+    data: SharedArray
+    num_images: int
+    limit: int | None
+
+
+class DecodeJob(msgspec.Struct, frozen=True, tag=True):
+    """Decode a file."""
+
+    data: SharedArray
+
+
+class WorkerReady(msgspec.Struct, frozen=True, tag=True):
+    """A worker's first message."""
+
+    pid: int
+
+
+class Inspected(msgspec.Struct, frozen=True, tag=True):
+    """The size of an upright picture, in pixels."""
+
+    width: int
+    height: int
+
+
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """A preprocessed picture. seconds: by stage."""
+
+    payload: PixelInput
+    seconds: dict[str, float]
+
+
+class Decoded(msgspec.Struct, frozen=True, tag=True):
+    """An upright RGB picture: uint8 [height, width, 3]. seconds: by stage."""
+
+    pixels: SharedArray
+    seconds: dict[str, float]
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The image can't be used."""
+
+    message: str
+
+
+Job = InspectJob | PrepareJob | DecodeJob
+Answer = WorkerReady | Inspected | Prepared | Decoded | Refused

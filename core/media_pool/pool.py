@@ -1,0 +1,100 @@
+"""A bounded pool of processes that read images."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from concurrent.futures import Future
+
+from ..media.media_error import MediaError
+from .host import WorkerDiedError, WorkerHandle, WorkerHost
+from .messages import Answer, Job, Refused
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerLane:
+    """Workers with a queue of their own; a thread for each hands it one job after another.
+
+    timeout: seconds that one job may take; a worker that takes longer is killed.
+    """
+
+    def __init__(
+        self, name: str, host: WorkerHost, num_workers: int, max_queued: int, timeout: float
+    ) -> None:
+        self._host = host
+        self._timeout = timeout
+        self._jobs: queue.Queue[tuple[Job, Future[Answer]] | None] = queue.Queue(max_queued)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"octavo-{name}-{i}", daemon=True)
+            for i in range(num_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> Future[Answer]:
+        """A job's answer, later: never Refused, which is a MediaError of the future.
+
+        Raises MediaError if too many jobs wait already.
+        """
+        future: Future[Answer] = Future()
+        try:
+            self._jobs.put_nowait((job, future))
+        except queue.Full:
+            raise MediaError(
+                f"{self._jobs.maxsize} images wait to be read already; send it again later", "busy"
+            ) from None
+        return future
+
+    def close(self) -> None:
+        """Take no more jobs and drop those that wait; what runs is not waited for."""
+        while True:
+            try:
+                item = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if item is not None:
+                item[1].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def join(self) -> None:
+        """Wait for the threads, once the workers are gone or done."""
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        worker: WorkerHandle | None = None
+        while (item := self._jobs.get()) is not None:
+            job, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                worker = worker or self._host.fork()
+            except WorkerDiedError as error:
+                logger.warning("no process to read images with: %s", error)
+                message = "images can't be read right now; send it again later"
+                future.set_exception(MediaError(message, "busy"))
+                continue
+            worker = self._hand_over(worker, job, future)
+        if worker is not None:
+            worker.close()
+
+    def _hand_over(
+        self, worker: WorkerHandle, job: Job, future: Future[Answer]
+    ) -> WorkerHandle | None:
+        """Have a job done; returns the worker if it can do another."""
+        try:
+            answer = worker.ask(job, self._timeout)
+        except WorkerDiedError as error:
+            logger.warning("reading an image ended its process: %s", error)
+            worker.kill()
+            message = f"the image can't be read: its decoder failed ({error})"
+            future.set_exception(MediaError(message))
+            return None
+        if isinstance(answer, Refused):
+            future.set_exception(MediaError(answer.message))
+        else:
+            future.set_result(answer)
+        return worker

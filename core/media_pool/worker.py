@@ -1,0 +1,93 @@
+"""What a worker process does: read one image after another."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from functools import lru_cache
+
+import numpy as np
+
+from ..contracts import ImagePreprocessor
+from ..engine.find_checkpoint import find_checkpoint
+from ..engine.image_views import derive
+from ..engine.model_choice import choose_model
+from ..engine.prepared_image import prepare_image
+from ..engine.prompt_images import load_preprocessor
+from ..engine.shared_array import SharedArray
+from ..engine.wire import Connection
+from ..media.decode import decode_image
+from ..media.image_header import read_header
+from ..media.media_error import MediaError
+from ..registry import get_registry
+from .messages import (
+    Answer,
+    Decoded,
+    DecodeJob,
+    Inspected,
+    InspectJob,
+    Job,
+    Prepared,
+    Refused,
+    WorkerReady,
+    WorkerSettings,
+)
+
+logger = logging.getLogger(__name__)
+
+#: As many as the views that are kept elsewhere.
+_KEPT_PREPROCESSORS = 64
+
+
+class Worker:
+    """Answers jobs; made once, before processes are forked that run it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._preprocessor = _load_preprocessor(settings)
+        self._derived = lru_cache(_KEPT_PREPROCESSORS)(self._derive)
+
+    def run(self, connection: Connection[Job]) -> None:
+        """Return when the other end is closed."""
+        connection.send(connection.encode(WorkerReady(os.getpid())))
+        while (job := connection.receive()) is not None:
+            connection.send(connection.encode(self.answer(job)))
+
+    def answer(self, job: Job) -> Answer:
+        """Do one job; a picture or a preprocessor that fails is an answer too."""
+        try:
+            return self._do(job)
+        except MediaError as error:
+            return Refused(str(error))
+        except Exception as error:  # preprocessors may be plugins
+            logger.exception("an image could not be prepared")
+            return Refused(f"the model's preprocessor can't take the image: {error}")
+
+    def _do(self, job: Job) -> Answer:
+        data = job.data.array.tobytes()
+        limits, background = self._settings.limits, self._settings.background
+        if isinstance(job, InspectJob):
+            size = read_header(data, limits).size
+            return Inspected(size.width, size.height)
+        if isinstance(job, DecodeJob):
+            started = time.monotonic()
+            pixels = np.asarray(decode_image(data, limits, background))
+            return Decoded(SharedArray(pixels), {"decode": time.monotonic() - started})
+        preprocessor = self._derived(job.num_images, job.limit)
+        prepared = prepare_image(data, preprocessor, limits, background)
+        return Prepared(prepared.payload, prepared.seconds)
+
+    def _derive(self, num_images: int, limit: int | None) -> ImagePreprocessor:
+        assert self._preprocessor is not None
+        return derive(self._preprocessor, num_images, limit)
+
+
+def _load_preprocessor(settings: WorkerSettings) -> ImagePreprocessor | None:
+    if settings.model is None:
+        return None
+    checkpoint, registry = find_checkpoint(settings.model), get_registry()
+    spec = choose_model(checkpoint.config, registry, settings.model_impl)
+    if spec.image_prompt is None:
+        return None
+    return load_preprocessor(spec, checkpoint, registry)
