@@ -144,8 +144,8 @@ BAD = {
         400,
         r"content\[1\].image_url: the image is truncated",
     ),
-    "remote": (with_image("http://example.com/a.png"), 400, "only data: URLs"),
-    "missing file": (with_image("file:///nowhere.png"), 400, "only data: URLs"),
+    "remote": (with_image("http://example.com/a.png"), 400, "--allowed-media-domains"),
+    "missing file": (with_image("file:///nowhere.png"), 400, "--allowed-local-media-path"),
     "bad base64": (with_image("data:image/png;base64,???"), 400, "no valid base64"),
     "body too large": (b" " * (MAX_BODY_MIB * 2**20 + 1), 413, "larger than"),
 }
