@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..core.engine.errors import RequestError
 from .llm import LLM
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 _BATCH_SIZE = 64
 
 

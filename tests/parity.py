@@ -138,6 +138,9 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
     for data in encoded_pictures():
         # transformers turns pictures upright when it loads them, not when it processes them.
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        if upright.mode.startswith("I"):
+            # Of 16 bits it would keep the lowest numbers and make all others white.
+            upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
         messages = conversation("What is this?", [upright])
         url = f"data:image/x;base64,{base64.b64encode(data).decode()}"
         part = {"type": "image_url", "image_url": {"url": url}}

@@ -27,7 +27,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WorkerDiedError(Exception):
-    """A worker, or the host that was to fork one, has ended or hangs."""
+    """A worker, or the host that was to fork one, has ended or hangs.
+
+    hangs: it has not ended.
+    """
+
+    def __init__(self, message: str, hangs: bool = False) -> None:
+        super().__init__(message)
+        self.hangs = hangs
 
 
 class WorkerHandle:
@@ -66,7 +73,7 @@ class WorkerHandle:
         try:
             answer = self._connection.receive()
         except TimeoutError as error:
-            raise WorkerDiedError(f"no answer within {timeout:.0f} s") from error
+            raise WorkerDiedError(f"no answer within {timeout:.0f} s", hangs=True) from error
         if answer is None:
             raise WorkerDiedError("the process ended")
         return answer

@@ -68,33 +68,49 @@ class WorkerLane:
         worker: WorkerHandle | None = None
         while (item := self._jobs.get()) is not None:
             job, future = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                worker = worker or self._host.fork()
-            except WorkerDiedError as error:
-                logger.warning("no process to read images with: %s", error)
-                message = "images can't be read right now; send it again later"
-                future.set_exception(MediaError(message, "busy"))
-                continue
-            worker = self._hand_over(worker, job, future)
+            if future.set_running_or_notify_cancel():
+                worker = self._do(job, future, worker)
         if worker is not None:
             worker.close()
 
-    def _hand_over(
-        self, worker: WorkerHandle, job: Job, future: Future[Answer]
+    def _do(
+        self, job: Job, future: Future[Answer], worker: WorkerHandle | None
     ) -> WorkerHandle | None:
-        """Have a job done; returns the worker if it can do another."""
+        """Have a job done; returns the worker that can do another."""
         try:
-            answer = worker.ask(job, self._timeout)
-        except WorkerDiedError as error:
-            logger.warning("reading an image ended its process: %s", error)
-            worker.kill()
-            message = f"the image can't be read: its decoder failed ({error})"
-            future.set_exception(MediaError(message))
+            answer, worker = self._ask(job, worker)
+        except MediaError as error:
+            future.set_exception(error)
             return None
         if isinstance(answer, Refused):
             future.set_exception(MediaError(answer.message))
         else:
             future.set_result(answer)
         return worker
+
+    def _ask(self, job: Job, worker: WorkerHandle | None) -> tuple[Answer, WorkerHandle]:
+        """Raises MediaError if the job ends its process, or there is none for it."""
+        if worker is not None:
+            try:
+                return worker.ask(job, self._timeout), worker
+            except WorkerDiedError as error:
+                worker.kill()
+                if error.hangs:
+                    raise _failed(error) from error
+                # It may have ended before it had the job.
+        try:
+            worker = self._host.fork()
+        except WorkerDiedError as error:
+            logger.warning("no process to read images with: %s", error)
+            message = "images can't be read right now; send it again later"
+            raise MediaError(message, "busy") from error
+        try:
+            return worker.ask(job, self._timeout), worker
+        except WorkerDiedError as error:
+            worker.kill()
+            raise _failed(error) from error
+
+
+def _failed(error: WorkerDiedError) -> MediaError:
+    logger.warning("reading an image ended its process: %s", error)
+    return MediaError(f"the image can't be read: its decoder failed ({error})")
