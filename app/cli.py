@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
     _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
     _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
+    _add_bench(commands.add_parser("bench", help="measure, and print a table"))
     plugins = commands.add_parser("plugins", help="what is installed")
     actions = plugins.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
@@ -110,6 +112,15 @@ def _add_deploy(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_deploy)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    cache = kinds.add_parser("encoder-cache", help="a repeated image, and memory")
+    cache.add_argument("--images", type=int, default=10, help="images to compare with")
+    cache.add_argument("--distinct", type=int, default=1000, help="images to fill memory with")
+    cache.add_argument("--redis", metavar="URL", help="default: a server that is installed")
+    cache.set_defaults(run=_bench_encoder_cache)
+
+
 def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
@@ -164,6 +175,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _deploy(options: argparse.Namespace) -> int:
     deploy_and_print = load_object("octavo.app.deploying:deploy_and_print")
     deploy_and_print(engine_config(options), options.skip, options.dry_run)
+    return 0
+
+
+def _bench_encoder_cache(options: argparse.Namespace) -> int:
+    run = load_object("octavo.app.benchmarks.encoder_cache:run")
+    asyncio.run(run(options.images, options.distinct, options.redis))
     return 0
 
 

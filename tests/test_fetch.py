@@ -153,7 +153,6 @@ async def test_a_picture_from_a_real_server(anyone: int) -> None:
     media = fetcher(anyone, max_bytes=len(picture))
     assert await media.fetch(f"http://images.test:{anyone}/dog.png") == picture
     assert "status 404" in await failure(media, f"http://images.test:{anyone}/x.png", "invalid")
-    await media.close()
 
 
 async def test_by_the_systems_resolver(anyone: int) -> None:

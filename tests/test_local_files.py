@@ -71,7 +71,7 @@ def test_without_a_folder_nothing_is_read(folder: Path) -> None:
 
 def test_a_folder_that_is_none(folder: Path) -> None:
     for path in (folder / "deep" / "a.png", folder / "missing"):
-        with pytest.raises(ValueError, match="--allowed-local-media-path: .* is not a folder"):
+        with pytest.raises(ValueError, match=r"--allowed-local-media-path: .* is not a folder"):
             LocalFiles(path, 100)
 
 

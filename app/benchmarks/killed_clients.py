@@ -12,74 +12,24 @@ import asyncio
 import base64
 import json
 import random
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from .. import DEMO_MODEL
 from .machine import describe_machine
+from .server_process import ServerProcess
 
 _CONCURRENCY = 24
 _PICTURES = Path(DEMO_MODEL).parents[1] / "examples" / "images"
 
 
-class Server:
-    """`octavo serve` in a process, asked through plain sockets that can be cut at any moment."""
-
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    async def get(self, path: str) -> str:
-        """The body of an answer."""
-        answer = await self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        return answer.partition(b"\r\n\r\n")[2].decode()
-
-    async def post(self, body: dict[str, Any], patience: float | None = None) -> bytes:
-        """The whole answer; with `patience`, what came until the connection is cut."""
-        content = json.dumps(body)
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n"
-        )
-        return await self.ask(head + content, patience)
-
-    async def ask(self, request: str, patience: float | None = None) -> bytes:
-        """Send raw HTTP and read until the server closes or patience ends."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(request.encode())
-            async with asyncio.timeout(patience):
-                return await reader.read()
-        except TimeoutError:
-            return b""
-        finally:
-            writer.transport.abort()
-
-    async def held(self) -> tuple[int, int]:
-        """Free blocks and pinned encoder bytes."""
-        health = json.loads(await self.get("/health"))
-        return health["num_free_blocks"], health["encoder_cache_pinned_bytes"]
-
-    async def memory(self) -> tuple[float, float]:
-        """Resident MiB of the server and of its engine."""
-        engine = json.loads(await self.get("/health"))["engine_pid"]
-        return _resident_mib(self.process.pid), _resident_mib(engine)
-
-
 async def main(num_requests: int) -> None:
     """Run the load in three parts, so that growth would show."""
     print(describe_machine())
-    server = Server()
+    server = ServerProcess()
     try:
-        await _until_healthy(server)
+        await server.until_healthy()
         before = await server.held()
         rng = random.Random(0)
         pictures = [_data_url(path) for path in sorted(_PICTURES.glob("*.png"))]
@@ -95,11 +45,12 @@ async def main(num_requests: int) -> None:
             f"{killed} clients killed; free blocks and pinned bytes: {before} before, {after} after"
         )
     finally:
-        server.process.terminate()
-        server.process.wait()
+        server.stop()
 
 
-async def _run_part(server: Server, rng: random.Random, pictures: list[str], count: int) -> int:
+async def _run_part(
+    server: ServerProcess, rng: random.Random, pictures: list[str], count: int
+) -> int:
     """Run requests; returns how many of their clients were killed."""
     slots = asyncio.Semaphore(_CONCURRENCY)
     jobs = [
@@ -129,26 +80,8 @@ def _make_body(rng: random.Random, pictures: list[str]) -> dict[str, Any]:
     }
 
 
-async def _until_healthy(server: Server) -> None:
-    for _ in range(600):
-        try:
-            await server.get("/health")
-        except ConnectionError:
-            await asyncio.sleep(0.1)
-        else:
-            return
-    raise RuntimeError("the server did not start")
-
-
 def _data_url(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"no process {pid}")
 
 
 if __name__ == "__main__":

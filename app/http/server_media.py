@@ -21,11 +21,8 @@ from .image_intake import ImageIntake, IntakeLimits
 class ServerMedia:
     """The pool, what reads images and what loads them, from `open` to `close`."""
 
-    def __init__(
-        self, reader: ImageReader, fetcher: MediaFetcher, intake: ImageIntake, loader: MediaLoader
-    ) -> None:
+    def __init__(self, reader: ImageReader, intake: ImageIntake, loader: MediaLoader) -> None:
         self._reader = reader
-        self._fetcher = fetcher
         self.intake = intake
         self.loader = loader
 
@@ -49,12 +46,11 @@ class ServerMedia:
         intake = ImageIntake(reader, fetcher, local_files, limits, metrics)
         loader = MediaLoader(reader, tier, metrics)
         loader.start()
-        return cls(reader, fetcher, intake, loader)
+        return cls(reader, intake, loader)
 
     async def close(self) -> None:
         """End the processes, and let connections go."""
         self.loader.stop()
-        await self._fetcher.close()
         await asyncio.to_thread(self._reader.stop)
 
 

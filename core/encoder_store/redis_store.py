@@ -136,7 +136,7 @@ class RedisStore:
             raise StoreError("the store was closed") from error
         except TimeoutError as error:
             if not future.cancel():
-                pass  # so that a thread that still reads comes back
+                self._pool.disconnect()  # so that a thread that still reads comes back
             raise StoreError(
                 f"{self._address} didn't answer within {self._deadline:g} s"
             ) from error

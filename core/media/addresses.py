@@ -95,7 +95,10 @@ def split_netloc(netloc: str) -> tuple[str, int | None]:
 
 
 def _normal_ipv6(text: str) -> str:
-    address = IPv6Address(text)
+    try:
+        address = IPv6Address(text)
+    except ValueError as error:  # its message repeats the text, however long
+        raise ValueError("what is in brackets is not an IPv6 address") from error
     if address.scope_id is not None:
         raise ValueError("an IPv6 address with a scope id can't be used")
     return str(address)

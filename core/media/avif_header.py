@@ -9,6 +9,7 @@ from PIL import Image, features
 
 from ..contracts import ImageSize
 from .image_layout import ImageLayout
+from .media_error import MediaError
 from .orientation import read_orientation
 from .pillow_guard import guarded_pillow
 
@@ -18,6 +19,11 @@ IS_SUPPORTED = bool(features.check("avif"))
 _BRANDS = frozenset([b"avif", b"avis", b"mif1", b"msf1"])
 #: An item information entry (ISO/IEC 14496-12, 8.11.6) that announces an EXIF block.
 _EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{5,7}..)Exif", re.DOTALL)
+
+#: The sample sizes of a track (8.7.3.2): one for all, and how many.
+_SAMPLE_SIZES = re.compile(rb"stsz\0{4}.{4}(.{4})", re.DOTALL)
+#: libavif makes a table of them, up to hundreds of MB.
+_MAX_SAMPLES = 2**16
 
 
 def is_avif(data: bytes) -> bool:
@@ -31,6 +37,10 @@ def read_avif(data: bytes) -> ImageLayout:
     The orientation is in the boxes irot and imir, which Pillow gives as EXIF; an EXIF block of
     the file's own has no say in it, but Pillow would copy all its tags.
     """
+    for found in _SAMPLE_SIZES.finditer(data):
+        samples = int.from_bytes(found[1], "big")
+        if samples > _MAX_SAMPLES:
+            raise MediaError(f"the AVIF sequence has {samples} frames; send a single picture")
     picture = _EXIF_ITEM.sub(rb"\1skip", data)
     with guarded_pillow("AVIF"), Image.open(io.BytesIO(picture), formats=["AVIF"]) as image:
         orientation = read_orientation(image.info.get("exif", b""))

@@ -38,7 +38,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             raise ValueError(f"of class {source.profile.device_class}")
         if _MODES.get(source.profile.xcolor_space.strip()) != mode:
             raise ValueError(f"for {source.profile.xcolor_space} colours")
-        transform = ImageCms.ImageCmsTransform(source, _SRGB, mode, "RGB")
+        # littlecms's optimised tables are 10 levels off for grey.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.ImageCmsTransform(source, _SRGB, mode, "RGB", flags=flags)
         return transform if _changes_colours(transform, mode) else None
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         warn_once("images with a colour profile that is damaged or does not fit: shown without it")

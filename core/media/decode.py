@@ -13,7 +13,7 @@ from .image_header import read_layout
 from .media_error import MediaError
 from .media_limits import MediaLimits
 from .orientation import turn_upright
-from .pillow_guard import damaged, guarded_pillow
+from .pillow_guard import damaged, guarded_pillow, silence_libtiff
 
 #: To be raised whenever the same bytes would give other pixels.
 _VERSION = 1
@@ -22,8 +22,7 @@ Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 
 _GREY_MODES = frozenset(["1", "L", "LA", "La"])
-#: 16 bits -> 8, to the nearest.
-_HIGH_BITS = ((np.arange(2**16, dtype=np.uint32) * 255 + 2**15 - 1) // (2**16 - 1)).astype(np.uint8)
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
 def decode_image(
@@ -35,6 +34,8 @@ def decode_image(
     that can't be decoded.
     """
     header, layout = read_layout(bytes(data), limits)
+    if header.format == "TIFF":
+        silence_libtiff()
     with guarded_pillow(header.format):
         file = io.BytesIO(b"".join(layout.picture))
         with Image.open(file, formats=[header.format]) as image:
@@ -101,28 +102,33 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image)
-    grey = Image.fromarray(_as_bytes(values))
+    grey = Image.fromarray(_scaled(values, _highest_integer(image)))
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
-def _as_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Integers are taken to have 16 bits, floats to go from 0 to 1; anything else would be a
-    guess, and is refused."""
-    lowest, highest = values.min(), values.max()
-    if values.dtype.kind == "f":
-        if not (lowest >= 0 and highest <= 1):  # also true of NaN
-            raise MediaError(
-                f"the image has floating-point pixels from {lowest} to {highest}; scale them to 0 "
-                "to 1, or save it in 8 bits"
-            )
-        return (values * 255).round().astype(np.uint8)
-    if lowest < 0 or highest > 2**16 - 1:
+def _highest_integer(image: Image.Image) -> int:
+    """White, in integers. Of 32 bits, only 16 are taken to be used."""
+    tags = getattr(image, "tag_v2", {})
+    return 2**12 - 1 if tags.get(_BITS_PER_SAMPLE) == (12,) else 2**16 - 1
+
+
+def _scaled(values: NDArray[np.generic], highest: int) -> NDArray[np.uint8]:
+    """Integers from 0 to the highest, or floats from 0 to 1 -> 0 to 255, to the nearest.
+
+    Raises MediaError for other values, of which any scale would be a guess.
+    """
+    is_float = values.dtype.kind == "f"
+    darkest, brightest, white = values.min(), values.max(), 1 if is_float else highest
+    if not (darkest >= 0 and brightest <= white):  # also for NaN
         raise MediaError(
-            f"the image has integer pixels from {lowest} to {highest}; scale them to 0 to 65535, "
-            "or save it in 8 bits"
+            f"the image has pixels of {'floats' if is_float else 'integers'} from {darkest} to "
+            f"{brightest}; scale them to 0 to {white}, or save it in 8 bits"
         )
-    narrowed: NDArray[np.uint8] = _HIGH_BITS[values]
-    return narrowed
+    if is_float:
+        return (values * 255).round().astype(np.uint8)
+    levels = (np.arange(highest + 1, dtype=np.uint32) * 255 + highest // 2) // highest
+    scaled: NDArray[np.uint8] = levels.astype(np.uint8)[values]
+    return scaled

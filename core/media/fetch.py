@@ -87,6 +87,10 @@ class _Url:
         return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.target)
 
 
+#: Each may hold an image of the greatest size.
+_MAX_CONCURRENT = 32
+
+
 class MediaFetcher:
     """Fetches images by URL, from allowed domains and from public addresses only.
 
@@ -114,22 +118,20 @@ class MediaFetcher:
         self._max_redirects = max_redirects
         self._resolve = resolve
         self._ssl_context = ssl.create_default_context()
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def fetch(self, url: str) -> bytes:
         """The bytes behind a URL, redirects followed. Raises MediaError, which names the URL
         without its query."""
         hops = [url]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._slots, asyncio.timeout(self._timeout):
                 return await self._follow(hops)
         except TimeoutError as error:
             reason = f"it took longer than {self._timeout:g} s; try again, or send a data: URL"
             raise MediaError(f"{_name(hops)}: {reason}", "timeout") from error
         except MediaError as error:
             raise MediaError(f"{_name(hops)}: {error}", error.kind) from error
-
-    async def close(self) -> None:
-        """Nothing is kept between fetches; each closes its own connections."""
 
     async def _follow(self, hops: list[str]) -> bytes:
         """Fetch the last hop; each redirect adds one."""
@@ -175,7 +177,8 @@ class MediaFetcher:
                 logger.warning("no image from %s: its address %s is %s", url.host, address, reason)
                 raise MediaError(
                     f"the host {url.host} has an address that is {reason}, from which no images "
-                    "are fetched; use a public host or send a data: URL"
+                    "are fetched; use a public host, send a data: URL, or add its network to the server's "
+                    "--allowed-media-networks"
                 )
         return addresses
 

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpcore
 
@@ -14,13 +16,15 @@ logger = logging.getLogger(__name__)
 #: (host, port) -> IP addresses, best first. Raises OSError if there are none.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
+#: Apart from other work, as a look-up that was given up holds its thread until it ends.
+_LOOK_UPS = ThreadPoolExecutor(8, "octavo-resolver")
 _ConnectFailure = (httpcore.ConnectError, httpcore.ConnectTimeout)
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
     """The addresses of a host by the system's resolver, in a thread. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    answers = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 

@@ -80,7 +80,9 @@ def read_layout(data: bytes, limits: MediaLimits) -> tuple[ImageHeader, ImageLay
         layout = _READERS[image_format](data)
     except MediaError:
         raise
-    except (struct.error, ValueError, OverflowError) as error:
+    except struct.error as error:
+        raise damaged(f"the {image_format} header ends too soon") from error
+    except ValueError as error:
         raise damaged(f"the {image_format} header can't be read: {error}") from error
     _check_limits(layout, limits)
     width, height = layout.size

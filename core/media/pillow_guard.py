@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from .media_error import MediaError
 
@@ -54,6 +56,15 @@ def guarded_pillow(image_format: str | None) -> Iterator[None]:
             ) from error
         except PILLOW_ERRORS as error:
             raise damaged(str(error) or type(error).__name__) from error
+
+
+@cache
+def silence_libtiff() -> None:
+    """Keep libtiff from printing a line for every row that it can't read. It reports the failure
+    to Pillow as well, which has no switch for this."""
+    libraries = ctypes.CDLL(_imaging.__file__)
+    with suppress(AttributeError):  # a Pillow without libtiff, or with it linked in
+        libraries.TIFFSetErrorHandler(None)
 
 
 def damaged(reason: str) -> MediaError:

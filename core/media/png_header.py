@@ -15,7 +15,9 @@ from .warn_once import warn_once
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MAX_CHUNKS = 50_000
-_MAX_PROFILE_BYTES = 2**20
+_MAX_INFLATED_BYTES = 2**20
+#: How ImageMagick kept EXIF before PNG had a chunk for it: hexadecimal text.
+_RAW_EXIF = b"Raw profile type exif\0"
 _XMP = b"XML:com.adobe.xmp\0\0"  # the second zero: not compressed
 _GREY, _RGB = 0, 2
 
@@ -25,12 +27,14 @@ def read_png(data: bytes) -> ImageLayout:
     view = memoryview(data)
     first: dict[bytes, memoryview] = {}
     pixels: list[bytes | memoryview] = []
-    xmp = b""
+    exif = xmp = b""
     for kind, chunk in _chunks(view):
         if kind == b"IDAT":
             pixels.append(chunk)
         elif kind == b"iTXt" and bytes(chunk[8 : 8 + len(_XMP)]) == _XMP:
             xmp = xmp or bytes(chunk[8:-4])
+        elif kind in (b"tEXt", b"zTXt") and bytes(chunk[8 : 8 + len(_RAW_EXIF)]) == _RAW_EXIF:
+            exif = exif or _read_raw_exif(kind, bytes(chunk[8 + len(_RAW_EXIF) : -4]))
         elif not (pixels and kind in (b"PLTE", b"tRNS", b"iCCP")):
             first.setdefault(kind, chunk)
     if b"IHDR" not in first or len(first[b"IHDR"]) < 25:
@@ -38,7 +42,7 @@ def read_png(data: bytes) -> ImageLayout:
     header = first[b"IHDR"]
     size = ImageSize(*struct.unpack_from(">II", header, 8))
     frames = struct.unpack_from(">I", first[b"acTL"], 8)[0] if b"acTL" in first else 1
-    exif = bytes(first[b"eXIf"][8:-4]) if b"eXIf" in first else b""
+    exif = bytes(first[b"eXIf"][8:-4]) if b"eXIf" in first else exif
     picture: list[bytes | memoryview] = [SIGNATURE, header]
     if b"iCCP" in first and _has_readable_profile(first[b"iCCP"]):
         picture.append(first[b"iCCP"])
@@ -68,16 +72,30 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 def _has_readable_profile(chunk: memoryview) -> bool:
     """Pillow would refuse the whole picture otherwise."""
     _name, _, content = bytes(chunk[8:-4]).partition(b"\0")
-    inflate = zlib.decompressobj()
-    try:
-        inflate.decompress(content[1:], _MAX_PROFILE_BYTES)
-    except zlib.error:
-        readable = False
-    else:
-        readable = content[:1] == b"\0" and not inflate.unconsumed_tail
+    readable = content[:1] == b"\0" and _inflate(content[1:]) is not None
     if not readable:
         warn_once("PNG images with a damaged or huge colour profile: shown without it")
     return readable
+
+
+def _read_raw_exif(kind: bytes, content: bytes) -> bytes:
+    """An empty line, "exif", the length, and lines of digits; nothing if they are damaged."""
+    text = _inflate(content[1:]) if kind == b"zTXt" else content
+    try:
+        return bytes.fromhex(b"".join((text or b"").split(b"\n")[3:]).decode())
+    except ValueError:
+        warn_once("PNG images with damaged EXIF text: taken to be upright")
+        return b""
+
+
+def _inflate(content: bytes) -> bytes | None:
+    """None for what is damaged or too large."""
+    inflate = zlib.decompressobj()
+    try:
+        inflated = inflate.decompress(content, _MAX_INFLATED_BYTES)
+    except zlib.error:
+        return None
+    return None if inflate.unconsumed_tail else inflated
 
 
 def _scaled_key(chunk: memoryview, bit_depth: int, colour_type: int) -> memoryview | bytes:

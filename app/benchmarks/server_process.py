@@ -1,0 +1,121 @@
+"""A server to be measured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class ServerProcess:
+    """`octavo serve` in a process, asked through plain sockets that can be cut at any moment.
+
+    arguments: of the command.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
+        command += arguments
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    async def until_healthy(self) -> None:
+        """Wait until it answers. Raises RuntimeError if it ends instead, or never does."""
+        for _ in range(1200):
+            if self.process.poll() is not None:
+                break
+            try:
+                await self.get("/health")
+            except ConnectionError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+        raise RuntimeError("the server did not start")
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        self.process.terminate()
+        self.process.wait()
+
+    async def get(self, path: str) -> str:
+        """The body of an answer."""
+        answer = await self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return answer.partition(b"\r\n\r\n")[2].decode()
+
+    async def post(self, body: dict[str, Any], patience: float | None = None) -> bytes:
+        """The whole answer; with `patience`, what came until the connection is cut."""
+        return await self.ask(_chat_request(body), patience)
+
+    async def time_to_first_token(self, body: dict[str, Any]) -> float:
+        """Seconds until a stream's first event; the rest is read, too.
+
+        Raises RuntimeError for an answer that is no stream.
+        """
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        started = time.perf_counter()
+        try:
+            writer.write(_chat_request({**body, "stream": True}).encode())
+            answer = b""
+            while b"data: " not in answer:
+                chunk = await reader.read(65536)
+                if not chunk:
+                    raise RuntimeError(f"the server answered {answer[:300]!r}")
+                answer += chunk
+            seconds = time.perf_counter() - started
+            await reader.read()
+            return seconds
+        finally:
+            writer.transport.abort()
+
+    async def metric(self, name: str) -> float:
+        """The value of one sample of /metrics."""
+        for line in (await self.get("/metrics")).splitlines():
+            if line.startswith(f"octavo:{name} "):
+                return float(line.split()[1])
+        raise RuntimeError(f"there is no metric {name}")
+
+    async def ask(self, request: str, patience: float | None = None) -> bytes:
+        """Send raw HTTP and read until the server closes or patience ends."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(request.encode())
+            async with asyncio.timeout(patience):
+                return await reader.read()
+        except TimeoutError:
+            return b""
+        finally:
+            writer.transport.abort()
+
+    async def held(self) -> tuple[int, int]:
+        """Free blocks and pinned encoder bytes."""
+        health = json.loads(await self.get("/health"))
+        return health["num_free_blocks"], health["encoder_cache_pinned_bytes"]
+
+    async def memory(self) -> tuple[float, float]:
+        """Resident MiB of the server and of its engine."""
+        engine = json.loads(await self.get("/health"))["engine_pid"]
+        return _resident_mib(self.process.pid), _resident_mib(engine)
+
+
+def _chat_request(body: dict[str, Any]) -> str:
+    content = json.dumps(body)
+    return (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n{content}"
+    )
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"no process {pid}")
