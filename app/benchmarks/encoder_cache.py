@@ -55,9 +55,9 @@ async def _measure_latency(num_images: int, url: str | None) -> None:
         arguments = [folder, _NO_PREFIX, "--max-num-seqs=4", *store]
         servers = [ServerProcess(*arguments) for _ in range(2 if url else 1)]
         try:
-            for server in servers:
+            for i, server in enumerate(servers):
                 await server.until_healthy()
-                await server.time_to_first_token(_body(_picture(-1, 512)))
+                await server.time_to_first_token(_body(_picture(num_images + i, 512)))
             rows = [await _compare(servers, _picture(i, 512)) for i in range(num_images)]
             runs = await servers[-1].metric("encoder_runs_total") - 1
         finally:
@@ -108,7 +108,7 @@ async def _measure_memory(num_distinct: int) -> None:
 
 def _picture(seed: int, side: int) -> str:
     """Noise, as a data: URL."""
-    pixels = np.random.default_rng(seed + 1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

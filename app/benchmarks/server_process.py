@@ -12,39 +12,11 @@ from pathlib import Path
 from typing import Any
 
 
-class ServerProcess:
-    """`octavo serve` in a process, asked through plain sockets that can be cut at any moment.
+class ServerClient:
+    """Asks a server through plain sockets that can be cut at any moment."""
 
-    arguments: of the command.
-    """
-
-    def __init__(self, *arguments: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
-        command += arguments
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    async def until_healthy(self) -> None:
-        """Wait until it answers. Raises RuntimeError if it ends instead, or never does."""
-        for _ in range(1200):
-            if self.process.poll() is not None:
-                break
-            try:
-                await self.get("/health")
-            except ConnectionError:
-                await asyncio.sleep(0.1)
-            else:
-                return
-        raise RuntimeError("the server did not start")
-
-    def stop(self) -> None:
-        """End it and wait for that."""
-        self.process.terminate()
-        self.process.wait()
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     async def get(self, path: str) -> str:
         """The body of an answer."""
@@ -99,6 +71,38 @@ class ServerProcess:
         """Free blocks and pinned encoder bytes."""
         health = json.loads(await self.get("/health"))
         return health["num_free_blocks"], health["encoder_cache_pinned_bytes"]
+
+
+class ServerProcess(ServerClient):
+    """`octavo serve` in a process. arguments: of the command."""
+
+    def __init__(self, *arguments: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            super().__init__(probe.getsockname()[1])
+        command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
+        command += arguments
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    async def until_healthy(self) -> None:
+        """Wait until it answers. Raises RuntimeError if it ends instead, or never does."""
+        for _ in range(1200):
+            if self.process.poll() is not None:
+                break
+            try:
+                await self.get("/health")
+            except ConnectionError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+        raise RuntimeError("the server did not start")
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        self.process.terminate()
+        self.process.wait()
 
     async def memory(self) -> tuple[float, float]:
         """Resident MiB of the server and of its engine."""

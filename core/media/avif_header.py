@@ -19,7 +19,6 @@ IS_SUPPORTED = bool(features.check("avif"))
 _BRANDS = frozenset([b"avif", b"avis", b"mif1", b"msf1"])
 #: An item information entry (ISO/IEC 14496-12, 8.11.6) that announces an EXIF block.
 _EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{5,7}..)Exif", re.DOTALL)
-
 #: The sample sizes of a track (8.7.3.2): one for all, and how many.
 _SAMPLE_SIZES = re.compile(rb"stsz\0{4}.{4}(.{4})", re.DOTALL)
 #: libavif makes a table of them, up to hundreds of MB.
@@ -42,7 +41,7 @@ def read_avif(data: bytes) -> ImageLayout:
         if samples > _MAX_SAMPLES:
             raise MediaError(f"the AVIF sequence has {samples} frames; send a single picture")
     picture = _EXIF_ITEM.sub(rb"\1skip", data)
-    with guarded_pillow("AVIF"), Image.open(io.BytesIO(picture), formats=["AVIF"]) as image:
+    with guarded_pillow(), Image.open(io.BytesIO(picture), formats=["AVIF"]) as image:
         orientation = read_orientation(image.info.get("exif", b""))
         frames = getattr(image, "n_frames", 1)
         return ImageLayout(ImageSize(*image.size), [picture], orientation, frames)

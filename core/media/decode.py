@@ -36,7 +36,7 @@ def decode_image(
     header, layout = read_layout(bytes(data), limits)
     if header.format == "TIFF":
         silence_libtiff()
-    with guarded_pillow(header.format):
+    with guarded_pillow():
         file = io.BytesIO(b"".join(layout.picture))
         with Image.open(file, formats=[header.format]) as image:
             if image.size != layout.size:
@@ -52,7 +52,7 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
 
     The picture itself stays as it is. Raises MediaError if it can't be decoded or converted.
     """
-    with guarded_pillow(image.format):
+    with guarded_pillow():
         image.load()
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return turn_upright(_flatten(image, background), orientation)

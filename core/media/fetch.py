@@ -177,8 +177,8 @@ class MediaFetcher:
                 logger.warning("no image from %s: its address %s is %s", url.host, address, reason)
                 raise MediaError(
                     f"the host {url.host} has an address that is {reason}, from which no images "
-                    "are fetched; use a public host, send a data: URL, or add its network to the server's "
-                    "--allowed-media-networks"
+                    "are fetched; use a public host, send a data: URL, or add its network to the "
+                    "server's --allowed-media-networks"
                 )
         return addresses
 

@@ -42,17 +42,17 @@ _restore = ExitStack()
 
 
 @contextmanager
-def guarded_pillow(image_format: str | None) -> Iterator[None]:
-    """Raises MediaError for whatever Pillow raises inside. image_format: for the message."""
+def guarded_pillow() -> Iterator[None]:
+    """Raises MediaError for whatever Pillow raises inside."""
     with _own_limits():
         try:
             yield
         except MediaError:
             raise
         except UnidentifiedImageError as error:
-            raise MediaError(
-                f"the image is truncated or damaged: it starts as {image_format} but can't be read "
-                "as such, or is of a kind that is not supported; save it again as PNG or JPEG"
+            raise damaged(
+                "it can't be read, or is of a kind that is not supported; save it again as PNG or "
+                "JPEG"
             ) from error
         except PILLOW_ERRORS as error:
             raise damaged(str(error) or type(error).__name__) from error

@@ -14,7 +14,7 @@ from .warn_once import warn_once
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_MAX_CHUNKS = 50_000
+_MAX_CHUNKS = 20_000
 _MAX_INFLATED_BYTES = 2**20
 #: How ImageMagick kept EXIF before PNG had a chunk for it: hexadecimal text.
 _RAW_EXIF = b"Raw profile type exif\0"

@@ -10,7 +10,7 @@ from .image_layout import ImageLayout
 from .orientation import read_orientation
 from .pillow_guard import damaged
 
-_MAX_CHUNKS = 50_000
+_MAX_CHUNKS = 20_000
 _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
 
 
