@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 import time
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,6 +37,9 @@ from .errors import (
 from .listen import ListenConfig, run_app
 from .server_media import ServerMedia
 from .state import ServerState
+
+
+_SWITCH_INTERVAL_S = 0.001
 
 
 async def health(request: Request) -> Response:
@@ -107,6 +111,8 @@ def serve(
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
+    # So that the event loop need not wait long for threads that read large requests.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         asyncio.run(_serve(config, intake, model_name, listen))
     except KeyboardInterrupt:

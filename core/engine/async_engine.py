@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -36,14 +35,11 @@ from .metrics import EngineMetrics
 from .outputs import RequestOutput
 from .request_events import RequestEvents
 from .request_state import RequestState
+from .restart_pause import RestartPause
 from .sampling_params import BeamSearchParams
 from .tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
-
-#: An engine that dies this soon after its start is not restarted at once.
-_SHORT_LIFE_S = 10.0
-_LONGEST_PAUSE_S = 30.0
 
 #: Gives an image of a request, by its media key, that the engine asks for.
 Reload = Callable[[str], Awaitable[MediaInput]]
@@ -76,8 +72,7 @@ class AsyncEngine:
         self._process: EngineProcess | None = None
         self._first_start: asyncio.Future[EngineReady] | None = None
         self._alive = False
-        self._started_at = 0.0
-        self._short_lives = 0
+        self._restart_pause = RestartPause()
         self._stopping = False
         self._start_error = ""
         self.stats = EngineStats()
@@ -219,7 +214,7 @@ class AsyncEngine:
 
     def _spawn(self) -> None:
         loop = asyncio.get_running_loop()
-        self._started_at = time.monotonic()
+        self._restart_pause.started()
         self._metrics.restart()
         self.stats = EngineStats()
         self.on_media(None)
@@ -268,9 +263,7 @@ class AsyncEngine:
             return
         logger.error("the engine's process died (%s); starting another", reason)
         self._fail_open_requests(f"the engine died ({reason}) and the request with it")
-        short = time.monotonic() - self._started_at < _SHORT_LIFE_S
-        self._short_lives = self._short_lives + 1 if short else 0
-        pause = min(_LONGEST_PAUSE_S, 2.0**self._short_lives - 1) if self._short_lives > 1 else 0
+        pause = self._restart_pause.after_death()
         asyncio.get_running_loop().call_later(pause, self._respawn)
 
     def _fail_open_requests(self, message: str) -> None:

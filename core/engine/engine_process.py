@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import asdict
 import msgspec
 
 from ..registry import UnsupportedModelError, get_registry
+from .child_process import ChildProcess
 from .config import ConfigError, EngineConfig
 from .engine_core import EngineCore
 from .find_checkpoint import find_checkpoint
@@ -26,7 +26,7 @@ from .messages import (
     StartFailed,
     StepReport,
 )
-from .wire import Connection, Frame
+from .wire import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,8 @@ ToEngine = EngineRequest | MediaSupply | Abort
 FromEngine = EngineReady | StartFailed | StepReport
 
 
-class EngineProcess:
-    """A child process with an engine core, and the two threads that talk to it.
-
-    on_message and on_exit are called from the reading thread, on_exit last and once, with what
-    is known of the end.
-    """
+class EngineProcess(ChildProcess[FromEngine]):
+    """A child process with an engine core; see ChildProcess. ToEngine goes to it."""
 
     def __init__(
         self,
@@ -50,60 +46,8 @@ class EngineProcess:
         on_message: Callable[[FromEngine], None],
         on_exit: Callable[[str], None],
     ) -> None:
-        ours, theirs = socket.socketpair()
         settings = msgspec.json.encode(asdict(config)).decode()
-        # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), settings]
-        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
-        theirs.close()
-        self._connection: Connection[FromEngine] = Connection(ours, FromEngine)
-        self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._on_message = on_message
-        self._on_exit = on_exit
-        threads = ((self._read, "octavo-engine-reader"), (self._write, "octavo-engine-writer"))
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True) for target, name in threads
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
-
-    def send(self, message: ToEngine) -> None:
-        """Hand a message to the engine; it is lost if the engine is dead. Raises OverflowError
-        for an integer beyond 64 bits."""
-        self._outbox.put(self._connection.encode(message))
-
-    def stop(self) -> None:
-        """End the child and wait for it."""
-        self._outbox.put(None)
-        self._connection.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _write(self) -> None:
-        try:
-            while (frame := self._outbox.get()) is not None:
-                self._connection.send(frame)
-        except OSError:
-            # No memory or no descriptor left, or the engine is gone: the reader reports it.
-            self._connection.close()
-
-    def _read(self) -> None:
-        while (message := self._connection.receive()) is not None:
-            self._on_message(message)
-        self._connection.close()
-        self._outbox.put(None)
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self._on_exit(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
+        super().__init__(__name__, settings, FromEngine, on_message, on_exit)
 
 
 class EngineLoop:

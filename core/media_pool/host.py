@@ -24,6 +24,8 @@ from .worker import Worker
 #: The host has to import torch and the model's preprocessor before it forks its first worker.
 _START_TIMEOUT_S = 120.0
 _PR_SET_PDEATHSIG = 1
+#: The server must answer, and the engine compute, while images pour in.
+_NICENESS = 5
 
 
 class WorkerDiedError(Exception):
@@ -148,6 +150,7 @@ def _serve(worker: Worker, descriptor: int) -> None:
     """In the child: work, and end without running what the host has registered for its end; at
     the host's end too, even in the midst of a job."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(_NICENESS)
     status = 1
     try:
         worker.run(Connection(socket.socket(fileno=descriptor), Job))

@@ -1,0 +1,88 @@
+"""A child process that runs a model, as its parent holds it."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from .wire import Connection, Frame
+
+Incoming = TypeVar("Incoming")
+
+
+class ChildProcess(Generic[Incoming]):
+    """A Python module that is run with the descriptor of a socket and its settings in JSON, and
+    the two threads that talk to it.
+
+    incoming: the messages that it sends.
+    on_message and on_exit are called from the reading thread, on_exit last and once, with what
+    is known of the end.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        settings: str,
+        incoming: type[Incoming] | Any,
+        on_message: Callable[[Incoming], None],
+        on_exit: Callable[[str], None],
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        # -P: a folder that happens to be the working one must not be a source of modules.
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), settings]
+        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
+        theirs.close()
+        self._connection: Connection[Incoming] = Connection(ours, incoming)
+        self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._on_message = on_message
+        self._on_exit = on_exit
+        name = module.rpartition(".")[2]
+        threads = ((self._read, f"octavo-{name}-reader"), (self._write, f"octavo-{name}-writer"))
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True) for target, name in threads
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, message: object) -> None:
+        """Hand a message to the child; it is lost if the child is dead. Raises OverflowError for
+        an integer beyond 64 bits."""
+        self._outbox.put(self._connection.encode(message))
+
+    def stop(self) -> None:
+        """End the child and wait for it."""
+        self._outbox.put(None)
+        self._connection.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        try:
+            while (frame := self._outbox.get()) is not None:
+                self._connection.send(frame)
+        except OSError:
+            # No memory or no descriptor left, or the child is gone: the reader reports it.
+            self._connection.close()
+
+    def _read(self) -> None:
+        while (message := self._connection.receive()) is not None:
+            self._on_message(message)
+        self._connection.close()
+        self._outbox.put(None)
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self._on_exit(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
