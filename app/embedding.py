@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.embedding.load_embedder import load_embedder
-from ..core.engine.config import DTYPES, ConfigError, EngineConfig
-from ..core.engine.device import choose_device, choose_dtype
+from ..core.engine.config import EngineConfig
 from ..core.engine.request_error import RequestError
 from ..core.media.media_limits import MediaLimits
 from .pictures import load_picture
@@ -29,10 +28,7 @@ class EmbeddingModel:
     """
 
     def __init__(self, model: str | Path, device: str = "auto", dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-        chosen = _usable_device(device)
-        self._embedder = load_embedder(str(model), chosen, choose_dtype(dtype, None, chosen))
+        self._embedder = load_embedder(str(model), device, dtype)
 
     @property
     def dimension(self) -> int:
@@ -64,14 +60,6 @@ class EmbeddingModel:
         vectors = [embed(batch) for batch in batches] or [torch.empty(0, self.dimension)]
         stacked: NDArray[np.float32] = torch.cat(vectors).cpu().numpy()
         return stacked
-
-
-def _usable_device(name: str) -> torch.device:
-    """Raises ConfigError for a device that is not there."""
-    try:
-        return torch.empty(0, device=choose_device(name)).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} can't be used: {error}") from error
 
 
 def _check_list(items: Any, param: str) -> None:

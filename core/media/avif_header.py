@@ -11,7 +11,7 @@ from ..contracts import ImageSize
 from .image_layout import ImageLayout
 from .media_error import MediaError
 from .orientation import read_orientation
-from .pillow_guard import guarded_pillow
+from .pillow_guard import damaged, guarded_pillow
 
 #: Whether this Pillow has it.
 IS_SUPPORTED = bool(features.check("avif"))
@@ -21,6 +21,8 @@ _BRANDS = frozenset([b"avif", b"avis", b"mif1", b"msf1"])
 _EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{5,7}..)Exif", re.DOTALL)
 #: The sample sizes of a track (8.7.3.2): one for all, and how many.
 _SAMPLE_SIZES = re.compile(rb"stsz\0{4}.{4}(.{4})", re.DOTALL)
+#: More than a large picture has tiles and tracks.
+_MAX_BOXES = {b"infe": 4096, b"stsz": 64}
 #: libavif makes a table of them, up to hundreds of MB.
 _MAX_SAMPLES = 2**16
 
@@ -36,6 +38,9 @@ def read_avif(data: bytes) -> ImageLayout:
     The orientation is in the boxes irot and imir, which Pillow gives as EXIF; an EXIF block of
     the file's own has no say in it, but Pillow would copy all its tags.
     """
+    for box, limit in _MAX_BOXES.items():
+        if data.count(box) > limit:
+            raise damaged(f"an AVIF with more than {limit} boxes of type {box.decode()}")
     for found in _SAMPLE_SIZES.finditer(data):
         samples = int.from_bytes(found[1], "big")
         if samples > _MAX_SAMPLES:

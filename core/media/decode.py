@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from ..contracts import ImageSize
 from .colour_profile import to_srgb
 from .image_header import read_layout
 from .media_error import MediaError
@@ -39,12 +40,17 @@ def decode_image(
     with guarded_pillow():
         file = io.BytesIO(b"".join(layout.picture))
         with Image.open(file, formats=[header.format]) as image:
-            if image.size != layout.size:
-                raise damaged(f"its header says both {layout.size} and {image.size}")
+            _check_size(image, layout.size)
             image.load()
-            if image.size != layout.size:
-                raise damaged(f"its header says {layout.size}, its pixels {image.size}")
+            _check_size(image, layout.size)
             return turn_upright(_flatten(image, background), layout.orientation)
+
+
+def _check_size(image: Image.Image, expected: ImageSize) -> None:
+    if image.size != expected:
+        raise damaged(
+            "{} x {} pixels in one place, {} x {} in another".format(*expected, *image.size)
+        )
 
 
 def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:

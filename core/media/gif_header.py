@@ -11,7 +11,7 @@ from .pillow_guard import damaged
 _EXTENSION, _FRAME, _TRAILER, _GRAPHIC_CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 _HAS_COLOUR_TABLE = 0x80
 #: Comments and such are read byte by byte.
-_MAX_BEFORE_FRAME = 2**18
+_MAX_BEFORE_FRAME = 2**17
 
 
 def read_gif(data: bytes) -> ImageLayout:

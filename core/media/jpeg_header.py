@@ -10,9 +10,9 @@ from .image_layout import ImageLayout
 from .orientation import read_orientation
 from .pillow_guard import damaged
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
 #: The end of a scan: no restart, stuffed byte or filling.
-_END_OF_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_END_OF_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _EOI, _SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset([0xC2, 0xC6, 0xCA, 0xCE])
@@ -34,7 +34,7 @@ def read_jpeg(data: bytes) -> ImageLayout:
     picture: list[bytes | memoryview] = [view[:2]]
     size: ImageSize | None = None
     progressive = False
-    exif = xmp = b""
+    exif = xmp = memoryview(b"")
     position = 2
     for _ in range(_MAX_SEGMENTS):
         marker, start = _next_marker(data, position)
@@ -47,9 +47,9 @@ def read_jpeg(data: bytes) -> ImageLayout:
         if marker == _SOS:
             break
         if marker == _APP1 and content.startswith(_EXIF):
-            exif = exif or bytes(segment[4:])
+            exif = exif or segment[4:]
         elif marker == _APP1 and content == _XMP:
-            xmp = xmp or bytes(segment[4:])
+            xmp = xmp or segment[4:]
         elif marker in _FRAMES:
             if size is not None:
                 raise damaged("a JPEG with two frame headers")
@@ -89,6 +89,9 @@ def _is_kept(marker: int, content: bytes) -> bool:
 
 
 def _check_scans(data: bytes, position: int) -> None:
+    if data.count(bytes([0xFF, _SOS]), position) < _MAX_SCANS:
+        return
+    # Those may also be in other segments, or behind the picture.
     scans = 1
     for _ in range(_MAX_SEGMENTS):
         found = _END_OF_SCAN.search(data, position)

@@ -11,6 +11,8 @@ from .tiff_ifd import read_ifd
 from .warn_once import warn_once
 
 _TAG = 0x0112
+#: Of metadata; orientation is near the start.
+_MAX_BYTES = 2**20
 _XMP = re.compile(rb"""tiff:Orientation(?:=["']|>)([1-8])""")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -23,11 +25,11 @@ _TRANSPOSE = {
 }
 
 
-def read_orientation(exif: bytes, xmp: bytes = b"") -> int:
+def read_orientation(exif: bytes | memoryview, xmp: bytes | memoryview = b"") -> int:
     """1 to 8: that of the EXIF block if it has one, else that of the XMP packet, else 1."""
-    orientation = _in_exif(exif) if exif else None
+    orientation = _in_exif(bytes(exif[:_MAX_BYTES])) if exif else None
     if orientation is None:
-        found = _XMP.search(xmp)
+        found = _XMP.search(bytes(xmp[:_MAX_BYTES]))
         orientation = int(found[1]) if found else 1
     return orientation if orientation in _TRANSPOSE else 1
 
@@ -44,10 +46,9 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _in_exif(exif: bytes) -> int | None:
-    while exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
+    prefix = b"Exif\0\0"
     try:
-        return read_ifd(exif).integer(_TAG)
+        return read_ifd(exif.removeprefix(prefix).removeprefix(prefix)).integer(_TAG)
     except (ValueError, struct.error):
         warn_once("unreadable EXIF metadata: such images are taken to be upright")
         return None

@@ -15,34 +15,29 @@ from .warn_once import warn_once
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MAX_CHUNKS = 20_000
-_MAX_INFLATED_BYTES = 2**20
+_MAX_TEXT_BYTES = _MAX_INFLATED_BYTES = 2**20
 #: How ImageMagick kept EXIF before PNG had a chunk for it: hexadecimal text.
 _RAW_EXIF = b"Raw profile type exif\0"
 _XMP = b"XML:com.adobe.xmp\0\0"  # the second zero: not compressed
+_TEXTS = {b"iTXt": _XMP, b"tEXt": _RAW_EXIF, b"zTXt": _RAW_EXIF}
 _GREY, _RGB = 0, 2
 
 
 def read_png(data: bytes) -> ImageLayout:
     """Raises MediaError or struct.error for a broken header."""
-    view = memoryview(data)
     first: dict[bytes, memoryview] = {}
     pixels: list[bytes | memoryview] = []
-    exif = xmp = b""
-    for kind, chunk in _chunks(view):
+    for kind, chunk in _chunks(memoryview(data)):
         if kind == b"IDAT":
             pixels.append(chunk)
-        elif kind == b"iTXt" and bytes(chunk[8 : 8 + len(_XMP)]) == _XMP:
-            xmp = xmp or bytes(chunk[8:-4])
-        elif kind in (b"tEXt", b"zTXt") and bytes(chunk[8 : 8 + len(_RAW_EXIF)]) == _RAW_EXIF:
-            exif = exif or _read_raw_exif(kind, bytes(chunk[8 + len(_RAW_EXIF) : -4]))
-        elif not (pixels and kind in (b"PLTE", b"tRNS", b"iCCP")):
+        elif _is_wanted(kind, chunk, has_pixels=bool(pixels)):
             first.setdefault(kind, chunk)
     if b"IHDR" not in first or len(first[b"IHDR"]) < 25:
         raise damaged("a PNG without its header chunk")
     header = first[b"IHDR"]
     size = ImageSize(*struct.unpack_from(">II", header, 8))
     frames = struct.unpack_from(">I", first[b"acTL"], 8)[0] if b"acTL" in first else 1
-    exif = bytes(first[b"eXIf"][8:-4]) if b"eXIf" in first else exif
+    xmp = first[b"iTXt"][8:-4] if b"iTXt" in first else b""
     picture: list[bytes | memoryview] = [SIGNATURE, header]
     if b"iCCP" in first and _has_readable_profile(first[b"iCCP"]):
         picture.append(first[b"iCCP"])
@@ -52,7 +47,14 @@ def read_png(data: bytes) -> ImageLayout:
         picture.append(_scaled_key(first[b"tRNS"], bit_depth=header[16], colour_type=header[17]))
     picture += pixels
     picture += [first[b"IEND"]] if b"IEND" in first else []
-    return ImageLayout(size, picture, read_orientation(exif, xmp), frames)
+    return ImageLayout(size, picture, read_orientation(_read_exif(first), xmp), frames)
+
+
+def _is_wanted(kind: bytes, chunk: memoryview, has_pixels: bool) -> bool:
+    """Texts only with orientation; of the pixels' own chunks, those where they belong."""
+    start = _TEXTS.get(kind, b"")
+    is_late = has_pixels and kind in (b"PLTE", b"tRNS", b"iCCP")
+    return bytes(chunk[8 : 8 + len(start)]) == start and not is_late
 
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -78,11 +80,17 @@ def _has_readable_profile(chunk: memoryview) -> bool:
     return readable
 
 
-def _read_raw_exif(kind: bytes, content: bytes) -> bytes:
-    """An empty line, "exif", the length, and lines of digits; nothing if they are damaged."""
-    text = _inflate(content[1:]) if kind == b"zTXt" else content
+def _read_exif(first: dict[bytes, memoryview]) -> bytes | memoryview:
+    """The EXIF chunk, else that in text: an empty line, "exif", the length, and lines of digits."""
+    if b"eXIf" in first:
+        return first[b"eXIf"][8:-4]
+    kind = next((kind for kind in (b"zTXt", b"tEXt") if kind in first), None)
+    if kind is None:
+        return b""
+    content = bytes(first[kind][8 + len(_RAW_EXIF) : -4][:_MAX_TEXT_BYTES])
+    text = (_inflate(content[1:]) or b"") if kind == b"zTXt" else content
     try:
-        return bytes.fromhex(b"".join((text or b"").split(b"\n")[3:]).decode())
+        return bytes.fromhex(b"".join(text.split(b"\n", 3)[3:]).decode())
     except ValueError:
         warn_once("PNG images with damaged EXIF text: taken to be upright")
         return b""

@@ -26,14 +26,15 @@ def read_webp(data: bytes) -> ImageLayout:
         raise damaged("a WebP that starts with none of the chunks VP8, VP8L and VP8X")
     flags, *sides = struct.unpack_from("<B3xHBHB", content)
     size = ImageSize(sides[0] + (sides[1] << 16) + 1, sides[2] + (sides[3] << 16) + 1)
-    frames, exif, xmp = 0, b"", b""
+    frames = 0
+    exif = xmp = memoryview(b"")
     for kind, content in chunks:
         if kind == b"ANMF":
             frames += 1
         elif kind == b"EXIF" and flags & _EXIF_FLAG:
-            exif = exif or bytes(content)
+            exif = exif or content
         elif kind == b"XMP " and flags & _XMP_FLAG:
-            xmp = xmp or bytes(content)
+            xmp = xmp or content
     return ImageLayout(size, [data], read_orientation(exif, xmp), max(frames, 1))
 
 
