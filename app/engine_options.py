@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -102,7 +103,9 @@ def _add_store_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder-cache",
         metavar="URL",
-        help="a store for features of images, such as redis://host:6379/0, that processes share",
+        default=os.environ.get("OCTAVO_ENCODER_CACHE"),
+        help="a store for features of images, such as redis://host:6379/0, that processes share "
+        "(default: OCTAVO_ENCODER_CACHE in the environment)",
     )
     parser.add_argument(
         "--encoder-cache-ttl",
@@ -110,6 +113,13 @@ def _add_store_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         default=EngineConfig.encoder_cache_ttl,
         help="how long it keeps an image",
+    )
+    parser.add_argument(
+        "--encoder-cache-max-item",
+        type=parse_bytes,
+        metavar="SIZE",
+        default=EngineConfig.encoder_cache_max_item,
+        help="larger features of an image are not kept in it",
     )
     parser.add_argument(
         "--encoder-cache-compression",

@@ -15,6 +15,7 @@ _COUNTS = (
     "max_image_tokens",
     "max_image_bytes",
     "max_images_per_prompt",
+    "encoder_cache_max_item",
 )
 MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -55,6 +56,7 @@ class EngineConfig:
     encoder_cache: the URL of a store for features of images, such as redis://host:6379/0, that
         several processes share and that outlives them; None for none.
     encoder_cache_ttl: seconds until it forgets an image.
+    encoder_cache_max_item: bytes of an image's features; larger ones are not kept in it.
     encoder_cache_compression: whether features are written to it compressed with zstd.
     """
 
@@ -77,6 +79,7 @@ class EngineConfig:
     image_background: tuple[int, int, int] = (255, 255, 255)
     encoder_cache: str | None = None
     encoder_cache_ttl: float = 7 * 24 * 3600.0
+    encoder_cache_max_item: int = 64 * 2**20
     encoder_cache_compression: bool = False
     scheduling_policy: str = "fcfs"
     max_num_queued_reqs: int | None = None

@@ -168,7 +168,7 @@ class EngineCore:
         events.wanted = self._scheduler.take_wanted()
         return events
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = 3.0) -> None:
         """Wait until features that are still to be written are."""
         if self._writer is not None:
             self._writer.close(timeout)

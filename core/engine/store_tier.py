@@ -25,6 +25,7 @@ def open_tier(
     secret = os.environ.get(SECRET_VARIABLE)
     settings = TierSettings(
         ttl_seconds=config.encoder_cache_ttl,
+        max_item_bytes=config.encoder_cache_max_item,
         compress=config.encoder_cache_compression,
         secret=secret.encode() if secret else None,
     )
