@@ -7,6 +7,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def url(folder: Path) -> Iterator[str]:
         f"--allowed-local-media-path={folder}",
         "--image-background=#ff0000",
         "--media-workers=1",
+        "--max-queued-images=4",
     ) as base:
         yield base
 
@@ -127,6 +129,23 @@ def test_too_many_images(url: str) -> None:
     message, param = refusal_of(post(url, *parts))
     assert f"more than the {MAX_IMAGES} allowed" in message
     assert param == f"messages[0].content[{MAX_IMAGES}].image_url"
+
+
+def test_more_images_than_may_wait_are_refused_for_now(url: str) -> None:
+    def flood(seed: int) -> httpx.Response:
+        parts = [image(data_url(encode(noise(1000 + 3 * seed + i, (900, 900))))) for i in range(3)]
+        return post(url, *parts)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(flood, range(12)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    for answer in refused:
+        message, param = refusal_of(answer, 429)
+        assert "4 images wait to be read already" in message
+        assert re.fullmatch(r"messages\[0\]\.content\[\d\]\.image_url", param)
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert text_of(post(url, image(data_url(encode(noise(1))))))
 
 
 def npy(array: np.ndarray) -> str:

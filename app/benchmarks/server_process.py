@@ -25,7 +25,7 @@ class ServerClient:
 
     async def post(self, body: dict[str, Any], patience: float | None = None) -> bytes:
         """The whole answer; with `patience`, what came until the connection is cut."""
-        return await self.ask(_chat_request(body), patience)
+        return await self.ask(chat_request(body), patience)
 
     async def time_to_first_token(self, body: dict[str, Any]) -> float:
         """Seconds until a stream's first event; the rest is read, too.
@@ -35,7 +35,7 @@ class ServerClient:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         started = time.perf_counter()
         try:
-            writer.write(_chat_request({**body, "stream": True}).encode())
+            writer.write(chat_request({**body, "stream": True}).encode())
             answer = b""
             while b"data: " not in answer:
                 chunk = await reader.read(65536)
@@ -110,7 +110,8 @@ class ServerProcess(ServerClient):
         return _resident_mib(self.process.pid), _resident_mib(engine)
 
 
-def _chat_request(body: dict[str, Any]) -> str:
+def chat_request(body: dict[str, Any]) -> str:
+    """A POST of a chat, as it goes over the wire."""
     content = json.dumps(body)
     return (
         "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
