@@ -14,7 +14,6 @@ from ..contracts import (
     ModelSpec,
     load_object,
 )
-from ..deploy.processor_images import ProcessorPreprocessor
 from ..deploy.transformers_spec import TransformersSpec
 from ..registry import Registry
 from .block_hash import hash_block, root_hash
@@ -158,7 +157,10 @@ def load_preprocessor(
     """The one that prepares images for a checkpoint. Raises UnsupportedModelError."""
     config: JsonDict = checkpoint.config
     if isinstance(spec, TransformersSpec):
-        return ProcessorPreprocessor(checkpoint.path)
+        # Imported only here, as transformers' processors take as long to import as torch.
+        load = load_object("octavo.core.deploy.processor_images:ProcessorPreprocessor")
+        deployed: ImagePreprocessor = load(checkpoint.path)
+        return deployed
     if spec.preprocessor is not None:
         path = spec.preprocessor
     else:
