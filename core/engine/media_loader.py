@@ -9,6 +9,7 @@ else                     -> decode and preprocess, under a lease of our own
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,9 +41,13 @@ _RENEWAL_S = 1.0
 
 
 class _Flight:
-    """One image on its way, for all requests that show it."""
+    """One image on its way, for all requests that show it.
 
-    def __init__(self, work: Awaitable[MediaPayload]) -> None:
+    name: its media key; another for those who can't show it, and who must not fail those who can.
+    """
+
+    def __init__(self, name: str, work: Awaitable[MediaPayload]) -> None:
+        self.name = name
         self.task = asyncio.ensure_future(work)
         self.num_users = 0
 
@@ -137,9 +142,10 @@ class MediaLoader:
         return found
 
     def _join(self, media: MediaInput, viewed: ViewedImage) -> _Flight:
-        flight = self._flights.get(media.media_key)
+        name = media.media_key if viewed.image.content is not None else f"{media.media_key}?"
+        flight = self._flights.get(name)
         if flight is None:
-            flight = self._flights[media.media_key] = _Flight(self._obtain(media, viewed))
+            flight = self._flights[name] = _Flight(name, self._obtain(media, viewed))
         flight.num_users += 1
         return flight
 
@@ -148,13 +154,14 @@ class MediaLoader:
         if flight.num_users:
             return
         flight.task.cancel()
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
             self._freed.set()
         if key in self._leased:
             self._leased.discard(key)
             assert self._tier is not None
-            self._threads.submit(self._tier.release, key, self._owner)
+            with contextlib.suppress(RuntimeError):  # stopped; leases end by themselves
+                self._threads.submit(self._tier.release, key, self._owner)
 
     async def _wait_for_room(self) -> None:
         while sum(flight.num_bytes for flight in self._flights.values()) > _MAX_PENDING_BYTES:
