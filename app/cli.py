@@ -63,7 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", nargs="?", default=DEMO_MODEL, help=f"{_MODEL_HELP} (default: the demo model)"
+        "model",
+        nargs="?",
+        default=DEMO_MODEL,
+        help=f"{_MODEL_HELP}, or open_clip:MODEL:WEIGHTS (default: the demo model)",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
@@ -125,7 +128,9 @@ def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
     # Loaded here, so that the other commands need not wait for torch.
-    serve = load_object("octavo.app.http.server:serve")
+    gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
+    server = "embedding_server" if gives_embeddings(options.model) else "server"
+    serve = load_object(f"octavo.app.http.{server}:serve")
     listen_class = load_object("octavo.app.http.listen:ListenConfig")
     listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
     serve(config, intake_config(options), name, listen)
@@ -135,6 +140,9 @@ def _serve(options: argparse.Namespace) -> int:
 def _default_name(model: str) -> str:
     if model == DEMO_MODEL:
         return "octavo-demo"
+    family, _, weights = model.rpartition(":")
+    if family and os.path.exists(weights):  # of open_clip
+        return f"{family}:{Path(weights).name}"
     return Path(model).name.removesuffix(".gguf") if os.path.exists(model) else model
 
 

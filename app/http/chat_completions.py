@@ -16,7 +16,8 @@ from ..chat import read_messages
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event
 from .clients import last_of, unless_gone
-from .errors import ENGINE_ERRORS, HttpError, error_body
+from .errors import ENGINE_ERRORS, error_body
+from .json_body import check_model, read_json
 from .pipeline import Chat, beam_search, generate
 from .state import ServerState
 
@@ -26,15 +27,9 @@ _decoder = msgspec.json.Decoder(ChatCompletionRequest)
 async def chat_completions(http: Request) -> Response:
     """Answer a conversation."""
     server: ServerState = http.app.state.server
-    body = await _read_body(http, server)
+    body = await read_json(http, _decoder, server.max_body_bytes)
     arrival = time.monotonic()
-    if body.model not in (None, server.model_name):
-        raise HttpError(
-            404,
-            f"model {body.model!r} is not served here; served: {server.model_name!r}",
-            "model",
-            "model_not_found",
-        )
+    check_model(body.model, server.model_name)
     messages, images = read_messages(body.messages)
     chat = Chat(
         f"chatcmpl-{uuid.uuid4().hex}",
@@ -58,21 +53,6 @@ async def chat_completions(http: Request) -> Response:
     return StreamingResponse(
         _stream(responses, first, outputs, usage), media_type="text/event-stream"
     )
-
-
-async def _read_body(http: Request, server: ServerState) -> ChatCompletionRequest:
-    data = bytearray()
-    async for chunk in http.stream():
-        data += chunk
-        if len(data) > server.max_body_bytes:
-            raise HttpError(413, f"the body is larger than {server.max_body_bytes} bytes")
-    try:
-        return _decoder.decode(data)
-    except msgspec.ValidationError as error:
-        path = str(error).partition(" - at `$")[2]
-        raise HttpError(400, str(error), path.strip(".`") or None) from error
-    except msgspec.DecodeError as error:
-        raise HttpError(400, f"the body is not valid JSON: {error}") from error
 
 
 async def _stream(

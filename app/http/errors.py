@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from ...core.engine.errors import (
@@ -93,3 +96,12 @@ async def handle_not_found(request: Request, error: Exception) -> Response:
     return JSONResponse(
         error_body(message, "invalid_request_error", None, None), status_code=status
     )
+
+
+#: For every server's application.
+EXCEPTION_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    HttpError: handle_http_error,
+    ClientDisconnect: handle_disconnect,
+    HTTPException: handle_not_found,
+    **dict.fromkeys(ENGINE_ERRORS, handle_engine_error),
+}

@@ -7,14 +7,13 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...core.contracts import ImageSize
 from ...core.engine.errors import ImageError, ImageNotCachedError, RequestError
 from ...core.engine.image_part import ImagePart
 from ...core.engine.image_views import ImageInput
-from ...core.engine.input_processor import InputProcessor
 from ...core.engine.media_key import content_key, features_content_key
 from ...core.engine.media_metrics import MediaMetrics
 from ...core.media.data_url import read_data_url
@@ -26,6 +25,10 @@ from ...core.media_pool.image_reader import ImageReader
 from .image_aliases import ImageAliases, KnownImage
 
 _MAX_KNOWN_SIZES = 65_536
+
+#: Gives the size that an image of given features is taken to have, or raises RequestError with
+#: the name of the part.
+SizeOfFeatures = Callable[[str], ImageSize]
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,15 @@ class ImageIntake:
         self._sizes: OrderedDict[str, ImageSize] = OrderedDict()
 
     async def read(
-        self, parts: Sequence[ImagePart | ImageInput], inputs: InputProcessor, cache_salt: str
+        self,
+        parts: Sequence[ImagePart | ImageInput],
+        cache_salt: str,
+        size_of_features: SizeOfFeatures | None = None,
     ) -> list[ImageInput]:
-        """In the order of the parts; those that are read already stay as they are. cache_salt:
-        within which clients' names are kept.
+        """In the order of the parts; those that are read already stay as they are.
+
+        cache_salt: within which clients' names are kept.
+        size_of_features: of an image of which only features are given; None if no part has any.
 
         Raises RequestError, naming the part at fault.
         """
@@ -70,7 +78,7 @@ class ImageIntake:
                 f"more than the {self._limits.max_images} allowed; send fewer",
                 parts[self._limits.max_images].param,
             )
-        tasks = [asyncio.ensure_future(self._read(p, inputs, cache_salt)) for p in parts]
+        tasks = [asyncio.ensure_future(self._read(p, cache_salt, size_of_features)) for p in parts]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -85,13 +93,14 @@ class ImageIntake:
             raise ImageError(error, param) from error
 
     async def _read(
-        self, part: ImagePart | ImageInput, inputs: InputProcessor, salt: str
+        self, part: ImagePart | ImageInput, salt: str, size_of_features: SizeOfFeatures | None
     ) -> ImageInput:
         if isinstance(part, ImageInput):
             return part
         try:
             if part.features is not None:
-                return await asyncio.to_thread(self._read_features, part, inputs)
+                assert size_of_features is not None
+                return await asyncio.to_thread(self._read_features, part, size_of_features)
             if part.url is None:
                 return self._recall(part, salt)
             image = await self._identify(await self._get(part.url), part)
@@ -135,11 +144,11 @@ class ImageIntake:
             raise ImageNotCachedError(part.uuid, part.param)
         return ImageInput(known.size, known.content_key, part.param, None, part.detail, part.uuid)
 
-    def _read_features(self, part: ImagePart, inputs: InputProcessor) -> ImageInput:
+    def _read_features(self, part: ImagePart, size_of_features: SizeOfFeatures) -> ImageInput:
         try:
             data = base64.b64decode(part.features, validate=True)
         except (binascii.Error, ValueError) as error:
             raise MediaError(f"the features are no valid base64: {error}") from error
         features = read_feature_file(data)
-        size = part.size or inputs.size_of_features(part.param)
+        size = part.size or size_of_features(part.param)
         return ImageInput(size, features_content_key(features), part.param, features)

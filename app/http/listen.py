@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+
+_SWITCH_INTERVAL_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -21,3 +27,13 @@ async def run_app(app: Starlette, listen: ListenConfig) -> None:
     """Serve until interrupted."""
     config = uvicorn.Config(app, host=listen.host, port=listen.port, log_level="info")
     await uvicorn.Server(config).serve()
+
+
+def run_until_interrupted(server: Coroutine[Any, Any, None]) -> None:
+    """Run a server in an event loop of its own."""
+    # So that the event loop need not wait long for threads that read large requests.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        asyncio.run(server)
+    except KeyboardInterrupt:
+        return  # uvicorn has shut down and passes on what interrupted it

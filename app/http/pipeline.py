@@ -67,7 +67,9 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Engi
 
 
 async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
-    images = await server.intake.read(chat.images, server.inputs, chat.options.cache_salt)
+    images = await server.intake.read(
+        chat.images, chat.options.cache_salt, server.inputs.size_of_features
+    )
 
     def build() -> BuiltRequest:
         token_ids = server.inputs.encode_chat(chat.messages, chat.template_options)

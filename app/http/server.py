@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import sys
 import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -25,31 +22,18 @@ from ...core.registry import get_registry
 from ..intake_config import IntakeConfig
 from .captions import captions
 from .chat_completions import chat_completions
-from .errors import (
-    ENGINE_ERRORS,
-    HttpError,
-    error_body,
-    handle_disconnect,
-    handle_engine_error,
-    handle_http_error,
-    handle_not_found,
-)
-from .listen import ListenConfig, run_app
+from .common_answers import exposition, model_list, not_served, restarting
+from .errors import EXCEPTION_HANDLERS
+from .listen import ListenConfig, run_app, run_until_interrupted
 from .server_media import ServerMedia
 from .state import ServerState
-
-
-_SWITCH_INTERVAL_S = 0.001
 
 
 async def health(request: Request) -> Response:
     """GET /health: 200 while requests can be taken."""
     server: ServerState = request.app.state.server
     if not server.engine.healthy:
-        return JSONResponse(
-            error_body("the engine is restarting", "server_error", None, "engine_dead"),
-            status_code=503,
-        )
+        return restarting()
     stats = server.engine.stats
     return JSONResponse(
         {
@@ -65,26 +49,20 @@ async def metrics(request: Request) -> Response:
     """GET /metrics, for Prometheus."""
     server: ServerState = request.app.state.server
     server.loader.record(server.engine.stats.store)
-    return Response(
-        generate_latest(server.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+    return exposition(server.metrics.registry)
 
 
 async def list_models(request: Request) -> Response:
     """GET /v1/models."""
     server: ServerState = request.app.state.server
-    model = {
-        "id": server.model_name,
-        "object": "model",
-        "created": server.started,
-        "owned_by": "octavo",
-        "max_model_len": server.limits.max_model_len,
-    }
-    return JSONResponse({"object": "list", "data": [model]})
+    return model_list(server.model_name, server.started, max_model_len=server.limits.max_model_len)
 
 
 def create_app(state: ServerState) -> Starlette:
     """The application around a running engine."""
+    no_embeddings = not_served(
+        f"model {state.model_name!r} gives no embeddings; serve a CLIP or SigLIP model for them"
+    )
     app = Starlette(
         routes=[
             Route("/health", health),
@@ -92,13 +70,9 @@ def create_app(state: ServerState) -> Starlette:
             Route("/v1/models", list_models),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/captions", captions, methods=["POST"]),
+            Route("/v1/embeddings", no_embeddings, methods=["POST"]),
         ],
-        exception_handlers={
-            HttpError: handle_http_error,
-            ClientDisconnect: handle_disconnect,
-            HTTPException: handle_not_found,
-            **dict.fromkeys(ENGINE_ERRORS, handle_engine_error),
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = state
     return app
@@ -111,12 +85,7 @@ def serve(
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
-    # So that the event loop need not wait long for threads that read large requests.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    try:
-        asyncio.run(_serve(config, intake, model_name, listen))
-    except KeyboardInterrupt:
-        return  # uvicorn has shut down and passes on what interrupted it
+    run_until_interrupted(_serve(config, intake, model_name, listen))
 
 
 async def _serve(

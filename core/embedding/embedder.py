@@ -22,3 +22,15 @@ class Embedder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """[num_texts, dimension]; a text beyond the model's context is cut off."""
         ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text that the model sees, without those that fill up its context."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes whenever pictures would be prepared in another way; a part of cache keys."""
+        ...
+
+    def digest(self) -> str:
+        """Of all else that a picture's vector depends on; see `encoder_digest.py`."""
+        ...

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor
 
 from ..engine.checkpoint import Checkpoint
 from ..engine.config import ConfigError
+from ..engine.encoder_digest import encoder_digest
+from .model_kind import MODEL_TYPES
 
-_MODEL_TYPES = ("clip", "siglip", "siglip2")
+_ORIGIN = f"embeddings of transformers {transformers.__version__}"
 _model: Any = AutoModel
 _processor: Any = AutoProcessor
 
@@ -23,10 +27,10 @@ class HuggingFaceEmbedder:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         model_type = checkpoint.config.get("model_type")
-        if model_type not in _MODEL_TYPES:
+        if model_type not in MODEL_TYPES:
             raise ConfigError(
                 f"{checkpoint.name}: a {model_type} model gives no embeddings of pictures and "
-                f"texts; those that do: {', '.join(_MODEL_TYPES)}, and open_clip:MODEL:WEIGHTS"
+                f"texts; those that do: {', '.join(MODEL_TYPES)}, and open_clip:MODEL:WEIGHTS"
             )
         try:
             model = _model.from_pretrained(checkpoint.path, dtype=dtype)
@@ -34,6 +38,7 @@ class HuggingFaceEmbedder:
         except (OSError, ValueError) as error:
             raise ConfigError(f"{checkpoint.name}: can't be loaded: {error}") from error
         self._model = model.to(device).eval()
+        self._config = checkpoint.config
         # Its parts, since SigLIP 2's processor puts its own settings before the checkpoint's.
         self._prepare, self._tokenize = processor.image_processor, processor.tokenizer
         # CLIP's texts end where they end; SigLIP was trained on ones filled up to its context,
@@ -61,6 +66,19 @@ class HuggingFaceEmbedder:
         if self._fills_up:
             inputs.pop("attention_mask", None)
         return self._vectors(self._model.get_text_features, inputs)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See Embedder."""
+        inputs = self._tokenize(list(texts), truncation=True, max_length=self._max_length)
+        return [len(token_ids) for token_ids in inputs["input_ids"]]
+
+    def fingerprint(self) -> str:
+        """See Embedder."""
+        return json.dumps(self._prepare.to_dict(), sort_keys=True, default=str)
+
+    def digest(self) -> str:
+        """See Embedder."""
+        return encoder_digest(self._model, self._config, self._model.dtype, _ORIGIN)
 
     def _vectors(self, encode: Any, inputs: Any) -> Tensor:
         device, dtype = self._model.device, self._model.dtype

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
+from ..contracts import load_object
+from ..engine.config import DTYPES, ConfigError
+from ..engine.device import choose_device, choose_dtype
 from ..engine.find_checkpoint import find_checkpoint
 from .embedder import Embedder
-from .hugging_face_embedder import HuggingFaceEmbedder
-from .open_clip_embedder import PREFIX, OpenClipEmbedder
+from .model_kind import PREFIX
 
 
-def load_embedder(name: str, device: torch.device, dtype: torch.dtype) -> Embedder:
-    """name: "open_clip:MODEL:WEIGHTS", a folder, or a hub id. Raises ConfigError."""
+def load_embedder(name: str, device: str, dtype: str) -> Embedder:
+    """name: "open_clip:MODEL:WEIGHTS", a folder, or a hub id. dtype: "auto" is float32.
+
+    Raises ConfigError for a model that can't be loaded, or a device that is not there.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    chosen = _usable_device(device)
+    chosen_dtype = choose_dtype(dtype, None, chosen)
+    # By name, so that neither of the two libraries is imported for the other's models.
     if name.startswith(PREFIX):
-        return OpenClipEmbedder(name, device, dtype)
-    return HuggingFaceEmbedder(find_checkpoint(name), device, dtype)
+        embedder = load_object("octavo.core.embedding.open_clip_embedder:OpenClipEmbedder")
+        return cast(Embedder, embedder(name, chosen, chosen_dtype))
+    embedder = load_object("octavo.core.embedding.hugging_face_embedder:HuggingFaceEmbedder")
+    return cast(Embedder, embedder(find_checkpoint(name), chosen, chosen_dtype))
+
+
+def _usable_device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=choose_device(name)).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} can't be used: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..engine.config import ConfigError
+from ..engine.encoder_digest import encoder_digest
+from .model_kind import PREFIX
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "open_clip:"
+_ORIGIN = f"embeddings of open_clip {open_clip.__version__}"
 #: What reading a file that holds other weights, or none, ends in.
 _LOAD_ERRORS = (
     AssertionError,
@@ -48,7 +51,9 @@ class OpenClipEmbedder:
         self._tokenize = _load_tokenizer(model_name)
         model, self._transform = _load_model(model_name, weights)
         self._model = model.to(device, dtype).eval()
-        self._device, self._dtype = device, dtype
+        self._name, self._device, self._dtype = model_name, device, dtype
+        # What stands behind the end of a text that is shorter than the context.
+        self._filling = int(self._tokenize([""])[0, -1])
         self.dimension = self.embed_texts([""]).shape[1]
 
     @torch.inference_mode()
@@ -64,6 +69,22 @@ class OpenClipEmbedder:
         token_ids = self._tokenize(list(texts)).to(self._device)
         vectors: Tensor = self._model.encode_text(token_ids)
         return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See Embedder."""
+        is_text = self._tokenize(list(texts)) != self._filling
+        places = torch.arange(1, is_text.shape[1] + 1)
+        return [int(count) for count in (is_text * places).amax(dim=1)]
+
+    def fingerprint(self) -> str:
+        """See Embedder."""
+        settings = open_clip.get_model_preprocess_cfg(self._model)
+        return json.dumps(settings, sort_keys=True, default=str)
+
+    def digest(self) -> str:
+        """See Embedder."""
+        config = open_clip.get_model_config(self._name)
+        return encoder_digest(self._model, config, self._dtype, _ORIGIN)
 
 
 def _choose_weights(model_name: str, weights: str) -> str:

@@ -16,10 +16,11 @@ Incoming = TypeVar("Incoming")
 
 
 class ChildProcess(Generic[Incoming]):
-    """A Python module that is run with the descriptor of a socket and its settings in JSON, and
-    the two threads that talk to it.
+    """A Python module that is run with the descriptor of a socket, and the two threads that talk
+    to it.
 
-    incoming: the messages that it sends.
+    settings: the first message that it gets; not an argument, which other users could read, as
+        it may hold a store's password. incoming: the messages that it sends.
     on_message and on_exit are called from the reading thread, on_exit last and once, with what
     is known of the end.
     """
@@ -27,19 +28,20 @@ class ChildProcess(Generic[Incoming]):
     def __init__(
         self,
         module: str,
-        settings: str,
+        settings: object,
         incoming: type[Incoming] | Any,
         on_message: Callable[[Incoming], None],
         on_exit: Callable[[str], None],
     ) -> None:
         ours, theirs = socket.socketpair()
         # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), settings]
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
         # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
         theirs.close()
         self._connection: Connection[Incoming] = Connection(ours, incoming)
         self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self.send(settings)
         self._on_message = on_message
         self._on_exit = on_exit
         name = module.rpartition(".")[2]

@@ -9,8 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-
-import msgspec
+from typing import Any
 
 from ..registry import UnsupportedModelError, get_registry
 from .child_process import ChildProcess
@@ -46,8 +45,7 @@ class EngineProcess(ChildProcess[FromEngine]):
         on_message: Callable[[FromEngine], None],
         on_exit: Callable[[str], None],
     ) -> None:
-        settings = msgspec.json.encode(asdict(config)).decode()
-        super().__init__(__name__, settings, FromEngine, on_message, on_exit)
+        super().__init__(__name__, asdict(config), FromEngine, on_message, on_exit)
 
 
 class EngineLoop:
@@ -113,12 +111,17 @@ class EngineLoop:
 
 
 def main() -> None:
-    """Entry of the child: its arguments are the socket's descriptor and the configuration."""
+    """Entry of the child: its argument is the socket's descriptor, its first message the
+    configuration."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    connection: Connection[ToEngine] = Connection(socket.socket(fileno=int(sys.argv[1])), ToEngine)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    settings = Connection[dict[str, Any]](sock, dict[str, Any]).receive()
+    if settings is None:
+        return  # the parent is gone
+    connection: Connection[ToEngine] = Connection(sock, ToEngine)
     try:
-        config = EngineConfig(**msgspec.json.decode(sys.argv[2]))
+        config = EngineConfig(**settings)
         core = EngineCore(config, find_checkpoint(config.model), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
         connection.send(connection.encode(StartFailed(str(error))))

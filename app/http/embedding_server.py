@@ -1,0 +1,134 @@
+"""The ASGI application around a model that gives embeddings, and the command that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import fields
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...core.embedding.async_embedder import AsyncEmbedder
+from ...core.embedding.embedding_metrics import EmbeddingMetrics
+from ...core.embedding.image_vectors import ImageVectors
+from ...core.embedding.messages import EmbedderSettings
+from ...core.engine.config import EngineConfig
+from ...core.engine.store_tier import open_tier
+from ...core.registry import get_registry
+from ..intake_config import IntakeConfig
+from .common_answers import exposition, model_list, not_served, restarting
+from .embedding_state import EmbeddingState
+from .embeddings import embeddings
+from .errors import EXCEPTION_HANDLERS
+from .listen import ListenConfig, run_app, run_until_interrupted
+from .server_images import ServerImages
+
+logger = logging.getLogger(__name__)
+
+#: The engine's settings that mean something to a model that gives embeddings, beside those of
+#: images and of the encoder cache, whose names begin with the words below.
+_SETTINGS = {"model", "device", "dtype", "max_num_seqs", "max_num_queued_reqs", "request_timeout"}
+_SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
+
+
+async def health(request: Request) -> Response:
+    """GET /health: 200 while requests can be taken."""
+    server: EmbeddingState = request.app.state.server
+    if not server.embedder.healthy:
+        return restarting()
+    return JSONResponse({"status": "ok", "engine_pid": server.embedder.pid})
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics, for Prometheus."""
+    server: EmbeddingState = request.app.state.server
+    server.images.record()
+    return exposition(server.metrics.registry)
+
+
+async def list_models(request: Request) -> Response:
+    """GET /v1/models."""
+    server: EmbeddingState = request.app.state.server
+    dimension = server.embedder.ready.dimension
+    return model_list(server.model_name, server.started, dimensions=dimension)
+
+
+def create_app(state: EmbeddingState) -> Starlette:
+    """The application around a running embedder."""
+    no_text = not_served(
+        f"model {state.model_name!r} gives embeddings and no text; send texts and images to "
+        "POST /v1/embeddings"
+    )
+    app = Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/metrics", metrics),
+            Route("/v1/models", list_models),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
+            Route("/v1/chat/completions", no_text, methods=["POST"]),
+            Route("/v1/captions", no_text, methods=["POST"]),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    app.state.server = state
+    return app
+
+
+def serve(
+    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
+) -> None:
+    """Load and serve until interrupted. Raises ConfigError if the model can't be loaded."""
+    _warn_of_unused(config)
+    run_until_interrupted(_serve(config, intake, model_name, listen))
+
+
+async def _serve(
+    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
+) -> None:
+    metrics = EmbeddingMetrics()
+    tier = open_tier(config, get_registry(), metrics.media.observe_store)
+    settings = EmbedderSettings(config.model, config.device, config.dtype)
+    queued = config.max_num_queued_reqs
+    max_open = None if queued is None else config.max_num_seqs + queued
+    embedder = AsyncEmbedder(settings, metrics, max_open)
+    embedder.launch()
+    images = vectors = None
+    try:
+        images = ServerImages.open(config, intake, metrics.media, None)
+        vectors = ImageVectors(
+            embedder, images.reader, config.encoder_cache_memory, tier, metrics.media
+        )
+        await embedder.wait_until_ready()
+        state = EmbeddingState(
+            embedder,
+            images.intake,
+            vectors,
+            metrics,
+            model_name,
+            listen.max_body_bytes,
+            config.request_timeout,
+            int(time.time()),
+        )
+        await run_app(create_app(state), listen)
+    finally:
+        if vectors is not None:
+            await asyncio.to_thread(vectors.close)
+        if images is not None:
+            await images.close()
+        await embedder.stop()
+
+
+def _warn_of_unused(config: EngineConfig) -> None:
+    unused = [
+        f"--{field.name.replace('_', '-')}"
+        for field in fields(EngineConfig)
+        if field.name not in _SETTINGS
+        and not field.name.startswith(_SETTINGS_OF_IMAGES)
+        and getattr(config, field.name) != field.default
+    ]
+    if unused:
+        logger.warning("of no effect on a model that gives embeddings: %s", ", ".join(unused))

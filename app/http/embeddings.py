@@ -1,0 +1,104 @@
+"""POST /v1/embeddings: texts and images as vectors in one space."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...core.engine.errors import RequestTimeoutError
+from ...core.engine.image_part import ImagePart
+from .clients import unless_gone
+from .embedding_state import EmbeddingState
+from .embeddings_request import EmbeddingsRequest
+from .json_body import check_model, read_json
+
+_decoder = msgspec.json.Decoder(EmbeddingsRequest)
+#: Images of one request whose files are held at once.
+_IMAGES_AT_ONCE = 32
+
+#: A vector, and the tokens of its text that the model saw.
+Result = tuple[NDArray[np.float32], int]
+
+
+async def embeddings(http: Request) -> Response:
+    """Embed the items of a request, each of them a prompt of its own.
+
+    usage counts the tokens of texts as the model sees them, cut off at its context; images take
+    none.
+    """
+    server: EmbeddingState = http.app.state.server
+    body = await read_json(http, _decoder, server.max_body_bytes)
+    arrival = time.monotonic()
+    check_model(body.model, server.model_name)
+    body.check_dimensions(server.embedder.ready.dimension)
+    items = body.items()
+    with server.embedder.admission():
+        work = _within(server.request_timeout, server, items, body.cache_salt or "")
+        results = await unless_gone(http, work)
+    # Writing out many vectors holds the processor; the event loop must not wait for it.
+    content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)
+    server.metrics.e2e_request_latency.observe(time.monotonic() - arrival)
+    return Response(content, media_type="application/json")
+
+
+async def _within(
+    seconds: float | None, server: EmbeddingState, items: Sequence[str | ImagePart], salt: str
+) -> list[Result]:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _embed_all(server, items, salt)
+    except TimeoutError as error:
+        message = "the request was not finished within its timeout"
+        raise RequestTimeoutError(message, queued=False) from error
+
+
+async def _embed_all(
+    server: EmbeddingState, items: Sequence[str | ImagePart], salt: str
+) -> list[Result]:
+    """In order; the first failure ends them all."""
+    slots = asyncio.Semaphore(_IMAGES_AT_ONCE)
+    tasks = [asyncio.ensure_future(_embed(server, item, salt, slots)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _embed(
+    server: EmbeddingState, item: str | ImagePart, salt: str, slots: asyncio.Semaphore
+) -> Result:
+    if isinstance(item, ImagePart):
+        async with slots:
+            (image,) = await server.intake.read([item], salt)
+            return await server.images.get(image), 0
+    embedding = await server.embedder.embed_text(item)
+    assert embedding.vector is not None
+    server.metrics.prompt_tokens.inc(embedding.num_tokens)
+    return embedding.vector.array, embedding.num_tokens
+
+
+def _encode(model: str, results: Sequence[Result], encoding_format: str) -> bytes:
+    num_tokens = sum(tokens for _, tokens in results)
+    data = [
+        {"object": "embedding", "index": i, "embedding": _written(vector, encoding_format)}
+        for i, (vector, _) in enumerate(results)
+    ]
+    usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+    return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def _written(vector: NDArray[np.float32], encoding_format: str) -> Any:
+    """Numbers, or base64 of them in float32, little-endian."""
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return vector.tolist()

@@ -1,0 +1,83 @@
+"""The body of POST /v1/embeddings: OpenAI's fields, and images beside texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ...core.engine.errors import RequestError
+from ...core.engine.image_part import ImagePart
+from ..message_parts import read_part
+
+_MAX_ITEMS = 2048
+#: Of one text. Models see a hundred tokens or a few; all of a text is tokenised nevertheless.
+_MAX_CHARACTERS = 65_536
+
+
+class EmbeddingsRequest(msgspec.Struct):
+    """The fields that are understood.
+
+    input: a text, or a list of texts and of parts as in a chat: {"type": "text", …} and
+        {"type": "image_url", …}, which may have a `uuid`; `detail` means nothing here.
+    dimensions: nothing but the model's own.
+    cache_salt: within which an image's `uuid` is known, as in a chat.
+    """
+
+    input: Any
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+    cache_salt: str | None = None
+
+    def items(self) -> list[str | ImagePart]:
+        """What is to be embedded, in order. Raises RequestError that names the item at fault."""
+        given = [self.input] if isinstance(self.input, str) else self.input
+        if not isinstance(given, list) or not given:
+            raise RequestError(
+                "input must be a text, or a list of at least one text or part", "input"
+            )
+        if len(given) > _MAX_ITEMS:
+            param = f"input[{_MAX_ITEMS}]"
+            raise RequestError(
+                f"{param}: the request has {len(given)} items, more than the {_MAX_ITEMS} "
+                "allowed; send fewer",
+                param,
+            )
+        return [_read_item(item, f"input[{i}]") for i, item in enumerate(given)]
+
+    def check_dimensions(self, dimension: int) -> None:
+        """Raises RequestError for vectors of another width than the model's."""
+        if self.dimensions not in (None, dimension):
+            raise RequestError(
+                f"dimensions can only be {dimension}, the width of this model's vectors; it was "
+                "not trained to give shorter ones",
+                "dimensions",
+            )
+
+
+def _read_item(item: Any, param: str) -> str | ImagePart:
+    if isinstance(item, str):
+        return _checked(item, param)
+    if isinstance(item, int | list):
+        raise RequestError(f"{param}: token ids are not taken here; send the text itself", param)
+    kind = item.get("type") if isinstance(item, Mapping) else None
+    if kind not in ("text", "image_url"):
+        raise RequestError(
+            f"{param} must be a text, or a part of type text (with text) or image_url (with a url)",
+            param,
+        )
+    part = read_part(item, param, allow_local=False)
+    return part if isinstance(part, ImagePart) else _checked(part["text"], param)
+
+
+def _checked(text: str, param: str) -> str:
+    if not text:
+        raise RequestError(f"{param} is empty; send a text or an image", param)
+    if len(text) > _MAX_CHARACTERS:
+        raise RequestError(
+            f"{param} has {len(text)} characters, more than the {_MAX_CHARACTERS} allowed", param
+        )
+    return text

@@ -1,0 +1,67 @@
+"""Items that wait to be embedded, and the batches that are made of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ..engine.shared_array import SharedArray
+from .messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
+
+_MAX_ITEMS = 32
+#: Of the pictures of one batch, which are copied to the embedder's process.
+_MAX_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """A text or a picture, and its embedding to be."""
+
+    item: str | SharedArray
+    result: asyncio.Future[Embedding]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of a picture."""
+        return self.item.num_bytes if isinstance(self.item, SharedArray) else 0
+
+
+class BatchQueue:
+    """First come first served: a batch begins with the item that has waited longest, and takes
+    others of its kind, in order."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    def add(self, job: Job) -> None:
+        """To the end."""
+        self._jobs.append(job)
+
+    def take_batch(self) -> list[Job]:
+        """Texts or pictures, up to 32; empty if nothing waits. What nobody waits for any more
+        is dropped."""
+        jobs = [job for job in self._jobs if not job.result.done()]
+        batch: list[Job] = []
+        num_bytes = 0
+        for job in jobs:
+            if type(job.item) is not type(jobs[0].item):
+                continue
+            num_bytes += job.num_bytes
+            if batch and (len(batch) == _MAX_ITEMS or num_bytes > _MAX_BYTES):
+                break
+            batch.append(job)
+        taken = set(map(id, batch))
+        self._jobs = [job for job in jobs if id(job) not in taken]
+        return batch
+
+    def take_all(self) -> list[Job]:
+        """Everything that waits."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+
+def to_message(batch: list[Job]) -> ToEmbedder:
+    """As the embedder's process takes it."""
+    texts = [job.item for job in batch if isinstance(job.item, str)]
+    pictures = [job.item for job in batch if isinstance(job.item, SharedArray)]
+    return EmbedTexts(texts) if texts else EmbedImages(pictures)

@@ -1,0 +1,105 @@
+"""The embedder in a process of its own: it answers one batch after another.
+
+Pictures come as they were decoded and are prepared here, by the library whose model it is: its
+preparation may give several arrays, such as SigLIP 2's, of which the image workers know nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..engine.config import ConfigError
+from ..engine.messages import StartFailed
+from ..engine.shared_array import SharedArray
+from ..engine.wire import Connection
+from .embedder import Embedder
+from .load_embedder import load_embedder
+from .messages import (
+    Embedded,
+    EmbedderReady,
+    EmbedderSettings,
+    Embedding,
+    EmbedTexts,
+    ToEmbedder,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def answer(embedder: Embedder, batch: ToEmbedder) -> Embedded:
+    """The batch's vectors; an item that fails costs the others nothing but time."""
+    started = time.monotonic()
+    if isinstance(batch, EmbedTexts):
+        embeddings = _embed(lambda texts: _embed_texts(embedder, texts), batch.texts)
+    else:
+        pictures = [Image.fromarray(picture.array) for picture in batch.pictures]
+        embeddings = _embed(lambda images: _embed_images(embedder, images), pictures)
+    return Embedded(embeddings, time.monotonic() - started)
+
+
+def _embed(
+    embed: Callable[[Sequence[Any]], list[Embedding]], items: Sequence[Any]
+) -> list[Embedding]:
+    try:
+        return embed(items)
+    except Exception as error:  # libraries' models and processors may raise anything
+        if len(items) > 1:
+            return [embedding for item in items for embedding in _embed(embed, [item])]
+        logger.exception("an item can't be embedded")
+        return [Embedding(None, failure=f"the model failed: {error}")]
+
+
+def _embed_texts(embedder: Embedder, texts: Sequence[str]) -> list[Embedding]:
+    vectors = embedder.embed_texts(texts)
+    return list(map(_embedding, vectors, embedder.count_tokens(texts)))
+
+
+def _embed_images(embedder: Embedder, images: Sequence[Image.Image]) -> list[Embedding]:
+    return list(map(_embedding, embedder.embed_images(images)))
+
+
+def _embedding(vector: Tensor, num_tokens: int = 0) -> Embedding:
+    if not vector.isfinite().all():
+        failure = "the model gave a vector with numbers that are not finite; try another dtype"
+        return Embedding(None, failure=failure)
+    return Embedding(SharedArray(vector.cpu().numpy()), num_tokens)
+
+
+def run(sock: socket.socket) -> None:
+    """Load what the first message names, and answer batches until the parent hangs up. Raises
+    ConnectionError if that is in the middle of an answer."""
+    settings = Connection[EmbedderSettings](sock, EmbedderSettings).receive()
+    if settings is None:
+        return  # the parent is gone
+    connection: Connection[ToEmbedder] = Connection(sock, ToEmbedder)
+    try:
+        embedder = load_embedder(settings.model, settings.device, settings.dtype)
+    except ConfigError as error:
+        connection.send(connection.encode(StartFailed(str(error))))
+        return
+    ready = EmbedderReady(embedder.dimension, embedder.fingerprint(), embedder.digest())
+    connection.send(connection.encode(ready))
+    while (batch := connection.receive()) is not None:
+        connection.send(connection.encode(answer(embedder, batch)))
+
+
+def main() -> None:
+    """Entry of the child: its argument is the socket's descriptor."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        run(socket.socket(fileno=int(sys.argv[1])))
+    except ConnectionError:
+        logger.debug("the parent is gone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Which models give embeddings, known before any of them is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..engine.find_checkpoint import find_checkpoint
+
+#: Of names of open_clip's models, as "open_clip:MODEL:WEIGHTS".
+PREFIX = "open_clip:"
+#: Of checkpoints whose pictures and texts lie in one space.
+MODEL_TYPES = ("clip", "siglip", "siglip2")
+
+
+def gives_embeddings(name: str) -> bool:
+    """Whether a model of this name, as `load_embedder` takes it, gives embeddings; all others
+    generate. Raises ConfigError for a checkpoint that can't be found or read."""
+    if name.startswith(PREFIX):
+        return True
+    path = Path(name).expanduser()
+    if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
+        return False  # of GGUF files, which take long to read, none is such a model
+    return find_checkpoint(name).config.get("model_type") in MODEL_TYPES
