@@ -124,9 +124,7 @@ def test_twenty_requests_on_two_servers_encode_once(
     wait_until(lambda: not list(redis.client().scan_iter("octavo:lease:*")), 5)
 
 
-def test_a_lost_lease_costs_a_wait_and_no_error(
-    redis: RedisServer, urls: tuple[str, str]
-) -> None:
+def test_a_lost_lease_costs_a_wait_and_no_error(redis: RedisServer, urls: tuple[str, str]) -> None:
     """Somebody who died held the lease: as long as it lasts, others wait for their features."""
     first, _ = urls
     redis.client().flushall()
