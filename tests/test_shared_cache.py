@@ -73,7 +73,7 @@ def encoded(base: str) -> float:
 
 
 def wait_for_write(redis: RedisServer, count: int) -> None:
-    wait_until(lambda: len(list(redis.client().scan_iter("octavo:encoder:*"))) >= count, 5)
+    wait_until(lambda: len(list(redis.client().scan_iter("octavo:encoder:*"))) >= count, 20)
 
 
 def test_what_one_server_saw_the_other_need_not_encode(
@@ -136,7 +136,7 @@ def test_a_lost_lease_costs_a_wait_and_no_error(redis: RedisServer, urls: tuple[
     redis.client().set(f"octavo:lease:{name}", "gone", px=1500)
     started = time.monotonic()
     assert answer(urls[1], picture(30)) == expected
-    assert 1 < time.monotonic() - started < 10
+    assert 1 < time.monotonic() - started < 30
 
 
 def test_restarted_servers_encode_nothing_again(redis: RedisServer) -> None:
@@ -223,7 +223,7 @@ def test_redis_paused_killed_full_and_restarted_under_load(
         load.wait_for(15)
     assert set(load.statuses) == {200}
     # Threads with a lookup each, all of which may run into the timeouts of get and of lease.
-    assert max(load.seconds) < max(normal) + 2
+    assert max(load.seconds) < max(normal) + 5
     wait_until(lambda: metric(urls[0], 'encoder_cache_breaker_open{tier="redis"}') == 0, 40)
     fresh = picture(999)
     answer(urls[0], fresh)
