@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.contracts import load_object
+from ..core.descriptors import raise_descriptor_limit
 from ..core.engine.config import ConfigError
 from ..core.engine.request_error import RequestError
 from ..core.openmp import limit_spinning
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     limit_spinning()
+    raise_descriptor_limit()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

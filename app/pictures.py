@@ -17,11 +17,12 @@ from ..core.encoder_store.tier import StoreTier
 from ..core.engine.config import EngineConfig
 from ..core.engine.errors import ImageError, RequestError
 from ..core.engine.feature_arrays import from_tensor, to_payload
+from ..core.engine.find_features import find_features
 from ..core.engine.image_part import ImagePart
 from ..core.engine.image_views import ImageInput, ViewedImage
 from ..core.engine.input_processor import BuiltRequest, InputProcessor
 from ..core.engine.media_key import content_key, features_content_key, picture_key
-from ..core.engine.messages import EngineRequest, MediaInput, MediaPayload
+from ..core.engine.messages import EngineReady, EngineRequest, MediaInput, MediaPayload
 from ..core.engine.prepared_image import prepare_image
 from ..core.media.data_url import read_data_url
 from ..core.media.decode import decode_fingerprint, decode_image, to_rgb
@@ -55,7 +56,7 @@ class PictureReader:
         """The request with its payloads. Raises ImageError."""
         return built.with_payloads(
             {
-                media.media_key: self._load(media, built.images[media.media_key])
+                media.media_key: self._load(media, built.images[media.media_key], built.limits)
                 for media in built.request.media
             }
         )
@@ -65,11 +66,12 @@ class PictureReader:
             if part.features is not None:
                 features = _features_of(part.features)
                 size = part.size or inputs.size_of_features(part.param)
-                return ImageInput(size, features_content_key(features), part.param, features)
+                key = features_content_key(features, size)
+                return ImageInput(size, key, part.param, features)
             if isinstance(part.picture, Image.Image):
                 picture = to_rgb(part.picture, self._background)
-                key = picture_key(part.picture)
-                return ImageInput(ImageSize(*picture.size), key, part.param, picture)
+                size = ImageSize(*picture.size)
+                return ImageInput(size, picture_key(picture), part.param, picture)
             data = _bytes_of(part, self._limits)
             size = read_header(data, self._limits).size
         except MediaError as error:
@@ -77,13 +79,14 @@ class PictureReader:
         key = content_key(data, decode_fingerprint(self._background))
         return ImageInput(size, key, part.param, data, part.detail)
 
-    def _load(self, media: MediaInput, viewed: ViewedImage) -> MediaPayload:
+    def _load(self, media: MediaInput, viewed: ViewedImage, limits: EngineReady) -> MediaPayload:
         content = viewed.image.content
         if isinstance(content, Features):
             return to_payload(content)
-        stored = self._tier.get(media.media_key) if self._tier is not None else None
-        if stored is not None and len(stored.array) == media.num_features:
-            return to_payload(stored)
+        if self._tier is not None:
+            stored = find_features(self._tier, media, limits)
+            if stored is not None:
+                return to_payload(stored)
         assert content is not None
         preprocessor = viewed.view.preprocessor
         try:

@@ -133,7 +133,7 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
     """Prompt ids and pixel values equal those of the model's own processor."""
     inputs = InputProcessor(find_checkpoint(str(folder)), get_registry(), model_impl=model_impl)
     processor = AutoProcessor.from_pretrained(folder)
-    limits = EngineReady(10**6, 10**6, 1, 16, [], 0, "")
+    limits = EngineReady(10**6, 10**6, 1, 16, [], 0, "float32", "")
     reader = PictureReader(EngineConfig(model=str(folder)), None)
     for data in encoded_pictures():
         # transformers turns pictures upright when it loads them, not when it processes them.

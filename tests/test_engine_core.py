@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from octavo import LLM, SamplingParams
 from octavo.core.engine.errors import RequestFailedError, RequestTimeoutError
 from octavo.core.engine.messages import Abort, EngineRequest
 from octavo.core.engine.request_events import RequestEvents
 from octavo.core.hookspecs import hookimpl
 from octavo.core.registry import Registry
+from PIL import Image
 
 GREEDY = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
 
@@ -35,6 +37,37 @@ def test_failed_step_ends_its_requests_only(llm: LLM, monkeypatch: pytest.Monkey
     with pytest.raises(RequestFailedError, match="out of something"):
         llm.generate("hello", GREEDY)
     assert llm.generate("hello", GREEDY)[0].outputs[0].token_ids == expected
+    llm._core.check_integrity()
+    assert llm.num_free_blocks == llm._core.describe().num_blocks
+
+
+def test_a_tower_that_fails_on_one_image_ends_its_request_only(
+    checkpoints: dict[str, Path], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = LLM(checkpoints["llava-siglip"], dtype="float32", max_model_len=128)
+    model = llm._core._runner._model
+    encode = model.encode_images
+
+    def refuse_dark(pixels: torch.Tensor, layouts: object) -> object:
+        if any(image.max() < 0 for image in pixels):
+            raise RuntimeError("too dark")
+        return encode(pixels, layouts)
+
+    def ask(*shown: Image.Image) -> list[dict[str, Any]]:
+        parts = [{"type": "image", "image": picture} for picture in shown]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": "What?"}]}]
+
+    expected = [
+        output.outputs[0].token_ids for output in llm.chat([ask(), ask(pictures[0])], GREEDY)
+    ]
+    monkeypatch.setattr(model, "encode_images", refuse_dark)
+    chats = [ask(), ask(Image.new("RGB", (40, 40))), ask(pictures[0]), ask(pictures[1])]
+    requests = [llm.prepare_chat(chat, GREEDY) for chat in chats]
+    states = llm._run_states(requests)
+    assert [state.failure is not None for state in states] == [False, True, False, False]
+    assert "too dark" in states[1].failure.message
+    answers = [states[i].to_output().outputs[0].token_ids for i in (0, 2)]
+    assert answers == expected
     llm._core.check_integrity()
     assert llm.num_free_blocks == llm._core.describe().num_blocks
 

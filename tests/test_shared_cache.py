@@ -17,11 +17,14 @@ import httpx
 import numpy as np
 import pytest
 from octavo.app import DEMO_MODEL
+from octavo.core.encoder_store.codec import pack, unpack
+from octavo.core.encoder_store.features import Features
 from PIL import Image
 from redis_server import MISSING, RedisServer, find_servers
 from safetensors.torch import load_file, save_file
 from serving import metric, running_server, wait_until
 
+CORRUPT = 'encoder_cache_corrupt_total{tier="redis"}'
 OPTIONS = ("--dtype=float32", "--kv-cache-memory=64MiB", "--no-enable-prefix-caching")
 
 
@@ -109,7 +112,32 @@ def test_a_flipped_byte_is_computed_anew_and_counted(
     before = encoded(second)
     assert answer(second, picture(10)) == expected
     assert encoded(second) == before + 1
-    assert metric(second, 'encoder_cache_corrupt_total{tier="redis"}') == 1
+    assert metric(second, CORRUPT) == 1
+
+
+@pytest.mark.parametrize("wrong", ["width", "dtype", "finite"])
+def test_features_that_do_not_fit_are_deleted(
+    redis: RedisServer, urls: tuple[str, str], wrong: str
+) -> None:
+    """Whoever wrote them: with a good checksum, and under the right key."""
+    first, second = urls
+    redis.client().flushall()
+    shown = picture(11 + len(wrong))
+    expected = answer(first, shown)
+    wait_for_write(redis, 1)
+    (name,) = redis.client().scan_iter("octavo:encoder:*")
+    key = name.decode().rpartition(":")[2]
+    good = unpack(redis.client().get(name) or b"", key, secret=None, max_bytes=2**24)
+    array = {
+        "width": good.array[:, :-1],
+        "dtype": good.array.astype(np.float16),
+        "finite": np.full_like(good.array, np.nan),
+    }[wrong]
+    bad = Features("float16" if wrong == "dtype" else "float32", array)
+    redis.client().set(name, pack(bad, key, compress=False, secret=None))
+    before = metric(second, CORRUPT), encoded(second)
+    assert answer(second, shown) == expected
+    assert (metric(second, CORRUPT), encoded(second)) == (before[0] + 1, before[1] + 1)
 
 
 def test_twenty_requests_on_two_servers_encode_once(
@@ -236,6 +264,8 @@ def test_a_name_stands_for_an_image_that_was_sent(urls: tuple[str, str]) -> None
     expected = answer(first, picture(60), **named)
     before = encoded(first)
     assert answer(first, None, **named) == expected
+    for both in ((picture(60), None), (None, picture(60))):
+        assert answer(first, *both, **named)
     assert encoded(first) == before
     for unknown in ({"uuid": "other", "cache_salt": "me"}, {"uuid": "holiday"}):
         refused = ask(first, None, **unknown)

@@ -107,7 +107,8 @@ class ImageIntake:
         except MediaError as error:
             raise ImageError(error, part.param) from error
         if part.uuid is not None:
-            self._aliases.add(salt, part.uuid, KnownImage(image.content_key, image.size))
+            known = KnownImage(image.content_key, image.size, image.detail)
+            self._aliases.add(salt, part.uuid, known)
         return image
 
     async def _get(self, url: str) -> bytes:
@@ -142,7 +143,7 @@ class ImageIntake:
         known = self._aliases.find(salt, part.uuid)
         if known is None:
             raise ImageNotCachedError(part.uuid, part.param)
-        return ImageInput(known.size, known.content_key, part.param, None, part.detail, part.uuid)
+        return ImageInput(known.size, known.content_key, part.param, None, known.detail, part.uuid)
 
     def _read_features(self, part: ImagePart, size_of_features: SizeOfFeatures) -> ImageInput:
         try:
@@ -151,4 +152,4 @@ class ImageIntake:
             raise MediaError(f"the features are no valid base64: {error}") from error
         features = read_feature_file(data)
         size = part.size or size_of_features(part.param)
-        return ImageInput(size, features_content_key(features), part.param, features)
+        return ImageInput(size, features_content_key(features, size), part.param, features)

@@ -12,6 +12,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 _SWITCH_INTERVAL_S = 0.001
+#: What open requests have to end, once the server is told to.
+_SHUTDOWN_S = 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,13 @@ class ListenConfig:
 
 async def run_app(app: Starlette, listen: ListenConfig) -> None:
     """Serve until interrupted."""
-    config = uvicorn.Config(app, host=listen.host, port=listen.port, log_level="info")
+    config = uvicorn.Config(
+        app,
+        host=listen.host,
+        port=listen.port,
+        log_level="info",
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
     await uvicorn.Server(config).serve()
 
 

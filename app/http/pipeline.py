@@ -16,7 +16,7 @@ from ...core.engine.errors import RequestTimeoutError
 from ...core.engine.image_part import ImagePart
 from ...core.engine.image_views import ImageInput
 from ...core.engine.input_processor import BuiltRequest, RequestOptions
-from ...core.engine.messages import EngineRequest
+from ...core.engine.loaded_request import LoadedRequest
 from ...core.engine.outputs import RequestOutput
 from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
 from .state import ServerState
@@ -40,8 +40,8 @@ async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOut
     """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
     with server.engine.admission(chat.params.n):
         async with (
-            _prepared(server, chat) as (request, reload),
-            aclosing(server.engine.generate(request, reload)) as outputs,
+            _prepared(server, chat) as (loaded, reload),
+            aclosing(server.engine.generate(loaded, reload)) as outputs,
         ):
             async for output in outputs:
                 yield output
@@ -50,20 +50,20 @@ async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOut
 async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams) -> RequestOutput:
     """The best hypotheses. Raises what ENGINE_ERRORS names."""
     with server.engine.admission(params.beam_width):
-        async with _prepared(server, chat) as (request, reload):
-            room = server.limits.max_model_len - len(request.prompt_token_ids)
+        async with _prepared(server, chat) as (loaded, reload):
+            room = server.limits.max_model_len - len(loaded.request.prompt_token_ids)
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
-            return await server.engine.beam_search(request, params, reload)
+            return await server.engine.beam_search(loaded, params, reload)
 
 
 @asynccontextmanager
-async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[EngineRequest, Reload]]:
+async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
     """The request with its images ready, within the request's time."""
     async with AsyncExitStack() as stack:
         async with _time_limit(server, chat.options):
             built = await _build(server, chat)
-            request = await stack.enter_async_context(server.loader.loading(built))
-        yield request, partial(server.loader.reload, built)
+            loaded = await stack.enter_async_context(server.loader.loading(built))
+        yield loaded, partial(server.loader.reload, built)
 
 
 async def _build(server: ServerState, chat: Chat) -> BuiltRequest:

@@ -41,6 +41,13 @@ class Features:
                 f"features must be [num_features, hidden_size], got {list(self.array.shape)}"
             )
 
+    def is_finite(self) -> bool:
+        """Whether there is no infinity, and nothing that is no number."""
+        if self.dtype == "bfloat16":
+            # All ones in the exponent stand for both.
+            return bool(((self.array & 0x7F80) != 0x7F80).all())
+        return bool(np.isfinite(self.array).all())
+
     @property
     def nbytes(self) -> int:
         """Bytes of the array."""

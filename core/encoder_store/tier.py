@@ -130,6 +130,12 @@ class StoreTier:
             self._count(writes=1, bytes_written=len(data))
         return written
 
+    def reject(self, key: str, reason: str) -> None:
+        """Delete an entry that could be read and is not what it should be."""
+        self._count(corrupt=1)
+        self._complain("corrupt", f"held a bad entry, now deleted: {reason}")
+        self._run("delete", lambda: self._store.delete(key), None)
+
     def lease(self, key: str, owner: str) -> bool:
         """Whether this owner is to compute a key. If the store fails, everyone is."""
         seconds = self._settings.lease_seconds
@@ -148,9 +154,8 @@ class StoreTier:
         try:
             features = unpack(data, key, secret=settings.secret, max_bytes=settings.max_item_bytes)
         except BadEntryError as error:
-            self._count(corrupt=1, bytes_read=len(data))
-            self._complain("corrupt", f"held a bad entry, now deleted: {error}")
-            self._run("delete", lambda: self._store.delete(key), None)
+            self._count(bytes_read=len(data))
+            self.reject(key, str(error))
             return None
         self._count(hits=1, bytes_read=len(data))
         self._complaints.discard("corrupt")

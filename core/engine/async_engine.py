@@ -17,6 +17,7 @@ from .errors import (
     RequestFailedError,
     error_for,
 )
+from .loaded_request import LoadedRequest
 from .messages import (
     Abort,
     EngineOutput,
@@ -48,10 +49,6 @@ MediaListener = Callable[[MediaEvents | None], None]
 
 
 Outbox = asyncio.Queue[EngineOutput | MediaWanted | EngineDeadError]
-
-
-async def _no_images(media_key: str) -> MediaInput:
-    raise RequestFailedError("the engine asked for an image that the request has not")
 
 
 class AsyncEngine:
@@ -128,18 +125,19 @@ class AsyncEngine:
             self._num_open -= num_answers
 
     async def generate(
-        self, request: EngineRequest, reload: Reload = _no_images
+        self, loaded: LoadedRequest, reload: Reload
     ) -> AsyncGenerator[RequestOutput]:
         """The growing output, after each step that added to it; closing it aborts the request.
 
         Raises EngineDeadError, what `error_for` gives for a failure, and what `reload` raises.
         """
+        request = loaded.request
         self._events.received(request)
         state = RequestState(request, self._tokenizer)
         watch = self._metrics.watch(request)
         try:
             # Closed here and now, so that a caller who leaves frees the blocks at once.
-            async with aclosing(self._outputs(request, state, reload)) as outputs:
+            async with aclosing(self._outputs(request, state, loaded, reload)) as outputs:
                 async for output in outputs:
                     watch.update(output)
                     if state.failure is not None:
@@ -149,32 +147,37 @@ class AsyncEngine:
             self._events.finished(request, state.to_output())
 
     async def beam_search(
-        self, request: EngineRequest, params: BeamSearchParams, reload: Reload = _no_images
+        self, loaded: LoadedRequest, params: BeamSearchParams, reload: Reload
     ) -> RequestOutput:
         """The best hypotheses. Raises as `generate` does."""
         assert self.limits is not None
+        request = loaded.request
         self._events.received(request)
         search = BeamSearch(request, params, self.limits.eos_token_ids)
         try:
             while not search.done:
-                search.update(await self._run_all(search.next_requests(), reload))
+                search.update(await self._run_all(search.next_requests(), loaded, reload))
         finally:
             output = search.to_output(self._tokenizer)
             self._events.finished(request, output)
         return output
 
-    async def _run_all(self, requests: list[EngineRequest], reload: Reload) -> list[TokenLogprobs]:
+    async def _run_all(
+        self, requests: list[EngineRequest], loaded: LoadedRequest, reload: Reload
+    ) -> list[TokenLogprobs]:
         """The first token of each request; the first failure ends them all."""
-        steps = [asyncio.ensure_future(self._first_token(r, reload)) for r in requests]
+        steps = [asyncio.ensure_future(self._first_token(r, loaded, reload)) for r in requests]
         try:
             return await asyncio.gather(*steps)
         finally:
             for step in steps:
                 step.cancel()
 
-    async def _first_token(self, request: EngineRequest, reload: Reload) -> TokenLogprobs:
+    async def _first_token(
+        self, request: EngineRequest, loaded: LoadedRequest, reload: Reload
+    ) -> TokenLogprobs:
         state = RequestState(request, self._tokenizer)
-        async with aclosing(self._outputs(request, state, reload)) as outputs:
+        async with aclosing(self._outputs(request, state, loaded, reload)) as outputs:
             async for output in outputs:
                 if state.failure is not None:
                     raise error_for(state.failure)
@@ -183,14 +186,12 @@ class AsyncEngine:
         raise RequestFailedError("the engine gave no token")
 
     async def _outputs(
-        self, request: EngineRequest, state: RequestState, reload: Reload
+        self, request: EngineRequest, state: RequestState, loaded: LoadedRequest, reload: Reload
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
-        process = self._process
-        if process is None or not self._alive:
-            raise EngineDeadError("the engine is restarting; send the request again")
+        process = self._process_for(request)
         try:
-            process.send(request)
+            process.send(loaded.take(request))
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: Outbox = asyncio.Queue()
@@ -211,6 +212,14 @@ class AsyncEngine:
         finally:
             del self._outboxes[request.request_id]
             process.send(Abort(request.request_id))
+
+    def _process_for(self, request: EngineRequest) -> EngineProcess:
+        """Raises EngineDeadError if there is none, or another than the request was built for, as
+        the keys of its images may mean other features there."""
+        digest = self.limits.encoder_digest if self.limits is not None else ""
+        if self._process is None or not self._alive or request.encoder_digest != digest:
+            raise EngineDeadError("the engine is restarting; send the request again")
+        return self._process
 
     def _spawn(self) -> None:
         loop = asyncio.get_running_loop()

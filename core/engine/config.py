@@ -17,6 +17,7 @@ _COUNTS = (
     "max_images_per_prompt",
     "encoder_cache_max_item",
 )
+_LONGEST_S = 1e9
 MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -117,8 +118,8 @@ class EngineConfig:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         for name in ("queue_timeout", "request_timeout", "encoder_cache_ttl"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} must be above 0 seconds, got {value}")
+            if value is not None and not 0 < value < _LONGEST_S:
+                raise ConfigError(f"{name} must be above 0 seconds and finite, got {value}")
         if self.max_num_queued_reqs is not None and self.max_num_queued_reqs < 0:
             raise ConfigError(
                 f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +12,16 @@ from torch import Tensor
 from ..interfaces import LanguageModel, MultiModalModel
 from .feature_arrays import to_tensor
 from .messages import MediaInput, PixelInput
+
+logger = logging.getLogger(__name__)
+
+
+class EncodeError(RuntimeError):
+    """Images can't be encoded. media_keys: which."""
+
+    def __init__(self, message: str, media_keys: set[str]) -> None:
+        super().__init__(message)
+        self.media_keys = media_keys
 
 
 class EncoderRunner:
@@ -38,9 +49,23 @@ class EncoderRunner:
             self._features.pop(key, None)
 
     def encode(self, media: Sequence[MediaInput]) -> None:
-        """Encode images, or take their features as they came, and keep them. Raises ValueError as
-        `compute` does."""
-        self._features.update(self.compute(media))
+        """Encode images, or take their features as they came, and keep them. Raises EncodeError,
+        which names those that can't be."""
+        try:
+            self._features.update(self.compute(media))
+        except Exception as error:
+            failed = {item.media_key for item in media if len(media) == 1 or self._fails(item)}
+            if not failed:
+                raise
+            raise EncodeError(str(error), failed) from error
+
+    def _fails(self, item: MediaInput) -> bool:
+        try:
+            self.compute([item])
+        except Exception:  # towers may be plugins
+            logger.exception("the image %s can't be encoded", item.media_key)
+            return True
+        return False
 
     def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
         """The features of images by media key, those of one shape encoded together.

@@ -15,6 +15,7 @@ from .config import ConfigError, EngineConfig
 from .device import available_memory, choose_device, choose_dtype
 from .encoder_cache_manager import EncoderCacheManager
 from .encoder_digest import encoder_digest
+from .encoder_runner import EncodeError
 from .feature_writer import FeatureWriter
 from .kv_cache_manager import KVCacheManager
 from .loader import load_model
@@ -107,6 +108,7 @@ class EngineCore:
             block_size=self._plan.block_size,
             eos_token_ids=list(checkpoint.eos_token_ids),
             hidden_size=model.hidden_size,
+            dtype=str(dtype).removeprefix("torch."),
             encoder_digest=digest,
         )
 
@@ -197,7 +199,8 @@ class EngineCore:
         except Exception as error:  # models, kernels and processors may be plugins
             logger.exception("a step of %d requests failed", len(scheduled.scheduled))
             message = f"the engine failed on this request: {error}"
-            progress = self._scheduler.fail(scheduled, message)
+            at_fault = error.media_keys if isinstance(error, EncodeError) else None
+            progress = self._scheduler.fail(scheduled, message, at_fault)
         else:
             progress = self._scheduler.update(scheduled, sampled)
             self._note_encoded(scheduled)

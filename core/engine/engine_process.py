@@ -70,9 +70,12 @@ class EngineLoop:
             self._core.close()
 
     def _listen(self) -> None:
-        while (message := self._connection.receive()) is not None:
-            self._inbox.put(message)
-        self._inbox.put(None)
+        try:
+            while (message := self._connection.receive()) is not None:
+                self._inbox.put(message)
+        finally:
+            # Also after an error, such as too many open files: an engine that is deaf must end.
+            self._inbox.put(None)
 
     def _take_messages(self) -> bool:
         """Act on everything in the inbox, waiting if there is nothing to compute; returns False

@@ -12,19 +12,22 @@ from .feature_arrays import from_tensor
 from .messages import StoreWrites
 from .store_tier import open_tier
 
+_QUEUED_BYTES = 64 * 2**20
+
 
 class FeatureWriter:
-    """A thread's queue, so that a slow store never holds up a step."""
+    """A thread's queue, so that a slow store never holds up a step. max_item: bytes of the
+    largest features that are written."""
 
-    def __init__(self, tier: StoreTier) -> None:
+    def __init__(self, tier: StoreTier, max_item: int) -> None:
         self._tier = tier
-        self._behind = WriteBehind(tier)
+        self._behind = WriteBehind(tier, max(_QUEUED_BYTES, max_item))
 
     @classmethod
     def open(cls, config: EngineConfig, registry: Registry) -> FeatureWriter | None:
         """None without an encoder store. Raises ConfigError for one that can't be used."""
         tier = open_tier(config, registry)
-        return None if tier is None else cls(tier)
+        return None if tier is None else cls(tier, config.encoder_cache_max_item)
 
     def submit(self, media_key: str, features: Tensor) -> None:
         """Have an image's features written; they must not change any more."""

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 
 from ..encoder_store.features import Features
 from .image_views import ViewedImage
-from .messages import MediaSpan
 from .request_error import RequestError
 
 
-def check_features(
-    images: Sequence[ViewedImage], spans: Sequence[MediaSpan], hidden_size: int
-) -> None:
+def check_features(images: Sequence[ViewedImage], hidden_size: int) -> None:
     """Raises RequestError for features of another shape than the prompt and the model want."""
     for viewed in images:
         features = viewed.image.content
         if isinstance(features, Features):
-            wanted = sum(span.length for span in spans if span.media_key == viewed.media_key)
-            wanted //= sum(other.media_key == viewed.media_key for other in images)
+            wanted = viewed.token_ids.count(viewed.view.image_prompt.feature_token_id)
             _check_shape(features, (wanted, hidden_size), viewed.image.param)
 
 

@@ -21,6 +21,8 @@ from .request_error import RequestError
 from .sampling_params import SamplingParams
 from .tokenizer import Tokenizer
 
+_MAX_SALT_LENGTH = 1024
+
 
 @dataclass(frozen=True)
 class RequestOptions:
@@ -43,6 +45,10 @@ class RequestOptions:
                 f"max_image_tokens must be at least 1, got {self.max_image_tokens}",
                 "max_image_tokens",
             )
+        if len(self.cache_salt) > _MAX_SALT_LENGTH:
+            raise RequestError(
+                f"cache_salt must have at most {_MAX_SALT_LENGTH} characters", "cache_salt"
+            )
         for name in ("queue_timeout", "timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -56,18 +62,25 @@ _SIZES = (ImageSize(512, 512), ImageSize(1600, 500), ImageSize(300, 900))
 
 @dataclass(frozen=True)
 class BuiltRequest:
-    """A request whose images have no payload yet. images: each by its media key."""
+    """A request whose images have no payload yet. images: each by its media key; limits: of the
+    engine that it was built for."""
 
     request: EngineRequest
     images: dict[str, ViewedImage]
+    limits: EngineReady
 
-    def with_payloads(self, payloads: Mapping[str, MediaPayload | None]) -> EngineRequest:
+    def with_payloads(self, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
         """The request with what is to be sent of its images."""
-        media = [
-            msgspec.structs.replace(item, payload=payloads[item.media_key])
-            for item in self.request.media
-        ]
-        return msgspec.structs.replace(self.request, media=media)
+        return with_payloads(self.request, payloads)
+
+
+def with_payloads(request: EngineRequest, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
+    """A request with the payloads of its images, by media key; some may have none."""
+    media = [
+        msgspec.structs.replace(item, payload=payloads.get(item.media_key))
+        for item in request.media
+    ]
+    return msgspec.structs.replace(request, media=media)
 
 
 class InputProcessor:
@@ -149,7 +162,7 @@ class InputProcessor:
                 images, limits.encoder_digest, options.max_image_tokens
             )
             prompt, spans = self._images.expand(token_ids, viewed)
-            check_features(viewed, spans, limits.hidden_size)
+            check_features(viewed, limits.hidden_size)
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
@@ -165,10 +178,13 @@ class InputProcessor:
             cache_salt=options.cache_salt,
             queue_timeout=options.queue_timeout,
             timeout=options.timeout,
+            encoder_digest=limits.encoder_digest,
         )
         if self._images is not None:
             request = self._images.complete(request, viewed)
-        return BuiltRequest(request, {image.media_key: image for image in viewed})
+        # Of an image that is named and shown, the one with its content.
+        viewed.sort(key=lambda image: image.image.content is not None)
+        return BuiltRequest(request, {image.media_key: image for image in viewed}, limits)
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady

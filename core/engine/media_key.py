@@ -6,6 +6,7 @@ import hashlib
 
 from PIL import Image
 
+from ..contracts import ImageSize
 from ..encoder_store.features import Features
 
 #: Raised by one whenever equal keys would no longer mean equal features.
@@ -20,14 +21,15 @@ def content_key(data: bytes, decode_fingerprint: str) -> str:
 
 
 def picture_key(image: Image.Image) -> str:
-    """The name of a picture that a caller holds, by its mode, size and pixels."""
-    header = f"pixels:{image.mode}:{image.width}x{image.height}:".encode()
+    """The name of an upright RGB picture, by its size and pixels."""
+    header = f"pixels:{image.width}x{image.height}:".encode()
     return hashlib.sha256(header + image.tobytes()).hexdigest()
 
 
-def features_content_key(features: Features) -> str:
-    """The name of an image of which only features are known."""
-    header = f"features:{features.dtype}:{list(features.array.shape)}:".encode()
+def features_content_key(features: Features, size: ImageSize) -> str:
+    """The name of an image of which only features and a size are known."""
+    shape = list(features.array.shape)
+    header = f"features:{size.width}x{size.height}:{features.dtype}:{shape}:".encode()
     return hashlib.sha256(header + features.array.tobytes()).hexdigest()
 
 

@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,17 +26,22 @@ from ..media.media_error import MediaError
 from ..media_pool.image_reader import ImageReader
 from .errors import ImageError, ImageNotCachedError
 from .feature_arrays import to_payload
-from .image_views import ViewedImage
+from .find_features import find_features
+from .image_views import ImageInput, ViewedImage
 from .input_processor import BuiltRequest
+from .loaded_request import LoadedRequest
 from .media_metrics import MediaMetrics
-from .messages import EngineRequest, MediaEvents, MediaInput, MediaPayload, StoreWrites
+from .messages import EngineReady, MediaEvents, MediaInput, MediaPayload, StoreWrites
 
 Result = TypeVar("Result")
+LookUp = Callable[[], Features | None]
 
 #: Payloads that were made and not encoded yet; beyond this, new ones wait.
 _MAX_PENDING_BYTES = 512 * 2**20
 _STORE_THREADS = 16
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.1
+#: For another process that holds the lease of an image.
+_LONGEST_WAIT_S = 5.0
 #: A lease is renewed so long before it would end.
 _RENEWAL_S = 1.0
 
@@ -46,16 +52,31 @@ class _Flight:
     name: its media key; another for those who can't show it, and who must not fail those who can.
     """
 
-    def __init__(self, name: str, work: Awaitable[MediaPayload]) -> None:
+    def __init__(self, name: str, work: Coroutine[Any, Any, MediaPayload]) -> None:
         self.name = name
-        self.task = asyncio.ensure_future(work)
         self.num_users = 0
+        self._task: asyncio.Task[MediaPayload] | None = asyncio.ensure_future(work)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the payload, once it is there."""
-        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
-        return self.task.result().num_bytes if done else 0
+        task = self._task
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return 0
+        return task.result().num_bytes
+
+    def landed(self, viewed: ViewedImage) -> Coroutine[Any, Any, MediaPayload]:
+        """The payload, for one of its users; it goes on for others if the caller leaves. Raises
+        RequestError."""
+        assert self._task is not None
+        # Taken now: by the time that it is awaited, the flight may have been dropped as encoded.
+        return _land(self._task, viewed.image)
+
+    def drop(self) -> None:
+        """End the work, and let the payload go."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
 
 
 class MediaLoader:
@@ -102,12 +123,14 @@ class MediaLoader:
         for key in events.encoded:
             # What was encoded is written to the store, which ends its lease.
             self._leased.discard(key)
-            self._flights.pop(key, None)
+            flight = self._flights.pop(key, None)
+            if flight is not None:
+                flight.drop()
         if events.encoded:
             self._freed.set()
 
     @asynccontextmanager
-    async def loading(self, built: BuiltRequest) -> AsyncIterator[EngineRequest]:
+    async def loading(self, built: BuiltRequest) -> AsyncIterator[LoadedRequest]:
         """The request with its payloads. Until the end, images that it shows are kept for others
         that show them too. Raises RequestError for an image that can't be had."""
         await self._wait_for_room()
@@ -116,12 +139,8 @@ class MediaLoader:
             for media in built.request.media:
                 key = media.media_key
                 if not self._is_resident(key):
-                    flights[key] = self._join(media, built.images[key])
-            payloads = await asyncio.gather(
-                *(_landed(flight, built.images[key]) for key, flight in flights.items())
-            )
-            found: dict[str, MediaPayload | None] = dict.fromkeys(built.images)
-            yield built.with_payloads(found | dict(zip(flights, payloads, strict=True)))
+                    flights[key] = self._join(media, built)
+            yield LoadedRequest(built.request, await _all_landed(flights, built))
         finally:
             for key, flight in flights.items():
                 self._leave(key, flight)
@@ -129,9 +148,9 @@ class MediaLoader:
     async def reload(self, built: BuiltRequest, media_key: str) -> MediaInput:
         """An image that the engine no longer has. Raises RequestError if it can't be had."""
         (media,) = (item for item in built.request.media if item.media_key == media_key)
-        flight = self._join(media, built.images[media_key])
+        flight = self._join(media, built)
         try:
-            payload = await _landed(flight, built.images[media_key])
+            payload = await flight.landed(built.images[media_key])
             return msgspec.structs.replace(media, payload=payload)
         finally:
             self._leave(media_key, flight)
@@ -141,11 +160,12 @@ class MediaLoader:
         self._metrics.count_lookup("memory", found)
         return found
 
-    def _join(self, media: MediaInput, viewed: ViewedImage) -> _Flight:
+    def _join(self, media: MediaInput, built: BuiltRequest) -> _Flight:
+        viewed = built.images[media.media_key]
         name = media.media_key if viewed.image.content is not None else f"{media.media_key}?"
         flight = self._flights.get(name)
         if flight is None:
-            flight = self._flights[name] = _Flight(name, self._obtain(media, viewed))
+            flight = self._flights[name] = _Flight(name, self._obtain(media, viewed, built.limits))
         flight.num_users += 1
         return flight
 
@@ -153,7 +173,7 @@ class MediaLoader:
         flight.num_users -= 1
         if flight.num_users:
             return
-        flight.task.cancel()
+        flight.drop()
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
             self._freed.set()
@@ -168,13 +188,18 @@ class MediaLoader:
             self._freed.clear()
             await self._freed.wait()
 
-    async def _obtain(self, media: MediaInput, viewed: ViewedImage) -> MediaPayload:
+    async def _obtain(
+        self, media: MediaInput, viewed: ViewedImage, limits: EngineReady
+    ) -> MediaPayload:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
         content = viewed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
-            features = await self._from_store(self._tier, media, wait=content is not None)
+            look_up = partial(find_features, self._tier, media, limits)
+            features = await self._from_store(
+                self._tier, media.media_key, look_up, may_wait=content is not None
+            )
             self._metrics.count_lookup(self._tier.name, features is not None)
             if features is not None:
                 return to_payload(features)
@@ -183,30 +208,30 @@ class MediaLoader:
         assert isinstance(content, bytes)
         return await self._reader.prepare(content, viewed.view.num_images, viewed.view.limit)
 
-    async def _from_store(self, tier: StoreTier, media: MediaInput, wait: bool) -> Features | None:
-        """None if we are to compute them, as nobody else does. wait: whether we could."""
+    async def _from_store(
+        self, tier: StoreTier, key: str, look_up: LookUp, may_wait: bool
+    ) -> Features | None:
+        """None if we are to compute them. may_wait: for another process that computes them, which
+        one who can't compute them would do in vain."""
         started = time.monotonic()
         try:
-            features = await self._look_up(tier, media)
-            if features is not None or not wait:
+            features = await self._in_thread(look_up)
+            if features is not None or not may_wait:
                 return features
             pause = _FIRST_PAUSE_S
-            while not await self._in_thread(tier.lease, media.media_key, self._owner):
+            while not await self._in_thread(tier.lease, key, self._owner):
+                if time.monotonic() - started > _LONGEST_WAIT_S:
+                    return None  # it may have much else to do
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
-                features = await self._look_up(tier, media)
+                features = await self._in_thread(look_up)
                 if features is not None:
                     return features
-            self._leased.add(media.media_key)
+            self._leased.add(key)
             # They may have been written just before the lease was free.
-            return await self._look_up(tier, media)
+            return await self._in_thread(look_up)
         finally:
             self._metrics.observe_stage("lookup", time.monotonic() - started)
-
-    async def _look_up(self, tier: StoreTier, media: MediaInput) -> Features | None:
-        features = await self._in_thread(tier.get, media.media_key)
-        fits = features is not None and len(features.array) == media.num_features
-        return features if fits else None
 
     async def _renew_leases(self, tier: StoreTier) -> None:
         while True:
@@ -218,9 +243,17 @@ class MediaLoader:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
 
-async def _landed(flight: _Flight, viewed: ViewedImage) -> MediaPayload:
-    """A flight's payload; it goes on for others if the caller leaves."""
+async def _land(task: asyncio.Task[MediaPayload], image: ImageInput) -> MediaPayload:
     try:
-        return await asyncio.shield(flight.task)
+        return await asyncio.shield(task)
     except MediaError as error:
-        raise ImageError(error, viewed.image.param) from error
+        raise ImageError(error, image.param) from error
+    except ImageNotCachedError as error:
+        raise ImageNotCachedError(image.uuid or "", image.param) from error
+
+
+async def _all_landed(flights: dict[str, _Flight], built: BuiltRequest) -> dict[str, MediaPayload]:
+    payloads = await asyncio.gather(
+        *(flight.landed(built.images[key]) for key, flight in flights.items())
+    )
+    return dict(zip(flights, payloads, strict=True))

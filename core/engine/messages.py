@@ -83,6 +83,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
         each is computed in one step.
     priority: under the policy "priority", lower goes first.
     cache_salt: only requests with the same salt share cached blocks.
+    encoder_digest: of the engine for which the images' keys were made.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
     """
 
@@ -98,6 +99,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     cache_salt: str = ""
     queue_timeout: float | None = None
     timeout: float | None = None
+    encoder_digest: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -240,7 +242,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its model; the facts that requests are checked against.
 
     eos_token_ids: tokens that end an answer.
-    hidden_size: width of an image's features as the decoder takes them.
+    hidden_size, dtype: width and number format of an image's features.
     encoder_digest: of all that features depend on beside the image; see `encoder_digest.py`.
     """
 
@@ -250,6 +252,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     block_size: int
     eos_token_ids: list[int]
     hidden_size: int
+    dtype: str
     encoder_digest: str
 
 

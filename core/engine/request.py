@@ -163,6 +163,12 @@ class Request:
         self.media = {m.media_key: msgspec.structs.replace(m, payload=None) for m in taken}
         return taken
 
+    def shows_again(self, media_key: str) -> bool:
+        """Whether it has yet to show an image after another."""
+        ahead = [span.media_key for span in self.spans if span.end > self.num_computed_tokens]
+        others = [i for i, key in enumerate(ahead) if key != media_key]
+        return bool(others) and media_key in ahead[others[0] :]
+
     @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether some are still to be computed, so that no part of the prompt may be skipped."""

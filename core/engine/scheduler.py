@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
@@ -161,7 +161,6 @@ class Scheduler:
         """Take in a step's results; returns each request that got tokens or ended."""
         for media in output.encode:
             self.encoder_cache.mark_encoded(media.media_key)
-            self._inbox.remove(media.media_key)
         loads = sum(isinstance(media.payload, FeatureInput) for media in output.encode)
         self._stats.encoder_loads += loads
         self._stats.encoder_runs += len(output.encode) - loads
@@ -170,18 +169,37 @@ class Scheduler:
             request = item.request
             request.num_computed_tokens = item.end
             self._unpin_passed(item)
+        for media in output.encode:
+            if not self._is_shown_again(media.media_key):
+                self._inbox.remove(media.media_key)
+        for item in output.scheduled:
             if item.samples:
+                request = item.request
                 progress.append((request, self._append(request, sampled[request.request_id])))
         return progress
 
-    def fail(self, output: SchedulerOutput, message: str) -> list[tuple[Request, list[int]]]:
-        """End every request of a step that raised, and forget what it was to compute; returns
-        what `update` would, with no tokens."""
+    def fail(
+        self, output: SchedulerOutput, message: str, media_keys: Container[str] | None = None
+    ) -> list[tuple[Request, list[int]]]:
+        """End the requests of a step that raised, and forget what it was to compute; returns what
+        `update` would, with no tokens. media_keys: images that can't be encoded, if that is why:
+        requests that show none of them are computed again."""
         for item in output.scheduled:
             self.kv_cache.discard_uncomputed(item.request)
+        ended: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
-            self._fail(item.request, Failure("failed", message))
-        return [(item.request, []) for item in output.scheduled]
+            if media_keys is None or any(key in media_keys for key in item.request.media):
+                self._fail(item.request, Failure("failed", message))
+                ended.append((item.request, []))
+            else:
+                # It may have taken blocks as computed that this step was to compute.
+                self._preempt(item.request, output)
+        return ended
+
+    def _is_shown_again(self, media_key: str) -> bool:
+        """Whether a running request shows an image again after another, and may need it encoded
+        again: were it asked for then, two that don't fit together could take turns for ever."""
+        return any(r.shows_again(media_key) for r in self.running if media_key in r.media)
 
     def _goes_before(self, candidate: Request, position: int) -> bool:
         if position == len(self.running):

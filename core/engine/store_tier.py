@@ -27,7 +27,7 @@ def open_tier(
         ttl_seconds=config.encoder_cache_ttl,
         max_item_bytes=config.encoder_cache_max_item,
         compress=config.encoder_cache_compression,
-        secret=secret.encode() if secret else None,
+        secret=None if secret is None else os.fsencode(secret),
     )
     name = config.encoder_cache.partition("://")[0]
     return StoreTier(

@@ -84,6 +84,8 @@ class Connection(Generic[Incoming]):
             return None
         header += self._read(_HEADER.size - len(header))
         length, has_arrays = _HEADER.unpack(header)
+        if has_arrays and not descriptors:
+            raise ConnectionResetError("shared memory did not arrive: too many open files?")
         if has_arrays:
             self._received = _map(descriptors[0])
         try:

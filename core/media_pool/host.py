@@ -59,7 +59,8 @@ class WorkerHandle:
         return self._receive(timeout)
 
     def kill(self) -> None:
-        """End the worker, whatever it is doing."""
+        """End a worker that hangs. One that ended by itself must not be killed: its number may be
+        another process's by now."""
         self.close()
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -87,6 +88,7 @@ class WorkerHost:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = msgspec.json.encode(settings).decode()
         self._lock = threading.Lock()
+        self._stopped = False
         self._start()
 
     def fork(self) -> WorkerHandle:
@@ -102,12 +104,16 @@ class WorkerHost:
 
     def stop(self) -> None:
         """End the host and with it its workers."""
+        with self._lock:
+            self._stopped = True
         self._control.close()
         self._process.kill()
         self._process.wait()
 
     def _pass_on(self, theirs: socket.socket) -> None:
         with self._lock:
+            if self._stopped:
+                raise WorkerDiedError("the server is shutting down")
             if self._process.poll() is not None:
                 self._control.close()
                 self._start()

@@ -13,6 +13,8 @@ from .messages import Answer, Job, Refused
 
 logger = logging.getLogger(__name__)
 
+_NOT_NOW = "images can't be read right now; send it again later"
+
 
 class WorkerLane:
     """Workers with a queue of their own; a thread for each hands it one job after another.
@@ -82,6 +84,10 @@ class WorkerLane:
         except MediaError as error:
             future.set_exception(error)
             return None
+        except Exception as error:  # such as too many open files; the thread must go on
+            logger.exception("an image could not be handed to a process")
+            future.set_exception(MediaError(f"{_NOT_NOW}: {error}", "busy"))
+            return None
         if isinstance(answer, Refused):
             future.set_exception(MediaError(answer.message))
         else:
@@ -94,20 +100,20 @@ class WorkerLane:
             try:
                 return worker.ask(job, self._timeout), worker
             except WorkerDiedError as error:
-                worker.kill()
                 if error.hangs:
+                    worker.kill()
                     raise _failed(error) from error
+                worker.close()
                 # It may have ended before it had the job.
         try:
             worker = self._host.fork()
         except WorkerDiedError as error:
             logger.warning("no process to read images with: %s", error)
-            message = "images can't be read right now; send it again later"
-            raise MediaError(message, "busy") from error
+            raise MediaError(_NOT_NOW, "busy") from error
         try:
             return worker.ask(job, self._timeout), worker
         except WorkerDiedError as error:
-            worker.kill()
+            (worker.kill if error.hangs else worker.close)()
             raise _failed(error) from error
 
 
