@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,6 +155,17 @@ def npy(array: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def raw_npy(header: bytes) -> str:
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
+    return base64.b64encode(start + header + bytes(64)).decode()
+
+
+def float8() -> str:
+    header = b'{"x":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,4]}}'
+    data = struct.pack("<Q", len(header)) + header + bytes(4)
+    return base64.b64encode(data).decode()
+
+
 def test_features_in_place_of_an_image(url: str, offline: LLM) -> None:
     picture = noise(7)
     chat = [{"type": "image", "image": picture}, {"type": "text", "text": "What is this?"}]
@@ -178,6 +190,13 @@ BAD_FEATURES = {
     "not finite": (lambda a: npy(np.full_like(a, np.nan)), r"not finite"),
     "integers": (lambda a: npy(a.astype(np.int64)), r"float32 or float16"),
     "objects": (lambda a: npy(np.array([{}], dtype=object)), r"can't be read"),
+    "an open header": (lambda a: raw_npy(b"{'descr': ("), r"can't be read"),
+    "a deep header": (lambda a: raw_npy(b"(" * 5000), r"can't be read"),
+    "a dtype of commas": (
+        lambda a: raw_npy(b"{'descr': ',,,', 'fortran_order': False, 'shape': (1, 1)}"),
+        r"can't be read",
+    ),
+    "safetensors in 8 bits": (lambda a: float8(), r"can't be read"),
     "a liar": (lambda a: npy(a)[:400], r"can't be read"),
     "no base64": (lambda a: "???", r"base64"),
     "no text": (lambda a: [[1.0]], r"base64"),
@@ -203,6 +222,7 @@ def test_bad_features_are_refused(url: str, offline: LLM, name: str) -> None:
         ({"type": "image_embeds"}, "image_embeds"),
         ({"type": "image", "image": "/etc/passwd"}, None),
         (image("ftp://example.com/x.png"), "image_url"),
+        (image("http://example.com/" + "é" * 10**6), "image_url"),
     ],
 )
 def test_bad_parts_are_named(url: str, part: dict[str, Any], param: str | None) -> None:
@@ -227,6 +247,16 @@ FORMS = {
     "no number": ({"files": {"image": b"x"}, "data": {"max_tokens": "many"}}, 400, "max_tokens"),
     "no form": ({"json": {}}, 415, None),
     "too many": ({"files": [("image", b"x")] * (MAX_IMAGES + 1)}, 400, None),
+    "another charset": (
+        {
+            "content": b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\\ud800\r\n'
+            b"--x--\r\n",
+            "headers": {"Content-Type": "multipart/form-data; charset=unicode_escape; boundary=x"},
+        },
+        415,
+        None,
+    ),
+    "in pieces": ({"content": iter([b"--x--"])}, 411, None),
 }
 
 

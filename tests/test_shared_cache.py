@@ -115,14 +115,14 @@ def test_a_flipped_byte_is_computed_anew_and_counted(
     assert metric(second, CORRUPT) == 1
 
 
-@pytest.mark.parametrize("wrong", ["width", "dtype", "finite"])
+@pytest.mark.parametrize(("wrong", "seed"), [("width", 11), ("dtype", 12), ("finite", 13)])
 def test_features_that_do_not_fit_are_deleted(
-    redis: RedisServer, urls: tuple[str, str], wrong: str
+    redis: RedisServer, urls: tuple[str, str], wrong: str, seed: int
 ) -> None:
     """Whoever wrote them: with a good checksum, and under the right key."""
     first, second = urls
     redis.client().flushall()
-    shown = picture(11 + len(wrong))
+    shown = picture(seed)
     expected = answer(first, shown)
     wait_for_write(redis, 1)
     (name,) = redis.client().scan_iter("octavo:encoder:*")

@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -62,13 +63,18 @@ async def captions(http: Request) -> Response:
 
 
 async def _read_form(http: Request, server: ServerState) -> FormData:
+    if "transfer-encoding" in http.headers:
+        raise HttpError(411, "the form must come whole, not with a Transfer-Encoding")
     length = http.headers.get("content-length", "")
     if not length.isdigit():
         raise HttpError(411, "the form must come with its Content-Length")
     if int(length) > server.max_body_bytes:
         raise HttpError(413, f"the body is larger than {server.max_body_bytes} bytes")
-    if not http.headers.get("content-type", "").startswith("multipart/form-data"):
+    kind, options = parse_options_header(http.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
         raise HttpError(415, "the body must be multipart/form-data, with a file named image")
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise HttpError(415, "the form must be written in UTF-8")
     try:
         return await http.form(max_files=server.config.max_images_per_prompt)
     except HTTPException as error:

@@ -25,6 +25,8 @@ from ...core.media_pool.image_reader import ImageReader
 from .image_aliases import ImageAliases, KnownImage
 
 _MAX_KNOWN_SIZES = 65_536
+#: Of any but a data: URL; what reads them takes its time with each character.
+_MAX_URL_LENGTH = 8192
 
 #: Gives the size that an image of given features is taken to have, or raises RequestError with
 #: the name of the part.
@@ -117,6 +119,11 @@ class ImageIntake:
         scheme = url[:8].lower()
         if scheme.startswith("data:"):
             data = await asyncio.to_thread(read_data_url, url, self._limits.max_bytes)
+        elif len(url) > _MAX_URL_LENGTH:
+            raise MediaError(
+                f"the url has {len(url)} characters, more than the {_MAX_URL_LENGTH} that may name "
+                "an image elsewhere; send the image itself in a data: URL"
+            )
         elif scheme.startswith("file:"):
             data = await asyncio.to_thread(self._local_files.read, url)
         elif scheme.startswith(("http://", "https://")):

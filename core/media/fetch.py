@@ -125,7 +125,7 @@ class MediaFetcher:
         without its query."""
         hops = [url]
         try:
-            async with self._slots, asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._slots:
                 return await self._follow(hops)
         except TimeoutError as error:
             reason = f"it took longer than {self._timeout:g} s; try again, or send a data: URL"
@@ -135,6 +135,11 @@ class MediaFetcher:
 
     async def _follow(self, hops: list[str]) -> bytes:
         """Fetch the last hop; each redirect adds one."""
+        if not self._domains:
+            raise MediaError(
+                "this server fetches no images; send a data: URL, or start it with "
+                "--allowed-media-domains"
+            )
         for _ in range(self._max_redirects + 1):
             url = _Url.parse(hops[-1])
             self._check_domain(url)
@@ -148,11 +153,6 @@ class MediaFetcher:
         )
 
     def _check_domain(self, url: _Url) -> None:
-        if not self._domains:
-            raise MediaError(
-                "this server fetches no images; send a data: URL, or start it with "
-                "--allowed-media-domains"
-            )
         if not self._domains.allow(url.host, url.port, _PORTS[url.scheme]):
             raise MediaError(
                 f"{url.authority} is not among the domains that images may come from; send a "
@@ -252,5 +252,5 @@ def _without_secrets(url: str) -> str:
     """A URL without user name, password, query and fragment, as one short printable line."""
     place = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")
     text = f"…@{place[2]}" if place[1] else place[2]
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
+    shown = text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
