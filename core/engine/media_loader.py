@@ -2,7 +2,7 @@
 
 resident in the engine?  -> nothing is sent
 in the store?            -> its features are
-another process at it?   -> wait for its features, as long as its lease lasts
+another process at it?   -> wait for its features, for a while
 else                     -> decode and preprocess, under a lease of our own
 """
 
@@ -42,7 +42,7 @@ _STORE_THREADS = 16
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.1
 #: For another process that holds the lease of an image.
 _LONGEST_WAIT_S = 5.0
-#: A lease is renewed so long before it would end.
+#: How often leases are renewed; well within the time that one lasts.
 _RENEWAL_S = 1.0
 
 
