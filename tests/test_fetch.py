@@ -434,6 +434,15 @@ async def test_a_stalled_name_server() -> None:
         await failure(media, "http://images.test:80/", "timeout")
 
 
+async def test_waiting_for_others_counts() -> None:
+    """More fetches than may run at once, of a server that never answers, end together."""
+    async with serving({"/": wait_forever}) as server:
+        media, url = fetcher(server.port, timeout=0.5), f"http://images.test:{server.port}/"
+        with limited_time(0.5):
+            await asyncio.gather(*(failure(media, url, "timeout") for _ in range(200)))
+    assert 0 < len(server.heads) < 200
+
+
 @contextmanager
 def deaf_listener(host: str) -> Iterator[int]:
     """A port that answers no SYN, as behind a firewall: its queue is full."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
+import threading
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from .media_error import MediaError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _FLOATS = {"float32": np.float32, "float16": np.float16}
+#: CPython 3.11 counts how deep it parses for all threads together, and fails where they mix.
+_parsing = threading.Lock()
 
 
 def read_feature_file(data: bytes) -> Features:
@@ -23,10 +25,10 @@ def read_feature_file(data: bytes) -> Features:
     Raises MediaError for anything else, numbers that are not finite included.
     """
     try:
-        with warnings.catch_warnings(action="error"):
-            features = _read_npy(data) if data.startswith(_NPY_MAGIC) else _read_safetensors(data)
-    except Exception as error:
-        raise MediaError(f"the features can't be read: {error}") from error
+        features = _read_npy(data) if data.startswith(_NPY_MAGIC) else _read_safetensors(data)
+    except Exception as error:  # numpy parses the header as Python, and lets out what that raises
+        reason = str(error) or type(error).__name__
+        raise MediaError(f"the features can't be read: {reason}") from error
     if not features.is_finite():
         raise MediaError("the features have numbers that are not finite")
     return features
@@ -42,7 +44,8 @@ def _read_npy(data: bytes) -> Features:
     }.get(version)
     if read is None:
         raise ValueError(f"version {version} of .npy is not known")
-    shape, fortran_order, dtype = read(file)
+    with _parsing:
+        shape, fortran_order, dtype = read(file)
     body = memoryview(data)[file.tell() :]
     if dtype.name not in _FLOATS or not dtype.isnative or fortran_order:
         raise ValueError("a .npy file must hold float32 or float16 in C order")
