@@ -5,7 +5,6 @@ Not part of OpenAI's API.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from typing import Any
@@ -19,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from ...core.engine.errors import RequestError
 from ...core.engine.image_views import ImageInput
 from ...core.engine.input_processor import RequestOptions
-from ...core.engine.outputs import RequestOutput
 from ...core.engine.sampling_params import SamplingParams
+from ...core.engine.together import together
 from .. import DEFAULT_PROMPT
 from .chat_response import usage
 from .clients import last_of, unless_gone
@@ -48,7 +47,7 @@ async def captions(http: Request) -> Response:
     )
     images = [await _read_image(server, file, i) for i, file in enumerate(files)]
     chats = [_chat(prompt, image, params, arrival) for image in images]
-    answers = await unless_gone(http, _answer_all(server, chats))
+    answers = await unless_gone(http, together(last_of(generate(server, c)) for c in chats))
     data = [
         {
             "index": i,
@@ -107,13 +106,3 @@ def _chat(prompt: str, image: ImageInput, params: SamplingParams, arrival: float
         params,
         RequestOptions(arrival=arrival),
     )
-
-
-async def _answer_all(server: ServerState, chats: list[Chat]) -> list[RequestOutput]:
-    """The first failure ends them all."""
-    tasks = [asyncio.ensure_future(last_of(generate(server, chat))) for chat in chats]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

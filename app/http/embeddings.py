@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ...core.engine.errors import RequestTimeoutError
 from ...core.engine.image_part import ImagePart
+from ...core.engine.together import together
 from .clients import unless_gone
 from .embedding_state import EmbeddingState
 from .embeddings_request import EmbeddingsRequest
@@ -64,14 +65,8 @@ async def _within(
 async def _embed_all(
     server: EmbeddingState, items: Sequence[str | ImagePart], salt: str
 ) -> list[Result]:
-    """In order; the first failure ends them all."""
     slots = asyncio.Semaphore(_IMAGES_AT_ONCE)
-    tasks = [asyncio.ensure_future(_embed(server, item, salt, slots)) for item in items]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    return await together(_embed(server, item, salt, slots) for item in items)
 
 
 async def _embed(

@@ -16,6 +16,7 @@ from ...core.engine.image_part import ImagePart
 from ...core.engine.image_views import ImageInput
 from ...core.engine.media_key import content_key, features_content_key
 from ...core.engine.media_metrics import MediaMetrics
+from ...core.engine.together import together
 from ...core.media.data_url import read_data_url
 from ...core.media.feature_file import read_feature_file
 from ...core.media.fetch import MediaFetcher
@@ -80,12 +81,7 @@ class ImageIntake:
                 f"more than the {self._limits.max_images} allowed; send fewer",
                 parts[self._limits.max_images].param,
             )
-        tasks = [asyncio.ensure_future(self._read(p, cache_salt, size_of_features)) for p in parts]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await together(self._read(p, cache_salt, size_of_features) for p in parts)
 
     async def read_file(self, data: bytes, param: str) -> ImageInput:
         """An uploaded file. Raises ImageError."""

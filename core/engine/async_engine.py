@@ -38,6 +38,7 @@ from .request_events import RequestEvents
 from .request_state import RequestState
 from .restart_pause import RestartPause
 from .sampling_params import BeamSearchParams
+from .together import together
 from .tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -166,12 +167,7 @@ class AsyncEngine:
         self, requests: list[EngineRequest], loaded: LoadedRequest, reload: Reload
     ) -> list[TokenLogprobs]:
         """The first token of each request; the first failure ends them all."""
-        steps = [asyncio.ensure_future(self._first_token(r, loaded, reload)) for r in requests]
-        try:
-            return await asyncio.gather(*steps)
-        finally:
-            for step in steps:
-                step.cancel()
+        return await together(self._first_token(r, loaded, reload) for r in requests)
 
     async def _first_token(
         self, request: EngineRequest, loaded: LoadedRequest, reload: Reload
