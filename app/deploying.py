@@ -26,7 +26,7 @@ def deploy_and_print(config: EngineConfig, skip: Sequence[str], dry_run: bool) -
     transformers_spec(checkpoint.config)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
-    kernels = choose_kernels(registry, device)
+    kernels = choose_kernels(registry, device, dtype)
     deployment = Deployment(checkpoint, device, dtype, kernels, dry_run)
     if config.quantization is not None:
         deployment.quantizer = Quantizer.choose(checkpoint, registry, config.quantization)

@@ -106,12 +106,32 @@ class MultiModalModel(Protocol):
         ...
 
 
+@runtime_checkable
+class PreparableModel(Protocol):
+    """What a model offers whose weights can be turned into what its kernels like best."""
+
+    def prepare(self) -> None:
+        """Called once, when all weights are there and final; what is replaced may be let go."""
+        ...
+
+
+@runtime_checkable
+class OutputHeadModel(Protocol):
+    """What a model offers whose output head may be quantised."""
+
+    def output_head(self) -> nn.Module:
+        """The layer that gives logits, as `lm_head` from then on; one of its own even if its
+        weight is the embeddings'."""
+        ...
+
+
 class QuantMethod(Protocol):
     """Makes linear layers smaller, constructed as Class(settings) with the checkpoint's
     `quantization_config`, or with {} if the operator asked for the method.
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
-    images, those below a part named `language_model`, so that towers stay as they are. Both
+    images, those below a part named `language_model`, so that towers stay as they are. A class
+    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Both
     methods return the module that takes the layer's place, or None to leave it.
     """
 

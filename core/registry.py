@@ -38,6 +38,7 @@ BUILTIN_PLUGINS = (
     "octavo.plugins.models.qwen2",
     "octavo.plugins.models.qwen2_vl",
     "octavo.plugins.models.qwen3",
+    "octavo.plugins.quant.int4",
     "octavo.plugins.quant.int8",
     "octavo.plugins.encoders.clip",
     "octavo.plugins.encoders.internvit",

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .ops import OPS, GatedActivation, PagedAttention, RMSNorm, RotaryEmbedding, WriteKV
-from .spec import KernelSpec
+from .builtin import BUILT_IN_KERNELS
+from .ops import (
+    OPS,
+    AddRMSNorm,
+    DequantLinear,
+    GatedActivation,
+    PagedAttention,
+    RMSNorm,
+    RotaryEmbedding,
+    RotaryWriteKV,
+    SampleTopKTopP,
+    WriteKV,
+)
+from .spec import KernelError, KernelSpec
+from .weights import PrepareDecoder, PrepareLinear
 
 OVERRIDE_VARIABLE = "OCTAVO_KERNELS"
 
-
-class KernelError(ValueError):
-    """No usable implementation of an operation, or an override that names none."""
+_log = logging.getLogger(__name__)
 
 
-REFERENCE_KERNELS = tuple(
-    KernelSpec(op, "reference", f"{__package__}.reference:{op}", priority=-1) for op in OPS
-)
+@dataclass(frozen=True)
+class KernelChoice:
+    """Which implementation runs an operation. why: in words, for the operator."""
+
+    op: str
+    backend: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -30,22 +46,46 @@ class KernelTable:
     paged_attention: PagedAttention
     write_kv: WriteKV
     rms_norm: RMSNorm
+    add_rms_norm: AddRMSNorm
     rotary_embedding: RotaryEmbedding
+    rotary_write_kv: RotaryWriteKV
     silu_and_mul: GatedActivation
     gelu_tanh_and_mul: GatedActivation
-    backends: dict[str, str]
+    dequant_linear: DequantLinear
+    sample_top_k_top_p: SampleTopKTopP
+    linear: PrepareLinear
+    decoder: PrepareDecoder
+    choices: tuple[KernelChoice, ...]
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """The implementation of each operation."""
+        return {choice.op: choice.backend for choice in self.choices}
 
 
-def resolve_kernels(specs: Sequence[KernelSpec] = (), device_type: str = "cpu") -> KernelTable:
-    """Choose one implementation per op for a device; `OCTAVO_KERNELS=op=backend,…` overrides.
+def resolve_kernels(
+    specs: Sequence[KernelSpec] = (), device_type: str = "cpu", dtype: str = "float32"
+) -> KernelTable:
+    """Choose one implementation per op for a device and the dtype of activations, such as
+    "bfloat16"; `OCTAVO_KERNELS=op=backend,…` overrides. One that can't be loaded here is passed
+    over, which the log says once.
 
-    Raises KernelError for an override that names an unknown op or backend.
+    Raises KernelError for an override that names an unknown op or backend, or one that can't be
+    loaded.
     """
     overrides = _read_overrides(os.environ.get(OVERRIDE_VARIABLE, ""))
-    candidates = [s for s in (*REFERENCE_KERNELS, *specs) if device_type in s.devices]
-    chosen = {op: _choose(op, candidates, overrides.get(op)) for op in OPS}
-    callables: dict[str, Any] = {op: _import(spec) for op, spec in chosen.items()}
-    return KernelTable(**callables, backends={op: spec.backend for op, spec in chosen.items()})
+    candidates = [s for s in (*BUILT_IN_KERNELS, *specs) if device_type in s.devices]
+    candidates = [s for s in candidates if not s.dtypes or dtype in s.dtypes]
+    callables: dict[str, Any] = {}
+    choices = []
+    failures: dict[str, str] = {}
+    for op in OPS:
+        matching = _matching(op, candidates, overrides.get(op))
+        callables[op], choice = _choose(op, matching, op in overrides, failures)
+        choices.append(choice)
+    for reason, backend in failures.items():
+        _log.warning("kernels %s are not used: %s", backend, reason)
+    return KernelTable(**callables, choices=tuple(choices))
 
 
 def _read_overrides(text: str) -> dict[str, str]:
@@ -61,14 +101,31 @@ def _read_overrides(text: str) -> dict[str, str]:
     return overrides
 
 
-def _choose(op: str, candidates: Sequence[KernelSpec], backend: str | None) -> KernelSpec:
+def _matching(op: str, candidates: Sequence[KernelSpec], backend: str | None) -> list[KernelSpec]:
+    """The best first."""
     matching = [s for s in candidates if s.op == op and backend in (None, s.backend)]
     if not matching:
         known = ", ".join(s.backend for s in candidates if s.op == op)
         raise KernelError(
             f"{OVERRIDE_VARIABLE}: no backend {backend!r} for {op}; there are: {known}"
         )
-    return max(matching, key=lambda spec: spec.priority)
+    return sorted(matching, key=lambda spec: -spec.priority)
+
+
+def _choose(
+    op: str, matching: Sequence[KernelSpec], asked: bool, failures: dict[str, str]
+) -> tuple[Callable[..., Any], KernelChoice]:
+    """The first that can be loaded; what went wrong with others is added to failures."""
+    why = f"{OVERRIDE_VARIABLE} asks for it" if asked else "the highest priority"
+    for spec in matching:
+        try:
+            return _import(spec), KernelChoice(op, spec.backend, why)
+        except (KernelError, ImportError) as error:
+            if asked:
+                raise
+            failures[str(error)] = spec.backend
+            why = f"{spec.backend} can't be used: {error}"
+    raise KernelError(f"no implementation of {op} can be loaded")
 
 
 def _import(spec: KernelSpec) -> Callable[..., Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
+import torch
 from torch import Tensor
 
 
@@ -98,12 +99,148 @@ class GatedActivation(Protocol):
         ...
 
 
+QuantizedFormat = Literal["int8", "int4", "fp8"]
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """A linear layer's weight in fewer bits: w = scale * q + zero, or scale * q without a zero.
+
+    format: what q is and how `data` holds it:
+        int8: integers, int8 [out_features, in_features];
+        fp8:  floats, float8_e4m3fn [out_features, in_features];
+        int4: integers from 0 to 15, uint8 [out_features, in_features / 2]. A group takes
+            group_size / 2 bytes, and byte j of it holds q[j] in its low four bits and
+            q[j + group_size / 2] in its high ones.
+    scale: float32 [out_features, in_features / group_size].
+    zero: of the same shape and dtype, or None.
+    group_size: how many inputs in a row share a scale; in_features for one scale per channel.
+
+    Raises ValueError for tensors that don't fit together.
+    """
+
+    format: QuantizedFormat
+    data: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    group_size: int
+
+    def __post_init__(self) -> None:
+        dtypes = {"int8": torch.int8, "int4": torch.uint8, "fp8": torch.float8_e4m3fn}
+        if self.format not in dtypes:
+            known = ", ".join(get_args(QuantizedFormat))
+            raise ValueError(f"quantized weight: no format {self.format!r}; there are: {known}")
+        if self.data.dim() != 2 or self.data.dtype != dtypes[self.format]:
+            raise ValueError(
+                f"quantized weight: {self.format} data must be two-dimensional and of "
+                f"{dtypes[self.format]}, not {list(self.data.shape)} of {self.data.dtype}"
+            )
+        if self.group_size < 1 or self.in_features % self.group_size:
+            raise ValueError(
+                f"quantized weight: {self.in_features} inputs are not a multiple of the group "
+                f"size {self.group_size}"
+            )
+        if self.format == "int4" and self.group_size % 2:
+            raise ValueError(
+                f"quantized weight: an int4 group must be of even size, not {self.group_size}"
+            )
+        shape = (self.out_features, self.in_features // self.group_size)
+        for name, tensor in (("scale", self.scale), ("zero", self.zero)):
+            if tensor is not None and (tensor.shape != shape or tensor.dtype != torch.float32):
+                raise ValueError(
+                    f"quantized weight: {name} must be float32 {list(shape)}, not "
+                    f"{tensor.dtype} {list(tensor.shape)}"
+                )
+
+    @property
+    def out_features(self) -> int:
+        """Rows of the weight."""
+        return self.data.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        """Columns of the weight."""
+        return self.data.shape[1] * (2 if self.format == "int4" else 1)
+
+
+class AddRMSNorm(Protocol):
+    """Add a residual and normalise the sum, in one pass over memory."""
+
+    def __call__(
+        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """x, residual: [..., hidden] of one dtype, weight: [hidden]; returns rms_norm(x +
+        residual) and x + residual. The sum is rounded to its dtype before it is normalised."""
+        ...
+
+
+class RotaryWriteKV(Protocol):
+    """Rotate queries and keys, and store keys and values in the paged cache, in place."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        slot_mapping: Tensor,
+    ) -> Tensor:
+        """query: [num_tokens, num_heads, head_dim]; key, value: [num_tokens, num_kv_heads,
+        head_dim]; cos, sin, the caches and slot_mapping as in `RotaryEmbedding` and `WriteKV`.
+        Returns the rotated query."""
+        ...
+
+
+class DequantLinear(Protocol):
+    """A linear layer whose weight is stored in fewer bits than it is multiplied in."""
+
+    def __call__(self, x: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
+        """x: [..., in_features], bias: [out_features]; returns x @ w.T + bias, [...,
+        out_features] in the dtype of x."""
+        ...
+
+
+class SampleTopKTopP(Protocol):
+    """Draw one token per row from the softmax of logits / temperature, truncated."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        top_k: Tensor,
+        top_p: Tensor,
+        uniform: Tensor,
+    ) -> Tensor:
+        """Draw.
+
+        logits: [n, vocab_size]; finite or -inf, and one finite value at least in each row.
+        temperature: [n] float32; 0 takes the largest logit, the first of equals.
+        top_k: [n] int64; the k largest logits stay, of equal ones the first; 0 keeps all.
+        top_p: [n] float32; then a token stays if those before it, by falling logit, don't yet
+            reach this share of the probability; the first one always does; 1 keeps all.
+        uniform: [n] float32 in [0, 1). The token drawn is the first one, in the order of the
+            vocabulary, where the running sum of the probabilities that stay exceeds this share of
+            their total.
+        returns [n] token ids, int64
+        """
+        ...
+
+
 #: Every operation by the name that `OCTAVO_KERNELS` and plugins use.
 OPS = (
     "paged_attention",
     "write_kv",
     "rms_norm",
+    "add_rms_norm",
     "rotary_embedding",
+    "rotary_write_kv",
     "silu_and_mul",
     "gelu_tanh_and_mul",
+    "dequant_linear",
+    "sample_top_k_top_p",
+    "linear",
+    "decoder",
 )

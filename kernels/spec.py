@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 
+class KernelError(ValueError):
+    """No usable implementation of an operation, or an override that names none."""
+
+
 @dataclass(frozen=True)
 class KernelSpec:
     """One implementation of one operation.
@@ -12,6 +16,9 @@ class KernelSpec:
     load: "module:attribute" of the callable.
     priority: the highest one that is available on the device wins.
     devices: torch device types that it runs on.
+    dtypes: of activations, such as "bfloat16"; none means any.
+
+    Importing its module may raise KernelError where it can't run; then the next best is taken.
     """
 
     op: str
@@ -19,6 +26,7 @@ class KernelSpec:
     load: str
     priority: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
+    dtypes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

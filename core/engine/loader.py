@@ -12,7 +12,7 @@ from ...kernels.dispatch import KernelTable, resolve_kernels
 from ..contracts import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
-from ..interfaces import BuildContext, LanguageModel, VisionEncoder
+from ..interfaces import BuildContext, LanguageModel, PreparableModel, VisionEncoder
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
@@ -34,7 +34,7 @@ def load_model(
     ConfigError if its weights and its config don't fit each other.
     """
     if isinstance(spec, TransformersSpec):
-        kernels = choose_kernels(registry, device)
+        kernels = choose_kernels(registry, device, dtype)
         deployment = Deployment(checkpoint, device, dtype, kernels)
         if quantization is not None:
             deployment.quantizer = Quantizer.choose(checkpoint, registry, quantization)
@@ -64,6 +64,8 @@ def _build(
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
+    if isinstance(model, PreparableModel):
+        model.prepare()
     return model
 
 
@@ -78,9 +80,10 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
     return config
 
 
-def choose_kernels(registry: Registry, device: torch.device) -> KernelTable:
-    """The plugins' kernels and the reference ones, the best for each operation."""
-    return resolve_kernels(tuple(registry.kernels.values()), device.type)
+def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
+    """The plugins' kernels and our own, the best for each operation."""
+    name = str(dtype).removeprefix("torch.")
+    return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
 
 
 def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
@@ -96,7 +99,7 @@ def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) 
         load = registry.encoder_for_config(config).load
         return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
 
-    kernels = choose_kernels(registry, device)
+    kernels = choose_kernels(registry, device, dtype)
     context = BuildContext(device, dtype, kernels, language_model, vision_encoder)
     return context
 

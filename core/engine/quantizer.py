@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 
 from ..contracts import load_object
-from ..interfaces import MultiModalModel, QuantMethod
+from ..interfaces import MultiModalModel, OutputHeadModel, QuantMethod
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
@@ -52,6 +52,17 @@ class Quantizer:
         """After loading: quantise weights that were stored plain, layer by layer."""
         if not self._stored:
             _replace(model, self._method.quantize)
+            if getattr(self._method, "quantizes_head", False):
+                self._quantize_heads(model)
+
+    def _quantize_heads(self, model: nn.Module) -> None:
+        for name, part in list(model.named_modules()):
+            if isinstance(part, OutputHeadModel):
+                path = f"{name}.{_HEAD}" if name else _HEAD
+                head = part.output_head()
+                if isinstance(head, nn.Linear):
+                    replacement = self._method.quantize(path, head)
+                    model.set_submodule(path, replacement or head)
 
 
 def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module | None]) -> None:

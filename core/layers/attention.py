@@ -46,9 +46,9 @@ class PagedSelfAttention(nn.Module):
         query = self.q_norm(self.q_proj(x).view(heads))
         key = self.k_norm(self.k_proj(x).view(heads))
         value = self.v_proj(x).view(heads)
-        query = self._kernels.rotary_embedding(query, *rotary)
-        key = self._kernels.rotary_embedding(key, *rotary)
-        self._kernels.write_kv(key, value, kv.keys, kv.values, metadata.slot_mapping)
+        query = self._kernels.rotary_write_kv(
+            query, key, value, *rotary, kv.keys, kv.values, metadata.slot_mapping
+        )
         attended = self._kernels.paged_attention(
             query, kv.keys, kv.values, metadata, self._scale, self._window, self._softcap
         )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from ...kernels.ops import AttentionMetadata
+from ...kernels.weights import PreparedDecoder, PreparedLinear, fits_bfloat16
 from ..interfaces import BuildContext, KVCacheSpec, KVLayer, WeightPlace
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
 from .mlp import GatedMLP
 from .norm import RMSNorm
+from .prepared_decoder import prepare_decoder
+from .quantized_linear import linear_weight
 from .rotary import rotary_table
 
 
@@ -37,9 +41,19 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, rotary: tuple[Tensor, Tensor], kv: KVLayer, metadata: AttentionMetadata
     ) -> Tensor:
         """[num_tokens, hidden_size] in and out."""
-        x = x + self.self_attn(self.input_layernorm(x), rotary, kv, metadata)
-        output: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        attended = self.self_attn(self.input_layernorm(x), rotary, kv, metadata)
+        normed, x = self.post_attention_layernorm.add(attended, x)
+        output: Tensor = x + self.mlp(normed)
         return output
+
+    def norms(self) -> dict[str, Tensor | None]:
+        """Their factors, by the names of `kernels.weights.DecoderLayerWeights`."""
+        return {
+            "input_norm": self.input_layernorm.scale,
+            "mlp_input_norm": self.post_attention_layernorm.scale,
+            "attention_norm": None,
+            "mlp_norm": None,
+        }
 
 
 class SandwichDecoderLayer(DecoderLayer):
@@ -60,6 +74,15 @@ class SandwichDecoderLayer(DecoderLayer):
             self.mlp(self.pre_feedforward_layernorm(x))
         )
         return output
+
+    def norms(self) -> dict[str, Tensor | None]:
+        """See DecoderLayer."""
+        return {
+            "input_norm": self.input_layernorm.scale,
+            "attention_norm": self.post_attention_layernorm.scale,
+            "mlp_input_norm": self.pre_feedforward_layernorm.scale,
+            "mlp_norm": self.post_feedforward_layernorm.scale,
+        }
 
 
 class DecoderModel(nn.Module):
@@ -84,7 +107,10 @@ class DecoderForCausalLM(nn.Module):
         self.kv_cache_spec = KVCacheSpec(
             len(config.layer_types), config.num_kv_heads, config.head_dim
         )
-        self._layer_types = config.layer_types
+        self._config = config
+        self._build = build
+        self._decoder: PreparedDecoder | None = None
+        self._head: PreparedLinear | None = None
         self._rotary = {
             kind: rotary_table(
                 config.rope[kind],
@@ -98,7 +124,6 @@ class DecoderForCausalLM(nn.Module):
         # Rounded as the embeddings are.
         scale = torch.tensor(config.embedding_scale, dtype=build.dtype, device="cpu")
         self._embedding_scale = scale.item()
-        self._final_softcap = config.final_softcap
         self._tied = config.tied_embeddings
         self.model = DecoderModel(config, build)
         if not self._tied:
@@ -112,8 +137,34 @@ class DecoderForCausalLM(nn.Module):
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """[num_tokens] -> [num_tokens, hidden_size]."""
-        embeddings: Tensor = self.model.embed_tokens(token_ids)
+        embeddings: Tensor = self.model.embed_tokens(token_ids).to(self._build.dtype)
         return embeddings * self._embedding_scale if self._embedding_scale != 1.0 else embeddings
+
+    def output_head(self) -> nn.Module:
+        """The layer that gives logits; one of its own even if its weight is the embeddings'."""
+        if not hasattr(self, "lm_head"):
+            self.lm_head = nn.Linear(self.hidden_size, self.vocab_size, bias=False, device="meta")
+            self.lm_head.weight = self.model.embed_tokens.weight
+        return self.lm_head
+
+    def prepare(self) -> None:
+        """See `core.interfaces.PreparableModel`."""
+        self._decoder = prepare_decoder(self.model, self._config, self._build)
+        weight = linear_weight(self.output_head())
+        if weight is not None:
+            self._head = self._build.kernels.linear(weight, self._build.dtype)
+        if self._head is not None:
+            del self.lm_head
+            self._store_embeddings_narrow()
+        prepared = [part.tensors() for part in (self._decoder, self._head) if part is not None]
+        for i, tensor in enumerate(chain.from_iterable(prepared)):
+            self.register_buffer(f"prepared_{i}", tensor, persistent=False)
+
+    def _store_embeddings_narrow(self) -> None:
+        """In half the room, if that changes none; only looking up is left to do with them."""
+        table = self.model.embed_tokens
+        if table.weight.dtype is torch.float32 and fits_bfloat16(table.weight):
+            table.weight = nn.Parameter(table.weight.bfloat16(), requires_grad=False)
 
     def forward(
         self,
@@ -124,19 +175,21 @@ class DecoderForCausalLM(nn.Module):
     ) -> Tensor:
         """See `core.interfaces.LanguageModel.forward`."""
         rotary = {kind: table.lookup(positions) for kind, table in self._rotary.items()}
+        if self._decoder is not None:
+            pairs = [(kv.keys, kv.values) for kv in kv_cache]
+            return self._decoder(embeds, list(rotary.values()), pairs, metadata)
         x = embeds
-        for layer, kind, kv in zip(self.model.layers, self._layer_types, kv_cache, strict=True):
+        kinds = self._config.layer_types
+        for layer, kind, kv in zip(self.model.layers, kinds, kv_cache, strict=True):
             x = layer(x, rotary[kind], kv, metadata)
         output: Tensor = self.model.norm(x)
         return output
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
-        weight = self.model.embed_tokens.weight if self._tied else self.lm_head.weight
-        logits = nn.functional.linear(hidden, weight)
-        if self._final_softcap:
-            return torch.tanh(logits / self._final_softcap) * self._final_softcap
-        return logits
+        logits: Tensor = (self._head or self.output_head())(hidden)
+        softcap = self._config.final_softcap
+        return torch.tanh(logits / softcap) * softcap if softcap else logits
 
 
 def _norm(config: DecoderConfig, build: BuildContext) -> RMSNorm:

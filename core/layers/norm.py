@@ -20,8 +20,17 @@ class RMSNorm(nn.Module):
         self._eps = eps
         self._unit_offset = unit_offset
         self._kernel = kernels.rms_norm
+        self._add_kernel = kernels.add_rms_norm
+
+    @property
+    def scale(self) -> Tensor:
+        """What normalised values are multiplied with."""
+        return 1.0 + self.weight.float() if self._unit_offset else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension of x."""
-        scale = 1.0 + self.weight.float() if self._unit_offset else self.weight
-        return self._kernel(x, scale, self._eps)
+        return self._kernel(x, self.scale, self._eps)
+
+    def add(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm of x + residual, and that sum."""
+        return self._add_kernel(x, residual, self.scale, self._eps)

@@ -2,14 +2,24 @@
 
 from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention, write_kv
-from .norm import rms_norm
-from .rotary import rotary_embedding
+from .linear import dequant_linear, dequantize
+from .norm import add_rms_norm, rms_norm
+from .prepared import decoder, linear
+from .rotary import rotary_embedding, rotary_write_kv
+from .sampling import sample_top_k_top_p
 
 __all__ = [
+    "add_rms_norm",
+    "decoder",
+    "dequant_linear",
+    "dequantize",
     "gelu_tanh_and_mul",
+    "linear",
     "paged_attention",
     "rms_norm",
     "rotary_embedding",
+    "rotary_write_kv",
+    "sample_top_k_top_p",
     "silu_and_mul",
     "write_kv",
 ]

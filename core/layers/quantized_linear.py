@@ -1,0 +1,81 @@
+"""A linear layer whose weight is stored in fewer bits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.ops import DequantLinear, QuantizedWeight
+from ...kernels.reference import dequant_linear
+from ...kernels.weights import LinearWeight
+
+
+class QuantizedLinear(nn.Module):
+    """y = x · weightᵀ + bias; the weight's tensors are buffers, named as its fields.
+
+    kernel: what multiplies, unless the layer becomes part of something prepared.
+    """
+
+    def __init__(
+        self,
+        weight: QuantizedWeight,
+        bias: Tensor | None = None,
+        kernel: DequantLinear = dequant_linear,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("data", weight.data)
+        self.register_buffer("scale", weight.scale)
+        self.register_buffer("zero", weight.zero)
+        self.register_buffer("bias", bias)
+        self.data: Tensor
+        self.scale: Tensor
+        self.zero: Tensor | None
+        self.bias: Tensor | None
+        self._format = weight.format
+        self._group_size = weight.group_size
+        self._kernel = kernel
+
+    @property
+    def weight(self) -> QuantizedWeight:
+        """The weight, of the buffers as they are now."""
+        return QuantizedWeight(self._format, self.data, self.scale, self.zero, self._group_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        return self._kernel(x, self.weight, self.bias)
+
+
+def linear_weight(layer: nn.Module) -> LinearWeight | None:
+    """What a linear layer multiplies with, or None for a kind of layer that isn't known, such as
+    a plugin's."""
+    if type(layer) is nn.Linear:
+        bias = None if layer.bias is None else layer.bias.detach()
+        return LinearWeight(layer.weight.detach(), bias)
+    if type(layer) is QuantizedLinear:
+        return LinearWeight(layer.weight, layer.bias)
+    return None
+
+
+def quantize_rows(weight: Tensor) -> QuantizedWeight:
+    """float [out, in] -> int8, symmetric, one scale for each output: a value is off by half of its
+    scale at most."""
+    wide = weight.detach().float()
+    scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return QuantizedWeight(
+        "int8", (wide / scale).round().to(torch.int8), scale, None, weight.shape[1]
+    )
+
+
+def quantize_groups(weight: Tensor, group_size: int) -> QuantizedWeight:
+    """float [out, in] -> int4 with a scale and a zero for each group of inputs: a value is off by
+    half of its group's scale at most, besides the rounding of the two to float16."""
+    out_features, in_features = weight.shape
+    groups = weight.detach().float().view(out_features, -1, group_size)
+    low, high = groups.amin(dim=2), groups.amax(dim=2)
+    scale = ((high - low) / 15).to(torch.float16).float()
+    zero = low.to(torch.float16).float()
+    step = scale.clamp(min=torch.finfo(torch.float16).tiny)
+    steps = ((groups - zero[..., None]) / step[..., None]).round().clamp(0, 15).to(torch.uint8)
+    halves = steps.view(out_features, -1, 2, group_size // 2)
+    data = halves[:, :, 0] | halves[:, :, 1] << 4
+    return QuantizedWeight("int4", data.reshape(out_features, -1), scale, zero, group_size)

@@ -1,0 +1,36 @@
+"""The kernels that Octavo brings; names of modules only, so that none is imported needlessly."""
+
+from .ops import OPS
+from .spec import KernelSpec
+
+_REFERENCE = tuple(
+    KernelSpec(op, "reference", f"{__package__}.reference:{op}", priority=-1) for op in OPS
+)
+_CPU = tuple(
+    KernelSpec(
+        op,
+        "cpu",
+        f"{__package__}.cpu.{module}:{op}",
+        priority=10,
+        devices=("cpu",),
+        dtypes=("float32", "bfloat16"),
+    )
+    for op, module in (
+        ("paged_attention", "ops"),
+        ("write_kv", "ops"),
+        ("rms_norm", "ops"),
+        ("add_rms_norm", "ops"),
+        ("rotary_embedding", "ops"),
+        ("rotary_write_kv", "ops"),
+        ("silu_and_mul", "ops"),
+        ("gelu_tanh_and_mul", "ops"),
+        ("linear", "linear"),
+        ("decoder", "decoder"),
+    )
+)
+_TRITON = tuple(
+    KernelSpec(op, "triton", f"{__package__}.triton:{op}", priority=10, devices=("cuda",))
+    for op in OPS
+    if op not in ("linear", "decoder")
+)
+BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, *_TRITON)

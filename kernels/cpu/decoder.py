@@ -1,0 +1,120 @@
+"""A whole decoder in one call: see src/decoder.cpp."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..ops import AttentionMetadata
+from ..weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from .library import DecoderStruct, LayerStruct, StepStruct, load_library
+from .metadata import batch_struct
+from .packing import PackedWeight, pack
+
+_library = load_library()
+_ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1}
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
+    """See `kernels.weights.PrepareDecoder`."""
+    if weights.activation not in _ACTIVATIONS or weights.dtype not in _DTYPES:
+        return None
+    return CpuDecoder(weights)
+
+
+class CpuDecoder:
+    """See `kernels.weights.PreparedDecoder`. Hidden states are float32 within; weights are read
+    as they are stored. Raises ValueError for layers whose weights the kernels can't pack."""
+
+    def __init__(self, weights: DecoderWeights) -> None:
+        self._dtype = weights.dtype
+        self._packed: list[PackedWeight] = []
+        self._norms: list[Tensor] = []
+        layers = (LayerStruct * weights.num_layers)()
+        for struct, layer in zip(layers, weights.layers, strict=True):
+            self._fill(struct, layer)
+        plan = DecoderStruct(
+            layers=weights.num_layers,
+            hidden=weights.hidden_size,
+            heads=weights.num_heads,
+            kv_heads=weights.num_kv_heads,
+            head_dim=weights.head_dim,
+            intermediate=weights.intermediate_size,
+            activation=_ACTIVATIONS[weights.activation],
+            eps=weights.norm_eps,
+            scale=weights.scale,
+            softcap=weights.softcap,
+            final_norm=self._keep_norm(weights.final_norm),
+            layer=layers,
+        )
+        self._handle = _library.octavo_decoder_create(ctypes.byref(plan))
+        weakref.finalize(self, _library.octavo_decoder_free, self._handle)
+
+    def tensors(self) -> list[Tensor]:
+        """All that holds its weights."""
+        return [*self._norms, *(t for packed in self._packed for t in packed.tensors())]
+
+    def __call__(
+        self,
+        embeds: Tensor,
+        rotary: Sequence[tuple[Tensor, Tensor]],
+        kv_cache: Sequence[tuple[Tensor, Tensor]],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """See `kernels.weights.PreparedDecoder`."""
+        embeds = embeds.contiguous()
+        output = torch.empty_like(embeds)
+        if not len(embeds):
+            return output
+        tables = [[t.float().contiguous() for t in pair] for pair in rotary]
+        step = StepStruct(
+            batch=batch_struct(metadata, kv_cache[0][0]),
+            input=embeds.data_ptr(),
+            output=output.data_ptr(),
+            cosine=_pointers([cos for cos, _ in tables]),
+            sine=_pointers([sin for _, sin in tables]),
+            rotary_width=(ctypes.c_int32 * len(tables))(*(cos.shape[1] for cos, _ in tables)),
+            keys=_pointers([keys for keys, _ in kv_cache]),
+            values=_pointers([values for _, values in kv_cache]),
+            narrow=int(self._dtype is torch.bfloat16),
+            threads=torch.get_num_threads(),
+        )
+        _library.octavo_decoder_run(self._handle, ctypes.byref(step))
+        return output
+
+    def _fill(self, struct: Any, layer: DecoderLayerWeights) -> None:
+        struct.qkv = self._pack([layer.query, layer.key, layer.value])
+        struct.output = self._pack([layer.output])
+        struct.gate_up = self._pack([layer.gate, layer.up], interleave=True)
+        struct.down = self._pack([layer.down])
+        for name in (
+            "input_norm",
+            "attention_norm",
+            "mlp_input_norm",
+            "mlp_norm",
+            "query_norm",
+            "key_norm",
+        ):
+            setattr(struct, name, self._keep_norm(getattr(layer, name)))
+        struct.window, struct.rope = layer.window, layer.rope
+
+    def _pack(self, weights: Sequence[Any], *, interleave: bool = False) -> Any:
+        packed = pack(weights, self._dtype, interleave=interleave)
+        self._packed.append(packed)
+        return packed.struct
+
+    def _keep_norm(self, norm: Tensor | None) -> int | None:
+        if norm is None:
+            return None
+        self._norms.append(norm.detach().float().contiguous().clone())
+        return self._norms[-1].data_ptr()
+
+
+def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))

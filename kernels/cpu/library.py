@@ -1,0 +1,160 @@
+"""The compiled library as Python sees it: its structures and functions."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from .build import build_library
+from .isa import choose_isa
+
+
+class WeightStruct(Structure):
+    """src/weight.h: Weight."""
+
+    _fields_ = [
+        ("data", c_void_p),
+        ("scale", c_void_p),
+        ("bias", c_void_p),
+        ("n", c_int32),
+        ("k", c_int32),
+        ("format", c_int32),
+        ("narrow", c_int32),
+    ]
+
+
+class BatchStruct(Structure):
+    """src/attention.h: Batch."""
+
+    _fields_ = [
+        ("num_tokens", c_int32),
+        ("num_seqs", c_int32),
+        ("query_start_loc", c_void_p),
+        ("seq_lens", c_void_p),
+        ("block_table", c_void_p),
+        ("slot_mapping", c_void_p),
+        ("bidirectional", c_void_p),
+        ("max_blocks", c_int64),
+        ("block_size", c_int32),
+        ("narrow_cache", c_int32),
+    ]
+
+
+class AttentionStruct(Structure):
+    """src/attention.h: AttentionShape."""
+
+    _fields_ = [
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("scale", c_float),
+        ("softcap", c_float),
+        ("window", c_int32),
+    ]
+
+
+class LayerStruct(Structure):
+    """src/decoder.cpp: LayerPlan."""
+
+    _fields_ = [
+        *((name, WeightStruct) for name in ("qkv", "output", "gate_up", "down")),
+        *(
+            (name, c_void_p)
+            for name in (
+                "input_norm",
+                "attention_norm",
+                "mlp_input_norm",
+                "mlp_norm",
+                "query_norm",
+                "key_norm",
+            )
+        ),
+        ("window", c_int32),
+        ("rope", c_int32),
+    ]
+
+
+class DecoderStruct(Structure):
+    """src/decoder.cpp: DecoderPlan."""
+
+    _fields_ = [
+        *(
+            (name, c_int32)
+            for name in (
+                "layers",
+                "hidden",
+                "heads",
+                "kv_heads",
+                "head_dim",
+                "intermediate",
+                "activation",
+            )
+        ),
+        ("eps", c_float),
+        ("scale", c_float),
+        ("softcap", c_float),
+        ("final_norm", c_void_p),
+        ("layer", POINTER(LayerStruct)),
+    ]
+
+
+class StepStruct(Structure):
+    """src/decoder.cpp: DecoderStep."""
+
+    _fields_ = [
+        ("batch", BatchStruct),
+        ("input", c_void_p),
+        ("output", c_void_p),
+        ("cosine", POINTER(c_void_p)),
+        ("sine", POINTER(c_void_p)),
+        ("rotary_width", POINTER(c_int32)),
+        ("keys", POINTER(c_void_p)),
+        ("values", POINTER(c_void_p)),
+        ("narrow", c_int32),
+        ("threads", c_int32),
+    ]
+
+
+_INT, _LONG, _POINTER = c_int32, c_int64, c_void_p
+_SIGNATURES = {
+    "octavo_packed_bytes": (_LONG, [_INT, _INT, _INT]),
+    "octavo_pack": (None, [_INT, *[_POINTER] * 3, *[_INT] * 4, _POINTER]),
+    "octavo_linear": (None, [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT]),
+    "octavo_paged_attention": (
+        None,
+        [POINTER(BatchStruct), POINTER(AttentionStruct), *[_POINTER] * 4, _INT],
+    ),
+    "octavo_norm": (
+        None,
+        [*[_POINTER] * 3, c_float, _LONG, _INT, _POINTER, _POINTER, _INT, _INT],
+    ),
+    "octavo_rotate": (None, [*[_POINTER] * 3, _LONG, *[_INT] * 3, _POINTER, _INT, _INT]),
+    "octavo_gate": (None, [_POINTER, _POINTER, _LONG, _INT, _POINTER, _INT, _INT]),
+    "octavo_scatter": (None, [_POINTER, _POINTER, _LONG, _LONG, _POINTER]),
+    "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
+    "octavo_decoder_free": (None, [_POINTER]),
+    "octavo_decoder_run": (None, [_POINTER, POINTER(StepStruct)]),
+}
+
+
+@cache
+def load_library() -> ctypes.CDLL:
+    """The kernels for this processor, compiled if they are not yet.
+
+    Raises KernelError if they can't be.
+    """
+    return open_library(build_library(choose_isa()))
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """A compiled library with its functions' signatures. torch is imported before, so that both
+    share one OpenMP runtime."""
+    import torch  # noqa: F401
+
+    library = ctypes.CDLL(str(path))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

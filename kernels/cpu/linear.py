@@ -1,0 +1,16 @@
+"""Single linear layers, such as a model's output head."""
+
+import torch
+
+from ..weights import LinearWeight, PreparedLinear
+from .library import load_library
+from .packing import can_pack, pack
+
+load_library()
+
+
+def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
+    """See `kernels.weights.PrepareLinear`."""
+    if dtype not in (torch.float32, torch.bfloat16) or not can_pack(weight):
+        return None
+    return pack([weight], dtype)

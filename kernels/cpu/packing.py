@@ -1,0 +1,196 @@
+"""Weights of linear layers, packed once for the kernels."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from ..ops import QuantizedWeight
+from ..weights import LinearWeight, fits_bfloat16
+from .library import WeightStruct, load_library
+
+#: src/weight.h: outputs in a panel, and inputs that share a scale.
+_LANES, _GROUP = 16, 64
+
+
+class Format(IntEnum):
+    """src/weight.h: Format."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
+    INT4 = 3
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A weight in panels. Its tensors keep the memory that `struct` points to."""
+
+    data: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+    struct: WeightStruct
+
+    def tensors(self) -> list[Tensor]:
+        """All that holds it."""
+        return [t for t in (self.data, self.scale, self.bias) if t is not None]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `kernels.weights.PreparedLinear`."""
+        x = x if x.stride(1) == 1 else x.contiguous()
+        out = torch.empty(len(x), self.struct.n, dtype=x.dtype)
+        if not len(x):
+            return out
+        load_library().octavo_linear(
+            ctypes.byref(self.struct),
+            x.data_ptr(),
+            x.stride(0),
+            len(x),
+            out.data_ptr(),
+            int(x.dtype is torch.bfloat16),
+            torch.get_num_threads(),
+        )
+        return out
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is packed: values [n, …] in the format's own elements, and what belongs to each row."""
+
+    format: Format
+    inputs: int
+    values: Tensor
+    scale: Tensor | None
+    zero: Tensor | None
+    bias: Tensor | None
+
+
+def can_pack(weight: LinearWeight) -> bool:
+    """Whether the kernels know how the weight is stored."""
+    w = weight.weight
+    if isinstance(w, Tensor):
+        return w.dtype in (torch.float32, torch.bfloat16)
+    if w.format == "int8":
+        return w.zero is None and w.group_size == w.in_features
+    return w.format == "int4" and w.group_size == _GROUP
+
+
+def pack(
+    weights: Sequence[LinearWeight], dtype: torch.dtype, *, interleave: bool = False
+) -> PackedWeight:
+    """Layers with the same input as one: their outputs follow one another, or, interleaved,
+    sixteen of each in turn.
+
+    dtype: of activations; in bfloat16 they may be rounded to it before a product. float32 values
+        that bfloat16 holds exactly are stored so, which changes no result and halves the reading.
+    Raises ValueError for layers that don't fit together or that `can_pack` refuses.
+    """
+    pieces = [_piece(weight) for weight in weights]
+    first = pieces[0]
+    if any((p.format, p.inputs) != (first.format, first.inputs) for p in pieces):
+        if any(p.format > Format.BFLOAT16 or p.inputs != first.inputs for p in pieces):
+            raise ValueError("layers packed as one must have the same format and inputs")
+        pieces = [_widened(p) for p in pieces]
+    if not interleave:
+        pieces = [_join(pieces)]
+    elif len({len(p.values) for p in pieces}) > 1:
+        raise ValueError("interleaved layers must have the same number of outputs")
+    return _pack(pieces, narrow=dtype is torch.bfloat16)
+
+
+def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
+    library = load_library()
+    first, rows = pieces[0], len(pieces[0].values)
+    panels = -(-rows // _LANES)
+    size = library.octavo_packed_bytes(first.format, rows, first.inputs)
+    data = torch.empty(size * len(pieces), dtype=torch.uint8)
+    for start, piece in enumerate(pieces):
+        pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
+        place = (rows, first.inputs, len(pieces), start)
+        library.octavo_pack(piece.format, *pointers, *place, data.data_ptr())
+    scale = _lay([p.scale for p in pieces], panels) if first.format is Format.INT8 else None
+    bias = _lay([p.bias for p in pieces], panels)
+    struct = WeightStruct(
+        data.data_ptr(),
+        _pointer(scale),
+        _pointer(bias),
+        rows if len(pieces) == 1 else panels * _LANES * len(pieces),
+        first.inputs,
+        first.format,
+        int(narrow),
+    )
+    return PackedWeight(data, scale, bias, struct)
+
+
+def _piece(weight: LinearWeight) -> _Piece:
+    if not can_pack(weight):
+        raise ValueError(f"the CPU kernels can't pack {describe(weight)}")
+    w, bias = weight.weight, weight.bias
+    if isinstance(w, QuantizedWeight):
+        if w.format == "int8":
+            return _Piece(
+                Format.INT8, w.in_features, w.data.contiguous(), w.scale[:, 0], None, bias
+            )
+        zero = torch.zeros_like(w.scale) if w.zero is None else w.zero
+        half = [t.to(torch.float16).contiguous() for t in (w.scale, zero)]
+        return _Piece(Format.INT4, w.in_features, w.data.contiguous(), *half, bias)
+    w = w.detach()
+    if w.dtype is torch.float32 and fits_bfloat16(w):
+        w = w.bfloat16()
+    kind = Format.BFLOAT16 if w.dtype is torch.bfloat16 else Format.FLOAT32
+    return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
+
+
+def describe(weight: LinearWeight) -> str:
+    """How a weight is stored, in words."""
+    w = weight.weight
+    if isinstance(w, Tensor):
+        return str(w.dtype).removeprefix("torch.")
+    zero = "" if w.zero is None else " with zeros"
+    return f"{w.format} in groups of {w.group_size}{zero}"
+
+
+def _widened(piece: _Piece) -> _Piece:
+    return _Piece(Format.FLOAT32, piece.inputs, piece.values.float(), None, None, piece.bias)
+
+
+def _join(pieces: Sequence[_Piece]) -> _Piece:
+    if len(pieces) == 1:
+        return pieces[0]
+    first = pieces[0]
+    biases = [p.bias for p in pieces]
+    if any(bias is not None for bias in biases):
+        biases = [torch.zeros(len(p.values)) if p.bias is None else p.bias.float() for p in pieces]
+    return _Piece(
+        first.format,
+        first.inputs,
+        torch.cat([p.values for p in pieces]),
+        _cat([p.scale for p in pieces]),
+        _cat([p.zero for p in pieces]),
+        _cat(biases),
+    )
+
+
+def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    present = [t for t in tensors if t is not None]
+    return torch.cat(present) if present else None
+
+
+def _lay(tensors: Sequence[Tensor | None], panels: int) -> Tensor | None:
+    """One value for each output -> float32 in panels: [panels][tensors][16], padded with zeros."""
+    if all(t is None for t in tensors):
+        return None
+    laid = torch.zeros(len(tensors), panels * _LANES)
+    for row, tensor in zip(laid, tensors, strict=True):
+        if tensor is not None:
+            row[: len(tensor)] = tensor
+    return laid.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -1,0 +1,56 @@
+// Row-wise work between the products: norms, rotation, activations.
+#pragma once
+
+#include "simd.h"
+
+namespace octavo {
+
+// out = x / rms(x) * weight, n values (Zhang and Sennrich, 2019, arXiv:1910.07467).
+inline void rms_norm(const float* x, const float* weight, int n, float eps, float* out) {
+  Vec squares = zero();
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Vec v = load(x + i);
+    squares = fma(v, v, squares);
+  }
+  float total = sum(squares);
+  for (int j = i; j < n; ++j) total += x[j] * x[j];
+  float scale = 1.0f / std::sqrt(total / float(n) + eps);
+  for (i = 0; i + kLanes <= n; i += kLanes)
+    store(out + i, load(x + i) * splat(scale) * load(weight + i));
+  for (; i < n; ++i) out[i] = x[i] * scale * weight[i];
+}
+
+// out = (x - mean) / deviation * weight + bias (Ba et al., 2016, arXiv:1607.06450).
+inline void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps,
+                       float* out) {
+  float mean = 0, variance = 0;
+  for (int i = 0; i < n; ++i) mean += x[i];
+  mean /= float(n);
+  for (int i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  float scale = 1.0f / std::sqrt(variance / float(n) + eps);
+  for (int i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+}
+
+// Rotate the halves of the first `width` values of a head (Su et al., 2021, arXiv:2104.09864).
+inline void rotate(float* x, const float* cosine, const float* sine, int width) {
+  int half = width / 2, i = 0;
+  for (; i + kLanes <= half; i += kLanes) {
+    Vec a = load(x + i), b = load(x + half + i);
+    store(x + i, fma(a, load(cosine + i), zero() - b * load(sine + i)));
+    store(x + half + i, fma(b, load(cosine + half + i), a * load(sine + half + i)));
+  }
+  for (; i < half; ++i) {
+    float a = x[i], b = x[half + i];
+    x[i] = a * cosine[i] - b * sine[i];
+    x[half + i] = b * cosine[half + i] + a * sine[half + i];
+  }
+}
+
+enum Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
+
+inline Vec activate(Vec x, int32_t activation) {
+  return activation == kSilu ? silu(x) : gelu_tanh(x);
+}
+
+}  // namespace octavo

@@ -1,0 +1,31 @@
+// Products of rows with packed panels; see weight.h.
+#pragma once
+
+#include "weight.h"
+
+namespace octavo {
+
+#if defined(__AVX512F__)
+constexpr int kMaxRows = 12;
+#elif defined(__AVX2__)
+constexpr int kMaxRows = 6;
+#else
+constexpr int kMaxRows = 4;
+#endif
+
+// Panels that lie one after the other, each of k inputs.
+struct Panels {
+  const uint8_t* data;
+  size_t bytes;
+  int k;
+  int count;
+};
+
+// tiles[p][r][c] = rows[r] · weight[(first + p) * 16 + c], without bias, for panels first … last.
+void multiply(const Rows& a, int rows, const Weight& w, int first, int last, float* tiles);
+
+// The same for bare panels of float32 or bf16 and rows of float32; tiles that are not fresh are
+// added to. k is a multiple of 4.
+void multiply_float(Format format, const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
+
+}  // namespace octavo

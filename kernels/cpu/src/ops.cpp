@@ -1,0 +1,171 @@
+// Single operations, for layers that are not part of a whole decoder.
+#include "attention.h"
+#include "elementwise.h"
+#include "exports.h"
+#include "linear.h"
+
+using namespace octavo;
+
+namespace {
+
+template <class T>
+void read(const T* from, int n, float* to) {
+  for (int i = 0; i < n; ++i) to[i] = to_float(from[i]);
+}
+template <class T>
+void write(const float* from, int n, T* to) {
+  for (int i = 0; i < n; ++i) put(to + i, from[i]);
+}
+
+template <class T>
+void linear(const Weight& w, const T* x, int64_t x_stride, int rows, T* out, int threads) {
+  RowBuffer input;
+  input.reserve(rows, w.k, row_kind(w));
+  run_team(threads, [&](Team& team, int thread) {
+    for (int row = thread; row < rows; row += team.size()) {
+      read(x + row * x_stride, w.k, input.row(row));
+      input.convert(row);
+    }
+    team.barrier();
+    Buffer<float> tiles;
+    run_linear(team, input.rows(), rows, w, tiles,
+               [&](int row, int count, int panel, int panels, const float* from) {
+                 for (int p = 0; p < panels; ++p) {
+                   int column = (panel + p) * kLanes, width = std::min(kLanes, w.n - column);
+                   for (int r = 0; r < count; ++r) {
+                     float line[kLanes];
+                     store(line, load(from + (size_t(p) * count + r) * kLanes) + bias_of(w, panel + p));
+                     write(line, width, out + size_t(row + r) * w.n + column);
+                   }
+                 }
+               });
+  });
+}
+
+template <class T>
+void attention(const Batch& batch, const AttentionShape& shape, const T* query, const T* keys,
+               const T* values, T* out, int threads) {
+  AttentionPlan plan;
+  plan.build(batch, shape, threads);
+  int width = shape.heads * shape.head_dim;
+  Buffer<float> queries, outputs, parts;
+  queries.reserve(size_t(batch.num_tokens) * width);
+  outputs.reserve(size_t(batch.num_tokens) * width);
+  parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
+  read(query, batch.num_tokens * width, queries.data());
+  run_team(threads, [&](Team& team, int) {
+    Attention<T> state;
+    for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
+      state.run(batch, shape, plan.tasks[i], queries.data(), width, keys, values, outputs.data(), width,
+                parts.data());
+    team.barrier();
+    for (int64_t i = team.next(); i < int64_t(plan.merges.size()); i = team.next())
+      merge_parts(plan.merges[i], shape, parts.data(), outputs.data(), width);
+  });
+  write(outputs.data(), batch.num_tokens * width, out);
+}
+
+// work(row, scratch) for each row; scratch has room for `width` floats.
+template <class Work>
+void each_row(int64_t rows, int width, int threads, const Work& work) {
+  run_team(threads, [&](Team& team, int thread) {
+    Buffer<float> scratch;
+    scratch.reserve(width);
+    for (int64_t row = thread; row < rows; row += team.size()) work(row, scratch.data());
+  });
+}
+
+// out = norm(x), or norm(x + residual) and the sum, rounded, in `summed`.
+template <class T>
+void norm(const T* x, const T* residual, const float* weight, float eps, int64_t rows, int n, T* out,
+          T* summed, int threads) {
+  each_row(rows, n, threads, [&](int64_t row, float* line) {
+    size_t at = size_t(row) * n;
+    read(x + at, n, line);
+    if (residual != nullptr) {
+      for (int i = 0; i < n; ++i) put(summed + at + i, line[i] + to_float(residual[at + i]));
+      read(summed + at, n, line);
+    }
+    rms_norm(line, weight, n, eps, line);
+    write(line, n, out + at);
+  });
+}
+
+// x: [tokens, heads, dim]; cosine, sine: [tokens, width].
+template <class T>
+void rotate_all(const T* x, const float* cosine, const float* sine, int64_t tokens, int heads, int dim,
+                int width, T* out, int threads) {
+  each_row(tokens, dim, threads, [&](int64_t token, float* line) {
+    for (int h = 0; h < heads; ++h) {
+      size_t at = (size_t(token) * heads + h) * dim;
+      read(x + at, dim, line);
+      rotate(line, cosine + token * width, sine + token * width, width);
+      write(line, dim, out + at);
+    }
+  });
+}
+
+template <class T>
+void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* out, int threads) {
+  constexpr int kBlock = 1024;
+  each_row((count + kBlock - 1) / kBlock, 2 * kBlock, threads, [&](int64_t block, float* line) {
+    int64_t at = block * kBlock;
+    int n = int(count - at < kBlock ? count - at : kBlock);
+    read(gates + at, n, line);
+    read(ups + at, n, line + kBlock);
+    for (int i = 0; i < n; i += kLanes)
+      store(line + i, activate(load(line + i), activation) * load(line + kBlock + i));
+    write(line, n, out + at);
+  });
+}
+
+}  // namespace
+
+#define OCTAVO_BY_TYPE(narrow, call)              \
+  do {                                            \
+    if (narrow) {                                 \
+      using T = uint16_t;                         \
+      call;                                       \
+    } else {                                      \
+      using T = float;                            \
+      call;                                       \
+    }                                             \
+  } while (0)
+
+OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_stride, int32_t rows, void* out,
+                                 int32_t narrow, int32_t threads) {
+  OCTAVO_BY_TYPE(narrow, linear(*w, static_cast<const T*>(x), x_stride, rows, static_cast<T*>(out), threads));
+}
+
+OCTAVO_EXPORT void octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
+                                          const void* keys, const void* values, void* out, int32_t threads) {
+  OCTAVO_BY_TYPE(batch->narrow_cache,
+                 attention(*batch, *shape, static_cast<const T*>(query), static_cast<const T*>(keys),
+                           static_cast<const T*>(values), static_cast<T*>(out), threads));
+}
+
+OCTAVO_EXPORT void octavo_norm(const void* x, const void* residual, const float* weight, float eps,
+                               int64_t rows, int32_t n, void* out, void* summed, int32_t narrow,
+                               int32_t threads) {
+  OCTAVO_BY_TYPE(narrow, norm(static_cast<const T*>(x), static_cast<const T*>(residual), weight, eps, rows, n,
+                              static_cast<T*>(out), static_cast<T*>(summed), threads));
+}
+
+OCTAVO_EXPORT void octavo_rotate(const void* x, const float* cosine, const float* sine, int64_t tokens,
+                                 int32_t heads, int32_t dim, int32_t width, void* out, int32_t narrow,
+                                 int32_t threads) {
+  OCTAVO_BY_TYPE(narrow, rotate_all(static_cast<const T*>(x), cosine, sine, tokens, heads, dim, width,
+                                    static_cast<T*>(out), threads));
+}
+
+OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count, int32_t activation,
+                               void* out, int32_t narrow, int32_t threads) {
+  OCTAVO_BY_TYPE(narrow, gate(static_cast<const T*>(gates), static_cast<const T*>(ups), count, activation,
+                              static_cast<T*>(out), threads));
+}
+
+// Rows of `bytes` bytes, each to its slot.
+OCTAVO_EXPORT void octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
+                                  uint8_t* cache) {
+  for (int64_t i = 0; i < count; ++i) std::memcpy(cache + slots[i] * bytes, rows + i * bytes, bytes);
+}

@@ -1,0 +1,110 @@
+// Rows of activations: room for them, and turning them into what a weight is multiplied with.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "weight.h"
+
+namespace octavo {
+
+// Memory that grows and begins as zeros, on whole cache lines.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+  // What was written before is lost if it must grow.
+  T* reserve(size_t count) {
+    if (count > count_) {
+      std::free(data_);
+      size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+      data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+      if (data_ == nullptr) {
+        count_ = 0;
+        throw std::bad_alloc();
+      }
+      std::memset(static_cast<void*>(data_), 0, bytes);
+      count_ = count;
+    }
+    return data_;
+  }
+  T* data() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+// x: padded_k values -> steps, and the scale and the sum of each group of 64.
+inline void quantize_row(const float* x, int padded_k, int8_t* steps, float* scales, int32_t* sums) {
+  for (int g = 0; g < padded_k / kGroup; ++g) {
+    const float* group = x + g * kGroup;
+    Vec v[kGroup / kLanes], top = zero();
+    for (int i = 0; i < kGroup / kLanes; ++i) {
+      v[i] = load(group + i * kLanes);
+      top = max(top, abs(v[i]));
+    }
+    float most = largest(top);
+    Vec inverse = splat(most > 0 ? 127.0f / most : 0.0f), total = zero();
+    for (int i = 0; i < kGroup / kLanes; ++i) {
+      Vec q = round(v[i] * inverse);
+      total = total + q;
+      store_int8(steps + g * kGroup + i * kLanes, q);
+    }
+    scales[g] = most / 127.0f;
+    sums[g] = int32_t(sum(total));
+  }
+}
+
+// Rows of k values, padded with zeros, and the same in the kind that the next weight wants.
+class RowBuffer {
+ public:
+  void reserve(int rows, int k, RowKind kind) {
+    kind_ = kind;
+    padded_k_ = round_up(k, kGroup);
+    stride_ = padded_k_ + kLanes;  // a power of two would put all rows in the same cache sets
+    values_.reserve(rows * stride_);
+    if (kind == kRowNarrow) narrow_.reserve(rows * stride_);
+    if (kind == kRowSteps) {
+      steps_.reserve(size_t(rows) * padded_k_);
+      scales_.reserve(size_t(rows) * groups());
+      sums_.reserve(size_t(rows) * groups());
+    }
+  }
+  float* row(int i) const { return values_.data() + i * stride_; }
+  size_t stride() const { return stride_; }
+  bool converts() const { return kind_ != kRowFloat; }
+
+  // After a row's values were written.
+  void convert(int i) const {
+    if (kind_ == kRowNarrow) {
+      uint16_t* out = narrow_.data() + i * stride_;
+      for (int k = 0; k < padded_k_; ++k) out[k] = to_bf16(row(i)[k]);
+    } else if (kind_ == kRowSteps) {
+      quantize_row(row(i), padded_k_, steps_.data() + size_t(i) * padded_k_,
+                   scales_.data() + i * groups(), sums_.data() + i * groups());
+    }
+  }
+  Rows rows() const {
+    return {values_.data(), stride_, narrow_.data(), stride_, steps_.data(), size_t(padded_k_),
+            scales_.data(), sums_.data(), groups()};
+  }
+
+ private:
+  size_t groups() const { return padded_k_ / kGroup; }
+
+  RowKind kind_ = kRowFloat;
+  int padded_k_ = 0;
+  size_t stride_ = 0;
+  Buffer<float> values_;
+  Buffer<uint16_t> narrow_;
+  Buffer<int8_t> steps_;
+  Buffer<float> scales_;
+  Buffer<int32_t> sums_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,286 @@
+// Vectors of sixteen floats, on whatever the compiler was told the processor has.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace octavo {
+
+constexpr int kLanes = 16;
+
+#if defined(__AVX512F__)
+
+struct Vec {
+  __m512 v;
+};
+inline Vec zero() { return {_mm512_setzero_ps()}; }
+inline Vec splat(float x) { return {_mm512_set1_ps(x)}; }
+inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
+inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
+inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
+// 2^n for a vector of whole numbers.
+inline Vec power_of_two(Vec n) {
+  __m512i e = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
+  return {_mm512_castsi512_ps(e)};
+}
+inline Vec load_bf16(const uint16_t* p) {
+  __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+inline Vec load_half(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline Vec load_int32(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
+// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+inline Vec load_first(const uint16_t* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
+inline Vec load_second(const uint16_t* p) {
+  return {_mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(int(0xffff0000u))))};
+}
+inline void store_int8(int8_t* p, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+}
+
+#elif defined(__AVX2__)
+
+struct Vec {
+  __m256 lo, hi;
+};
+inline Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline Vec splat(float x) {
+  __m256 v = _mm256_set1_ps(x);
+  return {v, v};
+}
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, Vec a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline Vec fma(Vec a, Vec b, Vec c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline Vec abs(Vec a) {
+  __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+inline Vec round(Vec a) {
+  constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
+}
+inline float sum(Vec a) {
+  __m256 s = _mm256_add_ps(a.lo, a.hi);
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+inline float largest(Vec a) {
+  __m256 s = _mm256_max_ps(a.lo, a.hi);
+  __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
+}
+inline __m256 power_of_two(__m256 n) {
+  __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+// 2^n for a vector of whole numbers.
+inline Vec power_of_two(Vec n) { return {power_of_two(n.lo), power_of_two(n.hi)}; }
+inline __m256 widen_bf16(__m128i x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+}
+inline Vec load_bf16(const uint16_t* p) {
+  const __m128i* q = reinterpret_cast<const __m128i*>(p);
+  return {widen_bf16(_mm_loadu_si128(q)), widen_bf16(_mm_loadu_si128(q + 1))};
+}
+inline Vec load_half(const uint16_t* p) {
+  const __m128i* q = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
+inline Vec load_int32(const int32_t* p) {
+  const __m256i* q = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_cvtepi32_ps(_mm256_loadu_si256(q)), _mm256_cvtepi32_ps(_mm256_loadu_si256(q + 1))};
+}
+// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+inline Vec load_first(const uint16_t* p) {
+  const __m256i* q = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(q), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(q + 1), 16))};
+}
+inline Vec load_second(const uint16_t* p) {
+  const __m256i* q = reinterpret_cast<const __m256i*>(p);
+  __m256i high = _mm256_set1_epi32(int(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(q), high)),
+          _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(q + 1), high))};
+}
+inline void store_int8(int8_t* p, Vec a) {
+  __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
+  words = _mm256_permute4x64_epi64(words, 0xd8);
+  __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+
+#else  // any other processor: plain loops, which compilers turn into its vectors
+
+struct Vec {
+  float v[kLanes];
+};
+template <class F>
+inline Vec each(F f) {
+  Vec r;
+  for (int i = 0; i < kLanes; ++i) r.v[i] = f(i);
+  return r;
+}
+inline float from_bits(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+inline float half_to_float(uint16_t h) {
+  uint32_t exponent = (h >> 10) & 31, mantissa = h & 1023;
+  float value = exponent == 31 ? (mantissa ? NAN : INFINITY)
+                : exponent     ? std::ldexp(float(1024 + mantissa), int(exponent) - 25)
+                               : std::ldexp(float(mantissa), -24);
+  return h & 0x8000 ? -value : value;
+}
+inline Vec zero() { return Vec{}; }
+inline Vec splat(float x) {
+  return each([&](int) { return x; });
+}
+inline Vec load(const float* p) {
+  return each([&](int i) { return p[i]; });
+}
+inline void store(float* p, const Vec& a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = a.v[i];
+}
+inline Vec operator+(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+inline Vec operator-(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+inline Vec operator*(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+inline Vec operator/(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] / b.v[i]; });
+}
+inline Vec fma(const Vec& a, const Vec& b, const Vec& c) {
+  return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+}
+inline Vec max(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline Vec min(const Vec& a, const Vec& b) {
+  return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline Vec abs(const Vec& a) {
+  return each([&](int i) { return std::fabs(a.v[i]); });
+}
+inline Vec round(const Vec& a) {
+  return each([&](int i) { return std::nearbyint(a.v[i]); });
+}
+inline float sum(const Vec& a) {
+  float s = 0;
+  for (float x : a.v) s += x;
+  return s;
+}
+inline float largest(const Vec& a) {
+  float s = a.v[0];
+  for (float x : a.v) s = x > s ? x : s;
+  return s;
+}
+// 2^n for a vector of whole numbers.
+inline Vec power_of_two(const Vec& n) {
+  return each([&](int i) { return from_bits(uint32_t(int(n.v[i]) + 127) << 23); });
+}
+inline Vec load_bf16(const uint16_t* p) {
+  return each([&](int i) { return from_bits(uint32_t(p[i]) << 16); });
+}
+inline Vec load_half(const uint16_t* p) {
+  return each([&](int i) { return half_to_float(p[i]); });
+}
+inline Vec load_int32(const int32_t* p) {
+  return each([&](int i) { return float(p[i]); });
+}
+// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+inline Vec load_first(const uint16_t* p) {
+  return each([&](int i) { return from_bits(uint32_t(p[2 * i]) << 16); });
+}
+inline Vec load_second(const uint16_t* p) {
+  return each([&](int i) { return from_bits(uint32_t(p[2 * i + 1]) << 16); });
+}
+inline void store_int8(int8_t* p, const Vec& a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = int8_t(std::nearbyint(a.v[i]));
+}
+
+#endif
+
+inline float to_float(uint16_t bf16) {
+  uint32_t bits = uint32_t(bf16) << 16;
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+inline float to_float(float x) { return x; }
+
+// To the nearest bf16, ties to even; not-a-number stays so.
+inline uint16_t to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if (std::isnan(x)) return uint16_t((bits >> 16) | 0x40);
+  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+inline void put(float* p, float x) { *p = x; }
+inline void put(uint16_t* p, float x) { *p = to_bf16(x); }
+
+inline Vec load(const uint16_t* p) { return load_bf16(p); }
+
+// e^x to about one unit in the last place of a float; 0 where it would underflow.
+inline Vec exp(Vec x) {
+  x = min(max(x, splat(-87.3f)), splat(88.3f));
+  Vec n = round(x * splat(1.44269504f));
+  Vec r = fma(n, splat(-0.693359375f), x);
+  r = fma(n, splat(2.12194440e-4f), r);
+  Vec p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = fma(p, r * r, r + splat(1.0f));
+  return p * power_of_two(n);
+}
+inline Vec tanh(Vec x) {
+  Vec e = exp(x * splat(2.0f));
+  return splat(1.0f) - splat(2.0f) / (e + splat(1.0f));
+}
+inline Vec silu(Vec x) { return x / (splat(1.0f) + exp(zero() - x)); }
+inline Vec gelu_tanh(Vec x) {
+  Vec inner = splat(0.7978845608f) * fma(splat(0.044715f) * x, x * x, x);
+  return splat(0.5f) * x * (splat(1.0f) + tanh(inner));
+}
+
+}  // namespace octavo

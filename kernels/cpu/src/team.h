@@ -1,0 +1,79 @@
+// The threads of one parallel region: a spinning barrier and a shared counter of tasks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <sched.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace octavo {
+
+inline void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+class Team {
+ public:
+  int size() const { return size_; }
+  void resize(int size) { size_ = size; }
+
+  // Wait for all; what any of them wrote before is then seen by all. Also begins a new phase.
+  void barrier() {
+    if (size_ == 1) {
+      next_.store(0, std::memory_order_relaxed);
+      return;
+    }
+    uint32_t round = round_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      next_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      return;
+    }
+    // Another program may have the other core: then spinning would only keep it from there.
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+      if (spins < 20000) relax();
+      else sched_yield();
+    }
+  }
+
+  // The next of this phase's tasks, whoever asks; the caller stops at its number of tasks.
+  int64_t next(int64_t count = 1) { return next_.fetch_add(count, std::memory_order_relaxed); }
+
+ private:
+  int size_ = 1;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> round_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
+};
+
+// Run body(team, thread) on every thread of one OpenMP region.
+template <class Body>
+void run_team(int threads, const Body& body) {
+  Team team;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(threads)
+  {
+    // There may be fewer than were asked for, as inside another region.
+#pragma omp single
+    team.resize(omp_get_num_threads());
+    body(team, omp_get_thread_num());
+  }
+#else
+  (void)threads;
+  body(team, 0);
+#endif
+}
+
+}  // namespace octavo

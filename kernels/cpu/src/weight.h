@@ -1,0 +1,79 @@
+// How the weights of a linear layer lie in memory, and the rows that they are multiplied with.
+//
+// A weight [n, k] is cut into panels of sixteen outputs. Within a panel, k runs slowest, and what
+// one dot-product instruction takes of each output lies together:
+//   float32  [k][16]            bf16  [k / 2][16][2]            int8  [k / 4][16][4]
+//   int4     for each group of 64 inputs [8][16][4] bytes, whose low halves are inputs 4j … 4j + 3
+//            and whose high halves are 32 inputs further; then 16 scales and 16 zeros in float16:
+//            weight = scale * q + zero, q from 0 to 15.
+// The same bytes serve AVX2, AVX-512 and AMX. Both n and k are padded with zeros.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "simd.h"
+
+namespace octavo {
+
+enum Format : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8 = 2, kInt4 = 3 };
+
+constexpr int kGroup = 64;
+constexpr int kInt4GroupBytes = kGroup * kLanes / 2 + 2 * kLanes * 2;
+
+inline int round_up(int x, int to) { return (x + to - 1) / to * to; }
+
+// Passed from Python; keep packing.py in step.
+struct Weight {
+  const void* data;
+  const float* scale;  // int8: of each output, padded
+  const float* bias;   // of each output, padded; or null
+  int32_t n, k;
+  int32_t format;
+  int32_t narrow;  // bf16: activations may be rounded to bf16 as well
+
+  int panels() const { return (n + kLanes - 1) / kLanes; }
+  int padded_k() const { return round_up(k, kGroup); }
+};
+
+inline size_t panel_bytes(Format format, int padded_k) {
+  switch (format) {
+    case kFloat32: return size_t(padded_k) * kLanes * 4;
+    case kBFloat16: return size_t(padded_k) * kLanes * 2;
+    case kInt8: return size_t(padded_k) * kLanes;
+    default: return size_t(padded_k) / kGroup * kInt4GroupBytes;
+  }
+}
+
+// What a weight is multiplied with. Rows are padded with zeros to padded_k.
+//   float32: values.  bf16: narrow.  int8 (symmetric, a scale and the sum of each group): steps.
+struct Rows {
+  const float* values;
+  size_t stride;
+  const uint16_t* narrow;
+  size_t narrow_stride;
+  const int8_t* steps;
+  size_t steps_stride;
+  const float* scales;
+  const int32_t* sums;
+  size_t groups;
+
+  // The part that begins with a row and an input; the latter a multiple of 64.
+  Rows from(int row, int input) const {
+    size_t group = row * groups + input / kGroup;
+    return {values + row * stride + input, stride, narrow + row * narrow_stride + input, narrow_stride,
+            steps + row * steps_stride + input, steps_stride, scales + group, sums + group, groups};
+  }
+};
+
+enum RowKind { kRowFloat, kRowNarrow, kRowSteps };
+
+inline RowKind row_kind(const Weight& w) {
+  if (w.format >= kInt8) return kRowSteps;
+#if defined(__AVX512BF16__)
+  if (w.format == kBFloat16 && w.narrow) return kRowNarrow;
+#endif
+  return kRowFloat;
+}
+
+}  // namespace octavo

@@ -1,0 +1,27 @@
+"""Linear layers with quantised weights in plain torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ..ops import QuantizedWeight
+
+
+def dequant_linear(x: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
+    """See `kernels.ops.DequantLinear`. Sums in float32, or in float64 if x is."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    wide_bias = None if bias is None else bias.to(wide)
+    return linear(x.to(wide), dequantize(weight).to(wide), wide_bias).to(x.dtype)
+
+
+def dequantize(weight: QuantizedWeight) -> Tensor:
+    """The weight itself, float32 [out_features, in_features]."""
+    groups = weight.data.unflatten(1, (weight.scale.shape[1], -1))
+    if weight.format == "int4":
+        groups = torch.cat((groups & 15, groups >> 4), dim=-1)
+    values = groups.float() * weight.scale[..., None]
+    if weight.zero is not None:
+        values = values + weight.zero[..., None]
+    return values.flatten(1)

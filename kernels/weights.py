@@ -1,0 +1,122 @@
+"""What operations that prepare weights once, at load, are given: plain tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .ops import AttentionMetadata, QuantizedWeight
+
+
+@dataclass(frozen=True)
+class LinearWeight:
+    """Of a linear layer: weight [out_features, in_features], bias [out_features] or None."""
+
+    weight: Tensor | QuantizedWeight
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DecoderLayerWeights:
+    """One layer's weights. Norm weights are float32 factors, [hidden_size], those of queries and
+    keys [head_dim]; None for a norm that the family doesn't have.
+
+    attention_norm, mlp_norm: of a branch's output, before it is added.
+    window: as in `kernels.ops.PagedAttention`. rope: which of the tables the layer rotates by.
+    """
+
+    query: LinearWeight
+    key: LinearWeight
+    value: LinearWeight
+    output: LinearWeight
+    gate: LinearWeight
+    up: LinearWeight
+    down: LinearWeight
+    input_norm: Tensor
+    mlp_input_norm: Tensor
+    attention_norm: Tensor | None
+    mlp_norm: Tensor | None
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    window: int
+    rope: int
+
+
+@dataclass(frozen=True)
+class DecoderWeights:
+    """A decoder: its sizes, and its layers one at a time, so that each may be let go once it is
+    prepared.
+
+    activation: "silu" or "gelu_pytorch_tanh". dtype: of hidden states, float32 or bfloat16.
+    scale, softcap: as in `kernels.ops.PagedAttention`.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    activation: str
+    norm_eps: float
+    scale: float
+    softcap: float
+    dtype: torch.dtype
+    final_norm: Tensor
+    num_layers: int
+    layers: Iterable[DecoderLayerWeights]
+
+
+class PreparedDecoder(Protocol):
+    """Runs all layers and the final norm of a decoder."""
+
+    def __call__(
+        self,
+        embeds: Tensor,
+        rotary: Sequence[tuple[Tensor, Tensor]],
+        kv_cache: Sequence[tuple[Tensor, Tensor]],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """embeds: [num_tokens, hidden_size]; rotary: cos and sin [num_tokens, rotary_dim] of each
+        table; kv_cache: keys and values of each layer. Returns [num_tokens, hidden_size]."""
+        ...
+
+    def tensors(self) -> Sequence[Tensor]:
+        """All that holds its weights."""
+        ...
+
+
+class PreparedLinear(Protocol):
+    """A linear layer."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[rows, in_features] -> [rows, out_features], in the dtype of x."""
+        ...
+
+    def tensors(self) -> Sequence[Tensor]:
+        """All that holds its weights."""
+        ...
+
+
+class PrepareDecoder(Protocol):
+    """The operation "decoder"."""
+
+    def __call__(self, weights: DecoderWeights) -> PreparedDecoder | None:
+        """None if the layers are better run one by one, or must be; then no layer was taken."""
+        ...
+
+
+class PrepareLinear(Protocol):
+    """The operation "linear"."""
+
+    def __call__(self, weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
+        """dtype: of activations. None if the layer is to be left as it is."""
+        ...
+
+
+def fits_bfloat16(values: Tensor) -> bool:
+    """Whether bfloat16 holds float32 values exactly: the lower halves of all words are zero."""
+    return not bool((values.detach().contiguous().view(torch.int32) & 0xFFFF).any())

@@ -1,0 +1,12 @@
+"""Weights in 4 bits, a scale and a zero for each group of inputs."""
+
+from collections.abc import Callable
+
+from ....core.contracts import QuantSpec
+from ....core.hookspecs import hookimpl
+
+
+@hookimpl
+def octavo_register_quant(register: Callable[[QuantSpec], None]) -> None:
+    """Register the method."""
+    register(QuantSpec(name="int4", load=f"{__name__}.method:Int4Method"))
