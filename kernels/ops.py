@@ -51,7 +51,8 @@ class PagedAttention(Protocol):
         """Attend.
 
         query: [num_tokens, num_heads, head_dim]
-        key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim]
+        key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim], in a dtype that
+            may be narrower than the query's
         window: a token sees this many positions, its own included; 0 is all before it.
         softcap: scores s become softcap * tanh(s / softcap); 0 leaves them.
         returns [num_tokens, num_heads, head_dim]
@@ -70,7 +71,8 @@ class WriteKV(Protocol):
         value_cache: Tensor,
         slot_mapping: Tensor,
     ) -> None:
-        """key, value: [num_tokens, num_kv_heads, head_dim]; slot_mapping: [num_tokens]."""
+        """key, value: [num_tokens, num_kv_heads, head_dim], rounded to the caches' dtype;
+        slot_mapping: [num_tokens]."""
         ...
 
 

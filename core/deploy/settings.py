@@ -10,7 +10,12 @@ import torch
 from ...kernels.dispatch import KernelTable
 from ..engine.checkpoint import Checkpoint
 from ..engine.config import EngineConfig
-from ..engine.device import available_memory, choose_device, cpu_has_bf16
+from ..engine.device import (
+    available_memory,
+    choose_device,
+    choose_kv_cache_dtype,
+    cpu_has_bf16,
+)
 from ..engine.memory_plan import MemoryPlan, plan_memory
 from ..interfaces import KVCacheSpec
 
@@ -39,7 +44,8 @@ def explain_settings(
     the model can attend to. Raises ConfigError if the memory can't hold one request."""
     device = choose_device(config.device)
     free = max(0, available_memory(device) - weight_bytes)
-    token_bytes = kv_cache_spec.bytes_per_token(dtype)
+    kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, checkpoint.dtype, dtype, device)
+    token_bytes = kv_cache_spec.bytes_per_token(kv_dtype)
     plan = plan_memory(config, model_limit, weight_bytes, token_bytes, free)
     return [
         Setting("device", str(device), _why_device(config, device)),

@@ -20,6 +20,7 @@ _COUNTS = (
 _LONGEST_S = 1e9
 MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+KV_CACHE_DTYPES = ("auto", "float32", "bfloat16")
 
 
 class ConfigError(ValueError):
@@ -34,6 +35,8 @@ class EngineConfig:
     model_impl: "octavo" for a plugin's model, "transformers" for automatic deployment, "auto" for
         the latter only where there is no plugin.
     dtype: "auto" takes the checkpoint's, or float32 where the processor is slow in it.
+    kv_cache_dtype: "auto" takes that of activations, or bfloat16 where a CPU computes a
+        checkpoint of that dtype in float32.
     quantization: a method that makes the language model's weights smaller as they are loaded.
     max_model_len: longest prompt plus output, in tokens; None takes the model's own limit.
     max_num_seqs: requests that run at once.
@@ -64,6 +67,7 @@ class EngineConfig:
     model: str
     model_impl: str = "auto"
     dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
     device: str = "auto"
     quantization: str | None = None
     max_model_len: int | None = None
@@ -99,8 +103,10 @@ class EngineConfig:
             raise ConfigError(
                 f"model_impl must be one of {', '.join(MODEL_IMPLS)}, got {self.model_impl!r}"
             )
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        for name, known in (("dtype", DTYPES), ("kv_cache_dtype", KV_CACHE_DTYPES)):
+            given = getattr(self, name)
+            if given not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, got {given!r}")
         if self.scheduling_policy not in POLICIES:
             raise ConfigError(
                 f"scheduling_policy must be one of {', '.join(POLICIES)}, "

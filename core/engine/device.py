@@ -36,6 +36,18 @@ def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) 
     return torch.bfloat16 if device.type == "cpu" and dtype == torch.float16 else dtype
 
 
+def choose_kv_cache_dtype(
+    name: str, checkpoint_dtype: str | None, dtype: torch.dtype, device: torch.device
+) -> torch.dtype:
+    """The named dtype; "auto" is that of activations, or bfloat16 where a CPU computes a checkpoint
+    of that dtype in float32: nobody expects more of its keys and values."""
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cpu" and dtype is torch.float32 and checkpoint_dtype == "bfloat16":
+        return torch.bfloat16
+    return dtype
+
+
 def cpu_has_bf16() -> bool:
     """Whether the processor computes in bfloat16, by AMX, AVX-512 or NEON."""
     try:

@@ -124,7 +124,7 @@ _SIGNATURES = {
     "octavo_linear": (None, [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT]),
     "octavo_paged_attention": (
         None,
-        [POINTER(BatchStruct), POINTER(AttentionStruct), *[_POINTER] * 4, _INT],
+        [POINTER(BatchStruct), POINTER(AttentionStruct), *[_POINTER] * 4, _INT, _INT],
     ),
     "octavo_norm": (
         None,

@@ -39,6 +39,7 @@ def paged_attention(
         key_cache.data_ptr(),
         value_cache.data_ptr(),
         output.data_ptr(),
+        _narrow(query),
         torch.get_num_threads(),
     )
     return output

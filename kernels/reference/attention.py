@@ -13,8 +13,8 @@ def write_kv(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
 ) -> None:
     """See `kernels.ops.WriteKV`."""
-    key_cache.flatten(0, 1).index_copy_(0, slot_mapping, key)
-    value_cache.flatten(0, 1).index_copy_(0, slot_mapping, value)
+    for new, cache in ((key, key_cache), (value, value_cache)):
+        cache.flatten(0, 1).index_copy_(0, slot_mapping, new.to(cache.dtype))
 
 
 def paged_attention(
@@ -33,7 +33,7 @@ def paged_attention(
     if decodes:
         sequences = torch.tensor(decodes, device=query.device)
         longest = max(metadata.context_lens[i] for i in decodes)
-        keys, values = _gather(key_cache, value_cache, metadata.block_table[sequences], longest)
+        keys, values = _gather(key_cache, value_cache, metadata.block_table[sequences], longest, query.dtype)
         rows = metadata.query_start_loc[sequences]
         mask = _mask(first[rows], last[rows], longest)[:, None]
         output[rows] = _attend(query[rows, None], keys, values, mask, scale, softcap)[:, 0]
@@ -42,7 +42,7 @@ def paged_attention(
         if length > 1:
             chunk = slice(start, start + length)
             context = metadata.context_lens[i]
-            keys, values = _gather(key_cache, value_cache, metadata.block_table[i, None], context)
+            keys, values = _gather(key_cache, value_cache, metadata.block_table[i, None], context, query.dtype)
             mask = _mask(first[chunk], last[chunk], context)[None]
             output[chunk] = _attend(query[None, chunk], keys, values, mask, scale, softcap)[0]
         start += length
@@ -69,11 +69,17 @@ def _mask(first: Tensor, last: Tensor, num_keys: int) -> Tensor:
 
 
 def _gather(
-    key_cache: Tensor, value_cache: Tensor, block_table: Tensor, length: int
+    key_cache: Tensor,
+    value_cache: Tensor,
+    block_table: Tensor,
+    length: int,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """The first `length` keys and values of each row of block ids: [rows, length, heads, dim]."""
     blocks = block_table[:, : -(-length // key_cache.shape[1])]
-    keys, values = (cache[blocks].flatten(1, 2)[:, :length] for cache in (key_cache, value_cache))
+    keys, values = (
+        cache[blocks].flatten(1, 2)[:, :length].to(dtype) for cache in (key_cache, value_cache)
+    )
     return keys, values
 
 

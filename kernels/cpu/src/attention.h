@@ -37,16 +37,16 @@ struct AttentionShape {
   int group() const { return heads / kv_heads; }
 };
 
-// Some tokens of one sequence against some of its keys, for the query heads of one key head.
+// Some tokens of one sequence against some of its keys, for the query heads of some key heads.
 struct AttentionTask {
-  int32_t seq, kv_head, token, tokens;
+  int32_t seq, kv_head, kv_heads, token, tokens;
   int64_t key_start, key_end;
-  int32_t part;  // where its share goes, or -1 if it sees all keys
+  int32_t part;  // where its first head's share goes, or -1 if it sees all keys
 };
 
 // The shares that make up the output of one token's query heads.
 struct Merge {
-  int32_t kv_head, token, first_part, parts;
+  int32_t kv_head, token, first_part, parts;  // a part of each key head in turn
 };
 
 struct AttentionPlan {
@@ -57,31 +57,33 @@ struct AttentionPlan {
   void build(const Batch& batch, const AttentionShape& shape, int threads);
 };
 
-// Long prompts come first and last tokens before early ones, as they take longest; few decodes
-// are split over their keys, so that every thread has some.
+// Last tokens of a prompt come first, as they take longest. A decode takes all heads at once, so
+// that the cache is read in order; few decodes are split over their keys, so that every thread has
+// some.
 inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape, int threads) {
   tasks.clear();
   merges.clear();
   parts = 0;
   int tile = shape.group() < kQueryRows ? kQueryRows / shape.group() : 1;
-  int64_t wanted = 3 * threads, heads = int64_t(batch.num_seqs) * shape.kv_heads;
-  int64_t splits = heads < wanted ? (wanted + heads - 1) / heads : 1;
+  int64_t splits = (2 * threads + batch.num_seqs - 1) / batch.num_seqs;
   for (int seq = 0; seq < batch.num_seqs; ++seq) {
     int start = int(batch.query_start_loc[seq]), end = int(batch.query_start_loc[seq + 1]);
     int64_t keys = batch.seq_lens[seq];
-    for (int head = 0; head < shape.kv_heads; ++head) {
-      if (end - start == 1 && splits > 1 && keys > kKeyTile) {
-        int64_t size = round_up(int((keys + splits - 1) / splits), kKeyTile);
-        Merge merge{head, start, parts, 0};
-        for (int64_t key = 0; key < keys; key += size, ++merge.parts)
-          tasks.push_back({seq, head, start, 1, key, key + size < keys ? key + size : keys, parts++});
-        merges.push_back(merge);
-        continue;
-      }
-      for (int token = end; token > start; token -= tile) {
-        int first = token - tile > start ? token - tile : start;
-        tasks.push_back({seq, head, first, token - first, 0, keys, -1});
-      }
+    if (end - start == 1 && (splits == 1 || keys <= kKeyTile)) {
+      tasks.push_back({seq, 0, shape.kv_heads, start, 1, 0, keys, -1});
+    } else if (end - start == 1) {
+      int64_t size = round_up(int((keys + splits - 1) / splits), kLanes);
+      int first = parts;
+      for (int64_t key = 0; key < keys; key += size, parts += shape.kv_heads)
+        tasks.push_back({seq, 0, shape.kv_heads, start, 1, key, key + size < keys ? key + size : keys, parts});
+      for (int head = 0; head < shape.kv_heads; ++head)
+        merges.push_back({head, start, first + head, (parts - first) / shape.kv_heads});
+    } else {
+      for (int head = 0; head < shape.kv_heads; ++head)
+        for (int token = end; token > start; token -= tile) {
+          int first = token - tile > start ? token - tile : start;
+          tasks.push_back({seq, head, 1, first, token - first, 0, keys, -1});
+        }
     }
   }
 }
@@ -126,38 +128,21 @@ inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t
 #endif
 }
 
-// What one thread needs for its tasks. Element is float or uint16_t (bf16).
+// The queries of one key head in a task. Element is float or uint16_t (bf16).
 template <class Element>
-class Attention {
+class HeadAttention {
  public:
-  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
-           const float* query, size_t query_stride, const Element* keys, const Element* values,
-           float* out, size_t out_stride, float* parts) {
-    begin(batch, shape, task, query, query_stride);
-    int64_t first = first_key_, last = last_key_;
-    for (int64_t key = first / kKeyTile * kKeyTile; key < last; key += kKeyTile) {
-      int64_t from = key > first ? key : first;
-      int count = int((key + kKeyTile < last ? key + kKeyTile : last) - from);
-      gather(batch, shape, task, from, count, keys, values);
-      score(count);
-      weigh(shape, from, count);
-      add_values(count);
-    }
-    if (task.part < 0) return finish(task, out, out_stride);
-    float* part = parts + size_t(task.part) * shape.group() * (dim_ + 2);
-    for (int r = 0; r < rows_; ++r) write_part(r, part + r * (dim_ + 2));
-  }
-
- private:
-  static constexpr bool kWide = sizeof(Element) == 4;
-  static constexpr int kPanels = kKeyTile / kLanes;
+  // The keys from first_key to last_key are seen by some token.
+  int64_t first_key() const { return first_key_; }
+  int64_t last_key() const { return last_key_; }
 
   void begin(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
-             const float* query, size_t stride) {
+             int kv_head, const float* query, size_t stride) {
     int group = shape.group();
     rows_ = task.tokens * group;
     dim_ = shape.head_dim;
     padded_dim_ = round_up(dim_, kLanes);
+    width_ = size_t(shape.kv_heads) * dim_;
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
@@ -170,6 +155,7 @@ class Attention {
     to_.resize(task.tokens);
     std::memset(output_.data(), 0, sizeof(float) * rows_ * padded_dim_);
     group_ = group;
+    kv_head_ = kv_head;
 
     int64_t end = batch.query_start_loc[task.seq + 1], context = batch.seq_lens[task.seq];
     first_key_ = context;
@@ -188,7 +174,7 @@ class Attention {
       if (from_[t] < first_key_) first_key_ = from_[t];
       if (to_[t] > last_key_) last_key_ = to_[t];
       for (int g = 0; g < group; ++g) {
-        const float* source = query + row * stride + size_t(task.kv_head * group + g) * dim_;
+        const float* source = query + row * stride + size_t(kv_head * group + g) * dim_;
         float* q = query_.data() + size_t(t * group + g) * padded_dim_;
         for (int d = 0; d < dim_; ++d) q[d] = source[d] * shape.scale;
         for (int d = dim_; d < padded_dim_; ++d) q[d] = 0;
@@ -196,17 +182,51 @@ class Attention {
     }
   }
 
+  void add_tile(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int64_t from,
+                int count, const Element* keys, const Element* values) {
+    gather(batch, task, from, count, keys, values);
+    score(count);
+    weigh(shape, from, count);
+    add_values(count);
+  }
+
+  // All keys were seen: out[token][head] = the weighted mean of values.
+  void finish(const AttentionTask& task, float* out, size_t stride) const {
+    for (int r = 0; r < rows_; ++r) {
+      int t = r / group_, head = kv_head_ * group_ + r % group_;
+      float* to = out + (task.token + t) * stride + size_t(head) * dim_;
+      float scale = 1.0f / total_[r];
+      for (int d = 0; d < dim_; ++d) to[d] = output_at(r, d) * scale;
+    }
+  }
+
+  // part: for each row the largest score, the sum of weights, the weighted sum of values.
+  void write_part(float* part) const {
+    for (int r = 0; r < rows_; ++r, part += dim_ + 2) {
+      part[0] = most_[r];
+      part[1] = total_[r];
+      for (int d = 0; d < dim_; ++d) part[2 + d] = output_at(r, d);
+    }
+  }
+ private:
+  static constexpr bool kWide = sizeof(Element) == 4;
+  static constexpr int kPanels = kKeyTile / kLanes;
+
+  // Where one position's key or value of the task's head begins, in elements.
+  size_t place(const Batch& batch, const AttentionTask& task, int64_t position) const {
+    int64_t block = batch.block_table[task.seq * batch.max_blocks + position / batch.block_size];
+    return size_t(block * batch.block_size + position % batch.block_size) * width_ +
+           size_t(kv_head_) * dim_;
+  }
+
   // Keys and values of one tile -> panels.
-  void gather(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
-              int64_t from, int count, const Element* keys, const Element* values) {
-    const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
-    size_t width = size_t(shape.kv_heads) * dim_, head = size_t(task.kv_head) * dim_;
+  void gather(const Batch& batch, const AttentionTask& task, int64_t from, int count,
+              const Element* keys, const Element* values) {
     const Element* key_rows[kKeyTile];
     for (int i = 0; i < count; ++i) {
-      int64_t position = from + i;
-      int64_t slot = table[position / batch.block_size] * batch.block_size + position % batch.block_size;
-      key_rows[i] = keys + slot * width + head;
-      lay_value(values + slot * width + head, i);
+      size_t at = place(batch, task, from + i);
+      key_rows[i] = keys + at;
+      lay_value(values + at, i);
     }
     for (int i = count; i < round_up(count, 4); ++i) lay_value(nullptr, i);
     int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
@@ -301,32 +321,61 @@ class Attention {
     multiply_float(kFloat32, rows_in(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
-  void finish(const AttentionTask& task, float* out, size_t stride) {
-    for (int r = 0; r < rows_; ++r) {
-      int t = r / group_, head = task.kv_head * group_ + r % group_;
-      float* to = out + (task.token + t) * stride + size_t(head) * dim_;
-      float scale = 1.0f / total_[r];
-      for (int d = 0; d < dim_; ++d) to[d] = output_at(r, d) * scale;
-    }
-  }
-
   float output_at(int r, int d) const {
     return output_.data()[(size_t(d / kLanes) * rows_ + r) * kLanes + d % kLanes];
   }
 
-  // part: the largest score, the sum of weights, the weighted sum of values.
-  void write_part(int r, float* part) const {
-    part[0] = most_[r];
-    part[1] = total_[r];
-    for (int d = 0; d < dim_; ++d) part[2 + d] = output_at(r, d);
-  }
-
-  int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1;
+  int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1, kv_head_ = 0;
+  size_t width_ = 0;
   int64_t first_key_ = 0, last_key_ = 0;
   std::vector<int64_t> from_, to_;
   std::vector<float> most_, total_;
   Buffer<float> query_, values_, scores_, weights_, output_;
   Buffer<Element> keys_;
+};
+
+// What one thread needs for its tasks.
+template <class Element>
+class Attention {
+ public:
+  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const float* query,
+           size_t query_stride, const Element* keys, const Element* values, float* out, size_t out_stride,
+           float* parts) {
+    if (int(heads_.size()) < task.kv_heads) heads_ = std::vector<HeadAttention<Element>>(task.kv_heads);
+    for (int h = 0; h < task.kv_heads; ++h)
+      heads_[h].begin(batch, shape, task, task.kv_head + h, query, query_stride);
+    int64_t first = heads_[0].first_key(), last = heads_[0].last_key();
+    fetch(batch, shape, task, first, last, keys, values);
+    for (int64_t key = first; key < last; key += kKeyTile) {
+      int count = int(key + kKeyTile < last ? kKeyTile : last - key);
+      fetch(batch, shape, task, key + kKeyTile, last, keys, values);
+      for (int h = 0; h < task.kv_heads; ++h)
+        heads_[h].add_tile(batch, shape, task, key, count, keys, values);
+    }
+    for (int h = 0; h < task.kv_heads; ++h) {
+      if (task.part < 0) heads_[h].finish(task, out, out_stride);
+      else heads_[h].write_part(parts + size_t(task.part + h) * shape.group() * (shape.head_dim + 2));
+    }
+  }
+
+ private:
+  // Ask for a tile's rows some time before they are read.
+  void fetch(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int64_t key,
+             int64_t last, const Element* keys, const Element* values) const {
+    constexpr size_t kLine = 64 / sizeof(Element);
+    size_t width = size_t(shape.kv_heads) * shape.head_dim, wanted = size_t(task.kv_heads) * shape.head_dim;
+    const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
+    for (int64_t end = key + kKeyTile < last ? key + kKeyTile : last; key < end; ++key) {
+      int64_t slot = table[key / batch.block_size] * batch.block_size + key % batch.block_size;
+      size_t at = size_t(slot) * width + size_t(task.kv_head) * shape.head_dim;
+      for (size_t d = 0; d < wanted; d += kLine) {
+        __builtin_prefetch(keys + at + d, 0, 2);
+        __builtin_prefetch(values + at + d, 0, 2);
+      }
+    }
+  }
+
+  std::vector<HeadAttention<Element>> heads_;
 };
 
 // Put the shares of one token together.
@@ -335,7 +384,7 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
   int dim = shape.head_dim, group = shape.group();
   size_t width = dim + 2;
   for (int g = 0; g < group; ++g) {
-    auto part = [&](int i) { return parts + (size_t(merge.first_part + i) * group + g) * width; };
+    auto part = [&](int i) { return parts + (size_t(merge.first_part + i * shape.kv_heads) * group + g) * width; };
     float* to = out + merge.token * out_stride + size_t(merge.kv_head * group + g) * dim;
     float most = -std::numeric_limits<float>::infinity(), total = 0;
     for (int i = 0; i < merge.parts; ++i) most = part(i)[0] > most ? part(i)[0] : most;

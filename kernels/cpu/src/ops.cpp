@@ -42,9 +42,9 @@ void linear(const Weight& w, const T* x, int64_t x_stride, int rows, T* out, int
   });
 }
 
-template <class T>
-void attention(const Batch& batch, const AttentionShape& shape, const T* query, const T* keys,
-               const T* values, T* out, int threads) {
+template <class T, class Element>
+void attention(const Batch& batch, const AttentionShape& shape, const T* query, const Element* keys,
+               const Element* values, T* out, int threads) {
   AttentionPlan plan;
   plan.build(batch, shape, threads);
   int width = shape.heads * shape.head_dim;
@@ -54,7 +54,7 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
   read(query, batch.num_tokens * width, queries.data());
   run_team(threads, [&](Team& team, int) {
-    Attention<T> state;
+    Attention<Element> state;
     for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
       state.run(batch, shape, plan.tasks[i], queries.data(), width, keys, values, outputs.data(), width,
                 parts.data());
@@ -138,10 +138,15 @@ OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_strid
 }
 
 OCTAVO_EXPORT void octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
-                                          const void* keys, const void* values, void* out, int32_t threads) {
-  OCTAVO_BY_TYPE(batch->narrow_cache,
-                 attention(*batch, *shape, static_cast<const T*>(query), static_cast<const T*>(keys),
-                           static_cast<const T*>(values), static_cast<T*>(out), threads));
+                                          const void* keys, const void* values, void* out, int32_t narrow,
+                                          int32_t threads) {
+  auto run = [&](auto* cache) {
+    using Element = std::remove_pointer_t<decltype(cache)>;
+    OCTAVO_BY_TYPE(narrow, attention(*batch, *shape, static_cast<const T*>(query), static_cast<const Element*>(keys),
+                                     static_cast<const Element*>(values), static_cast<T*>(out), threads));
+  };
+  if (batch->narrow_cache) run(static_cast<uint16_t*>(nullptr));
+  else run(static_cast<float*>(nullptr));
 }
 
 OCTAVO_EXPORT void octavo_norm(const void* x, const void* residual, const float* weight, float eps,
