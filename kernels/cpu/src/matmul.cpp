@@ -1,7 +1,7 @@
 // The kernels of the products: tile[r][0..15] += rows[r] · panel, for inputs k0 … k1.
 #include "matmul.h"
 
-#if defined(__AMX_TILE__)
+#if defined(OCTAVO_TILES)
 #include "matmul_amx.h"
 #endif
 
@@ -86,7 +86,7 @@ struct BFloat16Panel {
   }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(OCTAVO_BF16)
 struct NarrowPanel {
   template <int R>
   static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
@@ -124,7 +124,7 @@ inline int32_t four_steps(const Rows& a, int row, int k) {
 }
 
 // Exact sums of one group of 64 inputs, as floats: of steps * q for every row and output.
-#if defined(__AVX512VNNI__)
+#if defined(OCTAVO_VNNI)
 struct Int8Group {
   template <int R>
   static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
@@ -376,23 +376,23 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
     case kFloat32:
       return multiply_panels<Float32Panel, kMaxRows>(a, rows, panels, tiles);
     case kBFloat16:
-#if defined(__AMX_TILE__)
-      if (w.narrow && rows >= kTileRows) return multiply_tiles_bf16(a, rows, panels, tiles);
+#if defined(OCTAVO_TILES)
+      if (w.narrow && use_tiles(rows)) return multiply_tiles_bf16(a, rows, panels, tiles);
 #endif
-#if defined(__AVX512BF16__)
+#if defined(OCTAVO_BF16)
       if (w.narrow) return multiply_panels<NarrowPanel, kMaxRows>(a, rows, panels, tiles);
 #endif
       return multiply_bf16(a, rows, panels, tiles, true);
     case kInt8:
-#if defined(__AMX_TILE__)
-      if (rows >= kTileRows) multiply_tiles_int8(a, rows, panels, tiles);
+#if defined(OCTAVO_TILES)
+      if (use_tiles(rows)) multiply_tiles_int8(a, rows, panels, tiles);
       else
 #endif
         multiply_panels<Int8Panel, kMaxStepRows>(a, rows, panels, tiles);
       return scale_tiles(w, rows, first, last, tiles);
     default:
-#if defined(__AMX_TILE__)
-      if (rows >= kTileRows) return multiply_tiles_int4(a, rows, panels, tiles);
+#if defined(OCTAVO_TILES)
+      if (use_tiles(rows)) return multiply_tiles_int4(a, rows, panels, tiles);
 #endif
       return multiply_panels<Int4Panel, kMaxStepRows>(a, rows, panels, tiles);
   }

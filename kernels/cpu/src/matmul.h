@@ -5,7 +5,7 @@
 
 namespace octavo {
 
-#if defined(__AVX512F__)
+#if defined(OCTAVO_AVX512)
 constexpr int kMaxRows = 12;
 #elif defined(__AVX2__)
 constexpr int kMaxRows = 6;

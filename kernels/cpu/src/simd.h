@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "isa.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -13,7 +15,7 @@ namespace octavo {
 
 constexpr int kLanes = 16;
 
-#if defined(__AVX512F__)
+#if defined(OCTAVO_AVX512)
 
 struct Vec {
   __m512 v;

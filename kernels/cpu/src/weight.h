@@ -70,7 +70,7 @@ enum RowKind { kRowFloat, kRowNarrow, kRowSteps };
 
 inline RowKind row_kind(const Weight& w) {
   if (w.format >= kInt8) return kRowSteps;
-#if defined(__AVX512BF16__)
+#if defined(OCTAVO_BF16) || defined(OCTAVO_TILES)
   if (w.format == kBFloat16 && w.narrow) return kRowNarrow;
 #endif
   return kRowFloat;

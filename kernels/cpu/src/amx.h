@@ -1,0 +1,105 @@
+// The tile instructions, or with OCTAVO_EMULATE_AMX the same in plain loops, so that what is built
+// on them can be tested on any processor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "simd.h"
+
+#if !defined(OCTAVO_EMULATE_AMX)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace octavo {
+
+#if !defined(OCTAVO_EMULATE_AMX)
+
+// Linux wants to be asked once by each process.
+inline bool allow_tiles() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return allowed;
+}
+inline void tile_configure(const void* shape) { _tile_loadconfig(shape); }
+inline void tile_release() { _tile_release(); }
+// GCC's own names for these are macros that want digits, which a template has not.
+template <int T>
+inline void tile_zero() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(T));
+}
+template <int T>
+inline void tile_load(const void* from, size_t stride) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T) : "memory");
+}
+template <int T>
+inline void tile_store(void* to, size_t stride) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T) : "memory");
+}
+template <int C, int A, int B>
+inline void tile_dot_bf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+}
+// Signed steps by signed weights, or by unsigned ones.
+template <bool Unsigned, int C, int A, int B>
+inline void tile_dot_int8() {
+  if constexpr (Unsigned) asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+  else asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+}
+
+#else
+
+struct EmulatedTiles {
+  uint8_t data[8][16][64];
+  uint8_t rows[8];
+};
+inline EmulatedTiles& emulated() {
+  static thread_local EmulatedTiles tiles;
+  return tiles;
+}
+inline bool allow_tiles() { return true; }
+inline void tile_configure(const void* shape) {
+  std::memcpy(emulated().rows, static_cast<const uint8_t*>(shape) + 48, 8);
+}
+inline void tile_release() { std::memset(emulated().rows, 0, 8); }
+template <int T>
+inline void tile_zero() { std::memset(emulated().data[T], 0, sizeof(emulated().data[T])); }
+template <int T>
+inline void tile_load(const void* from, size_t stride) {
+  for (int r = 0; r < emulated().rows[T]; ++r)
+    std::memcpy(emulated().data[T][r], static_cast<const uint8_t*>(from) + r * stride, 64);
+}
+template <int T>
+inline void tile_store(void* to, size_t stride) {
+  for (int r = 0; r < emulated().rows[T]; ++r)
+    std::memcpy(static_cast<uint8_t*>(to) + r * stride, emulated().data[T][r], 64);
+}
+template <int C, int A, int B>
+inline void tile_dot_bf16() {
+  auto& t = emulated();
+  float* sums = reinterpret_cast<float*>(t.data[C]);
+  const uint16_t* a = reinterpret_cast<const uint16_t*>(t.data[A]);
+  const uint16_t* b = reinterpret_cast<const uint16_t*>(t.data[B]);
+  for (int r = 0; r < t.rows[C]; ++r)
+    for (int k = 0; k < 32; ++k)
+      for (int c = 0; c < 16; ++c)
+        sums[r * 16 + c] += to_float(a[r * 32 + k]) * to_float(b[k / 2 * 32 + c * 2 + k % 2]);
+}
+template <bool Unsigned, int C, int A, int B>
+inline void tile_dot_int8() {
+  auto& t = emulated();
+  int32_t* sums = reinterpret_cast<int32_t*>(t.data[C]);
+  for (int r = 0; r < t.rows[C]; ++r)
+    for (int k = 0; k < 64; ++k)
+      for (int c = 0; c < 16; ++c) {
+        uint8_t w = t.data[B][k / 4][c * 4 + k % 4];
+        sums[r * 16 + c] += int8_t(t.data[A][r][k]) * (Unsigned ? int32_t(w) : int32_t(int8_t(w)));
+      }
+}
+
+#endif
+
+}  // namespace octavo

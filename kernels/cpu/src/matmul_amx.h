@@ -1,0 +1,147 @@
+// Products by AMX: tiles of sixteen rows and sixteen outputs, 64 bytes of inputs at a time. A panel
+// is laid out as the instructions want their second operand; see weight.h.
+#pragma once
+
+#include "amx.h"
+#include "matmul.h"
+
+namespace octavo {
+
+// Rows from which a tile is filled well enough to beat dot products; any, without those.
+#if defined(OCTAVO_BF16)
+constexpr int kTileRows = 5;
+#else
+constexpr int kTileRows = 1;
+#endif
+
+inline bool use_tiles(int rows) { return rows >= kTileRows && allow_tiles(); }
+
+// Two by two tiles: 0 … 3 collect, 4 and 5 hold rows, 6 and 7 panels.
+struct TileShape {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  // `upper` and `lower` rows: 1 … 16 and 0 … 16. A tile without rows is given one and not used.
+  TileShape(int upper, int lower) {
+    for (int i = 0; i < 8; ++i) {
+      row_bytes[i] = 64;
+      rows[i] = 16;
+    }
+    rows[0] = rows[1] = rows[4] = uint8_t(upper);
+    rows[2] = rows[3] = rows[5] = uint8_t(lower > 0 ? lower : 1);
+  }
+};
+
+// work(row, upper, lower) for blocks of up to 32 rows, with tiles of their size.
+template <class Work>
+void each_tile_rows(int rows, const Work& work) {
+  for (int row = 0; row < rows; row += 32) {
+    int left = rows - row, upper = left < 16 ? left : 16;
+    int lower = left <= 16 ? 0 : (left < 32 ? left - 16 : 16);
+    TileShape shape(upper, lower);
+    tile_configure(&shape);
+    work(row, upper, lower);
+  }
+  tile_release();
+}
+
+inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles) {
+  size_t stride = a.narrow_stride * 2;
+  each_tile_rows(rows, [&](int row, int, int lower) {
+    const uint16_t* first = a.narrow + row * a.narrow_stride;
+    const uint16_t* second = first + 16 * a.narrow_stride;
+    for (int panel = 0; panel < w.count; panel += 2) {
+      bool pair = panel + 1 < w.count;
+      const uint8_t* left = w.data + panel * w.bytes;
+      tile_zero<0>();
+      tile_zero<1>();
+      tile_zero<2>();
+      tile_zero<3>();
+      for (int k = 0; k < w.k; k += 32) {
+        tile_load<4>(first + k, stride);
+        tile_load<6>(left + k * 32, 64);
+        tile_dot_bf16<0, 4, 6>();
+        if (pair) {
+          tile_load<7>(left + w.bytes + k * 32, 64);
+          tile_dot_bf16<1, 4, 7>();
+        }
+        if (lower) {
+          tile_load<5>(second + k, stride);
+          tile_dot_bf16<2, 5, 6>();
+          if (pair) tile_dot_bf16<3, 5, 7>();
+        }
+      }
+      float* out = tiles + (size_t(panel) * rows + row) * kLanes;
+      tile_store<0>(out, 64);
+      if (lower) tile_store<2>(out + 16 * kLanes, 64);
+      if (!pair) continue;
+      out += size_t(rows) * kLanes;
+      tile_store<1>(out, 64);
+      if (lower) tile_store<3>(out + 16 * kLanes, 64);
+    }
+  });
+}
+
+// Sums of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
+template <bool Unsigned, class Add>
+void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* group, const Add& add) {
+  alignas(64) int32_t sums[32 * kLanes];
+  const int8_t* first = a.steps + row * a.steps_stride + k;
+  tile_load<6>(group, 64);
+  tile_zero<0>();
+  tile_load<4>(first, a.steps_stride);
+  tile_dot_int8<Unsigned, 0, 4, 6>();
+  tile_store<0>(sums, 64);
+  if (lower) {
+    tile_zero<2>();
+    tile_load<5>(first + 16 * a.steps_stride, a.steps_stride);
+    tile_dot_int8<Unsigned, 2, 5, 6>();
+    tile_store<2>(sums + 16 * kLanes, 64);
+  }
+  for (int r = 0; r < upper + lower; ++r) add(r, load_int32(sums + r * kLanes));
+}
+
+// The outputs' scales are applied at the end, as for Int8Panel.
+inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float* tiles) {
+  each_tile_rows(rows, [&](int row, int upper, int lower) {
+    for (int panel = 0; panel < w.count; ++panel) {
+      float* out = tiles + (size_t(panel) * rows + row) * kLanes;
+      for (int k = 0; k < w.k; k += kGroup) {
+        const float* scales = a.scales + row * a.groups + k / kGroup;
+        multiply_group<false>(a, row, upper, lower, k, w.data + panel * w.bytes + k * kLanes, [&](int r, Vec sums) {
+          Vec before = k ? load(out + r * kLanes) : zero();
+          store(out + r * kLanes, fma(sums, splat(scales[r * a.groups]), before));
+        });
+      }
+    }
+  });
+}
+
+inline void multiply_tiles_int4(const Rows& a, int rows, const Panels& w, float* tiles) {
+  alignas(64) uint8_t group[kGroup * kLanes];
+  each_tile_rows(rows, [&](int row, int upper, int lower) {
+    for (int panel = 0; panel < w.count; ++panel) {
+      float* out = tiles + (size_t(panel) * rows + row) * kLanes;
+      for (int k = 0; k < w.k; k += kGroup) {
+        const uint8_t* packed = w.data + panel * w.bytes + k / kGroup * kInt4GroupBytes;
+        constexpr int kHalf = kGroup * kLanes / 2;
+        for (int i = 0; i < kHalf; ++i) {
+          group[i] = packed[i] & 15;
+          group[kHalf + i] = packed[i] >> 4;
+        }
+        const uint16_t* factors = reinterpret_cast<const uint16_t*>(packed + kHalf);
+        Vec scale = load_half(factors), offset = load_half(factors + kLanes);
+        size_t at = row * a.groups + k / kGroup;
+        multiply_group<true>(a, row, upper, lower, k, group, [&](int r, Vec sums) {
+          float step = a.scales[at + r * a.groups];
+          Vec whole = splat(step * float(a.sums[at + r * a.groups]));
+          Vec before = k ? load(out + r * kLanes) : zero();
+          store(out + r * kLanes, fma(sums * splat(step), scale, fma(whole, offset, before)));
+        });
+      }
+    }
+  });
+}
+
+}  // namespace octavo
