@@ -107,8 +107,8 @@ class MultiModalModel(Protocol):
 
 
 @runtime_checkable
-class PreparableModel(Protocol):
-    """What a model offers whose weights can be turned into what its kernels like best."""
+class Preparable(Protocol):
+    """What a part of a model offers whose weights can be turned into what its kernels like best."""
 
     def prepare(self) -> None:
         """Called once, when all weights are there and final; what is replaced may be let go."""

@@ -26,11 +26,12 @@ _CPU = tuple(
         ("gelu_tanh_and_mul", "ops"),
         ("linear", "linear"),
         ("decoder", "decoder"),
+        ("encoder", "encoder"),
     )
 )
 _TRITON = tuple(
     KernelSpec(op, "triton", f"{__package__}.triton:{op}", priority=10, devices=("cuda",))
     for op in OPS
-    if op not in ("linear", "decoder")
+    if op not in ("linear", "decoder", "encoder")
 )
 BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, *_TRITON)

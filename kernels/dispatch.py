@@ -23,7 +23,7 @@ from .ops import (
     WriteKV,
 )
 from .spec import KernelError, KernelSpec
-from .weights import PrepareDecoder, PrepareLinear
+from .weights import PrepareDecoder, PrepareEncoder, PrepareLinear
 
 OVERRIDE_VARIABLE = "OCTAVO_KERNELS"
 
@@ -55,6 +55,7 @@ class KernelTable:
     sample_top_k_top_p: SampleTopKTopP
     linear: PrepareLinear
     decoder: PrepareDecoder
+    encoder: PrepareEncoder
     choices: tuple[KernelChoice, ...]
 
     @property

@@ -118,7 +118,7 @@ class QuantizedWeight:
     zero: of the same shape and dtype, or None.
     group_size: how many inputs in a row share a scale; in_features for one scale per channel.
 
-    Raises ValueError for tensors that don't fit together.
+    Tensors are contiguous. Raises ValueError for tensors that don't fit together.
     """
 
     format: QuantizedFormat
@@ -146,6 +146,8 @@ class QuantizedWeight:
             raise ValueError(
                 f"quantized weight: an int4 group must be of even size, not {self.group_size}"
             )
+        if not all(t.is_contiguous() for t in (self.data, self.scale, self.zero) if t is not None):
+            raise ValueError("quantized weight: its tensors must be contiguous")
         shape = (self.out_features, self.in_features // self.group_size)
         for name, tensor in (("scale", self.scale), ("zero", self.zero)):
             if tensor is not None and (tensor.shape != shape or tensor.dtype != torch.float32):
@@ -245,4 +247,5 @@ OPS = (
     "sample_top_k_top_p",
     "linear",
     "decoder",
+    "encoder",
 )

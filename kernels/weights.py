@@ -109,6 +109,60 @@ class PrepareDecoder(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class EncoderLayerWeights:
+    """One layer of a vision transformer. attention_norm, mlp_norm: weight and bias of what comes
+    before each branch."""
+
+    query: LinearWeight
+    key: LinearWeight
+    value: LinearWeight
+    output: LinearWeight
+    up: LinearWeight
+    down: LinearWeight
+    attention_norm: tuple[Tensor, Tensor]
+    mlp_norm: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """A vision transformer's layers, one at a time, so that each may be let go once it is
+    prepared. Every token attends to all of its image, scores divided by √(width of a head).
+
+    activation: as Hugging Face names it. dtype: of hidden states.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    activation: str
+    norm_eps: float
+    dtype: torch.dtype
+    num_layers: int
+    layers: Iterable[EncoderLayerWeights]
+
+
+class PreparedEncoder(Protocol):
+    """Runs layers of a vision transformer."""
+
+    def __call__(self, x: Tensor, first: int, last: int) -> Tensor:
+        """x: [num_images, num_tokens, hidden_size] -> the same shape, after layers first …
+        last - 1."""
+        ...
+
+    def tensors(self) -> Sequence[Tensor]:
+        """All that holds its weights."""
+        ...
+
+
+class PrepareEncoder(Protocol):
+    """The operation "encoder"."""
+
+    def __call__(self, weights: EncoderWeights) -> PreparedEncoder | None:
+        """None if the layers are better run one by one, or must be; then no layer was taken."""
+        ...
+
+
 class PrepareLinear(Protocol):
     """The operation "linear"."""
 

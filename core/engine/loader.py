@@ -12,7 +12,7 @@ from ...kernels.dispatch import KernelTable, resolve_kernels
 from ..contracts import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
-from ..interfaces import BuildContext, LanguageModel, PreparableModel, VisionEncoder
+from ..interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
@@ -64,8 +64,9 @@ def _build(
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
-    if isinstance(model, PreparableModel):
-        model.prepare()
+    for part in list(model.modules()):
+        if isinstance(part, Preparable):
+            part.prepare()
     return model
 
 

@@ -148,7 +148,7 @@ class DecoderForCausalLM(nn.Module):
         return self.lm_head
 
     def prepare(self) -> None:
-        """See `core.interfaces.PreparableModel`."""
+        """See `core.interfaces.Preparable`."""
         self._decoder = prepare_decoder(self.model, self._config, self._build)
         weight = linear_weight(self.output_head())
         if weight is not None:

@@ -10,10 +10,7 @@ from torch import nn
 from ...kernels.weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
 from ..interfaces import BuildContext
 from .decoder_config import DecoderConfig
-from .quantized_linear import linear_weight
-
-_ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"}
-_MLP = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
+from .quantized_linear import linear_weight, require_weight
 
 
 def prepare_decoder(
@@ -21,7 +18,7 @@ def prepare_decoder(
 ) -> PreparedDecoder | None:
     """What runs the layers of a DecoderModel, which are let go then; None if they must be run one
     by one, as when a plugin's quantisation has put layers of its own into them."""
-    if any(linear_weight(layer) is None for layer in _linear_layers(model)):
+    if not all(linear_weight(part) for layer in model.layers for part in _linear_layers(layer)):
         return None
     weights = DecoderWeights(
         hidden_size=config.hidden_size,
@@ -41,11 +38,11 @@ def prepare_decoder(
     return build.kernels.decoder(weights)
 
 
-def _linear_layers(model: Any) -> Iterator[nn.Module]:
-    for layer in model.layers:
-        for part, names in ((layer.self_attn, _ATTENTION), (layer.mlp, _MLP)):
-            for name in names.values():
-                yield getattr(part, name)
+def _linear_layers(layer: Any) -> list[nn.Module]:
+    """In the order of DecoderLayerWeights."""
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+    return [*projections, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
 def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeights]:
@@ -53,18 +50,20 @@ def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeig
     ropes = list(dict.fromkeys(config.layer_types))
     for i, kind in enumerate(config.layer_types):
         layer = model.layers[i]
-        attention, mlp = layer.self_attn, layer.mlp
-        linear = {
-            **{ours: linear_weight(getattr(attention, name)) for ours, name in _ATTENTION.items()},
-            **{ours: linear_weight(getattr(mlp, name)) for ours, name in _MLP.items()},
-        }
+        query, key, value, output, gate, up, down = map(require_weight, _linear_layers(layer))
         yield DecoderLayerWeights(
-            **linear,
+            query,
+            key,
+            value,
+            output,
+            gate,
+            up,
+            down,
             **layer.norms(),
-            query_norm=attention.q_norm.scale if config.qk_norm else None,
-            key_norm=attention.k_norm.scale if config.qk_norm else None,
+            query_norm=layer.self_attn.q_norm.scale if config.qk_norm else None,
+            key_norm=layer.self_attn.k_norm.scale if config.qk_norm else None,
             window=config.window(i),
             rope=ropes.index(kind),
         )
-        del layer, attention, mlp, linear
+        del layer, query, key, value, output, gate, up, down
         model.layers[i] = nn.Module()

@@ -56,6 +56,14 @@ def linear_weight(layer: nn.Module) -> LinearWeight | None:
     return None
 
 
+def require_weight(layer: nn.Module) -> LinearWeight:
+    """As `linear_weight`. Raises TypeError for a kind of layer that isn't known."""
+    weight = linear_weight(layer)
+    if weight is None:
+        raise TypeError(f"{type(layer).__name__} is not a linear layer whose weight is known")
+    return weight
+
+
 def quantize_rows(weight: Tensor) -> QuantizedWeight:
     """float [out, in] -> int8, symmetric, one scale for each output: a value is off by half of its
     scale at most."""
@@ -69,7 +77,7 @@ def quantize_rows(weight: Tensor) -> QuantizedWeight:
 def quantize_groups(weight: Tensor, group_size: int) -> QuantizedWeight:
     """float [out, in] -> int4 with a scale and a zero for each group of inputs: a value is off by
     half of its group's scale at most, besides the rounding of the two to float16."""
-    out_features, in_features = weight.shape
+    out_features = len(weight)
     groups = weight.detach().float().view(out_features, -1, group_size)
     low, high = groups.amin(dim=2), groups.amax(dim=2)
     scale = ((high - low) / 15).to(torch.float16).float()

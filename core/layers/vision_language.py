@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...kernels.ops import AttentionMetadata
 from ..contracts import JsonDict
-from ..interfaces import BuildContext, KVLayer, PreparableModel, VisionEncoder, WeightPlace
+from ..interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
 
 #: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
 #: hold them in memory, and without the tower's inner "vision_model".
@@ -52,11 +52,6 @@ class VisionLanguageModel(nn.Module):
         if part == "vision_tower":
             return _within(part, self.vision_tower.map_weight(rest))
         return name
-
-    def prepare(self) -> None:
-        """See `core.interfaces.PreparableModel`."""
-        if isinstance(self.language_model, PreparableModel):
-            self.language_model.prepare()
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """[num_tokens] -> [num_tokens, hidden_size]."""

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from ...kernels.dispatch import KernelTable
+from ...kernels.weights import PreparedEncoder
 from ..contracts import JsonDict
 from .mlp import MLP
+from .prepared_encoder import prepare_encoder
 
 _LAYER_NAME = re.compile(r"encoder\.layers\.(\d+)\.")
 _POOLING_WEIGHTS = ("head.", "embeddings.position_ids")
@@ -90,7 +93,12 @@ class VisionLayers(nn.Module):
     `hidden_states` does in transformers; negative ones count from its end; none is the last.
     """
 
-    def __init__(self, config: VisionTransformerConfig, feature_layers: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: VisionTransformerConfig,
+        feature_layers: Sequence[int],
+        kernels: KernelTable,
+    ) -> None:
         super().__init__()
         num_states = config.num_hidden_layers + 1
         if any(not -num_states <= layer < num_states for layer in feature_layers):
@@ -99,14 +107,34 @@ class VisionLayers(nn.Module):
                 f"{config.num_hidden_layers} layers"
             )
         self._feature_layers = [layer % num_states for layer in feature_layers or (-1,)]
+        self._config = config
+        self._kernels = kernels
+        self._prepared: PreparedEncoder | None = None
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(max(self._feature_layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, tokens, hidden_size] -> [n, tokens, hidden_size * number of feature layers]."""
-        states = [x]
-        for layer in self.layers:
-            states.append(layer(states[-1]))
+        states = {0: x}
+        done = 0
+        for index in sorted(set(self._feature_layers)):
+            states[index] = x = self._run(x, done, index)
+            done = index
         return torch.cat([states[index] for index in self._feature_layers], dim=-1)
+
+    def prepare(self) -> None:
+        """See `core.interfaces.Preparable`. What is prepared takes the layers' place in
+        `state_dict`."""
+        self._prepared = prepare_encoder(self.layers, self._config, self._kernels)
+        if self._prepared is not None:
+            for i, tensor in enumerate(self._prepared.tensors()):
+                self.register_buffer(f"prepared_{i}", tensor)
+
+    def _run(self, x: Tensor, first: int, last: int) -> Tensor:
+        if self._prepared is not None:
+            return self._prepared(x, first, last)
+        for layer in self.layers[first:last]:
+            x = layer(x)
+        return x
 
 
 def keep_weight(name: str, encoder: nn.Module) -> str | None:

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from ..ops import AttentionMetadata
 from ..weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from .activations import ACTIVATIONS
 from .library import DecoderStruct, LayerStruct, StepStruct, load_library
 from .metadata import batch_struct
 from .packing import PackedWeight, pack
 
 _library = load_library()
-_ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1}
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
     """See `kernels.weights.PrepareDecoder`."""
-    if weights.activation not in _ACTIVATIONS or weights.dtype not in _DTYPES:
+    if weights.activation not in ACTIVATIONS or weights.dtype not in _DTYPES:
         return None
     return CpuDecoder(weights)
 
@@ -46,7 +46,7 @@ class CpuDecoder:
             kv_heads=weights.num_kv_heads,
             head_dim=weights.head_dim,
             intermediate=weights.intermediate_size,
-            activation=_ACTIVATIONS[weights.activation],
+            activation=ACTIVATIONS[weights.activation],
             eps=weights.norm_eps,
             scale=weights.scale,
             softcap=weights.softcap,

@@ -52,6 +52,7 @@ class AttentionStruct(Structure):
         ("scale", c_float),
         ("softcap", c_float),
         ("window", c_int32),
+        ("row_stride", c_int32),
     ]
 
 
@@ -117,6 +118,41 @@ class StepStruct(Structure):
     ]
 
 
+class EncoderLayerStruct(Structure):
+    """src/encoder.cpp: EncoderLayerPlan."""
+
+    _fields_ = [
+        *((name, WeightStruct) for name in ("qkv", "output", "up", "down")),
+        *(
+            (name, c_void_p)
+            for name in ("attention_norm", "attention_norm_bias", "mlp_norm", "mlp_norm_bias")
+        ),
+    ]
+
+
+class EncoderStruct(Structure):
+    """src/encoder.cpp: EncoderPlan."""
+
+    _fields_ = [
+        *((name, c_int32) for name in ("layers", "hidden", "heads", "intermediate", "activation")),
+        ("eps", c_float),
+        ("layer", POINTER(EncoderLayerStruct)),
+    ]
+
+
+class EncoderStepStruct(Structure):
+    """src/encoder.cpp: EncoderStep."""
+
+    _fields_ = [
+        ("input", c_void_p),
+        ("output", c_void_p),
+        *(
+            (name, c_int32)
+            for name in ("images", "tokens", "first_layer", "last_layer", "narrow", "threads")
+        ),
+    ]
+
+
 _INT, _LONG, _POINTER = c_int32, c_int64, c_void_p
 _SIGNATURES = {
     "octavo_packed_bytes": (_LONG, [_INT, _INT, _INT]),
@@ -136,6 +172,9 @@ _SIGNATURES = {
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
     "octavo_decoder_free": (None, [_POINTER]),
     "octavo_decoder_run": (None, [_POINTER, POINTER(StepStruct)]),
+    "octavo_encoder_create": (_POINTER, [POINTER(EncoderStruct)]),
+    "octavo_encoder_free": (None, [_POINTER]),
+    "octavo_encoder_run": (None, [_POINTER, POINTER(EncoderStepStruct)]),
 }
 
 

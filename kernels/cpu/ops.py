@@ -29,7 +29,13 @@ def paged_attention(
     if not len(query):
         return output
     shape = AttentionStruct(
-        query.shape[1], key_cache.shape[2], query.shape[2], scale, softcap, window
+        query.shape[1],
+        key_cache.shape[2],
+        query.shape[2],
+        scale,
+        softcap,
+        window,
+        key_cache.stride(1),
     )
     batch = batch_struct(metadata, key_cache)
     _library.octavo_paged_attention(

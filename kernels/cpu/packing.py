@@ -137,8 +137,8 @@ def _piece(weight: LinearWeight) -> _Piece:
                 Format.INT8, w.in_features, w.data.contiguous(), w.scale[:, 0], None, bias
             )
         zero = torch.zeros_like(w.scale) if w.zero is None else w.zero
-        half = [t.to(torch.float16).contiguous() for t in (w.scale, zero)]
-        return _Piece(Format.INT4, w.in_features, w.data.contiguous(), *half, bias)
+        scale, zero = (t.to(torch.float16).contiguous() for t in (w.scale, zero))
+        return _Piece(Format.INT4, w.in_features, w.data.contiguous(), scale, zero, bias)
     w = w.detach()
     if w.dtype is torch.float32 and fits_bfloat16(w):
         w = w.bfloat16()

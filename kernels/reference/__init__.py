@@ -4,7 +4,7 @@ from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention, write_kv
 from .linear import dequant_linear, dequantize
 from .norm import add_rms_norm, rms_norm
-from .prepared import decoder, linear
+from .prepared import decoder, encoder, linear
 from .rotary import rotary_embedding, rotary_write_kv
 from .sampling import sample_top_k_top_p
 
@@ -13,6 +13,7 @@ __all__ = [
     "decoder",
     "dequant_linear",
     "dequantize",
+    "encoder",
     "gelu_tanh_and_mul",
     "linear",
     "paged_attention",

@@ -33,7 +33,9 @@ def paged_attention(
     if decodes:
         sequences = torch.tensor(decodes, device=query.device)
         longest = max(metadata.context_lens[i] for i in decodes)
-        keys, values = _gather(key_cache, value_cache, metadata.block_table[sequences], longest, query.dtype)
+        keys, values = _gather(
+            key_cache, value_cache, metadata.block_table[sequences], longest, query.dtype
+        )
         rows = metadata.query_start_loc[sequences]
         mask = _mask(first[rows], last[rows], longest)[:, None]
         output[rows] = _attend(query[rows, None], keys, values, mask, scale, softcap)[:, 0]
@@ -42,7 +44,9 @@ def paged_attention(
         if length > 1:
             chunk = slice(start, start + length)
             context = metadata.context_lens[i]
-            keys, values = _gather(key_cache, value_cache, metadata.block_table[i, None], context, query.dtype)
+            keys, values = _gather(
+                key_cache, value_cache, metadata.block_table[i, None], context, query.dtype
+            )
             mask = _mask(first[chunk], last[chunk], context)[None]
             output[chunk] = _attend(query[None, chunk], keys, values, mask, scale, softcap)[0]
         start += length

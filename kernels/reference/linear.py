@@ -18,10 +18,10 @@ def dequant_linear(x: Tensor, weight: QuantizedWeight, bias: Tensor | None = Non
 
 def dequantize(weight: QuantizedWeight) -> Tensor:
     """The weight itself, float32 [out_features, in_features]."""
-    groups = weight.data.unflatten(1, (weight.scale.shape[1], -1))
+    groups = weight.data.view(weight.out_features, weight.scale.shape[1], -1)
     if weight.format == "int4":
         groups = torch.cat((groups & 15, groups >> 4), dim=-1)
-    values = groups.float() * weight.scale[..., None]
+    values: Tensor = groups.float() * weight.scale[..., None]
     if weight.zero is not None:
         values = values + weight.zero[..., None]
     return values.flatten(1)

@@ -2,11 +2,23 @@
 
 import torch
 
-from ..weights import DecoderWeights, LinearWeight, PreparedDecoder, PreparedLinear
+from ..weights import (
+    DecoderWeights,
+    EncoderWeights,
+    LinearWeight,
+    PreparedDecoder,
+    PreparedEncoder,
+    PreparedLinear,
+)
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
     """See `kernels.weights.PrepareDecoder`."""
+    return None
+
+
+def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
+    """See `kernels.weights.PrepareEncoder`."""
     return None
 
 

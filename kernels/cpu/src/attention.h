@@ -10,6 +10,7 @@
 
 #include "matmul.h"
 #include "rows.h"
+#include "team.h"
 
 namespace octavo {
 
@@ -33,6 +34,7 @@ struct AttentionShape {
   int32_t heads, kv_heads, head_dim;
   float scale, softcap;
   int32_t window;
+  int32_t row_stride;  // elements from one position's keys to the next one's
 
   int group() const { return heads / kv_heads; }
 };
@@ -142,7 +144,7 @@ class HeadAttention {
     rows_ = task.tokens * group;
     dim_ = shape.head_dim;
     padded_dim_ = round_up(dim_, kLanes);
-    width_ = size_t(shape.kv_heads) * dim_;
+    width_ = shape.row_stride;
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
@@ -363,7 +365,7 @@ class Attention {
   void fetch(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int64_t key,
              int64_t last, const Element* keys, const Element* values) const {
     constexpr size_t kLine = 64 / sizeof(Element);
-    size_t width = size_t(shape.kv_heads) * shape.head_dim, wanted = size_t(task.kv_heads) * shape.head_dim;
+    size_t width = shape.row_stride, wanted = size_t(task.kv_heads) * shape.head_dim;
     const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
     for (int64_t end = key + kKeyTile < last ? key + kKeyTile : last; key < end; ++key) {
       int64_t slot = table[key / batch.block_size] * batch.block_size + key % batch.block_size;
@@ -396,6 +398,20 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
     }
     for (int d = 0; d < dim; ++d) to[d] /= total;
   }
+}
+
+// All tasks of a plan, by a team; then its threads meet. out: rows of all query heads.
+template <class Element>
+void run_attention(Team& team, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
+                   Attention<Element>& state, const float* query, size_t query_stride, const Element* keys,
+                   const Element* values, const RowBuffer& out, float* parts) {
+  for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
+    state.run(batch, shape, plan.tasks[i], query, query_stride, keys, values, out.row(0), out.stride(), parts);
+  team.barrier();
+  if (plan.merges.empty()) return;
+  for (int64_t i = team.next(); i < int64_t(plan.merges.size()); i = team.next())
+    merge_parts(plan.merges[i], shape, parts, out.row(0), out.stride());
+  team.barrier();
 }
 
 }  // namespace octavo

@@ -60,17 +60,24 @@ class Decoder {
     hidden_.reserve(m * stride_);
     branch_.reserve(m * stride_);
     qkv_.reserve(m * qkv_stride_);
-    const LayerPlan& layer = layers_[0];
-    normed_.reserve(m, plan_.hidden, row_kind(layer.qkv));
-    attended_.reserve(m, plan_.heads * plan_.head_dim, row_kind(layer.output));
-    gated_.reserve(m, plan_.intermediate, row_kind(layer.down));
-    attention_.build(step.batch, shape(layer), step.threads);
-    parts_.reserve(size_t(attention_.parts) * shape(layer).group() * (plan_.head_dim + 2));
+    int normed = 0, attended = 0, gated = 0;
+    for (const LayerPlan& layer : layers_) {  // quantisation may differ from one to the next
+      normed |= row_kind(layer.qkv) | row_kind(layer.gate_up);
+      attended |= row_kind(layer.output);
+      gated |= row_kind(layer.down);
+    }
+    normed_.reserve(m, plan_.hidden, normed);
+    attended_.reserve(m, plan_.heads * plan_.head_dim, attended);
+    gated_.reserve(m, plan_.intermediate, gated);
+    AttentionShape shape = this->shape(layers_[0]);
+    attention_.build(step.batch, shape, step.threads);
+    parts_.reserve(size_t(attention_.parts) * shape.group() * (plan_.head_dim + 2));
     if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
   AttentionShape shape(const LayerPlan& layer) const {
-    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window};
+    return {plan_.heads,   plan_.kv_heads, plan_.head_dim, plan_.scale,
+            plan_.softcap, layer.window,   plan_.kv_heads * plan_.head_dim};
   }
 
   void forward(Team& team, int thread, const DecoderStep& step) {
@@ -84,14 +91,6 @@ class Decoder {
       add_branch(team, thread, m, gated_, layer.down, layer.mlp_norm);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
-  }
-
-  // Rows are shared out in the same way in every phase, so each stays in one core's cache.
-  template <class Work>
-  void each_row(Team& team, int thread, int m, const Work& work) {
-    int first = int(int64_t(m) * thread / team.size()), last = int(int64_t(m) * (thread + 1) / team.size());
-    for (int row = first; row < last; ++row) work(row);
-    team.barrier();
   }
 
   float* hidden(int row) const { return hidden_.data() + row * stride_; }
@@ -113,7 +112,7 @@ class Decoder {
     rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, normed);
     if (step.narrow) {
       uint16_t* to = static_cast<uint16_t*>(step.output) + at;
-      for (int i = 0; i < plan_.hidden; ++i) to[i] = to_bf16(normed[i]);
+      put_all(to, normed, plan_.hidden);
     } else {
       std::memcpy(static_cast<float*>(step.output) + at, normed, sizeof(float) * plan_.hidden);
     }
@@ -146,15 +145,8 @@ class Decoder {
     Element* values = static_cast<Element*>(step.values[index]);
     each_row(team, thread, m, [&](int row) { place_row(layer, step, row, keys, values); });
     AttentionShape shape = this->shape(layer);
-    for (int64_t i = team.next(); i < int64_t(attention_.tasks.size()); i = team.next())
-      attention.run(step.batch, shape, attention_.tasks[i], qkv_.data(), qkv_stride_, keys, values,
-                    attended_.row(0), attended_.stride(), parts_.data());
-    team.barrier();
-    if (!attention_.merges.empty()) {
-      for (int64_t i = team.next(); i < int64_t(attention_.merges.size()); i = team.next())
-        merge_parts(attention_.merges[i], shape, parts_.data(), attended_.row(0), attended_.stride());
-      team.barrier();
-    }
+    run_attention(team, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
+                  attended_, parts_.data());
     if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
@@ -173,8 +165,8 @@ class Decoder {
     }
     size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.slot_mapping[row] * cached;
     const float* key = heads + size_t(plan_.heads) * dim;
-    for (size_t i = 0; i < cached; ++i) put(keys + at + i, key[i]);
-    for (size_t i = 0; i < cached; ++i) put(values + at + i, key[cached + i]);
+    put_all(keys + at, key, cached);
+    put_all(values + at, key + cached, cached);
   }
 
   // hidden += weight · input, normalised first where the family does so.

@@ -22,14 +22,23 @@ inline void rms_norm(const float* x, const float* weight, int n, float eps, floa
 }
 
 // out = (x - mean) / deviation * weight + bias (Ba et al., 2016, arXiv:1607.06450).
-inline void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps,
-                       float* out) {
-  float mean = 0, variance = 0;
-  for (int i = 0; i < n; ++i) mean += x[i];
+inline void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps, float* out) {
+  int whole = n / kLanes * kLanes;
+  Vec sums = zero(), squares = zero();
+  for (int i = 0; i < whole; i += kLanes) sums = sums + load(x + i);
+  float mean = sum(sums);
+  for (int i = whole; i < n; ++i) mean += x[i];
   mean /= float(n);
-  for (int i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  for (int i = 0; i < whole; i += kLanes) {
+    Vec d = load(x + i) - splat(mean);
+    squares = fma(d, d, squares);
+  }
+  float variance = sum(squares);
+  for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
   float scale = 1.0f / std::sqrt(variance / float(n) + eps);
-  for (int i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+  for (int i = 0; i < whole; i += kLanes)
+    store(out + i, fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
+  for (int i = whole; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
 }
 
 // Rotate the halves of the first `width` values of a head (Su et al., 2021, arXiv:2104.09864).
@@ -47,10 +56,17 @@ inline void rotate(float* x, const float* cosine, const float* sine, int width) 
   }
 }
 
-enum Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
+// Passed from Python; keep activations.py in step.
+enum Activation : int32_t { kSilu = 0, kGeluTanh = 1, kGelu = 2, kQuickGelu = 3, kRelu = 4 };
 
 inline Vec activate(Vec x, int32_t activation) {
-  return activation == kSilu ? silu(x) : gelu_tanh(x);
+  switch (activation) {
+    case kSilu: return silu(x);
+    case kGeluTanh: return gelu_tanh(x);
+    case kGelu: return gelu(x);
+    case kQuickGelu: return quick_gelu(x);
+    default: return max(x, zero());
+  }
 }
 
 }  // namespace octavo

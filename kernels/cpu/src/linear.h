@@ -32,6 +32,15 @@ void run_linear(Team& team, const Rows& input, int rows, const Weight& w, Buffer
   }
 }
 
+// work(row) for rows shared out in the same way in every phase, so that each stays in one core's
+// cache; then all threads meet.
+template <class Work>
+void each_row(Team& team, int thread, int rows, const Work& work) {
+  int first = int(int64_t(rows) * thread / team.size()), last = int(int64_t(rows) * (thread + 1) / team.size());
+  for (int row = first; row < last; ++row) work(row);
+  team.barrier();
+}
+
 inline Vec bias_of(const Weight& w, int panel) {
   return w.bias ? load(w.bias + panel * kLanes) : zero();
 }

@@ -9,12 +9,12 @@ using namespace octavo;
 namespace {
 
 template <class T>
-void read(const T* from, int n, float* to) {
-  for (int i = 0; i < n; ++i) to[i] = to_float(from[i]);
+void read(const T* from, size_t n, float* to) {
+  for (size_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
 }
 template <class T>
-void write(const float* from, int n, T* to) {
-  for (int i = 0; i < n; ++i) put(to + i, from[i]);
+void write(const float* from, size_t n, T* to) {
+  put_all(to, from, n);
 }
 
 template <class T>
@@ -48,26 +48,22 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   AttentionPlan plan;
   plan.build(batch, shape, threads);
   int width = shape.heads * shape.head_dim;
-  Buffer<float> queries, outputs, parts;
+  Buffer<float> queries, parts;
+  RowBuffer outputs;
   queries.reserve(size_t(batch.num_tokens) * width);
-  outputs.reserve(size_t(batch.num_tokens) * width);
+  outputs.reserve(batch.num_tokens, width, kRowFloat);
   parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
-  read(query, batch.num_tokens * width, queries.data());
+  read(query, size_t(batch.num_tokens) * width, queries.data());
   run_team(threads, [&](Team& team, int) {
     Attention<Element> state;
-    for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
-      state.run(batch, shape, plan.tasks[i], queries.data(), width, keys, values, outputs.data(), width,
-                parts.data());
-    team.barrier();
-    for (int64_t i = team.next(); i < int64_t(plan.merges.size()); i = team.next())
-      merge_parts(plan.merges[i], shape, parts.data(), outputs.data(), width);
+    run_attention(team, plan, batch, shape, state, queries.data(), width, keys, values, outputs, parts.data());
   });
-  write(outputs.data(), batch.num_tokens * width, out);
+  for (int row = 0; row < batch.num_tokens; ++row) write(outputs.row(row), width, out + size_t(row) * width);
 }
 
 // work(row, scratch) for each row; scratch has room for `width` floats.
 template <class Work>
-void each_row(int64_t rows, int width, int threads, const Work& work) {
+void on_rows(int64_t rows, int width, int threads, const Work& work) {
   run_team(threads, [&](Team& team, int thread) {
     Buffer<float> scratch;
     scratch.reserve(width);
@@ -79,7 +75,7 @@ void each_row(int64_t rows, int width, int threads, const Work& work) {
 template <class T>
 void norm(const T* x, const T* residual, const float* weight, float eps, int64_t rows, int n, T* out,
           T* summed, int threads) {
-  each_row(rows, n, threads, [&](int64_t row, float* line) {
+  on_rows(rows, n, threads, [&](int64_t row, float* line) {
     size_t at = size_t(row) * n;
     read(x + at, n, line);
     if (residual != nullptr) {
@@ -95,7 +91,7 @@ void norm(const T* x, const T* residual, const float* weight, float eps, int64_t
 template <class T>
 void rotate_all(const T* x, const float* cosine, const float* sine, int64_t tokens, int heads, int dim,
                 int width, T* out, int threads) {
-  each_row(tokens, dim, threads, [&](int64_t token, float* line) {
+  on_rows(tokens, dim, threads, [&](int64_t token, float* line) {
     for (int h = 0; h < heads; ++h) {
       size_t at = (size_t(token) * heads + h) * dim;
       read(x + at, dim, line);
@@ -108,7 +104,7 @@ void rotate_all(const T* x, const float* cosine, const float* sine, int64_t toke
 template <class T>
 void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* out, int threads) {
   constexpr int kBlock = 1024;
-  each_row((count + kBlock - 1) / kBlock, 2 * kBlock, threads, [&](int64_t block, float* line) {
+  on_rows((count + kBlock - 1) / kBlock, 2 * kBlock, threads, [&](int64_t block, float* line) {
     int64_t at = block * kBlock;
     int n = int(count - at < kBlock ? count - at : kBlock);
     read(gates + at, n, line);

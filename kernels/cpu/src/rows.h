@@ -49,27 +49,30 @@ inline void quantize_row(const float* x, int padded_k, int8_t* steps, float* sca
       top = max(top, abs(v[i]));
     }
     float most = largest(top);
-    Vec inverse = splat(most > 0 ? 127.0f / most : 0.0f), total = zero();
+    // Of what is smaller the inverse would be infinite.
+    Vec inverse = splat(most > 1e-30f ? 127.0f / most : 0.0f), total = zero();
     for (int i = 0; i < kGroup / kLanes; ++i) {
       Vec q = round(v[i] * inverse);
       total = total + q;
       store_int8(steps + g * kGroup + i * kLanes, q);
     }
-    scales[g] = most / 127.0f;
-    sums[g] = int32_t(sum(total));
+    float whole = sum(total);
+    bool finite = whole == whole;  // not-a-number, or what is infinite, makes the outputs not-a-number
+    scales[g] = finite ? most / 127.0f : whole;
+    sums[g] = finite ? int32_t(whole) : 0;
   }
 }
 
-// Rows of k values, padded with zeros, and the same in the kind that the next weight wants.
+// Rows of k values, padded with zeros, and the same in the kinds that the weights want.
 class RowBuffer {
  public:
-  void reserve(int rows, int k, RowKind kind) {
-    kind_ = kind;
+  void reserve(int rows, int k, int kinds) {
+    kinds_ = kinds;
     padded_k_ = round_up(k, kGroup);
     stride_ = padded_k_ + kLanes;  // a power of two would put all rows in the same cache sets
     values_.reserve(rows * stride_);
-    if (kind == kRowNarrow) narrow_.reserve(rows * stride_);
-    if (kind == kRowSteps) {
+    if (kinds & kRowNarrow) narrow_.reserve(rows * stride_);
+    if (kinds & kRowSteps) {
       steps_.reserve(size_t(rows) * padded_k_);
       scales_.reserve(size_t(rows) * groups());
       sums_.reserve(size_t(rows) * groups());
@@ -77,14 +80,15 @@ class RowBuffer {
   }
   float* row(int i) const { return values_.data() + i * stride_; }
   size_t stride() const { return stride_; }
-  bool converts() const { return kind_ != kRowFloat; }
+  bool converts() const { return kinds_ != kRowFloat; }
 
   // After a row's values were written.
   void convert(int i) const {
-    if (kind_ == kRowNarrow) {
+    if (kinds_ & kRowNarrow) {
       uint16_t* out = narrow_.data() + i * stride_;
-      for (int k = 0; k < padded_k_; ++k) out[k] = to_bf16(row(i)[k]);
-    } else if (kind_ == kRowSteps) {
+      put_all(out, row(i), padded_k_);
+    }
+    if (kinds_ & kRowSteps) {
       quantize_row(row(i), padded_k_, steps_.data() + size_t(i) * padded_k_,
                    scales_.data() + i * groups(), sums_.data() + i * groups());
     }
@@ -97,7 +101,7 @@ class RowBuffer {
  private:
   size_t groups() const { return padded_k_ / kGroup; }
 
-  RowKind kind_ = kRowFloat;
+  int kinds_ = kRowFloat;
   int padded_k_ = 0;
   size_t stride_ = 0;
   Buffer<float> values_;

@@ -59,6 +59,15 @@ inline Vec load_second(const uint16_t* p) {
 inline void store_int8(int8_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
+// To the nearest bf16, ties to even; infinite and not-a-number stay so.
+inline void store_bf16(uint16_t* p, Vec a) {
+  __m512i bits = _mm512_castps_si512(a.v);
+  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
 
 #elif defined(__AVX2__)
 
@@ -142,6 +151,19 @@ inline void store_int8(int8_t* p, Vec a) {
   words = _mm256_permute4x64_epi64(words, 0xd8);
   __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+inline __m256i round_to_bf16(__m256 a) {
+  __m256i bits = _mm256_castps_si256(a);
+  __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  __m256i kept = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, kept, nan), 16);
+}
+// To the nearest bf16, ties to even; infinite and not-a-number stay so.
+inline void store_bf16(uint16_t* p, Vec a) {
+  __m256i words = _mm256_packus_epi32(round_to_bf16(a.lo), round_to_bf16(a.hi));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
 }
 
 #else  // any other processor: plain loops, which compilers turn into its vectors
@@ -260,9 +282,22 @@ inline void put(uint16_t* p, float x) { *p = to_bf16(x); }
 
 inline Vec load(const uint16_t* p) { return load_bf16(p); }
 
+#if !defined(OCTAVO_AVX512) && !defined(__AVX2__)
+inline void store_bf16(uint16_t* p, const Vec& a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = to_bf16(a.v[i]);
+}
+#endif
+
+inline void put_all(float* to, const float* from, size_t n) { std::memcpy(to, from, n * sizeof(float)); }
+inline void put_all(uint16_t* to, const float* from, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_bf16(to + i, load(from + i));
+  for (; i < n; ++i) to[i] = to_bf16(from[i]);
+}
+
 // e^x to about one unit in the last place of a float; 0 where it would underflow.
 inline Vec exp(Vec x) {
-  x = min(max(x, splat(-87.3f)), splat(88.3f));
+  x = min(splat(88.3f), max(splat(-87.3f), x));  // in this order not-a-number stays so
   Vec n = round(x * splat(1.44269504f));
   Vec r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
@@ -284,5 +319,17 @@ inline Vec gelu_tanh(Vec x) {
   Vec inner = splat(0.7978845608f) * fma(splat(0.044715f) * x, x * x, x);
   return splat(0.5f) * x * (splat(1.0f) + tanh(inner));
 }
+// Within 1.5e-7 (Abramowitz and Stegun, 1964, 7.1.26).
+inline Vec erf(Vec x) {
+  Vec size = abs(x), t = splat(1.0f) / fma(splat(0.3275911f), size, splat(1.0f));
+  Vec p = fma(splat(1.061405429f), t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  Vec result = splat(1.0f) - p * t * exp(zero() - size * size);
+  return result * x / max(size, splat(1e-30f));
+}
+inline Vec gelu(Vec x) { return splat(0.5f) * x * (splat(1.0f) + erf(x * splat(0.7071067812f))); }
+inline Vec quick_gelu(Vec x) { return x / (splat(1.0f) + exp(x * splat(-1.702f))); }
 
 }  // namespace octavo

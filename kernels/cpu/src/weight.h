@@ -66,9 +66,10 @@ struct Rows {
   }
 };
 
-enum RowKind { kRowFloat, kRowNarrow, kRowSteps };
+// What a weight wants besides the values; several weights may want several.
+enum RowKind : int { kRowFloat = 0, kRowNarrow = 1, kRowSteps = 2 };
 
-inline RowKind row_kind(const Weight& w) {
+inline int row_kind(const Weight& w) {
   if (w.format >= kInt8) return kRowSteps;
 #if defined(OCTAVO_BF16) || defined(OCTAVO_TILES)
   if (w.format == kBFloat16 && w.narrow) return kRowNarrow;

@@ -42,7 +42,7 @@ class CLIPVisionEncoder(nn.Module):
         self.embeddings = CLIPEmbeddings(parsed)
         # The checkpoints' own spelling.
         self.pre_layrnorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
-        self.encoder = VisionLayers(parsed, feature_layers)
+        self.encoder = VisionLayers(parsed, feature_layers, build.kernels)
 
     def map_weight(self, name: str) -> str | None:
         """Names are the checkpoint's; the pooling norm and unused blocks are left out."""

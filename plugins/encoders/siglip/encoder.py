@@ -66,7 +66,7 @@ class SiglipVisionEncoder(nn.Module):
         parsed = VisionTransformerConfig.from_dict(config)
         self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
         self.embeddings = self.embeddings_class(parsed)
-        self.encoder = VisionLayers(parsed, feature_layers)
+        self.encoder = VisionLayers(parsed, feature_layers, build.kernels)
         if not feature_layers:
             self.post_layernorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
 

@@ -48,7 +48,7 @@ class Siglip2VisionEncoder(nn.Module):
         parsed = VisionTransformerConfig.from_dict({**config, "image_size": image_size})
         self.hidden_size = parsed.hidden_size * max(1, len(feature_layers))
         self.embeddings = Siglip2Embeddings(parsed)
-        self.encoder = VisionLayers(parsed, feature_layers)
+        self.encoder = VisionLayers(parsed, feature_layers, build.kernels)
         if not feature_layers:
             self.post_layernorm = nn.LayerNorm(parsed.hidden_size, eps=parsed.layer_norm_eps)
 
