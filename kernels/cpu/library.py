@@ -53,6 +53,7 @@ class AttentionStruct(Structure):
         ("softcap", c_float),
         ("window", c_int32),
         ("row_stride", c_int32),
+        ("narrow", c_int32),
     ]
 
 

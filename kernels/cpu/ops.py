@@ -36,6 +36,7 @@ def paged_attention(
         softcap,
         window,
         key_cache.stride(1),
+        _narrow(query),
     )
     batch = batch_struct(metadata, key_cache)
     _library.octavo_paged_attention(

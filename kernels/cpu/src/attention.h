@@ -35,6 +35,7 @@ struct AttentionShape {
   float scale, softcap;
   int32_t window;
   int32_t row_stride;  // elements from one position's keys to the next one's
+  int32_t narrow;      // queries and weights may be rounded to bf16
 
   int group() const { return heads / kv_heads; }
 };
@@ -138,12 +139,14 @@ class HeadAttention {
   int64_t first_key() const { return first_key_; }
   int64_t last_key() const { return last_key_; }
 
+  template <class Query>
   void begin(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
-             int kv_head, const float* query, size_t stride) {
+             int kv_head, const Query* query, size_t stride) {
     int group = shape.group();
     rows_ = task.tokens * group;
     dim_ = shape.head_dim;
-    padded_dim_ = round_up(dim_, kLanes);
+    narrow_ = !kWide && kNarrowProducts && shape.narrow;
+    padded_dim_ = round_up(dim_, narrow_ ? 2 * kLanes : kLanes);
     width_ = shape.row_stride;
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
@@ -176,17 +179,38 @@ class HeadAttention {
       if (from_[t] < first_key_) first_key_ = from_[t];
       if (to_[t] > last_key_) last_key_ = to_[t];
       for (int g = 0; g < group; ++g) {
-        const float* source = query + row * stride + size_t(kv_head * group + g) * dim_;
+        const Query* source = query + row * stride + size_t(kv_head * group + g) * dim_;
         float* q = query_.data() + size_t(t * group + g) * padded_dim_;
-        for (int d = 0; d < dim_; ++d) q[d] = source[d] * shape.scale;
+        for (int d = 0; d < dim_; ++d) q[d] = to_float(source[d]) * shape.scale;
         for (int d = dim_; d < padded_dim_; ++d) q[d] = 0;
       }
     }
+    if (!narrow_) return;
+    size_t queries = size_t(rows_) * padded_dim_;
+    put_all(narrow_query_.reserve(queries), query_.data(), queries);
+    narrow_weights_.reserve(size_t(rows_) * kKeyTile);
+    pairs_.reserve(size_t(kKeyTile) * padded_dim_);
   }
 
-  void add_tile(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int64_t from,
-                int count, const Element* keys, const Element* values) {
-    gather(batch, task, from, count, keys, values);
+  // Up to sixteen keys and values of a tile -> one panel of keys, and rows of the values' panels.
+  // slots: where they lie in the cache.
+  void gather(const int64_t* slots, int count, int panel, const Element* keys, const Element* values) {
+    const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
+    for (int i = 0; i < count; ++i) {
+      size_t at = size_t(slots[i]) * width_ + size_t(kv_head_) * dim_;
+      key_rows[i] = keys + at;
+      value_rows[i] = values + at;
+    }
+    if (narrow_) lay_pairs(value_rows, panel * kLanes);
+    else for (int i = 0; i < round_up(count, 4); ++i) lay_value(value_rows[i], panel * kLanes + i);
+    int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
+    uint32_t* out = reinterpret_cast<uint32_t*>(keys_.data()) + size_t(panel) * padded_words * kLanes;
+    transpose(reinterpret_cast<const uint32_t* const*>(key_rows), count, words, out);
+    std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
+  }
+
+  // After all panels of a tile of keys were gathered.
+  void add_tile(const AttentionShape& shape, int64_t from, int count) {
     score(count);
     weigh(shape, from, count);
     add_values(count);
@@ -214,29 +238,25 @@ class HeadAttention {
   static constexpr bool kWide = sizeof(Element) == 4;
   static constexpr int kPanels = kKeyTile / kLanes;
 
-  // Where one position's key or value of the task's head begins, in elements.
-  size_t place(const Batch& batch, const AttentionTask& task, int64_t position) const {
-    int64_t block = batch.block_table[task.seq * batch.max_blocks + position / batch.block_size];
-    return size_t(block * batch.block_size + position % batch.block_size) * width_ +
-           size_t(kv_head_) * dim_;
-  }
-
-  // Keys and values of one tile -> panels.
-  void gather(const Batch& batch, const AttentionTask& task, int64_t from, int count,
-              const Element* keys, const Element* values) {
-    const Element* key_rows[kKeyTile];
-    for (int i = 0; i < count; ++i) {
-      size_t at = place(batch, task, from + i);
-      key_rows[i] = keys + at;
-      lay_value(values + at, i);
-    }
-    for (int i = count; i < round_up(count, 4); ++i) lay_value(nullptr, i);
-    int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
-    for (int panel = 0; panel * kLanes < count; ++panel) {
-      uint32_t* out = reinterpret_cast<uint32_t*>(keys_.data()) + size_t(panel) * padded_words * kLanes;
-      int present = count - panel * kLanes < kLanes ? count - panel * kLanes : kLanes;
-      transpose(reinterpret_cast<const uint32_t* const*>(key_rows + panel * kLanes), present, words, out);
-      std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
+  // Values of sixteen keys, or zeros, side by side in pairs: panels [padded_dim / 16][32][16][2].
+  void lay_pairs(const Element* const* rows, int first) {
+    for (int i = 0; i < kLanes; i += 2) {
+      const Element *even = rows[i], *odd = rows[i + 1];
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        Element* out = pairs_.data() + size_t(d) * kKeyTile + size_t(first + i) * kLanes;
+        if (odd != nullptr && d + kLanes <= dim_) {
+          for (int c = 0; c < kLanes; ++c) {
+            out[2 * c] = even[d + c];
+            out[2 * c + 1] = odd[d + c];
+          }
+          continue;
+        }
+        for (int c = 0; c < kLanes; ++c) {
+          bool within = d + c < dim_;
+          out[2 * c] = within && even != nullptr ? even[d + c] : Element(0);
+          out[2 * c + 1] = within && odd != nullptr ? odd[d + c] : Element(0);
+        }
+      }
     }
   }
 
@@ -257,10 +277,16 @@ class HeadAttention {
     return {values, stride, nullptr, 0, nullptr, 0, nullptr, nullptr, 0};
   }
 
+  static Rows narrow_rows(const uint16_t* values, size_t stride) {
+    return {nullptr, 0, values, stride, nullptr, 0, nullptr, nullptr, 0};
+  }
+
   void score(int count) {
     Panels panels{reinterpret_cast<const uint8_t*>(keys_.data()),
                   size_t(padded_dim_) * kLanes * sizeof(Element), padded_dim_,
                   (count + kLanes - 1) / kLanes};
+    if (narrow_)
+      return multiply_narrow(narrow_rows(narrow_query_.data(), padded_dim_), rows_, panels, scores_.data(), true);
     Rows rows = rows_in(query_.data(), padded_dim_);
     multiply_float(kWide ? kFloat32 : kBFloat16, rows, rows_, panels, scores_.data(), true);
   }
@@ -318,9 +344,25 @@ class HeadAttention {
   }
 
   void add_values(int count) {
+    if (narrow_) return add_pairs(count);
     Panels panels{reinterpret_cast<const uint8_t*>(values_.data()),
                   size_t(kKeyTile) * kLanes * sizeof(float), round_up(count, 4), padded_dim_ / kLanes};
     multiply_float(kFloat32, rows_in(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
+  }
+
+  // The product takes 32 keys at a time; those that no panel brought weigh nothing.
+  void add_pairs(int count) {
+    const Element* none[kLanes] = {};
+    int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
+    if (written < keys) lay_pairs(none, written);
+    for (int r = 0; r < rows_; ++r) {
+      uint16_t* to = narrow_weights_.data() + size_t(r) * kKeyTile;
+      put_all(to, weights_.data() + size_t(r) * kKeyTile, written);
+      std::memset(to + written, 0, sizeof(uint16_t) * (keys - written));
+    }
+    Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Element),
+                  keys, padded_dim_ / kLanes};
+    multiply_narrow(narrow_rows(narrow_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
   float output_at(int r, int d) const {
@@ -333,26 +375,27 @@ class HeadAttention {
   std::vector<int64_t> from_, to_;
   std::vector<float> most_, total_;
   Buffer<float> query_, values_, scores_, weights_, output_;
-  Buffer<Element> keys_;
+  bool narrow_ = false;
+  Buffer<Element> keys_, pairs_;
+  Buffer<uint16_t> narrow_query_, narrow_weights_;
 };
 
 // What one thread needs for its tasks.
 template <class Element>
 class Attention {
  public:
-  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const float* query,
+  template <class Query>
+  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
            size_t query_stride, const Element* keys, const Element* values, float* out, size_t out_stride,
            float* parts) {
     if (int(heads_.size()) < task.kv_heads) heads_ = std::vector<HeadAttention<Element>>(task.kv_heads);
     for (int h = 0; h < task.kv_heads; ++h)
       heads_[h].begin(batch, shape, task, task.kv_head + h, query, query_stride);
     int64_t first = heads_[0].first_key(), last = heads_[0].last_key();
-    fetch(batch, shape, task, first, last, keys, values);
     for (int64_t key = first; key < last; key += kKeyTile) {
       int count = int(key + kKeyTile < last ? kKeyTile : last - key);
-      fetch(batch, shape, task, key + kKeyTile, last, keys, values);
-      for (int h = 0; h < task.kv_heads; ++h)
-        heads_[h].add_tile(batch, shape, task, key, count, keys, values);
+      gather(batch, task, key, count, keys, values);
+      for (int h = 0; h < task.kv_heads; ++h) heads_[h].add_tile(shape, key, count);
     }
     for (int h = 0; h < task.kv_heads; ++h) {
       if (task.part < 0) heads_[h].finish(task, out, out_stride);
@@ -361,19 +404,18 @@ class Attention {
   }
 
  private:
-  // Ask for a tile's rows some time before they are read.
-  void fetch(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int64_t key,
-             int64_t last, const Element* keys, const Element* values) const {
-    constexpr size_t kLine = 64 / sizeof(Element);
-    size_t width = shape.row_stride, wanted = size_t(task.kv_heads) * shape.head_dim;
+  // All heads of a few positions at a time: they lie together in the cache.
+  void gather(const Batch& batch, const AttentionTask& task, int64_t from, int count, const Element* keys,
+              const Element* values) {
     const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
-    for (int64_t end = key + kKeyTile < last ? key + kKeyTile : last; key < end; ++key) {
-      int64_t slot = table[key / batch.block_size] * batch.block_size + key % batch.block_size;
-      size_t at = size_t(slot) * width + size_t(task.kv_head) * shape.head_dim;
-      for (size_t d = 0; d < wanted; d += kLine) {
-        __builtin_prefetch(keys + at + d, 0, 2);
-        __builtin_prefetch(values + at + d, 0, 2);
+    for (int panel = 0; panel * kLanes < count; ++panel) {
+      int present = count - panel * kLanes < kLanes ? count - panel * kLanes : kLanes;
+      int64_t slots[kLanes];
+      for (int i = 0; i < present; ++i) {
+        int64_t position = from + panel * kLanes + i;
+        slots[i] = table[position / batch.block_size] * batch.block_size + position % batch.block_size;
       }
+      for (int h = 0; h < task.kv_heads; ++h) heads_[h].gather(slots, present, panel, keys, values);
     }
   }
 
@@ -401,9 +443,9 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
 }
 
 // All tasks of a plan, by a team; then its threads meet. out: rows of all query heads.
-template <class Element>
+template <class Element, class Query>
 void run_attention(Team& team, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
-                   Attention<Element>& state, const float* query, size_t query_stride, const Element* keys,
+                   Attention<Element>& state, const Query* query, size_t query_stride, const Element* keys,
                    const Element* values, const RowBuffer& out, float* parts) {
   for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
     state.run(batch, shape, plan.tasks[i], query, query_stride, keys, values, out.row(0), out.stride(), parts);

@@ -77,7 +77,8 @@ class Decoder {
 
   AttentionShape shape(const LayerPlan& layer) const {
     return {plan_.heads,   plan_.kv_heads, plan_.head_dim, plan_.scale,
-            plan_.softcap, layer.window,   plan_.kv_heads * plan_.head_dim};
+            plan_.softcap, layer.window,   plan_.kv_heads * plan_.head_dim,
+            layer.qkv.narrow};
   }
 
   void forward(Team& team, int thread, const DecoderStep& step) {

@@ -40,6 +40,7 @@ class Encoder {
   struct Scratch {
     Buffer<float> tiles;
     Attention<float> attention;
+    Attention<uint16_t> narrow_attention;
   };
 
   int dim() const { return plan_.hidden / plan_.heads; }
@@ -49,7 +50,8 @@ class Encoder {
     stride_ = round_up(plan_.hidden, kLanes);
     qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     hidden_.reserve(m * stride_);
-    qkv_.reserve(m * qkv_stride_);
+    if (row_kind(layers_[0].qkv) == kRowNarrow) narrow_qkv_.reserve(m * qkv_stride_);
+    else qkv_.reserve(m * qkv_stride_);
     int normed = 0, attended = 0, raised = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
       normed |= row_kind(layer.qkv) | row_kind(layer.up);
@@ -74,7 +76,7 @@ class Encoder {
     for (int i = 0; i < step.images * step.tokens; ++i) runs_.insert(runs_.end(), {0, step.tokens});
     batch_ = {step.images * step.tokens, step.images, starts_.data(), lengths_.data(), blocks_.data(),
               nullptr, runs_.data(), 1, step.tokens, 0};
-    shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, int32_t(qkv_stride_)};
+    shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, int32_t(qkv_stride_), 1};
     attention_.build(batch_, shape_, step.threads);
     parts_.reserve(size_t(attention_.parts) * (dim() + 2));
   }
@@ -120,13 +122,20 @@ class Encoder {
   void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    run_linear(team, normed_.rows(), m, layer.qkv, scratch.tiles,
-               store_into(layer.qkv, qkv_.data(), qkv_stride_));
-    team.barrier();
-    const float *keys = qkv_.data() + plan_.hidden, *values = keys + plan_.hidden;
-    run_attention(team, attention_, batch_, shape_, scratch.attention, qkv_.data(), qkv_stride_, keys, values,
-                  attended_, parts_.data());
+    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, m, layer.qkv, narrow_qkv_, scratch.tiles, scratch.narrow_attention);
+    else attend_rows(team, m, layer.qkv, qkv_, scratch.tiles, scratch.attention);
     if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
+  }
+
+  // Keys and values stay where the product leaves them, beside the queries.
+  template <class Element>
+  void attend_rows(Team& team, int m, const Weight& w, Buffer<Element>& qkv, Buffer<float>& tiles,
+                   Attention<Element>& state) {
+    run_linear(team, normed_.rows(), m, w, tiles, store_into(w, qkv.data(), qkv_stride_));
+    team.barrier();
+    const Element *keys = qkv.data() + plan_.hidden, *values = keys + plan_.hidden;
+    run_attention(team, attention_, batch_, shape_, state, qkv.data(), qkv_stride_, keys, values, attended_,
+                  parts_.data());
   }
 
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w) {
@@ -159,6 +168,7 @@ class Encoder {
   AttentionPlan attention_;
   size_t stride_ = 0, qkv_stride_ = 0;
   Buffer<float> hidden_, qkv_, parts_;
+  Buffer<uint16_t> narrow_qkv_;
   RowBuffer normed_, attended_, raised_;
 };
 

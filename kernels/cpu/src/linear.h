@@ -46,13 +46,14 @@ inline Vec bias_of(const Weight& w, int panel) {
 }
 
 // out[row][16 * panel …] = tile + bias; rows of `out` have room for whole panels.
-inline auto store_into(const Weight& w, float* out, size_t stride) {
+template <class Element>
+auto store_into(const Weight& w, Element* out, size_t stride) {
   return [&w, out, stride](int row, int rows, int panel, int panels, const float* tiles) {
     for (int p = 0; p < panels; ++p) {
       Vec bias = bias_of(w, panel + p);
       for (int r = 0; r < rows; ++r)
-        store(out + (row + r) * stride + (panel + p) * kLanes,
-              load(tiles + (size_t(p) * rows + r) * kLanes) + bias);
+        put_lanes(out + (row + r) * stride + (panel + p) * kLanes,
+                  load(tiles + (size_t(p) * rows + r) * kLanes) + bias);
     }
   };
 }

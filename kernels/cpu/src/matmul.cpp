@@ -376,12 +376,7 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
     case kFloat32:
       return multiply_panels<Float32Panel, kMaxRows>(a, rows, panels, tiles);
     case kBFloat16:
-#if defined(OCTAVO_TILES)
-      if (w.narrow && use_tiles(rows)) return multiply_tiles_bf16(a, rows, panels, tiles);
-#endif
-#if defined(OCTAVO_BF16)
-      if (w.narrow) return multiply_panels<NarrowPanel, kMaxRows>(a, rows, panels, tiles);
-#endif
+      if (row_kind(w) == kRowNarrow) return multiply_narrow(a, rows, panels, tiles, true);
       return multiply_bf16(a, rows, panels, tiles, true);
     case kInt8:
 #if defined(OCTAVO_TILES)
@@ -396,6 +391,17 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
 #endif
       return multiply_panels<Int4Panel, kMaxStepRows>(a, rows, panels, tiles);
   }
+}
+
+void multiply_narrow([[maybe_unused]] const Rows& a, [[maybe_unused]] int rows,
+                     [[maybe_unused]] const Panels& w, [[maybe_unused]] float* tiles,
+                     [[maybe_unused]] bool fresh) {
+#if defined(OCTAVO_TILES)
+  if (use_tiles(rows)) return multiply_tiles_bf16(a, rows, w, tiles, fresh);
+#endif
+#if defined(OCTAVO_BF16)
+  multiply_panels<NarrowPanel, kMaxRows>(a, rows, w, tiles, fresh);
+#endif
 }
 
 void multiply_float(Format format, const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {

@@ -46,7 +46,13 @@ void each_tile_rows(int rows, const Work& work) {
   tile_release();
 }
 
-inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles) {
+template <int T>
+inline void tile_begin(const float* sums, bool fresh) {
+  if (fresh) tile_zero<T>();
+  else tile_load<T>(sums, 64);
+}
+
+inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   size_t stride = a.narrow_stride * 2;
   each_tile_rows(rows, [&](int row, int, int lower) {
     const uint16_t* first = a.narrow + row * a.narrow_stride;
@@ -54,10 +60,12 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
     for (int panel = 0; panel < w.count; panel += 2) {
       bool pair = panel + 1 < w.count;
       const uint8_t* left = w.data + panel * w.bytes;
-      tile_zero<0>();
-      tile_zero<1>();
-      tile_zero<2>();
-      tile_zero<3>();
+      float* out = tiles + (size_t(panel) * rows + row) * kLanes;
+      float* next = out + size_t(rows) * kLanes;
+      tile_begin<0>(out, fresh);
+      if (pair) tile_begin<1>(next, fresh);
+      if (lower) tile_begin<2>(out + 16 * kLanes, fresh);
+      if (lower && pair) tile_begin<3>(next + 16 * kLanes, fresh);
       for (int k = 0; k < w.k; k += 32) {
         tile_load<4>(first + k, stride);
         tile_load<6>(left + k * 32, 64);
@@ -72,13 +80,10 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
           if (pair) tile_dot_bf16<3, 5, 7>();
         }
       }
-      float* out = tiles + (size_t(panel) * rows + row) * kLanes;
       tile_store<0>(out, 64);
+      if (pair) tile_store<1>(next, 64);
       if (lower) tile_store<2>(out + 16 * kLanes, 64);
-      if (!pair) continue;
-      out += size_t(rows) * kLanes;
-      tile_store<1>(out, 64);
-      if (lower) tile_store<3>(out + 16 * kLanes, 64);
+      if (lower && pair) tile_store<3>(next + 16 * kLanes, 64);
     }
   });
 }

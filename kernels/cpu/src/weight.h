@@ -66,15 +66,19 @@ struct Rows {
   }
 };
 
+// Whether bf16 can be multiplied by bf16.
+#if defined(OCTAVO_BF16) || defined(OCTAVO_TILES)
+constexpr bool kNarrowProducts = true;
+#else
+constexpr bool kNarrowProducts = false;
+#endif
+
 // What a weight wants besides the values; several weights may want several.
 enum RowKind : int { kRowFloat = 0, kRowNarrow = 1, kRowSteps = 2 };
 
 inline int row_kind(const Weight& w) {
   if (w.format >= kInt8) return kRowSteps;
-#if defined(OCTAVO_BF16) || defined(OCTAVO_TILES)
-  if (w.format == kBFloat16 && w.narrow) return kRowNarrow;
-#endif
-  return kRowFloat;
+  return w.format == kBFloat16 && w.narrow && kNarrowProducts ? kRowNarrow : kRowFloat;
 }
 
 }  // namespace octavo
