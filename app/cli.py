@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
@@ -14,11 +13,13 @@ from pathlib import Path
 from .. import __version__
 from ..core.contracts import load_object
 from ..core.descriptors import raise_descriptor_limit
-from ..core.engine.config import ConfigError
+from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
+from ..kernels.spec import KernelError
 from . import DEFAULT_PROMPT, DEMO_MODEL
+from .bench_cli import add_bench
 from .engine_options import add_engine_options, add_queue_options, engine_config
 from .intake_options import add_intake_options, intake_config
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         status: int = options.run(options)
-    except (ConfigError, UnsupportedModelError, RequestError) as error:
+    except (ConfigError, UnsupportedModelError, RequestError, KernelError) as error:
         print(f"octavo: {error}", file=sys.stderr)
         return 2
     return status
@@ -51,7 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
     _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
     _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
-    _add_bench(commands.add_parser("bench", help="measure, and print a table"))
+    add_bench(commands.add_parser("bench", help="measure, and print a table"))
+    kernels = commands.add_parser("kernels", help="which kernels would run here, and why")
+    kernels.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    kernels.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
+    kernels.set_defaults(run=_list_kernels)
     plugins = commands.add_parser("plugins", help="what is installed")
     actions = plugins.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
@@ -117,15 +122,6 @@ def _add_deploy(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_deploy)
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(required=True, metavar="KIND")
-    cache = kinds.add_parser("encoder-cache", help="a repeated image, and memory")
-    cache.add_argument("--images", type=int, default=10, help="images to compare with")
-    cache.add_argument("--distinct", type=int, default=1000, help="images to fill memory with")
-    cache.add_argument("--redis", metavar="URL", help="default: a server that is installed")
-    cache.set_defaults(run=_bench_encoder_cache)
-
-
 def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
@@ -188,9 +184,10 @@ def _deploy(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_encoder_cache(options: argparse.Namespace) -> int:
-    run = load_object("octavo.app.benchmarks.encoder_cache:run")
-    asyncio.run(run(options.images, options.distinct, options.redis))
+def _list_kernels(options: argparse.Namespace) -> int:
+    list_kernels = load_object("octavo.app.kernel_listing:list_kernels")
+    for line in list_kernels(options.device, options.dtype):
+        print(line)
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from ..core.engine.config import DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
+from ..core.engine.config import DTYPES, KV_CACHE_DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
 from ..core.engine.request_queue import POLICIES
 
 
@@ -25,7 +25,14 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument(
-        "--quantization", metavar="METHOD", help="make the language model smaller, such as int8"
+        "--quantization", metavar="METHOD", help="make the language model smaller: int8, int4, …"
+    )
+    parser.add_argument(
+        "--kv-cache-dtype",
+        choices=KV_CACHE_DTYPES,
+        default=EngineConfig.kv_cache_dtype,
+        help="of keys and values (default: that of activations; bfloat16 on a CPU that computes "
+        "a bfloat16 checkpoint in float32)",
     )
     parser.add_argument("--max-model-len", type=int, help="prompt and answer, in tokens")
     parser.add_argument(

@@ -34,4 +34,12 @@ _TRITON = tuple(
     for op in OPS
     if op not in ("linear", "decoder", "encoder")
 )
-BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, *_TRITON)
+_ONEDNN = KernelSpec(
+    "linear",
+    "onednn",
+    f"{__package__}.onednn:linear",
+    priority=5,
+    devices=("cpu",),
+    dtypes=("bfloat16",),
+)
+BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, _ONEDNN, *_TRITON)

@@ -20,7 +20,8 @@ from octavo.core.hookspecs import hookimpl
 from octavo.plugins.encoders.clip import TINY
 from octavo.plugins.encoders.clip.encoder import CLIPVisionEncoder
 from octavo.plugins.encoders.clip.preprocessor import CLIPPreprocessor
-from octavo.plugins.quant.int8.method import Int8Linear, Int8Method
+from octavo.core.layers.quantized_linear import QuantizedLinear, quantize_rows
+from octavo.plugins.quant.int8.method import Int8Method
 from torch import nn
 
 SETTINGS = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
@@ -50,7 +51,7 @@ def other_features(tower, pixel_values):
 class Coarse(Int8Method):
     def quantize(self, name, layer):
         layer.weight.mul_(0.1)
-        return Int8Linear.from_linear(layer)
+        return QuantizedLinear(quantize_rows(layer.weight), layer.bias)
 
 class Heavy(Int8Method):
     def quantize(self, name, layer):

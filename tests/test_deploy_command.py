@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from octavo import LLM, SamplingParams
 from octavo.app.cli import main
-from octavo.core.deploy.passes.pack_weights import PackedLinear
 from octavo.core.engine.config import ConfigError
-from octavo.core.engine.device import cpu_has_bf16
-from octavo.plugins.quant.int8.method import Int8Linear
+from octavo.core.layers.prepared_linear import PreparedLinearLayer
 from text_checkpoints import save_text_model
 
 
@@ -29,8 +27,7 @@ def test_each_pass_says_what_it_did(olmo: Path, capsys: pytest.CaptureFixture[st
     assert main(["deploy", str(olmo), "--skip", "fuse", "--dtype", "bfloat16"]) == 0
     skipped = capsys.readouterr().out
     assert "fuse" not in skipped
-    packs = "pack: 14 layers" if cpu_has_bf16() else "pack: skipped: this processor"
-    assert packs in skipped
+    assert "pack: 14 layers, for cpu" in skipped
 
 
 def test_a_dry_run_needs_no_weights(
@@ -40,7 +37,7 @@ def test_a_dry_run_needs_no_weights(
     assert main(["deploy", str(tmp_path), "--dry-run"]) == 0
     would = capsys.readouterr().out
     assert "would do\nload: Olmo2ForCausalLM" in would
-    assert "attention: 2 layers by the reference kernel, 2 heads of width 16" in would
+    assert "attention: 2 layers by the cpu kernel, 2 heads of width 16" in would
     assert "what 64 of the longest requests could fill" in would
     assert main(["deploy", str(tmp_path)]) == 2
     assert "transformers can't load it" in capsys.readouterr().err
@@ -50,11 +47,11 @@ def test_what_can_not_be_done_is_named(olmo: Path, capsys: pytest.CaptureFixture
     assert main(["deploy", str(olmo), "--skip", "load"]) == 2
     assert "those that can be: fuse, quantize, pack" in capsys.readouterr().err
     assert main(["deploy", str(olmo), "--quantization", "int3"]) == 2
-    assert "'int3'; installed: int8" in capsys.readouterr().err
+    assert "'int3'; installed: int4, int8" in capsys.readouterr().err
 
 
 def test_quantised_and_packed_models_run(olmo: Path) -> None:
-    params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True, logprobs=0)
+    params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True, logprobs=0)
     plain, small = (
         LLM(olmo, dtype="float32", quantization=method).generate("Hello there", params)[0]
         for method in (None, "int8")
@@ -62,11 +59,12 @@ def test_quantised_and_packed_models_run(olmo: Path) -> None:
     assert plain.outputs[0].cumulative_logprob == pytest.approx(
         small.outputs[0].cumulative_logprob, abs=0.5
     )
-    kinds = [
-        {type(module) for module in LLM(olmo, **settings)._core._runner._model.modules()}
-        for settings in ({"quantization": "int8", "dtype": "float32"}, {"dtype": "bfloat16"})
-    ]
-    assert Int8Linear in kinds[0]
-    assert (PackedLinear in kinds[1]) == cpu_has_bf16()
+    sizes = {}
+    for method in (None, "int8", "int4"):
+        llm = LLM(olmo, dtype="float32", quantization=method)
+        kinds = [type(module) for module in llm._core._runner._model.modules()]
+        assert kinds.count(PreparedLinearLayer) == 8, "2 × (qkv, o, gate and up, down)"
+        sizes[method] = llm._core._plan.weight_bytes
+    assert sizes["int4"] < sizes["int8"] < sizes[None]
     with pytest.raises(ConfigError, match="max_model_len"):
         LLM(olmo, max_model_len=100_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,8 @@ from octavo.core.engine.request_error import RequestError
 from octavo.core.engine.sampler import Sampler
 from octavo.core.engine.sampling_params import SamplingParams
 from octavo.core.engine.scheduler_output import SampledToken
-from octavo.core.engine.truncation import sampling_probs
+from octavo.core.engine.token_draw import sample_top_k_top_p
+from octavo.core.engine.truncation import apply_min_p
 
 VOCAB = 9
 EOS = 2
@@ -56,42 +58,97 @@ def slow_probs(logits: list[float], params: SamplingParams) -> list[float]:
     return [weights[i] / remaining if i in chosen else 0.0 for i in range(len(logits))]
 
 
+def drawn(logits: torch.Tensor, params: SamplingParams, uniforms: Any) -> list[int]:
+    """The token of each uniform number, as rows of one batch."""
+    rows = logits.expand(len(uniforms), -1)
+    settings = [
+        np.full(len(rows), value) for value in (params.temperature, params.top_k, params.top_p)
+    ]
+    return sample_top_k_top_p(apply_min_p(rows, [params] * len(rows)), *settings, uniforms)
+
+
+def check_draws(logits: torch.Tensor, params: SamplingParams) -> None:
+    """Uniform numbers, evenly spaced, fall where the slow probabilities' running sum says."""
+    uniforms = (np.arange(61) + 0.5) / 61
+    bounds = np.cumsum(slow_probs(logits.tolist(), params))
+    clear = np.abs(bounds[:, None] - uniforms).min(axis=0) > 1e-5
+    expected = np.searchsorted(bounds, uniforms, side="right")
+    assert clear.mean() > 0.9
+    assert (np.array(drawn(logits, params, uniforms)) == expected)[clear].all()
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
+    size=st.sampled_from([VOCAB, 64, 200]),
     temperature=st.floats(0.1, 2),
-    top_k=st.integers(0, 12),
-    top_p=st.floats(0.05, 0.99),
+    top_k=st.integers(-1, 12),
+    top_p=st.floats(0.05, 1),
     min_p=st.floats(0, 0.6),
 )
-def test_truncation(seed: int, temperature: float, top_k: int, top_p: float, min_p: float) -> None:
-    logits = torch.randn(VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
-    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    other = SamplingParams(temperature=1.0)
-    probs = sampling_probs(torch.stack([logits, logits]), [params, other])
-    expected = torch.tensor(slow_probs(logits.tolist(), params))
-    torch.testing.assert_close(probs[0], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(probs[1], logits.softmax(-1))
+def test_truncation(
+    seed: int, size: int, temperature: float, top_k: int, top_p: float, min_p: float
+) -> None:
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 3
+    check_draws(
+        logits, SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    )
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize(
+    "limits", [{"top_k": 50}, {"top_k": 5000, "top_p": 0.7}, {"top_p": 0.9}, {}]
+)
+def test_truncation_of_a_real_vocabulary(scale: float, limits: dict[str, Any]) -> None:
+    """Where only the likeliest are looked at, and where these are not enough."""
+    logits = torch.randn(20_011, generator=torch.Generator().manual_seed(5)) * scale
+    # Small differences between sums of float32 and of float64 move every bound a little.
+    params = SamplingParams(temperature=0.9, **limits)
+    probs = np.array(slow_probs(logits.tolist(), params))
+    uniforms = np.random.default_rng(0).random(60)
+    bounds = np.cumsum(probs)
+    for token_id, u in zip(drawn(logits, params, uniforms), uniforms, strict=True):
+        assert probs[token_id] > 0
+        assert bounds[token_id] - probs[token_id] - 1e-5 < u < bounds[token_id] + 1e-5
+
+
+def test_of_equal_tokens_the_first_stay() -> None:
+    logits = torch.zeros(20_000)
+    logits[[300, 7_000, 7_001, 19_999]] = 1.0
+    uniforms = np.random.default_rng(0).random(200)
+    assert set(drawn(logits, SamplingParams(top_k=3), uniforms)) == {300, 7_000, 7_001}
+    assert set(drawn(logits, SamplingParams(top_k=5), uniforms)) == {0, 300, 7_000, 7_001, 19_999}
+    assert set(drawn(logits[300:400], SamplingParams(top_p=0.02), uniforms)) == {0}
+
+
+def test_masked_tokens_are_never_drawn() -> None:
+    logits = torch.full((300,), -math.inf)
+    logits[[70, 200]] = 0.0
+    uniforms = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-53])
+    for params in (SamplingParams(), SamplingParams(top_k=9), SamplingParams(top_p=0.99)):
+        assert drawn(logits, params, uniforms) == [70, 70, 200, 200, 200]
 
 
 def test_draws_follow_the_probabilities() -> None:
     """Chi-squared over 4,000 draws each; 27.9 is exceeded by chance once in a thousand (9 degrees
-    of freedom). The two requests differ, and are drawn in one batch."""
+    of freedom). Two kinds of requests, with a seed each, are drawn in one batch."""
     logits = torch.linspace(-1, 2, 10)
-    plain = make_request([0], [], "plain", temperature=1.0, seed=3)
-    other = make_request([0], [], "other", temperature=0.7, min_p=0.05, seed=4, logit_bias={4: 1})
+    plain = [make_request([0], [], f"plain{i}", temperature=1.0, seed=i) for i in range(100)]
+    options = {"temperature": 0.7, "min_p": 0.05, "logit_bias": {4: 1}}
+    other = [make_request([0], [], f"other{i}", seed=i, **options) for i in range(100)]
     sampler = Sampler(torch.device("cpu"))
     counts = torch.zeros(2, 10)
-    for request in (plain, other):
+    for request in plain + other:
         sampler.add(request)
-    for _ in range(4000):
-        sampled = sampler.sample(logits.expand(2, -1).clone(), [plain, other])
-        for row, request in enumerate((plain, other)):
-            counts[row, sampled[request.request_id].token_id] += 1
+    for _ in range(40):
+        sampled = sampler.sample(logits.expand(200, -1).clone(), plain + other)
+        for row, requests in enumerate((plain, other)):
+            for request in requests:
+                counts[row, sampled[request.request_id].token_id] += 1
     biased = logits.clone()
     biased[4] += 1
     expected = 4000 * torch.stack(
-        [logits.softmax(-1), torch.tensor(slow_probs(biased.tolist(), other.sampling_params))]
+        [logits.softmax(-1), torch.tensor(slow_probs(biased.tolist(), other[0].sampling_params))]
     )
     possible = expected > 0
     assert counts[~possible].sum() == 0
@@ -99,20 +156,30 @@ def test_draws_follow_the_probabilities() -> None:
     assert difference.sum(-1).max() < 27.9
 
 
-def test_a_seed_gives_the_same_draws_whatever_else_is_in_the_batch() -> None:
-    logits = torch.randn(200, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("limits", [{}, {"top_p": 0.9}, {"top_k": 40}, {"min_p": 0.001}])
+def test_a_seed_gives_the_same_draws_whatever_else_is_in_the_batch(limits: dict[str, Any]) -> None:
+    rows = torch.randn(40, 5000, generator=torch.Generator().manual_seed(0)) * 2
 
     def draws(*companions: Request) -> list[int]:
         sampler = Sampler(torch.device("cpu"))
-        mine = make_request([0], [], "mine", temperature=1.0, seed=11)
+        mine = make_request([0], [], "mine", temperature=1.3, seed=-11, **limits)
         batch = [*companions, mine]
         for request in batch:
             sampler.add(request)
-        rows = logits.expand(len(batch), -1).clone()
-        return [sampler.sample(rows, batch)[mine.request_id].token_id for _ in range(20)]
+        return [
+            sampler.sample(rows[20 + i - len(companions) : 21 + i], batch)[mine.request_id].token_id
+            for i in range(20)
+        ]
 
-    companion = make_request([0], [], "other", temperature=1.3, top_k=5)
-    assert draws() == draws(companion, make_request([0], [], "third", temperature=0))
+    others = [
+        make_request([0], [], "other", temperature=1.3, top_k=5),
+        make_request([0], [], "third", temperature=0),
+        make_request([0], [], "fourth", temperature=0.7),
+        make_request([0], [], "fifth", temperature=0.7, top_p=0.5),
+    ]
+    alone = draws()
+    assert alone == draws(*others) == draws(*others[:2])
+    assert len(set(alone)) > 10
 
 
 def slow_penalties(logits: list[float], request: Request) -> list[float]:
@@ -207,6 +274,21 @@ def test_settings_that_leave_no_token_fail_alone() -> None:
     failed, chosen = sample(logits, impossible, fine)
     assert failed.error == "its settings leave no token to choose"
     assert chosen.error is None
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_fail_alone(broken: float) -> None:
+    logits = torch.zeros(4, VOCAB)
+    logits[:, 6] = 50.0
+    logits[:2, 3] = broken
+    requests = [
+        make_request([1], [], f"{i}", temperature=temperature)
+        for i, temperature in enumerate((0, 1.0, 0, 1.0))
+    ]
+    sampled = sample(logits, *requests)
+    for token in sampled[:2]:
+        assert token.error == f"the model gave {broken} as a logit"
+    assert [(token.token_id, token.error) for token in sampled[2:]] == [(6, None)] * 2
 
 
 class OnlyEven:

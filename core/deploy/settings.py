@@ -51,7 +51,7 @@ def explain_settings(
         Setting("device", str(device), _why_device(config, device)),
         Setting("dtype", str(dtype).removeprefix("torch."), _why_dtype(config, checkpoint, dtype)),
         Setting("kernels", _by_backend(kernels), "the highest priority among those for the device"),
-        Setting("packed weights", *_packing(device, dtype)),
+        Setting("packed weights", *_packing(kernels)),
         Setting("max_model_len", str(plan.max_model_len), _why_length(config)),
         Setting(
             "block size",
@@ -89,14 +89,10 @@ def _why_dtype(config: EngineConfig, checkpoint: Checkpoint, dtype: torch.dtype)
     return f"the checkpoint's is {stored}, and this processor {lacks}"
 
 
-def _packing(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
-    if device.type != "cpu":
-        return "no", "for processors, and this is a GPU"
-    if dtype != torch.bfloat16:
-        return "no", "gains in bfloat16 only"
-    if not cpu_has_bf16():
-        return "no", "this processor has no bfloat16 instructions"
-    return "yes", "the processor has bfloat16 instructions"
+def _packing(kernels: KernelTable) -> tuple[str, str]:
+    choice = next(choice for choice in kernels.choices if choice.op == "linear")
+    packs = "no" if choice.backend == "reference" else f"yes, for {choice.backend}"
+    return packs, choice.why
 
 
 def _why_length(config: EngineConfig) -> str:

@@ -18,16 +18,20 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._token_ids: list[int] = []
-        self._context_start = 0
-        self._safe_end = 0
+        # Those before the last safe point and after it; what came earlier is not kept.
+        self._context: list[int] = []
+        self._pending: list[int] = []
+        self._context_text = ""
         self.text = ""
 
     def add(self, token_ids: Sequence[int], last: bool) -> None:
         """Append tokens; `last` also gives out what would be held back."""
-        self._token_ids += token_ids
-        context = self._tokenizer.decode(self._token_ids[self._context_start : self._safe_end])
-        decoded = self._tokenizer.decode(self._token_ids[self._context_start :])
-        if len(decoded) > len(context) and (last or not decoded.endswith(_INCOMPLETE)):
-            self.text += decoded[len(context) :]
-            self._context_start, self._safe_end = self._safe_end, len(self._token_ids)
+        self._pending += token_ids
+        if not self._pending:
+            return
+        decoded = self._tokenizer.decode(self._context + self._pending)
+        context_length = len(self._context_text)
+        if len(decoded) > context_length and (last or not decoded.endswith(_INCOMPLETE)):
+            self.text += decoded[context_length:]
+            self._context, self._pending = self._pending, []
+            self._context_text = self._tokenizer.decode(self._context)

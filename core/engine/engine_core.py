@@ -12,11 +12,12 @@ from ..deploy.transformers_spec import TransformersSpec
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError, EngineConfig
-from .device import available_memory, choose_device, choose_dtype
+from .device import available_memory, choose_device, choose_dtype, choose_kv_cache_dtype
 from .encoder_cache_manager import EncoderCacheManager
 from .encoder_digest import encoder_digest
 from .encoder_runner import EncodeError
 from .feature_writer import FeatureWriter
+from .heap import keep_freed_memory
 from .kv_cache_manager import KVCacheManager
 from .loader import load_model
 from .memory_plan import plan_memory
@@ -66,14 +67,17 @@ class EngineCore:
             )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
+        if device.type == "cpu":
+            keep_freed_memory()
         model, weight_bytes = load_model(
             spec, checkpoint, registry, device, dtype, config.quantization
         )
+        kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, checkpoint.dtype, dtype, device)
         self._plan = plan_memory(
             config,
             model.max_position_embeddings,
             weight_bytes,
-            model.kv_cache_spec.bytes_per_token(dtype),
+            model.kv_cache_spec.bytes_per_token(kv_dtype),
             available_memory(device),
         )
         logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
@@ -92,7 +96,7 @@ class EngineCore:
             eos_token_ids=checkpoint.eos_token_ids,
             policy=config.scheduling_policy,
         )
-        self._runner = ModelRunner(model, kv_cache, device, dtype, config.batch_invariant)
+        self._runner = ModelRunner(model, kv_cache, device, dtype, kv_dtype, config.batch_invariant)
         self._sampler = Sampler(device, checkpoint.eos_token_ids, registry.logits_processors)
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
@@ -243,7 +247,8 @@ class EngineCore:
         logprobs, request.new_logprobs = request.new_logprobs, []
         first = request.num_output_tokens == len(token_ids)
         asked = request.sampling_params.prompt_logprobs is not None
-        finished = request.status.finished
+        finish_reason = request.status.finish_reason
+        finished = finish_reason is not None
         if finished:
             self._forget(request)
         return EngineOutput(
@@ -252,7 +257,7 @@ class EngineCore:
             token_ids,
             logprobs,
             prompt_logprobs=request.prompt_logprobs if first and token_ids and asked else None,
-            finish_reason=request.status.finish_reason,
+            finish_reason=finish_reason,
             stop_token_id=request.stop_token_id,
             failure=request.failure,
             num_cached_tokens=request.num_cached_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import socket
@@ -55,6 +56,9 @@ class EngineLoop:
         self._core = core
         self._connection = connection
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        # The model and its libraries stay: looking through them for garbage would hold up a step
+        # now and then.
+        gc.freeze()
 
     def run(self) -> None:
         """Return when the parent is gone."""
@@ -62,12 +66,19 @@ class EngineLoop:
         try:
             self._send(self._core.describe())
             self._report([])
-            while self._take_messages():
-                self._report(self._core.step())
+            while self.step():
+                pass
         except ConnectionError:
             logger.debug("the parent is gone")
         finally:
             self._core.close()
+
+    def step(self) -> bool:
+        """Act on what has come, compute a step and report it; False if the parent is gone."""
+        if not self._take_messages():
+            return False
+        self._report(self._core.step())
+        return True
 
     def _listen(self) -> None:
         try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.ops import AttentionMetadata
 from .scheduler_output import ScheduledRequest
+
+Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,76 +30,83 @@ class InputBatch:
 
 def build_input_batch(
     scheduled: Sequence[ScheduledRequest],
-    block_tables: Sequence[Sequence[int]],
+    block_tables: Sequence[array[int]],
     block_size: int,
     device: torch.device,
 ) -> InputBatch:
-    """Lay the chunks end to end. block_tables: the block ids of each scheduled request."""
+    """Lay the chunks end to end. block_tables: the block ids, of 64 bits, of each scheduled
+    request."""
     token_ids: list[int] = []
-    slots: list[int] = []
-    for item, table in zip(scheduled, block_tables, strict=True):
-        token_ids += item.request.token_ids[item.start : item.end]
-        slots += [
-            table[p // block_size] * block_size + p % block_size
-            for p in range(item.start, item.end)
-        ]
-    query_lens = tuple(item.num_tokens for item in scheduled)
-    context_lens = tuple(item.end for item in scheduled)
-    starts = list(accumulate(query_lens, initial=0))
-    widest = max(map(len, block_tables))
-    padded = [[*table, *[0] * (widest - len(table))] for table in block_tables]
+    lengths, ends, samples = [], [], []
+    for item in scheduled:
+        end = item.end
+        token_ids += item.request.token_ids[item.start : end]
+        lengths.append(item.num_tokens)
+        ends.append(end)
+        samples.append(item.samples)
+    query_lens, context_lens = tuple(lengths), tuple(ends)
+    seq_lens = np.array(context_lens, dtype=np.int64)
+    bounds = np.zeros(len(scheduled) + 1, dtype=np.int64)
+    np.cumsum(query_lens, out=bounds[1:])
+    # The sequence of each token, and its position there.
+    rows = np.repeat(np.arange(len(scheduled)), query_lens)
+    positions = np.arange(len(rows)) + (seq_lens - bounds[1:])[rows]
+    block_table = _pad(block_tables)
+    slots = block_table[rows, positions // block_size] * block_size + positions % block_size
 
-    def tensor(values: Sequence[object]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=device)
+    def tensor(values: Int64s) -> Tensor:
+        return torch.from_numpy(values).to(device)
 
     return InputBatch(
-        token_ids=tensor(token_ids),
-        positions=_positions(scheduled).to(device),
-        sample_rows=tensor(
-            [end - 1 for item, end in zip(scheduled, starts[1:], strict=True) if item.samples]
-        ),
+        token_ids=tensor(np.array(token_ids, dtype=np.int64)),
+        positions=tensor(_with_grids(positions, bounds, scheduled)),
+        sample_rows=tensor((bounds[1:] - 1)[samples]),
         metadata=AttentionMetadata(
-            query_start_loc=tensor(starts),
-            seq_lens=tensor(context_lens),
-            block_table=tensor(padded),
+            query_start_loc=tensor(bounds),
+            seq_lens=tensor(seq_lens),
+            block_table=tensor(block_table),
             slot_mapping=tensor(slots),
             query_lens=query_lens,
             context_lens=context_lens,
-            bidirectional=_bidirectional(scheduled, device),
+            bidirectional=_bidirectional(positions, bounds, scheduled, device),
         ),
     )
 
 
-def _positions(scheduled: Sequence[ScheduledRequest]) -> Tensor:
-    grids = [item.request.grid_positions for item in scheduled]
-    if not any(grids):
-        return torch.cat([torch.arange(item.start, item.end) for item in scheduled])
-    return torch.cat(
-        [
-            torch.from_numpy(grid.slice(item.start, item.end))
-            if grid
-            else torch.arange(item.start, item.end).expand(3, -1)
-            for item, grid in zip(scheduled, grids, strict=True)
-        ],
-        dim=1,
-    )
+def _pad(block_tables: Sequence[array[int]]) -> Int64s:
+    """[num_seqs, max_blocks], filled with 0. By joining bytes, as numpy is slow on small pieces."""
+    width = 8 * max(map(len, block_tables))
+    joined = b"".join([table.tobytes().ljust(width, b"\0") for table in block_tables])
+    return np.frombuffer(bytearray(joined), dtype=np.int64).reshape(len(block_tables), -1)
 
 
-def _bidirectional(scheduled: Sequence[ScheduledRequest], device: torch.device) -> Tensor | None:
+def _with_grids(positions: Int64s, bounds: Int64s, scheduled: Sequence[ScheduledRequest]) -> Int64s:
+    """[num_tokens], or [3, num_tokens] with the positions of those whose images have a grid."""
+    grids = [(row, item.request.grid_positions) for row, item in enumerate(scheduled)]
+    if not any(grid for _, grid in grids):
+        return positions
+    positions = np.tile(positions, (3, 1))
+    for row, grid in grids:
+        if grid:
+            item = scheduled[row]
+            positions[:, bounds[row] : bounds[row + 1]] = grid.slice(item.start, item.end)
+    return positions
+
+
+def _bidirectional(
+    positions: Int64s, bounds: Int64s, scheduled: Sequence[ScheduledRequest], device: torch.device
+) -> Tensor | None:
     """See AttentionMetadata."""
     runs = [
-        (row, item, run)
-        for row, item in zip(
-            accumulate((item.num_tokens for item in scheduled), initial=0), scheduled, strict=False
-        )
+        (bounds[row], item, run)
+        for row, item in enumerate(scheduled)
         for run in item.request.bidirectional
         if run[0] < item.end and item.start < run[1]
     ]
     if not runs:
         return None
-    positions = torch.cat([torch.arange(item.start, item.end) for item in scheduled])
-    visible = torch.stack((positions, positions + 1), dim=1)
-    for row, item, (start, end) in runs:
+    visible = np.stack((positions, positions + 1), axis=1)
+    for bound, item, (start, end) in runs:
         first, last = max(start, item.start) - item.start, min(end, item.end) - item.start
-        visible[row + first : row + last] = torch.tensor((start, end))
-    return visible.to(device)
+        visible[bound + first : bound + last] = start, end
+    return torch.from_numpy(visible).to(device)

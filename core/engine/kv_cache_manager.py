@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
+
 from .block_hash import hash_block, root_hash
 from .block_pool import Block, BlockPool
 from .request import Request
+
+
+class _HeldBlocks:
+    """A request's blocks, and their ids beside them, as every step wants these."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self.blocks: list[Block] = []
+        self.ids = array("q")
+        self.extend(blocks)
+
+    def extend(self, blocks: Iterable[Block]) -> None:
+        """Add blocks at the end."""
+        for block in blocks:
+            self.blocks.append(block)
+            self.ids.append(block.block_id)
 
 
 class KVCacheManager:
@@ -21,16 +39,16 @@ class KVCacheManager:
         self.block_size = block_size
         self._prefix_caching = prefix_caching
         self.pool = BlockPool(num_blocks)
-        self._blocks: dict[str, list[Block]] = {}
+        self._held: dict[str, _HeldBlocks] = {}
 
     @property
     def num_free_blocks(self) -> int:
         """Blocks that no request holds."""
         return self.pool.num_free_blocks
 
-    def block_ids(self, request: Request) -> list[int]:
-        """The request's block table."""
-        return [block.block_id for block in self._blocks[request.request_id]]
+    def block_ids(self, request: Request) -> array[int]:
+        """The request's block table, of 64-bit integers; it grows with the request."""
+        return self._held[request.request_id].ids
 
     def match_prefix(self, request: Request) -> int:
         """Hold the blocks that already have the request's first tokens; returns how many tokens.
@@ -47,32 +65,41 @@ class KVCacheManager:
                 break
             matched.append(block)
         self.pool.hold(matched)
-        self._blocks[request.request_id] = matched
+        self._held[request.request_id] = _HeldBlocks(matched)
         return len(matched) * self.block_size
 
     def allocate(self, request: Request, num_new_tokens: int) -> bool:
         """Get blocks for the next tokens after the computed ones; False if there are too few."""
-        blocks = self._blocks[request.request_id]
+        held = self._held[request.request_id]
         num_tokens = request.num_computed_tokens + num_new_tokens
-        missing = -(-num_tokens // self.block_size) - len(blocks)
+        missing = -(-num_tokens // self.block_size) - len(held.blocks)
         if missing > self.pool.num_free_blocks:
             return False
-        blocks += self.pool.allocate(max(0, missing))
+        if missing > 0:
+            held.extend(self.pool.allocate(missing))
+        first_filled = request.num_computed_tokens // self.block_size
+        if first_filled < num_tokens // self.block_size:
+            self._name_filled(request, held.blocks, first_filled, num_tokens)
+        return True
+
+    def _name_filled(
+        self, request: Request, blocks: list[Block], first: int, num_tokens: int
+    ) -> None:
         self._extend_hashes(request, num_tokens)
-        first = request.num_computed_tokens // self.block_size
         for index in range(first, min(num_tokens // self.block_size, len(request.block_hashes))):
             self.pool.name(blocks[index], request.block_hashes[index])
-        return True
 
     def discard_uncomputed(self, request: Request) -> None:
         """Forget the contents of blocks that a failed step was to fill."""
-        blocks = self._blocks[request.request_id]
+        blocks = self._held[request.request_id].blocks
         for block in blocks[request.num_computed_tokens // self.block_size :]:
             self.pool.forget(block)
 
     def free(self, request: Request) -> None:
         """Let go of everything that the request holds; harmless if it holds nothing."""
-        self.pool.release(self._blocks.pop(request.request_id, []))
+        held = self._held.pop(request.request_id, None)
+        if held is not None:
+            self.pool.release(held.blocks)
 
     def _extend_hashes(self, request: Request, num_tokens: int) -> None:
         if not self._prefix_caching:
@@ -87,9 +114,10 @@ class KVCacheManager:
     def check_integrity(self) -> None:
         """Raise AssertionError if the block tables and the pool disagree."""
         self.pool.check_integrity()
-        held: dict[int, int] = {}
-        for blocks in self._blocks.values():
-            for block in blocks:
-                held[block.block_id] = held.get(block.block_id, 0) + 1
-                assert block.ref_count >= held[block.block_id], block
-        assert len(held) == self.pool.num_blocks - self.pool.num_free_blocks
+        holders: dict[int, int] = {}
+        for held in self._held.values():
+            assert held.ids.tolist() == [block.block_id for block in held.blocks]
+            for block in held.blocks:
+                holders[block.block_id] = holders.get(block.block_id, 0) + 1
+                assert block.ref_count >= holders[block.block_id], block
+        assert len(holders) == self.pool.num_blocks - self.pool.num_free_blocks

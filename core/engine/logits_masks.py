@@ -30,15 +30,11 @@ def apply_masks(logits: Tensor, requests: Sequence[Request], eos_token_ids: froz
         logits[rows, columns] = float("-inf")
 
 
-def masks_apply(request: Request) -> bool:
-    """Whether `apply_masks` could change the request's row."""
+def has_masks(request: Request) -> bool:
+    """Whether `apply_masks` could change the request's row at any step; below min_tokens it
+    always does."""
     params = request.sampling_params
-    return bool(
-        params.allowed_token_ids is not None
-        or params.logit_bias
-        or request.bad_word_ids
-        or request.num_output_tokens < params.min_tokens
-    )
+    return bool(params.allowed_token_ids is not None or params.logit_bias or request.bad_word_ids)
 
 
 def _add_biases(logits: Tensor, requests: Sequence[Request]) -> None:

@@ -43,6 +43,7 @@ class ModelRunner:
         kv_cache: KVCacheManager,
         device: torch.device,
         dtype: torch.dtype,
+        kv_cache_dtype: torch.dtype,
         batch_invariant: bool = False,
     ) -> None:
         self._model = model
@@ -54,7 +55,7 @@ class ModelRunner:
         num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
         shape = (num_blocks, kv_cache.block_size, spec.num_kv_heads, spec.head_dim)
         self._kv_cache = [
-            KVLayer(*(allocate_zeros(shape, dtype, device) for _ in range(2)))
+            KVLayer(*(allocate_zeros(shape, kv_cache_dtype, device) for _ in range(2)))
             for _ in range(spec.num_layers)
         ]
 
@@ -71,8 +72,9 @@ class ModelRunner:
             hidden = self._forward_by_blocks(embeds, batch.positions, output.scheduled, tables)
         else:
             hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
+        all_sampled = len(batch.sample_rows) == len(hidden)
         return StepResult(
-            self._compute_logits(hidden[batch.sample_rows]),
+            self._compute_logits(hidden if all_sampled else hidden[batch.sample_rows]),
             self._describe_prompts(hidden, output.scheduled),
             encode_seconds,
         )
@@ -155,19 +157,22 @@ class ModelRunner:
 
     def _embed(self, batch: InputBatch, scheduled: Sequence[ScheduledRequest]) -> Tensor:
         """Token embeddings, with the features of images in place of their placeholders."""
-        is_media = torch.zeros(len(batch.token_ids), dtype=torch.bool)
+        runs: list[slice] = []
         pieces: list[Tensor] = []
         row = 0
         for item in scheduled:
             for span in item.request.spans_within(item.start, item.end):
                 first, last = max(span.offset, item.start), min(span.end, item.end)
-                is_media[row + first - item.start : row + last - item.start] = True
+                runs.append(slice(row + first - item.start, row + last - item.start))
                 start = span.feature_start - span.offset
                 features = self._encoder.features(span.media_key)
                 pieces.append(features[start + first : start + last])
             row += item.num_tokens
         if not pieces:
             return self._model.embed(batch.token_ids)
+        is_media = torch.zeros(len(batch.token_ids), dtype=torch.bool)
+        for run in runs:
+            is_media[run] = True
         mask = is_media.to(self._device)
         # A placeholder's id may lie outside the embedding table.
         embeds = self._model.embed(batch.token_ids.masked_fill(mask, 0))

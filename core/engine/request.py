@@ -17,36 +17,30 @@ from .sampling_params import SamplingParams
 class RequestStatus(enum.Enum):
     """WAITING -> RUNNING <-> PREEMPTED -> one of the FINISHED states."""
 
-    WAITING = enum.auto()
-    RUNNING = enum.auto()
-    PREEMPTED = enum.auto()
-    FINISHED_STOPPED = enum.auto()
-    FINISHED_LENGTH = enum.auto()
-    FINISHED_ABORTED = enum.auto()
-    FINISHED_ERROR = enum.auto()
+    WAITING = (1, None)
+    RUNNING = (2, None)
+    PREEMPTED = (3, None)
+    FINISHED_STOPPED = (4, "stop")
+    FINISHED_LENGTH = (5, "length")
+    FINISHED_ABORTED = (6, "abort")
+    FINISHED_ERROR = (7, "error")
+
+    def __init__(self, number: int, finish_reason: str | None) -> None:
+        #: The word for it in the API; None while unfinished.
+        self.finish_reason = finish_reason
 
     @property
     def finished(self) -> bool:
         """Whether this state is final."""
-        return self in _FINISH_REASONS
-
-    @property
-    def finish_reason(self) -> str | None:
-        """The word for it in the API; None while unfinished."""
-        return _FINISH_REASONS.get(self)
+        return self.finish_reason is not None
 
 
-_FINISH_REASONS = {
-    RequestStatus.FINISHED_STOPPED: "stop",
-    RequestStatus.FINISHED_LENGTH: "length",
-    RequestStatus.FINISHED_ABORTED: "abort",
-    RequestStatus.FINISHED_ERROR: "error",
-}
+_FINISHED = {status for status in RequestStatus if status.finished}
 
 _TRANSITIONS: dict[RequestStatus, set[RequestStatus]] = {
-    RequestStatus.WAITING: {RequestStatus.RUNNING} | set(_FINISH_REASONS),
-    RequestStatus.RUNNING: {RequestStatus.PREEMPTED} | set(_FINISH_REASONS),
-    RequestStatus.PREEMPTED: {RequestStatus.RUNNING} | set(_FINISH_REASONS),
+    RequestStatus.WAITING: {RequestStatus.RUNNING} | _FINISHED,
+    RequestStatus.RUNNING: {RequestStatus.PREEMPTED} | _FINISHED,
+    RequestStatus.PREEMPTED: {RequestStatus.RUNNING} | _FINISHED,
 }
 
 
@@ -62,7 +56,8 @@ class Request:
     """Mutable state of one answer. Tokens are the prompt's, then the generated ones.
 
     request_id: unique to the answer; parent_id and index: the request and which of its answers.
-    sequence_number: the order of arrival, set by the scheduler.
+    sequence_number: the order of arrival; rank: the place among all requests, lower first and
+        unique. Both are set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
     spans: where its images stand; media: the images by key.
     bidirectional: runs of positions [start, end) whose tokens see each other.
@@ -86,6 +81,7 @@ class Request:
     queue_deadline: float | None = None
     deadline: float | None = None
     sequence_number: int = -1
+    rank: tuple[int, ...] = ()
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from .request import Request
 
-#: Lower is served first and preempted last.
-Rank = tuple[int, ...]
-SchedulingPolicy = Callable[[Request], Rank]
+#: Gives a request's rank: lower is served first and preempted last.
+SchedulingPolicy = Callable[[Request], tuple[int, ...]]
 
 
-def fcfs(request: Request) -> Rank:
+def fcfs(request: Request) -> tuple[int, ...]:
     """First come, first served."""
     return (request.sequence_number,)
 
 
-def priority(request: Request) -> Rank:
+def priority(request: Request) -> tuple[int, ...]:
     """Lower `priority` first; first come, first served among equals."""
     return (request.priority, request.sequence_number)
 
@@ -25,11 +25,13 @@ def priority(request: Request) -> Rank:
 POLICIES: dict[str, SchedulingPolicy] = {"fcfs": fcfs, "priority": priority}
 
 
+_rank = attrgetter("rank")
+
+
 class RequestQueue:
     """A list sorted by rank; ranks are unique and don't change."""
 
-    def __init__(self, policy: SchedulingPolicy) -> None:
-        self._policy = policy
+    def __init__(self) -> None:
         self._requests: list[Request] = []
 
     def __len__(self) -> int:
@@ -43,11 +45,11 @@ class RequestQueue:
 
     def add(self, request: Request) -> None:
         """Insert a request at its place."""
-        insort(self._requests, request, key=self._policy)
+        insort(self._requests, request, key=_rank)
 
     def remove(self, request: Request) -> None:
         """Take a request out. Raises ValueError if it is not there."""
-        index = bisect_left(self._requests, self._policy(request), key=self._policy)
+        index = bisect_left(self._requests, request.rank, key=_rank)
         if index == len(self) or self._requests[index] is not request:
             raise ValueError(f"request {request.request_id} is not in the queue")
         del self._requests[index]

@@ -71,7 +71,8 @@ class _AnswerState:
         completion.token_ids += output.new_token_ids
         if completion.logprobs is not None:
             completion.logprobs += output.new_logprobs
-            completion.cumulative_logprob = sum(token.chosen for token in completion.logprobs)
+            added = sum(token.chosen for token in output.new_logprobs)
+            completion.cumulative_logprob = (completion.cumulative_logprob or 0.0) + added
         done = output.finish_reason is not None
         stopping = output.finish_reason == "stop" and output.new_token_ids
         visible = output.new_token_ids[:-1] if stopping else output.new_token_ids
@@ -89,12 +90,16 @@ class _AnswerState:
         if len(self.completion.token_ids) < self._params.min_tokens:
             self._stop_search_start = len(text)
             return False
+        if not self._params.stop:
+            return False
         found = [
             (position, stop)
             for stop in self._params.stop
             if (position := text.find(stop, self._stop_search_start)) >= 0
         ]
         if not found:
+            # A stop string may still begin in what is held back.
+            self._stop_search_start = max(self._stop_search_start, len(text) - self._hold_back)
             return False
         position, stop = min(found)
         self.completion.text = text[:position]

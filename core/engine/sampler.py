@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..contracts import LogitsProcessorSpec, load_object
 from ..interfaces import LogitsProcessor
-from .logits_masks import apply_masks, masks_apply
+from .logits_masks import apply_masks, has_masks
 from .logprobs import describe_token
 from .penalties import TokenHistory, apply_penalties
 from .request import Request
 from .scheduler_output import SampledToken
-from .truncation import sampling_probs
+from .token_draw import largest, sample_top_k_top_p
+from .truncation import apply_min_p
+
+_NUM_SEEDS = 2**64
 
 
 @dataclass
 class _RequestState:
-    """What sampling keeps for one request between steps."""
+    """What sampling keeps for one request between steps.
 
-    processors: Mapping[str, LogitsProcessor] = field(default_factory=dict)
-    generator: torch.Generator | None = None
+    changes_logits: whether its settings do so at every step.
+    """
+
+    processors: Mapping[str, LogitsProcessor]
+    changes_logits: bool
+    random: random.Random | None = None
     history: TokenHistory | None = None
 
 
@@ -57,7 +67,9 @@ class Sampler:
                 processors[name] = factory(arguments)
             except Exception as error:  # plugin code
                 raise ValueError(f"logits processor {name!r} refused: {error}") from error
-        self._states[request.request_id] = _RequestState(processors)
+        penalises = request.sampling_params.penalises
+        changes_logits = penalises or bool(processors) or has_masks(request)
+        self._states[request.request_id] = _RequestState(processors, changes_logits)
 
     def forget(self, request_id: str) -> None:
         """Drop what is kept for a request that has ended."""
@@ -69,7 +81,7 @@ class Sampler:
         if not requests:
             return {}
         processed, errors = self._process(logits, requests)
-        token_ids = self._choose(processed, requests).tolist()
+        token_ids = self._choose(processed, requests, errors)
         sampled = {}
         for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True)):
             count = request.sampling_params.logprobs
@@ -106,8 +118,8 @@ class Sampler:
         return processed, {changed[row]: error for row, error in errors.items()}
 
     def _changes_logits(self, request: Request) -> bool:
-        params = request.sampling_params
-        return params.penalises or bool(params.logits_processors) or masks_apply(request)
+        too_short = request.num_output_tokens < request.sampling_params.min_tokens
+        return too_short or self._states[request.request_id].changes_logits
 
     def _apply_processors(self, rows: Tensor, requests: Sequence[Request]) -> dict[int, str]:
         """Run plugins' processors row by row; one that fails costs its own request alone."""
@@ -129,30 +141,41 @@ class Sampler:
             state.history = TokenHistory(request, vocab_size, self._device)
         return state.history
 
-    def _choose(self, logits: Tensor, requests: Sequence[Request]) -> Tensor:
-        chosen = logits.argmax(dim=-1)
-        drawn = [i for i, request in enumerate(requests) if not request.sampling_params.greedy]
+    def _choose(
+        self, logits: Tensor, requests: Sequence[Request], errors: dict[int, str]
+    ) -> list[int]:
+        """A token of each row; rows that are no numbers are added to `errors`."""
+        token_ids, values = largest(logits)
+        for row, value in enumerate(values):
+            if not math.isfinite(value):
+                errors.setdefault(row, f"the model gave {value} as a logit")
+        drawn = [
+            row
+            for row, request in enumerate(requests)
+            if not request.sampling_params.greedy and row not in errors
+        ]
         if drawn:
-            drawing = [requests[i] for i in drawn]
-            probs = sampling_probs(logits[drawn], [r.sampling_params for r in drawing])
-            chosen[drawn] = self._draw(probs, drawing)
-        return chosen
+            rows = logits if len(drawn) == len(requests) else logits[drawn]
+            drawn_ids = self._draw(rows, [requests[row] for row in drawn])
+            for row, token_id in zip(drawn, drawn_ids, strict=True):
+                token_ids[row] = token_id
+        return token_ids
 
-    def _draw(self, probs: Tensor, requests: Sequence[Request]) -> Tensor:
-        """One token per row with the row's probabilities, by exponential races: the first
-        arrival of independent exponentials with rates p is i with probability p[i]."""
-        arrivals = torch.empty_like(probs)
-        for row, request in zip(arrivals, requests, strict=True):
-            row.exponential_(generator=self._generator(request))
-        return (probs / arrivals).argmax(dim=-1)
+    def _draw(self, logits: Tensor, requests: Sequence[Request]) -> list[int]:
+        params = [request.sampling_params for request in requests]
+        return sample_top_k_top_p(
+            apply_min_p(logits, params).cpu(),
+            np.array([p.temperature for p in params]),
+            np.array([p.top_k for p in params]),
+            np.array([p.top_p for p in params]),
+            np.array([self._random(request).random() for request in requests]),
+        )
 
-    def _generator(self, request: Request) -> torch.Generator:
+    def _random(self, request: Request) -> random.Random:
+        """The request's own stream of random numbers."""
         state = self._states[request.request_id]
-        if state.generator is None:
-            state.generator = torch.Generator(self._device)
+        if state.random is None:
             seed = request.sampling_params.seed
-            if seed is None:
-                state.generator.seed()
-            else:
-                state.generator.manual_seed(seed)
-        return state.generator
+            # Random takes a seed without its sign.
+            state.random = random.Random(None if seed is None else seed % _NUM_SEEDS)
+        return state.random

@@ -9,6 +9,7 @@ import msgspec
 
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
+from .feasibility import check_features, check_runs
 from .kv_cache_manager import KVCacheManager
 from .media_inbox import MediaInbox
 from .messages import EngineStats, Failure, FeatureInput, MediaInput, MediaWanted
@@ -44,9 +45,9 @@ class Scheduler:
     ) -> None:
         self.kv_cache = kv_cache
         self.encoder_cache = encoder_cache
-        self._rank = POLICIES[policy]
-        self.waiting = RequestQueue(self._rank)
-        self.running = RequestQueue(self._rank)
+        self._policy = POLICIES[policy]
+        self.waiting = RequestQueue()
+        self.running = RequestQueue()
         self._parked = ParkedRequests()
         self._inbox = MediaInbox()
         self._requests: dict[str, Request] = {}
@@ -79,17 +80,12 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises ValueError if it could never run."""
-        self._check_runs(request)
-        for media in request.media.values():
-            needed = self._feature_bytes(media)
-            if needed > self.encoder_cache.capacity:
-                raise ValueError(
-                    f"an image of {media.num_features} features needs {needed} bytes for them, "
-                    f"more than the encoder cache's {self.encoder_cache.capacity}"
-                )
+        check_runs(request, self._max_num_batched_tokens)
+        check_features(request, self._bytes_per_feature, self.encoder_cache.capacity)
         if request.request_id in self._requests:
             raise ValueError(f"request id {request.request_id} is in use")
         request.sequence_number = self._num_added
+        request.rank = self._policy(request)
         self._num_added += 1
         self._requests[request.request_id] = request
         self._deadlines.add(request)
@@ -204,7 +200,7 @@ class Scheduler:
     def _goes_before(self, candidate: Request, position: int) -> bool:
         if position == len(self.running):
             return len(self.running) < self._max_num_seqs
-        return self._rank(candidate) < self._rank(self.running[position])
+        return candidate.rank < self.running[position].rank
 
     def _admit(self, request: Request, position: int, output: SchedulerOutput) -> bool:
         """Start a waiting request, preempting worse ones if need be, or park it; False if it must
@@ -266,7 +262,8 @@ class Scheduler:
         are pinned."""
         start = request.num_computed_tokens
         end = start + min(request.num_tokens - start, self._budget)
-        end = self._without_cut(request, start, end)
+        if request.bidirectional:
+            end = self._without_cut(request, start, end)
         for span in request.spans_within(start, end):
             size = self._feature_bytes(request.media[span.media_key])
             pinned = self.encoder_cache.pin(span.media_key, size, request.request_id)
@@ -286,6 +283,8 @@ class Scheduler:
         """The images that its tokens still to be computed show, neither encoded nor in the
         inbox."""
         ahead = request.spans_within(request.num_computed_tokens, request.media_end)
+        if not ahead:
+            return set()
         keys = {span.media_key for span in ahead}
         return {k for k in keys if not self.encoder_cache.holds(k) and not self._inbox.find(k)}
 
@@ -296,21 +295,6 @@ class Scheduler:
         if run is None:
             return end
         return run[1] if run[0] <= start and not self._prefilling else max(start, run[0])
-
-    def _check_runs(self, request: Request) -> None:
-        for start, end in request.bidirectional:
-            if end - start > self._max_num_batched_tokens:
-                raise ValueError(
-                    f"{end - start} tokens of the prompt see each other and must be computed in "
-                    f"one step, more than max_num_batched_tokens, {self._max_num_batched_tokens}"
-                )
-            keys = {span.media_key for span in request.spans_within(start, end)}
-            needed = sum(self._feature_bytes(request.media[key]) for key in keys)
-            if needed > self.encoder_cache.capacity:
-                raise ValueError(
-                    f"images that must be seen in one step need {needed} bytes for their "
-                    f"features, more than the encoder cache's {self.encoder_cache.capacity}"
-                )
 
     def _feature_bytes(self, media: MediaInput) -> int:
         return media.num_features * self._bytes_per_feature
@@ -341,14 +325,15 @@ class Scheduler:
 
     def _stop_status(self, request: Request, token_id: int) -> RequestStatus | None:
         params = request.sampling_params
-        if request.num_output_tokens >= params.min_tokens:
+        num_output_tokens = request.num_output_tokens
+        if num_output_tokens >= params.min_tokens:
             if token_id in params.stop_token_ids:
                 request.stop_token_id = token_id
                 return RequestStatus.FINISHED_STOPPED
             if token_id in self._eos_token_ids and not params.ignore_eos:
                 return RequestStatus.FINISHED_STOPPED
         limit = params.max_tokens
-        reached_limit = limit is not None and request.num_output_tokens >= limit
+        reached_limit = limit is not None and num_output_tokens >= limit
         if reached_limit or request.num_tokens >= self._max_model_len:
             return RequestStatus.FINISHED_LENGTH
         return None
@@ -359,6 +344,8 @@ class Scheduler:
         could wait forever."""
         request = item.request
         passed = request.spans_within(item.start, item.end)
+        if not passed:
+            return
         ahead = next((span for span in request.spans if span.end > item.end), None)
         for key in {span.media_key for span in passed}:
             if ahead is None or key != ahead.media_key:

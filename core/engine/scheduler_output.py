@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from .messages import MediaInput, TokenLogprobs
 from .request import Request
 
 
-@dataclass(frozen=True)
-class ScheduledRequest:
+class ScheduledRequest(msgspec.Struct, frozen=True):
     """A request and the chunk of it that a step computes: num_tokens from `start` on."""
 
     request: Request
@@ -46,8 +47,7 @@ class SchedulerOutput:
         return sum(item.num_tokens for item in self.scheduled)
 
 
-@dataclass(frozen=True)
-class SampledToken:
+class SampledToken(msgspec.Struct, frozen=True):
     """What the sampler chose for one request; error: why it could not."""
 
     token_id: int

@@ -16,6 +16,7 @@ from .decoder_config import DecoderConfig
 from .mlp import GatedMLP
 from .norm import RMSNorm
 from .prepared_decoder import prepare_decoder
+from .prepared_linear import prepare_linear_layers
 from .quantized_linear import linear_weight
 from .rotary import rotary_table
 
@@ -149,10 +150,13 @@ class DecoderForCausalLM(nn.Module):
 
     def prepare(self) -> None:
         """See `core.interfaces.Preparable`."""
+        kernels, dtype = self._build.kernels, self._build.dtype
         self._decoder = prepare_decoder(self.model, self._config, self._build)
+        if self._decoder is None:
+            prepare_linear_layers(self.model, kernels, dtype)
         weight = linear_weight(self.output_head())
         if weight is not None:
-            self._head = self._build.kernels.linear(weight, self._build.dtype)
+            self._head = kernels.linear(weight, dtype)
         if self._head is not None:
             del self.lm_head
             self._store_embeddings_narrow()

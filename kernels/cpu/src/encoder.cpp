@@ -50,10 +50,10 @@ class Encoder {
     stride_ = round_up(plan_.hidden, kLanes);
     qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     hidden_.reserve(m * stride_);
-    if (row_kind(layers_[0].qkv) == kRowNarrow) narrow_qkv_.reserve(m * qkv_stride_);
-    else qkv_.reserve(m * qkv_stride_);
     int normed = 0, attended = 0, raised = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
+      if (row_kind(layer.qkv) == kRowNarrow) narrow_qkv_.reserve(m * qkv_stride_);
+      else qkv_.reserve(m * qkv_stride_);
       normed |= row_kind(layer.qkv) | row_kind(layer.up);
       attended |= row_kind(layer.output);
       raised |= row_kind(layer.down);

@@ -1,0 +1,28 @@
+"""How the C library treats memory that is freed."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+
+logger = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 256 * 2**20
+_LARGEST_KEPT = 32 * 2**20
+
+
+def keep_freed_memory() -> None:
+    """Have freed memory of up to 256 MiB kept for the next allocation, in this whole process.
+
+    Every step allocates and frees megabytes, such as its logits. glibc gives these back to the
+    system and takes them anew, page by page, which can take longer than computing them. Other C
+    libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        logger.debug("this C library has no mallopt: freed memory goes back to the system")
+        return
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)

@@ -1,0 +1,38 @@
+"""Linear layers that a kernel runs with weights it has laid out for itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.dispatch import KernelTable
+from ...kernels.weights import PreparedLinear
+from .quantized_linear import linear_weight
+
+
+class PreparedLinearLayer(nn.Module):
+    """y = x · weightᵀ + bias. The tensors that hold the weight are buffers, `prepared_0`, …"""
+
+    def __init__(self, prepared: PreparedLinear) -> None:
+        super().__init__()
+        self._prepared = prepared
+        for i, tensor in enumerate(prepared.tensors()):
+            self.register_buffer(f"prepared_{i}", tensor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        rows = self._prepared(x.reshape(-1, x.shape[-1]))
+        return rows.view(*x.shape[:-1], -1)
+
+
+def prepare_linear_layers(module: nn.Module, kernels: KernelTable, dtype: torch.dtype) -> int:
+    """Put prepared layers in place of those below a module, where there is a kernel; returns how
+    many."""
+    prepared = 0
+    for name, layer in list(module.named_modules()):
+        weight = linear_weight(layer)
+        kernel = weight and kernels.linear(weight, dtype)
+        if kernel and name:
+            module.set_submodule(name, PreparedLinearLayer(kernel))
+            prepared += 1
+    return prepared
