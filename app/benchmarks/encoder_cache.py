@@ -11,44 +11,42 @@ cache is off, so that each prompt is computed whole.
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from ..table import print_table
-from .machine import describe_machine
 from .redis_process import RedisProcess, find_redis
+from .result import Result, distribution, new_result
 from .server_process import ServerProcess
 from .smolvlm_checkpoint import save_smolvlm
+from .workload import noise_url
 
 _BUDGET_MIB = 16
 _NO_PREFIX = "--no-enable-prefix-caching"
+_SOURCES = ("no_cache", "memory", "redis")
 
 
-async def run(num_images: int, num_distinct: int, redis_url: str | None) -> None:
-    """Measure and print both."""
-    print(describe_machine())
+async def run(num_images: int, num_distinct: int, redis_url: str | None) -> Result:
+    """Measure both, and print tables on the way. Raises ConfigError if a server does not start."""
+    settings = {"images": num_images, "distinct": num_distinct, "redis": redis_url}
+    result = new_result("encoder-cache", settings)
     binary = find_redis()
     redis = RedisProcess(binary) if redis_url is None and binary is not None else None
     try:
         url = redis.url if redis is not None else redis_url
         if url is None:
             print("no Redis server is installed, and --redis names none: it is left out")
-        await _measure_latency(num_images, url)
-        await _measure_memory(num_distinct)
+        latency = await _measure_latency(num_images, url)
+        return {**result, **latency, **await _measure_memory(num_distinct)}
     finally:
         if redis is not None:
             redis.stop()
 
 
-async def _measure_latency(num_images: int, url: str | None) -> None:
+async def _measure_latency(num_images: int, url: str | None) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         save_smolvlm(Path(folder))
         store = [f"--encoder-cache={url}"] if url else []
@@ -57,15 +55,23 @@ async def _measure_latency(num_images: int, url: str | None) -> None:
         try:
             for i, server in enumerate(servers):
                 await server.until_healthy()
-                await server.time_to_first_token(_body(_picture(num_images + i, 512)))
-            rows = [await _compare(servers, _picture(i, 512)) for i in range(num_images)]
+                await server.time_to_first_token(_body(noise_url(num_images + i, 512)))
+            rows = [await _compare(servers, noise_url(i, 512)) for i in range(num_images)]
             runs = await servers[-1].metric("encoder_runs_total") - 1
         finally:
             for server in servers:
                 server.stop()
-    _print_latency([list(column) for column in zip(*rows, strict=True)])
+    columns = dict(zip(_SOURCES, ([*c] for c in zip(*rows, strict=True)), strict=False))
+    ratios = {name: _ratio(seconds, columns["no_cache"]) for name, seconds in columns.items()}
+    _print_latency(columns, ratios)
+    measured: Result = {}
+    for name, seconds in columns.items():
+        measured |= distribution(f"ttft_{name}", seconds)
+        measured[f"ratio_{name}"] = ratios[name]
     if url:
         print(f"images that the second server encoded: {runs:.0f}")
+        measured["encoded_by_second_server"] = runs
+    return {**measured, "ttfts": columns}
 
 
 async def _compare(servers: Sequence[ServerProcess], picture: str) -> list[float]:
@@ -77,41 +83,38 @@ async def _compare(servers: Sequence[ServerProcess], picture: str) -> list[float
     return seconds + [await server.time_to_first_token(_body(picture)) for server in servers[1:]]
 
 
-def _print_latency(columns: Sequence[Sequence[float]]) -> None:
+def _print_latency(columns: dict[str, list[float]], ratios: dict[str, float]) -> None:
     rows = [["features from", "median ms", "longest ms", "of no cache"]]
-    for name, seconds in zip(("no cache", "memory", "Redis"), columns, strict=False):
-        ratio = statistics.median(
-            mine / uncached for mine, uncached in zip(seconds, columns[0], strict=True)
-        )
+    for name, seconds in columns.items():
         median, longest = statistics.median(seconds) * 1000, max(seconds) * 1000
-        rows.append([name, f"{median:.0f}", f"{longest:.0f}", f"{ratio:.3f}"])
-    print(f"time to first token, one 512-pixel image, {len(columns[0])} images:")
+        rows.append([name, f"{median:.0f}", f"{longest:.0f}", f"{ratios[name]:.3f}"])
+    print(f"time to first token, one 512-pixel image, {len(columns['no_cache'])} images:")
     print_table(rows)
 
 
-async def _measure_memory(num_distinct: int) -> None:
+def _ratio(seconds: Sequence[float], uncached: Sequence[float]) -> float:
+    """The median over images."""
+    return statistics.median(a / b for a, b in zip(seconds, uncached, strict=True))
+
+
+async def _measure_memory(num_distinct: int) -> Result:
     """Distinct images beyond what the demo model's cache holds."""
     server = ServerProcess(_NO_PREFIX, f"--encoder-cache-memory={_BUDGET_MIB}MiB")
     try:
         await server.until_healthy()
         print(f"the demo model with {_BUDGET_MIB} MiB for features, distinct images:")
         rows = [["images", "server MiB", "engine MiB"]]
+        engine_mib: list[float] = []
         for done in range(num_distinct + 1):
             if done % max(1, num_distinct // 4) == 0:
                 sizes = await server.memory()
                 rows.append([str(done), *(f"{size:.0f}" for size in sizes)])
-            await server.time_to_first_token(_body(_picture(done, 64)))
+                engine_mib.append(sizes[1])
+            await server.time_to_first_token(_body(noise_url(done, 64)))
         print_table(rows)
+        return {"engine_mib": engine_mib}
     finally:
         server.stop()
-
-
-def _picture(seed: int, side: int) -> str:
-    """Noise, as a data: URL."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _body(picture: str) -> dict[str, Any]:

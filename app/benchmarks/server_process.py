@@ -7,9 +7,17 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ...core.engine.config import ConfigError
+
+_START_S = 600.0
+_POLL_S = 0.02
+_SHOWN_LINES = 10
 
 
 class ServerClient:
@@ -74,35 +82,42 @@ class ServerClient:
 
 
 class ServerProcess(ServerClient):
-    """`octavo serve` in a process. arguments: of the command."""
+    """`octavo serve` in a process. arguments: of the command; environment: the process's, by
+    default this one's."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             super().__init__(probe.getsockname()[1])
         command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
         command += arguments
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 – closed by stop()
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, stdout=subprocess.DEVNULL, stderr=self._log, env=environment
         )
 
     async def until_healthy(self) -> None:
-        """Wait until it answers. Raises RuntimeError if it ends instead, or never does."""
-        for _ in range(1200):
-            if self.process.poll() is not None:
-                break
+        """Wait until it answers. Raises ConfigError, with what it said last, if it ends instead,
+        or never does."""
+        deadline = time.monotonic() + _START_S
+        while self.process.poll() is None and time.monotonic() < deadline:
             try:
                 await self.get("/health")
             except ConnectionError:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(_POLL_S)
             else:
                 return
-        raise RuntimeError("the server did not start")
+        if self.process.poll() is None:
+            raise ConfigError(f"the server did not start within {_START_S:.0f} s")
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").splitlines()
+        raise ConfigError("\n".join(["the server did not start:", *lines[-_SHOWN_LINES:]]))
 
     def stop(self) -> None:
         """End it and wait for that."""
         self.process.terminate()
         self.process.wait()
+        self._log.close()
 
     async def memory(self) -> tuple[float, float]:
         """Resident MiB of the server and of its engine."""

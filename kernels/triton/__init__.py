@@ -1,0 +1,22 @@
+"""Kernels for GPUs in Triton, with the signatures of `kernels.ops`."""
+
+from .activation import gelu_tanh_and_mul, silu_and_mul
+from .attention import paged_attention
+from .kv_cache import write_kv
+from .linear import dequant_linear
+from .norm import add_rms_norm, rms_norm
+from .rotary import rotary_embedding, rotary_write_kv
+from .sampling import sample_top_k_top_p
+
+__all__ = [
+    "add_rms_norm",
+    "dequant_linear",
+    "gelu_tanh_and_mul",
+    "paged_attention",
+    "rms_norm",
+    "rotary_embedding",
+    "rotary_write_kv",
+    "sample_top_k_top_p",
+    "silu_and_mul",
+    "write_kv",
+]

@@ -1,0 +1,47 @@
+"""Every check of an operation runs on each build of the kernels, with inputs of a fresh seed."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cpu_kernels.levels import LEVELS, OWN, Level, build_level, use_library, wanted_flags
+
+
+@pytest.fixture(scope="session")
+def test_cache(request: pytest.FixtureRequest) -> Path:
+    """Builds for tests are kept apart from the user's, for the next run."""
+    cache: Any = request.config.cache
+    folder: Path = cache.mkdir("cpu_kernels")
+    return folder
+
+
+@pytest.fixture(scope="session", params=LEVELS, ids=[level.name for level in LEVELS])
+def level(request: pytest.FixtureRequest, test_cache: Path) -> Iterator[Level]:
+    """The build that operations run on meanwhile."""
+    chosen: Level = request.param
+    if not chosen.usable:
+        pytest.skip(f"this processor can't run {chosen.base.name}")
+    with pytest.MonkeyPatch.context() as patch:
+        if chosen is not OWN or wanted_flags():
+            patch.setenv("OCTAVO_KERNEL_CACHE", str(test_cache))
+            use_library(build_level(chosen, wanted_flags()), patch)
+        yield chosen
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[int]:
+    """A fresh seed, or OCTAVO_TEST_SEED; a failure shows it."""
+    value = int(os.environ.get("OCTAVO_TEST_SEED") or random.SystemRandom().randrange(2**31))
+    print(f"OCTAVO_TEST_SEED={value}")
+    torch.manual_seed(value)
+    random.seed(value)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(random.choice((1, 1, 1, 2)))
+    yield value
+    torch.set_num_threads(threads)

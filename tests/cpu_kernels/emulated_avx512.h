@@ -1,0 +1,187 @@
+// The AVX-512 instructions that the kernels use, in plain loops and AVX2, so that what is built on
+// them can be tested on any processor with AVX2. Their meaning is Intel's (Intrinsics Guide).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+
+namespace emulated {
+
+// f(i) for each lane.
+template <class Lanes, class F>
+inline Lanes each(const F& f) {
+  Lanes lanes{};
+  for (unsigned i = 0; i < sizeof(Lanes) / sizeof(lanes[0]); ++i) lanes[i] = f(i);
+  return lanes;
+}
+template <class Vector>
+inline Vector read(const void* p) {
+  Vector v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+template <class To, class From>
+inline To as(From x) {
+  static_assert(sizeof(To) == sizeof(From));
+  return read<To>(&x);
+}
+
+inline __m512 setzero_ps() { return __m512{}; }
+inline __m512 set1_ps(float x) {
+  return each<__m512>([&](int) { return x; });
+}
+inline __m512 loadu_ps(const void* p) { return read<__m512>(p); }
+inline void storeu_ps(void* p, __m512 a) { std::memcpy(p, &a, sizeof(a)); }
+inline __m512 add_ps(__m512 a, __m512 b) { return a + b; }
+inline __m512 sub_ps(__m512 a, __m512 b) { return a - b; }
+inline __m512 mul_ps(__m512 a, __m512 b) { return a * b; }
+inline __m512 div_ps(__m512 a, __m512 b) { return a / b; }
+inline __m512 fmadd_ps(__m512 a, __m512 b, __m512 c) {
+  return each<__m512>([&](int i) { return std::fma(a[i], b[i], c[i]); });
+}
+// The second operand if either is not a number.
+inline __m512 max_ps(__m512 a, __m512 b) {
+  return each<__m512>([&](int i) { return a[i] > b[i] ? a[i] : b[i]; });
+}
+inline __m512 min_ps(__m512 a, __m512 b) {
+  return each<__m512>([&](int i) { return a[i] < b[i] ? a[i] : b[i]; });
+}
+inline __m512 abs_ps(__m512 a) {
+  return each<__m512>([&](int i) { return std::fabs(a[i]); });
+}
+// To whole numbers, ties to even: all that the kernels ask for.
+template <int Control>
+inline __m512 roundscale_ps(__m512 a) {
+  static_assert(Control == 0);
+  return each<__m512>([&](int i) { return std::nearbyint(a[i]); });
+}
+inline float reduce_add_ps(__m512 a) {
+  float s = 0;
+  for (int i = 0; i < 16; ++i) s += a[i];
+  return s;
+}
+inline float reduce_max_ps(__m512 a) {
+  float s = a[0];
+  for (int i = 1; i < 16; ++i) s = s > a[i] ? s : a[i];
+  return s;
+}
+
+inline __m512i setzero_si512() { return __m512i{}; }
+inline __m512i set1_epi32(int32_t x) { return as<__m512i>(__v16si{} + x); }
+inline __m512i set1_epi8(int8_t x) { return as<__m512i>(__v64qi{} + x); }
+inline __m512i loadu_si512(const void* p) { return read<__m512i>(p); }
+inline __m512i and_si512(__m512i a, __m512i b) { return a & b; }
+inline __m512i xor_si512(__m512i a, __m512i b) { return a ^ b; }
+inline __m512i add_epi32(__m512i a, __m512i b) {
+  return as<__m512i>(as<__v16su>(a) + as<__v16su>(b));
+}
+inline __m512i slli_epi32(__m512i a, unsigned n) { return as<__m512i>(as<__v16su>(a) << n); }
+inline __m512i srli_epi32(__m512i a, unsigned n) { return as<__m512i>(as<__v16su>(a) >> n); }
+inline __m512i srli_epi16(__m512i a, unsigned n) { return as<__m512i>(as<__v32hu>(a) >> n); }
+inline __m512i mask_or_epi32(__m512i from, __mmask16 mask, __m512i a, __m512i b) {
+  __v16si kept = as<__v16si>(from), merged = as<__v16si>(a | b);
+  return as<__m512i>(each<__v16si>([&](int i) { return mask >> i & 1 ? merged[i] : kept[i]; }));
+}
+template <int Predicate>
+inline __mmask16 cmp_ps_mask(__m512 a, __m512 b) {
+  static_assert(Predicate == _CMP_UNORD_Q);
+  unsigned mask = 0;
+  for (int i = 0; i < 16; ++i) mask |= unsigned(std::isnan(a[i]) || std::isnan(b[i])) << i;
+  return __mmask16(mask);
+}
+
+inline __m512i castps_si512(__m512 a) { return as<__m512i>(a); }
+inline __m512 castsi512_ps(__m512i a) { return as<__m512>(a); }
+inline __m512 cvtepi32_ps(__m512i a) {
+  return each<__m512>([v = as<__v16si>(a)](int i) { return float(v[i]); });
+}
+// To the nearest, ties to even; the most negative number for what does not fit.
+inline __m512i cvtps_epi32(__m512 a) {
+  return as<__m512i>(each<__v16si>([&](int i) {
+    float x = std::nearbyint(a[i]);
+    return x >= -2147483648.0f && x < 2147483648.0f ? int32_t(x) : std::numeric_limits<int32_t>::min();
+  }));
+}
+inline __m512i cvtepu16_epi32(__m256i a) {
+  return as<__m512i>(each<__v16si>([v = as<__v16hu>(a)](int i) { return int32_t(v[i]); }));
+}
+// These two cut off what does not fit.
+inline __m128i cvtepi32_epi8(__m512i a) {
+  return as<__m128i>(each<__v16qi>([v = as<__v16si>(a)](int i) { return char(v[i]); }));
+}
+inline __m256i cvtepi32_epi16(__m512i a) {
+  return as<__m256i>(each<__v16hi>([v = as<__v16si>(a)](int i) { return short(v[i]); }));
+}
+inline __m512 cvtph_ps(__m256i a) {
+  __m256 parts[] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
+  return read<__m512>(parts);
+}
+
+// Four products of an unsigned with a signed byte are added to each lane, without saturation.
+inline __m512i dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
+  auto bytes = as<__v64qu>(a);
+  auto steps = as<__v64qi>(b);
+  auto before = as<__v16su>(sums);
+  return as<__m512i>(each<__v16su>([&](int i) {
+    int32_t sum = 0;
+    for (int j = 4 * i; j < 4 * i + 4; ++j) sum += int32_t(bytes[j]) * int8_t(steps[j]);
+    return before[i] + uint32_t(sum);
+  }));
+}
+
+inline float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
+// Two products of bf16, the second pair first; what is too small to be normal counts as zero.
+inline __m512 dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
+  auto left = as<__v32hu>(a), right = as<__v32hu>(b);
+  auto widen = [](uint16_t x) { return flushed(as<float>(uint32_t(x) << 16)); };
+  return each<__m512>([&](int i) {
+    float sum = flushed(sums[i]);
+    for (int j : {2 * i + 1, 2 * i}) sum = flushed(std::fma(widen(left[j]), widen(right[j]), sum));
+    return sum;
+  });
+}
+
+}  // namespace emulated
+
+#define _mm512_setzero_ps emulated::setzero_ps
+#define _mm512_set1_ps emulated::set1_ps
+#define _mm512_loadu_ps emulated::loadu_ps
+#define _mm512_storeu_ps emulated::storeu_ps
+#define _mm512_add_ps emulated::add_ps
+#define _mm512_sub_ps emulated::sub_ps
+#define _mm512_mul_ps emulated::mul_ps
+#define _mm512_div_ps emulated::div_ps
+#define _mm512_fmadd_ps emulated::fmadd_ps
+#define _mm512_max_ps emulated::max_ps
+#define _mm512_min_ps emulated::min_ps
+#define _mm512_abs_ps emulated::abs_ps
+#define _mm512_roundscale_ps(a, control) emulated::roundscale_ps<control>(a)
+#define _mm512_reduce_add_ps emulated::reduce_add_ps
+#define _mm512_reduce_max_ps emulated::reduce_max_ps
+#define _mm512_setzero_si512 emulated::setzero_si512
+#define _mm512_set1_epi32 emulated::set1_epi32
+#define _mm512_set1_epi8 emulated::set1_epi8
+#define _mm512_loadu_si512 emulated::loadu_si512
+#define _mm512_and_si512 emulated::and_si512
+#define _mm512_xor_si512 emulated::xor_si512
+#define _mm512_add_epi32 emulated::add_epi32
+#define _mm512_slli_epi32 emulated::slli_epi32
+#define _mm512_srli_epi32 emulated::srli_epi32
+#define _mm512_srli_epi16 emulated::srli_epi16
+#define _mm512_mask_or_epi32 emulated::mask_or_epi32
+#define _mm512_cmp_ps_mask(a, b, predicate) emulated::cmp_ps_mask<predicate>(a, b)
+#define _mm512_castps_si512 emulated::castps_si512
+#define _mm512_castsi512_ps emulated::castsi512_ps
+#define _mm512_cvtepi32_ps emulated::cvtepi32_ps
+#define _mm512_cvtps_epi32 emulated::cvtps_epi32
+#define _mm512_cvtepu16_epi32 emulated::cvtepu16_epi32
+#define _mm512_cvtepi32_epi8 emulated::cvtepi32_epi8
+#define _mm512_cvtepi32_epi16 emulated::cvtepi32_epi16
+#define _mm512_cvtph_ps emulated::cvtph_ps
+#define _mm512_dpbusd_epi32 emulated::dpbusd_epi32
+#define _mm512_dpbf16_ps emulated::dpbf16_ps

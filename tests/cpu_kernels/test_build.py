@@ -1,0 +1,120 @@
+"""Compiling the kernels at first use, and what happens where that can't be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cpu_kernels.levels import OWN, isa_named
+from octavo.kernels.cpu import build
+from octavo.kernels.cpu.isa import LEVELS, Isa, choose_isa, processor_features
+from octavo.kernels.spec import KernelError
+
+QUICK = ("-O0", "-Werror")
+RESOLVE = """
+import logging
+logging.basicConfig(format="%(levelname)s %(message)s")
+from octavo import LLM, SamplingParams
+llm = LLM(dtype="float32", kv_cache_memory=16 * 2**20)
+output = llm.generate(["a"], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True))
+print(len(output[0].outputs[0].token_ids))
+from octavo.kernels.dispatch import resolve_kernels
+print(sorted(set(resolve_kernels().backends.values())))
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> None:
+    build.find_compiler.cache_clear()
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+def test_every_level_compiles_without_a_warning(
+    level: Isa, test_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(test_cache))
+    assert build.build_library(level, QUICK).stat().st_size > 0
+
+
+def test_two_builds_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path))
+    code = (
+        "import ctypes\n"
+        "from octavo.kernels.cpu.build import build_library\n"
+        "from octavo.kernels.cpu.isa import LEVELS\n"
+        "path = build_library(LEVELS[-1], ('-O0',))\n"
+        "print(path, ctypes.CDLL(str(path)).octavo_packed_bytes(0, 1, 1))\n"
+    )
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda _: run_python(code), range(2)))
+    assert [run.returncode for run in runs] == [0, 0], runs
+    assert runs[0].stdout == runs[1].stdout
+    # Nothing is left but the library, which is not compiled again.
+    (library,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = library.stat().st_mtime_ns
+    assert build.build_library(isa_named("baseline"), ("-O0",)) == library
+    assert library.stat().st_mtime_ns == written
+
+
+def test_what_the_compiler_says_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "g++-broken"
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo broken 1.0 && exit\n'
+        "echo no more room >&2; exit 1\n"
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(KernelError, match=r"did not compile:\n(no more room\n+)+$"):
+        build.build_library(OWN.base)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_another_compiler_or_source_gives_another_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {build._digest(flags, version) for flags in ((), ("-O1",)) for version in ("a", "b")}
+    assert len(names) == 4
+
+
+def test_models_run_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("OCTAVO_KERNELS", raising=False)
+    with pytest.raises(build.CompilerMissingError, match="apt install g"):
+        build.build_library(OWN.base)
+    run = run_python(RESOLVE)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-2:] == ["3", "['reference']"]
+    warnings = [line for line in run.stderr.splitlines() if "no GNU C++ compiler" in line]
+    # One for the engine, one for the table that is resolved afterwards.
+    assert len(warnings) == 2, run.stderr
+    assert all(line.startswith("WARNING kernels cpu are not used") for line in warnings)
+
+
+def test_the_level_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for level in LEVELS:
+        monkeypatch.setenv("OCTAVO_CPU_ISA", level.name)
+        if level.features <= processor_features():
+            assert choose_isa() == level
+        else:
+            with pytest.raises(KernelError, match=f"'{level.name}' can't be used here"):
+                choose_isa()
+    monkeypatch.setenv("OCTAVO_CPU_ISA", "sse9")
+    with pytest.raises(
+        KernelError, match=r"OCTAVO_CPU_ISA: 'sse9' can't be used here; usable: .*baseline"
+    ):
+        choose_isa()
+    monkeypatch.delenv("OCTAVO_CPU_ISA")
+    assert choose_isa().features <= processor_features()
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=False
+    )

@@ -1,0 +1,229 @@
+"""Whole decoders against the same layers one by one in float64."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from cpu_kernels.batches import Shape, random_cache, random_metadata
+from cpu_kernels.comparing import assert_near, assert_same_bits
+from cpu_kernels.weights import KINDS, Kind, exact_linear, random_weight
+from octavo.kernels import reference
+from octavo.kernels.cpu.decoder import decoder
+from octavo.kernels.ops import AttentionMetadata
+from octavo.kernels.weights import DecoderLayerWeights, DecoderWeights, LinearWeight
+from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("level")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between decoders. kinds: of attention's weights and of the MLP's, layer by
+    layer."""
+
+    shape: Shape
+    hidden: int
+    intermediate: int
+    kinds: tuple[tuple[Kind, Kind], ...]
+    activation: str = "silu"
+    softcap: float = 0.0
+    windows: tuple[int, ...] = (0,)
+    extra_norms: bool = False
+    bias: bool = False
+    rotary: int = 0
+
+
+PLAIN = Family(Shape(4, 2, 16, 16), 64, 128, (("float32", "float32"), ("bfloat16", "bfloat16")))
+ODD = Family(
+    Shape(6, 2, 40, 5), 72, 104, (("float32", "bfloat16"),) * 3, "gelu_pytorch_tanh", 5.0, (0, 9),
+    extra_norms=True, bias=True, rotary=20,
+)  # fmt: skip
+
+
+def random_layer(family: Family, index: int) -> DecoderLayerWeights:
+    shape, hidden = family.shape, family.hidden
+    attention, mlp = family.kinds[index]
+    # Groups of four-bit weights must be whole.
+    width = shape.heads * shape.dim
+    output = attention if attention != "int4" or width % 64 == 0 else "int8"
+
+    def norm(size: int, present: bool = True) -> Tensor | None:
+        return 1 + torch.randn(size) / 4 if present else None
+
+    def linear(kind: Kind, n: int, k: int) -> LinearWeight:
+        return random_weight(kind, n, k, bias=family.bias)
+
+    input_norm, mlp_input_norm = norm(hidden), norm(hidden)
+    assert input_norm is not None
+    assert mlp_input_norm is not None
+    return DecoderLayerWeights(
+        query=linear(attention, width, hidden),
+        key=linear(attention, shape.kv_heads * shape.dim, hidden),
+        value=linear(attention, shape.kv_heads * shape.dim, hidden),
+        output=linear(output, hidden, width),
+        gate=linear(mlp, family.intermediate, hidden),
+        up=linear(mlp, family.intermediate, hidden),
+        down=linear(mlp, hidden, family.intermediate),
+        input_norm=input_norm,
+        mlp_input_norm=mlp_input_norm,
+        attention_norm=norm(hidden, family.extra_norms),
+        mlp_norm=norm(hidden, family.extra_norms),
+        query_norm=norm(shape.dim, family.extra_norms),
+        key_norm=norm(shape.dim, family.extra_norms),
+        window=family.windows[index % len(family.windows)],
+        rope=index % 2,
+    )
+
+
+def random_decoder(family: Family, dtype: torch.dtype) -> DecoderWeights:
+    return DecoderWeights(
+        hidden_size=family.hidden,
+        intermediate_size=family.intermediate,
+        num_heads=family.shape.heads,
+        num_kv_heads=family.shape.kv_heads,
+        head_dim=family.shape.dim,
+        activation=family.activation,
+        norm_eps=1e-5,
+        scale=family.shape.dim**-0.5,
+        softcap=family.softcap,
+        dtype=dtype,
+        final_norm=torch.randn(family.hidden),
+        num_layers=len(family.kinds),
+        layers=[random_layer(family, i) for i in range(len(family.kinds))],
+    )
+
+
+class ExactDecoder:
+    """Layer by layer in float64; only activations that quantised weights meet are rounded."""
+
+    def __init__(self, weights: DecoderWeights) -> None:
+        self._weights = weights
+
+    def __call__(
+        self,
+        x: Tensor,
+        rotary: list[tuple[Tensor, Tensor]],
+        caches: list[tuple[Tensor, Tensor]],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """Writes to the caches."""
+        x = x.double()
+        for layer, cache in zip(self._weights.layers, caches, strict=True):
+            branch = self._attend(x, layer, rotary[layer.rope], cache, metadata)
+            x = x + self._norm(branch, layer.attention_norm)
+            x = x + self._norm(self._feed_forward(x, layer), layer.mlp_norm)
+        return self._norm(x, self._weights.final_norm)
+
+    def _attend(
+        self,
+        x: Tensor,
+        layer: DecoderLayerWeights,
+        rotary: tuple[Tensor, Tensor],
+        cache: tuple[Tensor, Tensor],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        x = self._norm(x, layer.input_norm)
+        query, key, value = (
+            exact_linear(x, part).unflatten(1, (-1, self._weights.head_dim))
+            for part in (layer.query, layer.key, layer.value)
+        )
+        query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
+        cos, sin = (table.double() for table in rotary)
+        query, key = (reference.rotary_embedding(part, cos, sin) for part in (query, key))
+        reference.write_kv(key, value, *cache, metadata.slot_mapping)
+        keys, values = (part.double().nan_to_num() for part in cache)
+        attended = reference.paged_attention(
+            query, keys, values, metadata, self._weights.scale, layer.window, self._weights.softcap
+        )
+        return exact_linear(attended.flatten(1), layer.output)
+
+    def _feed_forward(self, x: Tensor, layer: DecoderLayerWeights) -> Tensor:
+        x = self._norm(x, layer.mlp_input_norm)
+        silu = self._weights.activation == "silu"
+        gated = reference.silu_and_mul if silu else reference.gelu_tanh_and_mul
+        return exact_linear(
+            gated(exact_linear(x, layer.gate), exact_linear(x, layer.up)), layer.down
+        )
+
+    def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is None:
+            return x
+        mean = x.square().mean(-1, keepdim=True)
+        return x / (mean + self._weights.norm_eps).sqrt() * weight.double()
+
+
+def check(family: Family, dtype: torch.dtype, cache_dtype: torch.dtype, error: float) -> None:
+    """Some steps of one decoder, of different sizes."""
+    weights = random_decoder(family, dtype)
+    actual, exact = decoder(weights), ExactDecoder(weights)
+    assert actual is not None
+    for sequences in ([(20, 9), (66, 1)], [(150, 1)], [(0, 40), (3, 1), (70, 2)]):
+        metadata, blocks = random_metadata(
+            sequences, family.shape.block_size, bidirectional=random.random() < 0.3
+        )
+        caches = [random_cache(metadata, blocks, family.shape, cache_dtype) for _ in family.kinds]
+        expected_caches = [(keys.clone(), values.clone()) for keys, values in caches]
+        tokens = len(metadata.slot_mapping)
+        embeds = torch.randn(tokens, family.hidden).to(dtype)
+        rotary = [random_rotary(tokens, family.rotary or family.shape.dim) for _ in range(2)]
+        output = actual(embeds, rotary, caches, metadata)
+        assert output.dtype == dtype
+        assert_near(output, exact(embeds, rotary, expected_caches, metadata), error)
+        for pair in zip(caches, expected_caches, strict=True):
+            for cache, expected in zip(*pair, strict=True):
+                compare_caches(cache, expected, metadata.slot_mapping, error)
+
+
+def random_rotary(tokens: int, width: int) -> tuple[Tensor, Tensor]:
+    angles = torch.randn(tokens, width // 2).repeat(1, 2)
+    return angles.cos(), angles.sin()
+
+
+def compare_caches(actual: Tensor, expected: Tensor, slots: Tensor, error: float) -> None:
+    """The step's slots hold what they should; no other changed."""
+    actual, expected = actual.flatten(0, 1), expected.flatten(0, 1)
+    assert_near(actual[slots], expected[slots], max(error, 3e-3))
+    actual[slots] = expected[slots]
+    assert_same_bits(actual, expected)
+
+
+@pytest.mark.parametrize("family", [PLAIN, ODD], ids=["plain", "odd"])
+def test_float32(family: Family) -> None:
+    check(family, torch.float32, torch.float32, 2e-5)
+    check(family, torch.float32, torch.bfloat16, 1e-2)
+
+
+@pytest.mark.parametrize("family", [PLAIN, ODD], ids=["plain", "odd"])
+def test_bfloat16(family: Family) -> None:
+    check(family, torch.bfloat16, torch.bfloat16, 2e-2)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_quantized(kind: Kind) -> None:
+    family = replace(PLAIN, kinds=((kind, kind),) * 2)
+    check(family, torch.float32, torch.float32, 5e-3)
+    check(family, torch.bfloat16, torch.bfloat16, 3e-2)
+
+
+@pytest.mark.parametrize("first", KINDS)
+def test_every_layer_may_be_stored_in_its_own_way(first: Kind) -> None:
+    others = [(a, b) for a in KINDS for b in KINDS if a != b]
+    family = replace(PLAIN, kinds=((first, first), *random.sample(others, 3)))
+    check(family, torch.bfloat16, torch.float32, 3e-2)
+
+
+def test_no_tokens() -> None:
+    weights = random_decoder(PLAIN, torch.float32)
+    prepared = decoder(weights)
+    assert prepared is not None
+    metadata, blocks = random_metadata([(0, 1)], 16)
+    caches = [random_cache(metadata, blocks, PLAIN.shape, torch.float32) for _ in PLAIN.kinds]
+    assert prepared(torch.empty(0, 64), [], caches, metadata).shape == (0, 64)
+
+
+def test_what_the_kernels_do_not_know_is_left_alone() -> None:
+    for change in ({"activation": "relu9"}, {"dtype": torch.float16}):
+        assert decoder(replace(random_decoder(PLAIN, torch.float32), **change)) is None
