@@ -17,7 +17,6 @@ from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
-from ..kernels.spec import KernelError
 from . import DEFAULT_PROMPT, DEMO_MODEL
 from .bench_cli import add_bench
 from .engine_options import add_engine_options, add_queue_options, engine_config
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         status: int = options.run(options)
-    except (ConfigError, UnsupportedModelError, RequestError, KernelError) as error:
+    except (ConfigError, UnsupportedModelError, RequestError) as error:
         print(f"octavo: {error}", file=sys.stderr)
         return 2
     return status

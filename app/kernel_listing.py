@@ -9,16 +9,14 @@ import torch
 from ..core.engine.device import choose_device
 from ..core.engine.loader import choose_kernels
 from ..core.registry import get_registry
-from ..kernels.cpu.isa import choose_isa
 
 
 def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
     """A line for each operation: its name, the implementation and why it was chosen. Raises
-    KernelError for an override in the environment that can't be followed."""
+    ConfigError for an override in the environment that can't be followed."""
     device = choose_device(device_name)
     table = choose_kernels(get_registry(), device, getattr(torch, dtype_name))
-    on = f"{device.type}, {dtype_name}"
-    yield f"{on}, compiled for {choose_isa().name}" if device.type == "cpu" else on
+    yield f"{device.type}, {dtype_name}"
     width = max(len(choice.op) for choice in table.choices)
     for choice in table.choices:
         yield f"{choice.op:{width}}  {choice.backend:9}  {choice.why}"

@@ -106,6 +106,10 @@ def slow_server(first_s: float, gap_s: float = 0.0) -> Iterator[SlowServer]:
         ready.set()
         await stopped.wait()
         listening.close()
+        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()

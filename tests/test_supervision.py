@@ -16,7 +16,7 @@ import httpx
 import pytest
 from serving import chat, free_blocks, is_healthy, metric, running_server, wait_until
 
-LONG = {"max_tokens": 1500, "ignore_eos": True}
+LONG = {"max_tokens": 1500, "ignore_eos": True, "logprobs": True, "top_logprobs": 20}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def url() -> Iterator[str]:
 
 def test_a_full_queue_refuses_at_once(url: str) -> None:
     with ThreadPoolExecutor(5) as pool:
-        running = [pool.submit(chat, url, timeout=3, **LONG) for _ in range(5)]
+        running = [pool.submit(chat, url, timeout=1.5, **LONG) for _ in range(5)]
         wait_until(lambda: metric(url, "num_requests_waiting") == 3, 10)
         assert metric(url, "num_requests_running") == 2
         assert metric(url, "kv_cache_usage_perc") > 0

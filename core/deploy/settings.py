@@ -44,7 +44,7 @@ def explain_settings(
     the model can attend to. Raises ConfigError if the memory can't hold one request."""
     device = choose_device(config.device)
     free = max(0, available_memory(device) - weight_bytes)
-    kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, checkpoint.dtype, dtype, device)
+    kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype)
     token_bytes = kv_cache_spec.bytes_per_token(kv_dtype)
     plan = plan_memory(config, model_limit, weight_bytes, token_bytes, free)
     return [

@@ -37,15 +37,15 @@ def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) 
 
 
 def choose_kv_cache_dtype(
-    name: str, checkpoint_dtype: str | None, dtype: torch.dtype, device: torch.device
+    name: str, dtype_name: str, checkpoint_dtype: str | None, dtype: torch.dtype
 ) -> torch.dtype:
-    """The named dtype; "auto" is that of activations, or bfloat16 where a CPU computes a checkpoint
-    of that dtype in float32: nobody expects more of its keys and values."""
+    """The named dtype; "auto" is that of activations, or bfloat16 for a checkpoint of that dtype
+    that is computed in float32 though nobody asked for it by dtype_name: who serves bfloat16
+    expects no more of its keys and values."""
     if name != "auto":
         return _DTYPES[name]
-    if device.type == "cpu" and dtype is torch.float32 and checkpoint_dtype == "bfloat16":
-        return torch.bfloat16
-    return dtype
+    unasked = dtype_name == "auto" and dtype is torch.float32
+    return torch.bfloat16 if unasked and checkpoint_dtype == "bfloat16" else dtype
 
 
 def cpu_has_bf16() -> bool:

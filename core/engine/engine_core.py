@@ -72,7 +72,9 @@ class EngineCore:
         model, weight_bytes = load_model(
             spec, checkpoint, registry, device, dtype, config.quantization
         )
-        kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, checkpoint.dtype, dtype, device)
+        kv_dtype = choose_kv_cache_dtype(
+            config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype
+        )
         self._plan = plan_memory(
             config,
             model.max_position_embeddings,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable, resolve_kernels
+from ...kernels.spec import KernelError
 from ..contracts import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
@@ -82,9 +83,13 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
 
 
 def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
-    """The plugins' kernels and our own, the best for each operation."""
+    """The plugins' kernels and our own, the best for each operation. Raises ConfigError for an
+    override in the environment that can't be followed."""
     name = str(dtype).removeprefix("torch.")
-    return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
+    try:
+        return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
+    except KernelError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
