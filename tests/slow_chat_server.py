@@ -35,21 +35,26 @@ class SlowServer:
     _open: int = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._answer(reader, writer)
+            await writer.drain()
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         if head.startswith("GET"):
             content = json.dumps({"data": [{"id": "slow"}]})
             writer.write(_response("application/json", content.encode()))
-        else:
-            length = int(head.lower().split("content-length:")[1].split()[0])
-            seen = Seen(json.loads(await reader.readexactly(length)), time.perf_counter())
-            self.seen.append(seen)
-            self._open += 1
-            self.most_open = max(self.most_open, self._open)
-            async with self._one_at_a_time:
-                await self._stream(seen, writer)
-            self._open -= 1
-        await writer.drain()
-        writer.close()
+            return
+        length = int(head.lower().split("content-length:")[1].split()[0])
+        seen = Seen(json.loads(await reader.readexactly(length)), time.perf_counter())
+        self.seen.append(seen)
+        self._open += 1
+        self.most_open = max(self.most_open, self._open)
+        async with self._one_at_a_time:
+            await self._stream(seen, writer)
+        self._open -= 1
 
     async def _stream(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
         if seen.body["max_tokens"] in self.raw:
@@ -110,6 +115,7 @@ def slow_server(first_s: float, gap_s: float = 0.0) -> Iterator[SlowServer]:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        await asyncio.sleep(0.01)  # sockets are closed in the next round
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
