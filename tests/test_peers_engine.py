@@ -167,7 +167,7 @@ def test_who_contends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = Pythons(tmp_path, str(venv), "ov/python", "tf/python", "llama-server", "float32")
     plain = list(contenders(given, "llava-1.5", "bf16", "<image>?"))
     assert [c.name for c in plain] == ["Octavo", "vLLM", "transformers"]
-    assert [c.options["dtype"] for c in plain] == ["bfloat16", "float32", "float32"]
+    assert [c.options["dtype"] for c in plain] == ["auto", "float32", "float32"]
     assert "there is no" in caplog.text
     assert "libiomp5.so" in caplog.text
     small = list(contenders(given, "llava-1.5", "int8", "<image>?"))
