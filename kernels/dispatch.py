@@ -117,7 +117,10 @@ def _choose(
     op: str, matching: Sequence[KernelSpec], asked: bool, failures: dict[str, str]
 ) -> tuple[Callable[..., Any], KernelChoice]:
     """The first that can be loaded; what went wrong with others is added to failures."""
-    why = f"{OVERRIDE_VARIABLE} asks for it" if asked else "the highest priority"
+    others = ", ".join(spec.backend for spec in matching[1:])
+    why = f"preferred to {others}" if others else "the only one here"
+    if asked:
+        why = f"{OVERRIDE_VARIABLE} asks for it"
     for spec in matching:
         try:
             return _import(spec), KernelChoice(op, spec.backend, why)
