@@ -2,12 +2,14 @@
 // softmax in one pass over tiles of keys (Dao et al., 2022, arXiv:2205.14135).
 //
 // The keys of a tile are transposed, and its values laid out, as panels of a weight, so that both
-// products are those of a linear layer.
+// products are those of a linear layer; a few rows are multiplied with what lies in the cache.
 #pragma once
 
 #include <limits>
+#include <type_traits>
 #include <vector>
 
+#include "direct_attention.h"
 #include "matmul.h"
 #include "rows.h"
 #include "team.h"
@@ -145,12 +147,15 @@ class HeadAttention {
     int group = shape.group();
     rows_ = task.tokens * group;
     dim_ = shape.head_dim;
-    narrow_ = !kWide && kNarrowProducts && shape.narrow;
+    direct_ = rows_ <= kDirectRows && dim_ % kLanes == 0;
+    narrow_ = !direct_ && !kWide && kNarrowProducts && shape.narrow;
     padded_dim_ = round_up(dim_, narrow_ ? 2 * kLanes : kLanes);
     width_ = shape.row_stride;
     query_.reserve(size_t(rows_) * padded_dim_);
-    keys_.reserve(size_t(kKeyTile) * padded_dim_);
-    values_.reserve(size_t(kKeyTile) * padded_dim_);
+    if (!direct_) {
+      keys_.reserve(size_t(kKeyTile) * padded_dim_);
+      values_.reserve(size_t(kKeyTile) * padded_dim_);
+    }
     scores_.reserve(size_t(rows_) * kKeyTile);
     weights_.reserve(size_t(rows_) * kKeyTile);
     output_.reserve(size_t(rows_) * padded_dim_);
@@ -195,12 +200,13 @@ class HeadAttention {
   // Up to sixteen keys and values of a tile -> one panel of keys, and rows of the values' panels.
   // slots: where they lie in the cache.
   void gather(const int64_t* slots, int count, int panel, const Element* keys, const Element* values) {
-    const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
-    for (int i = 0; i < count; ++i) {
-      size_t at = size_t(slots[i]) * width_ + size_t(kv_head_) * dim_;
-      key_rows[i] = keys + at;
-      value_rows[i] = values + at;
+    const Element **key_rows = key_rows_ + panel * kLanes, **value_rows = value_rows_ + panel * kLanes;
+    for (int i = 0; i < kLanes; ++i) {
+      size_t at = i < count ? size_t(slots[i]) * width_ + size_t(kv_head_) * dim_ : 0;
+      key_rows[i] = i < count ? keys + at : nullptr;
+      value_rows[i] = i < count ? values + at : nullptr;
     }
+    if (direct_) return;
     if (narrow_) lay_pairs(value_rows, panel * kLanes);
     else for (int i = 0; i < round_up(count, 4); ++i) lay_value(value_rows[i], panel * kLanes + i);
     int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
@@ -282,6 +288,11 @@ class HeadAttention {
   }
 
   void score(int count) {
+    if (direct_)
+      return in_row_blocks(rows_, [&](int row, auto block) {
+        score_directly<Element, block>(query_.data() + row * padded_dim_, padded_dim_, key_rows_, count, dim_,
+                                       scores_.data() + row * kLanes, rows_);
+      });
     Panels panels{reinterpret_cast<const uint8_t*>(keys_.data()),
                   size_t(padded_dim_) * kLanes * sizeof(Element), padded_dim_,
                   (count + kLanes - 1) / kLanes};
@@ -344,6 +355,11 @@ class HeadAttention {
   }
 
   void add_values(int count) {
+    if (direct_)
+      return in_row_blocks(rows_, [&](int row, auto block) {
+        add_directly<Element, block>(weights_.data() + row * kKeyTile, kKeyTile, value_rows_, count, dim_,
+                                     output_.data() + row * kLanes, rows_);
+      });
     if (narrow_) return add_pairs(count);
     Panels panels{reinterpret_cast<const uint8_t*>(values_.data()),
                   size_t(kKeyTile) * kLanes * sizeof(float), round_up(count, 4), padded_dim_ / kLanes};
@@ -375,7 +391,8 @@ class HeadAttention {
   std::vector<int64_t> from_, to_;
   std::vector<float> most_, total_;
   Buffer<float> query_, values_, scores_, weights_, output_;
-  bool narrow_ = false;
+  bool direct_ = false, narrow_ = false;
+  const Element *key_rows_[kKeyTile], *value_rows_[kKeyTile];
   Buffer<Element> keys_, pairs_;
   Buffer<uint16_t> narrow_query_, narrow_weights_;
 };
