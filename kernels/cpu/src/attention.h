@@ -5,6 +5,7 @@
 // products are those of a linear layer; a few rows are multiplied with what lies in the cache.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -410,9 +411,13 @@ class Attention {
       heads_[h].begin(batch, shape, task, task.kv_head + h, query, query_stride);
     int64_t first = heads_[0].first_key(), last = heads_[0].last_key();
     for (int64_t key = first; key < last; key += kKeyTile) {
-      int count = int(key + kKeyTile < last ? kKeyTile : last - key);
-      gather(batch, task, key, count, keys, values);
-      for (int h = 0; h < task.kv_heads; ++h) heads_[h].add_tile(shape, key, count);
+      int64_t next = std::min(key + kKeyTile, last);
+      gather(batch, task, key, int(next - key), keys, values);
+      int64_t share = (std::min(next + kKeyTile, last) - next + task.kv_heads - 1) / task.kv_heads;
+      for (int h = 0; h < task.kv_heads; ++h) {
+        prefetch_keys(batch, shape, task, next + h * share, std::min(next + (h + 1) * share, last), keys, values);
+        heads_[h].add_tile(shape, key, int(next - key));
+      }
     }
     for (int h = 0; h < task.kv_heads; ++h) {
       if (task.part < 0) heads_[h].finish(task, out, out_stride);
@@ -420,18 +425,39 @@ class Attention {
     }
   }
 
+  // Before run: ask for the first tile of a decode's keys.
+  static void prefetch_first(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
+                             const Element* keys, const Element* values) {
+    if (task.tokens > 1) return;
+    int64_t context = batch.seq_lens[task.seq];
+    int64_t first = shape.window ? std::max(task.key_start, context - shape.window) : task.key_start;
+    prefetch_keys(batch, shape, task, first, std::min(first + kKeyTile, task.key_end), keys, values);
+  }
+
  private:
+  static int64_t slot(const Batch& batch, const AttentionTask& task, int64_t position) {
+    const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
+    return table[position / batch.block_size] * batch.block_size + position % batch.block_size;
+  }
+
+  // Ask for the keys and values of some positions, all heads: they lie together in the cache.
+  static void prefetch_keys(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
+                            int64_t from, int64_t to, const Element* keys, const Element* values) {
+    size_t bytes = size_t(task.kv_heads) * shape.head_dim * sizeof(Element);
+    for (int64_t position = from; position < to; ++position) {
+      size_t at = size_t(slot(batch, task, position)) * shape.row_stride + size_t(task.kv_head) * shape.head_dim;
+      prefetch(keys + at, bytes);
+      prefetch(values + at, bytes);
+    }
+  }
+
   // All heads of a few positions at a time: they lie together in the cache.
   void gather(const Batch& batch, const AttentionTask& task, int64_t from, int count, const Element* keys,
               const Element* values) {
-    const int64_t* table = batch.block_table + task.seq * batch.max_blocks;
     for (int panel = 0; panel * kLanes < count; ++panel) {
       int present = count - panel * kLanes < kLanes ? count - panel * kLanes : kLanes;
       int64_t slots[kLanes];
-      for (int i = 0; i < present; ++i) {
-        int64_t position = from + panel * kLanes + i;
-        slots[i] = table[position / batch.block_size] * batch.block_size + position % batch.block_size;
-      }
+      for (int i = 0; i < present; ++i) slots[i] = slot(batch, task, from + panel * kLanes + i);
       for (int h = 0; h < task.kv_heads; ++h) heads_[h].gather(slots, present, panel, keys, values);
     }
   }
@@ -461,15 +487,16 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
 
 // All tasks of a plan, by a team; then its threads meet. out: rows of all query heads.
 template <class Element, class Query>
-void run_attention(Team& team, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
+void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
                    Attention<Element>& state, const Query* query, size_t query_stride, const Element* keys,
                    const Element* values, const RowBuffer& out, float* parts) {
-  for (int64_t i = team.next(); i < int64_t(plan.tasks.size()); i = team.next())
+  share_tasks(team, thread, plan.tasks.size(), [&](int64_t i) {
     state.run(batch, shape, plan.tasks[i], query, query_stride, keys, values, out.row(0), out.stride(), parts);
+  });
   team.barrier();
   if (plan.merges.empty()) return;
-  for (int64_t i = team.next(); i < int64_t(plan.merges.size()); i = team.next())
-    merge_parts(plan.merges[i], shape, parts, out.row(0), out.stride());
+  share_tasks(team, thread, plan.merges.size(),
+              [&](int64_t i) { merge_parts(plan.merges[i], shape, parts, out.row(0), out.stride()); });
   team.barrier();
 }
 

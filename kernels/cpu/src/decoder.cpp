@@ -119,7 +119,9 @@ class Decoder {
     }
   }
 
-  void normalise(Team& team, int thread, int m, const float* weight) {
+  // The input of `next`.
+  void normalise(Team& team, int thread, int m, const float* weight, const Weight& next) {
+    prefetch_linear(team, thread, m, next);
     each_row(team, thread, m, [&](int row) {
       rms_norm(hidden(row), weight, plan_.hidden, plan_.eps, normed_.row(row));
       normed_.convert(row);
@@ -130,12 +132,23 @@ class Decoder {
     const LayerPlan& layer = layers_[index];
     int m = step.batch.num_tokens;
     Scratch& scratch = scratch_[thread];
-    normalise(team, thread, m, layer.input_norm);
-    run_linear(team, normed_.rows(), m, layer.qkv, scratch.tiles,
+    normalise(team, thread, m, layer.input_norm, layer.qkv);
+    run_linear(team, thread, normed_.rows(), m, layer.qkv, scratch.tiles,
                store_into(layer.qkv, qkv_.data(), qkv_stride_));
+    if (step.batch.narrow_cache) prefetch_cache<uint16_t>(thread, step, index);
+    else prefetch_cache<float>(thread, step, index);
+    prefetch_linear(team, thread, m, layer.output);
     team.barrier();
     if (step.batch.narrow_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.narrow_attention);
     else attend_cache<float>(team, thread, step, index, scratch.attention);
+  }
+
+  template <class Element>
+  void prefetch_cache(int thread, const DecoderStep& step, int index) {
+    if (thread >= int(attention_.tasks.size())) return;
+    Attention<Element>::prefetch_first(step.batch, shape(layers_[index]), attention_.tasks[thread],
+                                       static_cast<const Element*>(step.keys[index]),
+                                       static_cast<const Element*>(step.values[index]));
   }
 
   template <class Element>
@@ -146,7 +159,7 @@ class Decoder {
     Element* values = static_cast<Element*>(step.values[index]);
     each_row(team, thread, m, [&](int row) { place_row(layer, step, row, keys, values); });
     AttentionShape shape = this->shape(layer);
-    run_attention(team, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
+    run_attention(team, thread, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
                   attended_, parts_.data());
     if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
@@ -174,11 +187,11 @@ class Decoder {
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* norm) {
     Buffer<float>& tiles = scratch_[thread].tiles;
     if (norm == nullptr) {
-      run_linear(team, input.rows(), m, w, tiles, add_into(w, hidden_.data(), stride_));
+      run_linear(team, thread, input.rows(), m, w, tiles, add_into(w, hidden_.data(), stride_));
       team.barrier();
       return;
     }
-    run_linear(team, input.rows(), m, w, tiles, store_into(w, branch_.data(), stride_));
+    run_linear(team, thread, input.rows(), m, w, tiles, store_into(w, branch_.data(), stride_));
     team.barrier();
     each_row(team, thread, m, [&](int row) {
       float* branch = branch_.data() + row * stride_;
@@ -188,9 +201,9 @@ class Decoder {
   }
 
   void feed_forward(Team& team, int thread, int m, const LayerPlan& layer) {
-    normalise(team, thread, m, layer.mlp_input_norm);
+    normalise(team, thread, m, layer.mlp_input_norm, layer.gate_up);
     const Weight& w = layer.gate_up;
-    run_linear(team, normed_.rows(), m, w, scratch_[thread].tiles,
+    run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles,
                [&](int row, int rows, int panel, int panels, const float* tiles) {
                  for (int p = 0; p < panels; p += 2) {
                    const float *gate = tiles + size_t(p) * rows * kLanes, *up = gate + size_t(rows) * kLanes;
@@ -202,6 +215,7 @@ class Decoder {
                    }
                  }
                });
+    prefetch_linear(team, thread, m, layer.down);
     team.barrier();
     if (gated_.converts()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });
   }

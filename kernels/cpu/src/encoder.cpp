@@ -122,31 +122,31 @@ class Encoder {
   void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, m, layer.qkv, narrow_qkv_, scratch.tiles, scratch.narrow_attention);
-    else attend_rows(team, m, layer.qkv, qkv_, scratch.tiles, scratch.attention);
+    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, narrow_qkv_, scratch.tiles, scratch.narrow_attention);
+    else attend_rows(team, thread, m, layer.qkv, qkv_, scratch.tiles, scratch.attention);
     if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
   // Keys and values stay where the product leaves them, beside the queries.
   template <class Element>
-  void attend_rows(Team& team, int m, const Weight& w, Buffer<Element>& qkv, Buffer<float>& tiles,
+  void attend_rows(Team& team, int thread, int m, const Weight& w, Buffer<Element>& qkv, Buffer<float>& tiles,
                    Attention<Element>& state) {
-    run_linear(team, normed_.rows(), m, w, tiles, store_into(w, qkv.data(), qkv_stride_));
+    run_linear(team, thread, normed_.rows(), m, w, tiles, store_into(w, qkv.data(), qkv_stride_));
     team.barrier();
     const Element *keys = qkv.data() + plan_.hidden, *values = keys + plan_.hidden;
-    run_attention(team, attention_, batch_, shape_, state, qkv.data(), qkv_stride_, keys, values, attended_,
+    run_attention(team, thread, attention_, batch_, shape_, state, qkv.data(), qkv_stride_, keys, values, attended_,
                   parts_.data());
   }
 
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w) {
-    run_linear(team, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_));
+    run_linear(team, thread, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_));
     team.barrier();
   }
 
   void feed_forward(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     normalise(team, thread, m, layer.mlp_norm, layer.mlp_norm_bias);
     const Weight& w = layer.up;
-    run_linear(team, normed_.rows(), m, w, scratch_[thread].tiles,
+    run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles,
                [&](int row, int rows, int panel, int panels, const float* tiles) {
                  for (int p = 0; p < panels; ++p) {
                    Vec bias = bias_of(w, panel + p);

@@ -11,25 +11,46 @@ namespace octavo {
 
 constexpr int kRowBlock = 96;     // rows at a time: their inputs stay in the second-level cache
 constexpr int kPanelsPerTask = 4;
+constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
 
-// finish(row, rows, panel, panels, tiles) gets each block of outputs, [panels][rows][16], once. The
-// number of panels is even, but for the last ones.
+// How a layer's outputs are cut into tasks: blocks of rows by groups of panels, whose number is even
+// but for the last group.
+struct LinearTasks {
+  int blocks, groups, block_rows, panels;
+
+  LinearTasks(int threads, int rows, const Weight& w) {
+    blocks = (rows + kRowBlock - 1) / kRowBlock;
+    int share = round_up(w.panels() / (threads * 6) + 1, 2);
+    panels = blocks > 1 ? kPanelsPerTask : std::min(share, rows > 8 ? kPanelsPerTask : share);
+    groups = (w.panels() + panels - 1) / panels;
+    block_rows = round_up((rows + blocks - 1) / blocks, kMaxRows);
+  }
+  int count() const { return blocks * groups; }
+  int row(int task) const { return task / groups * block_rows; }
+  int panel(int task) const { return task % groups * panels; }
+};
+
+// Before a phase whose end is waited for: ask for what the thread will multiply with first after it.
+inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
+  LinearTasks tasks(team.size(), rows, w);
+  if (thread >= tasks.count()) return;
+  size_t bytes = panel_bytes(Format(w.format), w.padded_k());
+  prefetch(static_cast<const uint8_t*>(w.data) + tasks.panel(thread) * bytes, std::min(bytes, kFirstBytes));
+}
+
+// finish(row, rows, panel, panels, tiles) gets each block of outputs, [panels][rows][16], once.
 template <class Finish>
-void run_linear(Team& team, const Rows& input, int rows, const Weight& w, Buffer<float>& tiles,
-                const Finish& finish) {
-  int blocks = (rows + kRowBlock - 1) / kRowBlock;
-  int share = round_up(w.panels() / (team.size() * 6) + 1, 2);
-  int panels = blocks > 1 ? kPanelsPerTask : std::min(share, rows > 8 ? kPanelsPerTask : share);
-  int groups = (w.panels() + panels - 1) / panels;
-  int block_rows = round_up((rows + blocks - 1) / blocks, kMaxRows);
-  float* out = tiles.reserve(size_t(panels) * block_rows * kLanes);
-  for (int64_t task = team.next(); task < int64_t(blocks) * groups; task = team.next()) {
-    int row = int(task / groups) * block_rows, first = int(task % groups) * panels;
-    int count = std::min(block_rows, rows - row), last = std::min(first + panels, w.panels());
-    if (count <= 0) continue;
+void run_linear(Team& team, int thread, const Rows& input, int rows, const Weight& w,
+                Buffer<float>& tiles, const Finish& finish) {
+  LinearTasks tasks(team.size(), rows, w);
+  float* out = tiles.reserve(size_t(tasks.panels) * tasks.block_rows * kLanes);
+  share_tasks(team, thread, tasks.count(), [&](int64_t task) {
+    int row = tasks.row(int(task)), first = tasks.panel(int(task));
+    int count = std::min(tasks.block_rows, rows - row), last = std::min(first + tasks.panels, w.panels());
+    if (count <= 0) return;
     multiply(input.from(row, 0), count, w, first, last, out);
     finish(row, count, first, last - first, out);
-  }
+  });
 }
 
 // work(row) for rows shared out in the same way in every phase, so that each stays in one core's

@@ -28,7 +28,7 @@ void linear(const Weight& w, const T* x, int64_t x_stride, int rows, T* out, int
     }
     team.barrier();
     Buffer<float> tiles;
-    run_linear(team, input.rows(), rows, w, tiles,
+    run_linear(team, thread, input.rows(), rows, w, tiles,
                [&](int row, int count, int panel, int panels, const float* from) {
                  for (int p = 0; p < panels; ++p) {
                    int column = (panel + p) * kLanes, width = std::min(kLanes, w.n - column);
@@ -54,9 +54,9 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   outputs.reserve(batch.num_tokens, width, kRowFloat);
   parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
   read(query, size_t(batch.num_tokens) * width, queries.data());
-  run_team(threads, [&](Team& team, int) {
+  run_team(threads, [&](Team& team, int thread) {
     Attention<Element> state;
-    run_attention(team, plan, batch, shape, state, queries.data(), width, keys, values, outputs, parts.data());
+    run_attention(team, thread, plan, batch, shape, state, queries.data(), width, keys, values, outputs, parts.data());
   });
   for (int row = 0; row < batch.num_tokens; ++row) write(outputs.row(row), width, out + size_t(row) * width);
 }

@@ -262,6 +262,12 @@ inline void store_int8(int8_t* p, const Vec& a) {
 
 #endif
 
+// Ask for `bytes` from p on, which will be read soon.
+inline void prefetch(const void* p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);
+  asm volatile("");  // gcc drops calls of a function that does nothing else
+}
+
 inline float to_float(uint16_t bf16) {
   uint32_t bits = uint32_t(bf16) << 16;
   float x;

@@ -48,8 +48,8 @@ class Team {
     }
   }
 
-  // The next of this phase's tasks, whoever asks; the caller stops at its number of tasks.
-  int64_t next(int64_t count = 1) { return next_.fetch_add(count, std::memory_order_relaxed); }
+  // Counts up from 0 in each phase, whoever asks.
+  int64_t next() { return next_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
   int size_ = 1;
@@ -70,6 +70,13 @@ class FlushDenormals {
   unsigned before_;
 #endif
 };
+
+// work(task) for all tasks of a phase: a thread's first is known beforehand, so that it can ask for its
+// data early; the others go to whoever comes.
+template <class Work>
+void share_tasks(Team& team, int thread, int64_t tasks, const Work& work) {
+  for (int64_t task = thread; task < tasks; task = team.size() + team.next()) work(task);
+}
 
 // Run body(team, thread) on every thread of one OpenMP region.
 template <class Body>
