@@ -14,105 +14,128 @@ constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
 // Inputs at a time, so that a panel's part stays in the first-level cache for many rows.
 constexpr int kInputBlock = 256;
 constexpr int kPrefetchBytes = 2048;
+constexpr int kPanelsAtOnce = 4;
 // Rows from which widening bf16 once costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
 
-inline void prefetch(const void* p) { __builtin_prefetch(static_cast<const char*>(p) + kPrefetchBytes); }
-
-template <int R>
-inline void read_tile(Vec (&acc)[R], const float* tile, bool first) {
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) acc[r] = first ? zero() : load(tile + r * kLanes);
+// What a kernel will read that goes through P panels at once.
+template <int P>
+inline void prefetch(const void* p) {
+  __builtin_prefetch(static_cast<const char*>(p) + kPrefetchBytes / P);
 }
 
-template <int R>
-inline void write_tile(float* tile, const Vec (&acc)[R]) {
+template <int N>
+inline void read_tiles(Vec (&acc)[N], const float* tiles, bool first) {
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) store(tile + r * kLanes, acc[r]);
+  for (int i = 0; i < N; ++i) acc[i] = first ? zero() : load(tiles + i * kLanes);
 }
 
-// Few rows would wait for each addition to end: they get two or four sums each.
-template <int R>
-constexpr int kSums = R == 1 ? 4 : R <= 3 ? 2 : 1;
+template <int N>
+inline void write_tiles(float* tiles, const Vec (&acc)[N]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < N; ++i) store(tiles + i * kLanes, acc[i]);
+}
+
+// Few tiles would wait for each addition to end: they get two or four sums each.
+template <int N>
+constexpr int kSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
+
+template <int S, int N>
+inline void clear_further(Vec (&acc)[S][N]) {
+  for (int s = 1; s < S; ++s)
+    for (int i = 0; i < N; ++i) acc[s][i] = zero();
+}
+
+template <int S, int N>
+inline void add_further(Vec (&acc)[S][N]) {
+  for (int s = 1; s < S; ++s)
+    for (int i = 0; i < N; ++i) acc[0][i] = acc[0][i] + acc[s][i];
+}
+
+// Each kernel multiplies R rows with P panels, `bytes` apart, into tiles [P][R][16], which it adds to
+// unless these inputs are the first.
 
 struct Float32Panel {
-  template <int R>
-  static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
-                       bool first) {
-    constexpr int S = kSums<R>;
-    const float* w = reinterpret_cast<const float*>(panel);
-    Vec acc[S][R];
-    read_tile(acc[0], tile, first);
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[s][r] = zero();
+  template <int R, int P>
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+    constexpr int N = P * R, S = kSums<N>;
+    Vec acc[S][N];
+    read_tiles(acc[0], tiles, first);
+    clear_further(acc);
     for (int k = 0; k < inputs; k += S) {
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
-        if (R <= kMaxRows / 2) prefetch(w + (k + s) * kLanes);
-        Vec b = load(w + (k + s) * kLanes);
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) {
+          const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
+          if (R <= kMaxRows / 2) prefetch<P>(w);
+          Vec b = load(w);
 #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) acc[s][r] = fma(splat(a.values[r * a.stride + k + s]), b, acc[s][r]);
+          for (int r = 0; r < R; ++r)
+            acc[s][p * R + r] = fma(splat(a.values[r * a.stride + k + s]), b, acc[s][p * R + r]);
+        }
       }
     }
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[0][r] = acc[0][r] + acc[s][r];
-    write_tile(tile, acc[0]);
+    add_further(acc);
+    write_tiles(tiles, acc[0]);
   }
 };
 
 struct BFloat16Panel {
-  template <int R>
-  static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
-                       bool first) {
-    constexpr int S = R <= 3 ? 2 : 1;
-    const uint16_t* w = reinterpret_cast<const uint16_t*>(panel);
-    Vec acc[S][R];
-    read_tile(acc[0], tile, first);
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[s][r] = zero();
+  template <int R, int P>
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+    constexpr int N = P * R, S = N <= 3 ? 2 : 1;
+    Vec acc[S][N];
+    read_tiles(acc[0], tiles, first);
+    clear_further(acc);
     for (int k = 0; k < inputs; k += 2) {
-      if (R <= kMaxRows / 2) prefetch(w + k * kLanes);
-      Vec first = load_first(w + k * kLanes);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
+        if (R <= kMaxRows / 2) prefetch<P>(w);
+        Vec even = load_first(w);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) acc[0][r] = fma(splat(a.values[r * a.stride + k]), first, acc[0][r]);
-      Vec second = load_second(w + k * kLanes);
+        for (int r = 0; r < R; ++r)
+          acc[0][p * R + r] = fma(splat(a.values[r * a.stride + k]), even, acc[0][p * R + r]);
+        Vec odd = load_second(w);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
-        acc[S - 1][r] = fma(splat(a.values[r * a.stride + k + 1]), second, acc[S - 1][r]);
+        for (int r = 0; r < R; ++r)
+          acc[S - 1][p * R + r] = fma(splat(a.values[r * a.stride + k + 1]), odd, acc[S - 1][p * R + r]);
+      }
     }
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[0][r] = acc[0][r] + acc[s][r];
-    write_tile(tile, acc[0]);
+    add_further(acc);
+    write_tiles(tiles, acc[0]);
   }
 };
 
 #if defined(OCTAVO_BF16)
 struct NarrowPanel {
-  template <int R>
-  static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
-                       bool first) {
-    constexpr int S = kSums<R>;
-    Vec acc[S][R];
-    read_tile(acc[0], tile, first);
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[s][r] = zero();
+  template <int R, int P>
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+    constexpr int N = P * R, S = kSums<N>;
+    Vec acc[S][N];
+    read_tiles(acc[0], tiles, first);
+    clear_further(acc);
     for (int k = 0; k < inputs; k += 2 * S) {
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
-        const uint8_t* line = panel + (k + 2 * s) * kLanes * 2;
-        if (R <= kMaxRows / 2) prefetch(line);
-        __m512bh b = (__m512bh)_mm512_loadu_si512(line);
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) {
+          const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
+          if (R <= kMaxRows / 2) prefetch<P>(line);
+          __m512bh b = (__m512bh)_mm512_loadu_si512(line);
 #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          int32_t pair;
-          std::memcpy(&pair, a.narrow + r * a.narrow_stride + k + 2 * s, 4);
-          acc[s][r].v = _mm512_dpbf16_ps(acc[s][r].v, b, (__m512bh)_mm512_set1_epi32(pair));
+          for (int r = 0; r < R; ++r) {
+            int32_t pair;
+            std::memcpy(&pair, a.narrow + r * a.narrow_stride + k + 2 * s, 4);
+            Vec& to = acc[s][p * R + r];
+            to.v = _mm512_dpbf16_ps(to.v, b, (__m512bh)_mm512_set1_epi32(pair));
+          }
         }
       }
     }
-    for (int s = 1; s < S; ++s)
-      for (int r = 0; r < R; ++r) acc[0][r] = acc[0][r] + acc[s][r];
-    write_tile(tile, acc[0]);
+    add_further(acc);
+    write_tiles(tiles, acc[0]);
   }
 };
 #endif
@@ -123,46 +146,54 @@ inline int32_t four_steps(const Rows& a, int row, int k) {
   return four;
 }
 
-// Exact sums of one group of 64 inputs, as floats: of steps * q for every row and output.
+// Exact sums of one group of 64 inputs, as floats: of steps * q for every panel, row and output.
 #if defined(OCTAVO_VNNI)
 struct Int8Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
-    __m512i acc[R];
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+    __m512i acc[P * R];
     // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) acc[r] = _mm512_set1_epi32(-128 * a.sums[r * a.groups + k / kGroup]);
+    for (int i = 0; i < P * R; ++i) acc[i] = _mm512_set1_epi32(-128 * a.sums[i % R * a.groups + k / kGroup]);
     for (int j = 0; j < kGroup / 4; ++j) {
-      if (R <= kMaxStepRows / 2) prefetch(w + j * 64);
-      __m512i b = _mm512_xor_si512(_mm512_loadu_si512(w + j * 64), _mm512_set1_epi8(int8_t(0x80)));
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const uint8_t* line = w + p * bytes + j * 64;
+        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        __m512i b = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
-        acc[r] = _mm512_dpbusd_epi32(acc[r], b, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) out[r].v = _mm512_cvtepi32_ps(acc[r]);
-  }
-};
-struct Int4Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
-    __m512i acc[R], low = _mm512_set1_epi8(15);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_si512();
-    for (int j = 0; j < kGroup / 8; ++j) {
-      if (R <= kMaxStepRows / 2) prefetch(w + j * 64);
-      __m512i both = _mm512_loadu_si512(w + j * 64);
-      __m512i first = _mm512_and_si512(both, low);
-      __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        acc[r] = _mm512_dpbusd_epi32(acc[r], first, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
-        acc[r] = _mm512_dpbusd_epi32(acc[r], second,
-                                     _mm512_set1_epi32(four_steps(a, r, k + 32 + 4 * j)));
+        for (int r = 0; r < R; ++r)
+          acc[p * R + r] = _mm512_dpbusd_epi32(acc[p * R + r], b, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
       }
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) out[r].v = _mm512_cvtepi32_ps(acc[r]);
+    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps(acc[i]);
+  }
+};
+struct Int4Group {
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+    __m512i acc[P * R], low = _mm512_set1_epi8(15);
+#pragma GCC unroll 16
+    for (int i = 0; i < P * R; ++i) acc[i] = _mm512_setzero_si512();
+    for (int j = 0; j < kGroup / 8; ++j) {
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const uint8_t* line = w + p * bytes + j * 64;
+        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        __m512i both = _mm512_loadu_si512(line);
+        __m512i first = _mm512_and_si512(both, low);
+        __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          __m512i& to = acc[p * R + r];
+          to = _mm512_dpbusd_epi32(to, first, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
+          to = _mm512_dpbusd_epi32(to, second, _mm512_set1_epi32(four_steps(a, r, k + 32 + 4 * j)));
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps(acc[i]);
   }
 };
 #elif defined(__AVX2__)
@@ -171,69 +202,79 @@ inline __m256i load_bytes(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 struct Int8Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i lo[R], hi[R];
+    __m256i lo[P * R], hi[P * R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) lo[r] = hi[r] = _mm256_setzero_si256();
+    for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
     for (int j = 0; j < kGroup / 4; ++j) {
-      if (R <= kMaxStepRows / 2) prefetch(w + j * 64);
-      __m256i b0 = load_bytes(w + j * 64), b1 = load_bytes(w + j * 64 + 32);
-      // The instruction wants one side unsigned: the sign moves to the other. Two products of at
-      // most 127 * 127 fit in sixteen bits.
-      __m256i u0 = _mm256_abs_epi8(b0), u1 = _mm256_abs_epi8(b1);
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
-        __m256i p0 = _mm256_maddubs_epi16(u0, _mm256_sign_epi8(x, b0));
-        __m256i p1 = _mm256_maddubs_epi16(u1, _mm256_sign_epi8(x, b1));
-        lo[r] = _mm256_add_epi32(lo[r], _mm256_madd_epi16(p0, ones));
-        hi[r] = _mm256_add_epi32(hi[r], _mm256_madd_epi16(p1, ones));
-      }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) out[r] = to_vec(lo[r], hi[r]);
-  }
-};
-struct Int4Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
-    const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
-    __m256i total_lo[R], total_hi[R];
-    // Eight sums of two products of at most 15 * 127 fit in sixteen bits.
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      __m256i lo[R], hi[R];
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) lo[r] = hi[r] = _mm256_setzero_si256();
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        int j = 4 * half + i;
-        if (R <= kMaxStepRows / 2) prefetch(w + j * 64);
-        __m256i b0 = load_bytes(w + j * 64), b1 = load_bytes(w + j * 64 + 32);
-        __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
-        __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
-        __m256i second1 = _mm256_and_si256(_mm256_srli_epi16(b1, 4), low);
+      for (int p = 0; p < P; ++p) {
+        const uint8_t* line = w + p * bytes + j * 64;
+        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
+        // The instruction wants one side unsigned: the sign moves to the other. Two products of at
+        // most 127 * 127 fit in sixteen bits.
+        __m256i u0 = _mm256_abs_epi8(b0), u1 = _mm256_abs_epi8(b1);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
-          __m256i y = _mm256_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
-          lo[r] = _mm256_add_epi16(lo[r], _mm256_maddubs_epi16(first0, x));
-          hi[r] = _mm256_add_epi16(hi[r], _mm256_maddubs_epi16(first1, x));
-          lo[r] = _mm256_add_epi16(lo[r], _mm256_maddubs_epi16(second0, y));
-          hi[r] = _mm256_add_epi16(hi[r], _mm256_maddubs_epi16(second1, y));
+          __m256i p0 = _mm256_maddubs_epi16(u0, _mm256_sign_epi8(x, b0));
+          __m256i p1 = _mm256_maddubs_epi16(u1, _mm256_sign_epi8(x, b1));
+          lo[p * R + r] = _mm256_add_epi32(lo[p * R + r], _mm256_madd_epi16(p0, ones));
+          hi[p * R + r] = _mm256_add_epi32(hi[p * R + r], _mm256_madd_epi16(p1, ones));
         }
-      }
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        __m256i l = _mm256_madd_epi16(lo[r], ones), h = _mm256_madd_epi16(hi[r], ones);
-        total_lo[r] = half ? _mm256_add_epi32(total_lo[r], l) : l;
-        total_hi[r] = half ? _mm256_add_epi32(total_hi[r], h) : h;
       }
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) out[r] = to_vec(total_lo[r], total_hi[r]);
+    for (int i = 0; i < P * R; ++i) out[i] = to_vec(lo[i], hi[i]);
+  }
+};
+struct Int4Group {
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+    const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
+    __m256i total_lo[P * R], total_hi[P * R];
+#pragma GCC unroll 16
+    for (int i = 0; i < P * R; ++i) total_lo[i] = total_hi[i] = _mm256_setzero_si256();
+    // Eight sums of two products of at most 15 * 127 fit in sixteen bits.
+#pragma GCC unroll 1
+    for (int half = 0; half < 2; ++half) {
+      __m256i lo[P * R], hi[P * R];
+#pragma GCC unroll 16
+      for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
+#pragma GCC unroll 1
+      for (int j = 4 * half; j < 4 * half + 4; ++j) {
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) {
+          const uint8_t* line = w + p * bytes + j * 64;
+          if (R <= kMaxStepRows / 2) prefetch<P>(line);
+          __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
+          __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
+          __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
+          __m256i second1 = _mm256_and_si256(_mm256_srli_epi16(b1, 4), low);
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r) {
+            __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
+            __m256i y = _mm256_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
+            __m256i &l = lo[p * R + r], &h = hi[p * R + r];
+            l = _mm256_add_epi16(l, _mm256_maddubs_epi16(first0, x));
+            h = _mm256_add_epi16(h, _mm256_maddubs_epi16(first1, x));
+            l = _mm256_add_epi16(l, _mm256_maddubs_epi16(second0, y));
+            h = _mm256_add_epi16(h, _mm256_maddubs_epi16(second1, y));
+          }
+        }
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < P * R; ++i) {
+        __m256i l = _mm256_madd_epi16(lo[i], ones), h = _mm256_madd_epi16(hi[i], ones);
+        total_lo[i] = _mm256_add_epi32(total_lo[i], l);
+        total_hi[i] = _mm256_add_epi32(total_hi[i], h);
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < P * R; ++i) out[i] = to_vec(total_lo[i], total_hi[i]);
   }
 };
 #else
@@ -246,21 +287,21 @@ inline Vec plain_sums(const Rows& a, int row, int k, Step weight_at) {
   return load_int32(acc);
 }
 struct Int8Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
-    for (int r = 0; r < R; ++r)
-      out[r] = plain_sums(a, r, k, [&](int i, int c) {
-        return int32_t(int8_t(w[(i / 4) * 64 + c * 4 + i % 4]));
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+    for (int i = 0; i < P * R; ++i)
+      out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
+        return int32_t(int8_t(w[i / R * bytes + (j / 4) * 64 + c * 4 + j % 4]));
       });
   }
 };
 struct Int4Group {
-  template <int R>
-  static void sums(const Rows& a, const uint8_t* w, int k, Vec (&out)[R]) {
-    for (int r = 0; r < R; ++r)
-      out[r] = plain_sums(a, r, k, [&](int i, int c) {
-        uint8_t both = w[(i % 32 / 4) * 64 + c * 4 + i % 4];
-        return int32_t(i < 32 ? both & 15 : both >> 4);
+  template <int R, int P>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+    for (int i = 0; i < P * R; ++i)
+      out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
+        uint8_t both = w[i / R * bytes + (j % 32 / 4) * 64 + c * 4 + j % 4];
+        return int32_t(j < 32 ? both & 15 : both >> 4);
       });
   }
 };
@@ -268,68 +309,78 @@ struct Int4Group {
 
 // The outputs' scales are applied at the end, by scale_tile.
 struct Int8Panel {
-  template <int R>
-  static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
-                       bool first) {
-    Vec acc[R], sums[R];
-    read_tile(acc, tile, first);
+  template <int R, int P>
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+    Vec acc[P * R], sums[P * R];
+    read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += kGroup) {
-      Int8Group::sums<R>(a, panel + k * kLanes, k, sums);
+      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, k, sums);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) acc[r] = fma(sums[r], splat(a.scales[r * a.groups + k / kGroup]), acc[r]);
+      for (int i = 0; i < P * R; ++i) acc[i] = fma(sums[i], splat(a.scales[i % R * a.groups + k / kGroup]), acc[i]);
     }
-    write_tile(tile, acc);
+    write_tiles(tiles, acc);
   }
 };
 
 struct Int4Panel {
-  template <int R>
-  static void multiply(const Rows& a, const uint8_t* panel, int inputs, float* tile,
-                       bool first) {
-    Vec acc[R], sums[R];
-    read_tile(acc, tile, first);
+  template <int R, int P>
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+    Vec acc[P * R], sums[P * R];
+    read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += kGroup) {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
-      Int4Group::sums<R>(a, group, k, sums);
-      const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + kGroup * kLanes / 2);
-      Vec scale = load_half(factors), offset = load_half(factors + kLanes);
+      Int4Group::sums<R, P>(a, group, bytes, k, sums);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
+        Vec scale = load_half(factors), offset = load_half(factors + kLanes);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        float step = a.scales[r * a.groups + g];
-        Vec whole = splat(step * float(a.sums[r * a.groups + g]));
-        acc[r] = fma(sums[r] * splat(step), scale, fma(whole, offset, acc[r]));
+        for (int r = 0; r < R; ++r) {
+          float step = a.scales[r * a.groups + g];
+          Vec whole = splat(step * float(a.sums[r * a.groups + g])), &to = acc[p * R + r];
+          to = fma(sums[p * R + r] * splat(step), scale, fma(whole, offset, to));
+        }
       }
     }
-    write_tile(tile, acc);
+    write_tiles(tiles, acc);
   }
 };
-
-template <class Panel, int R>
-inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, int inputs, float* tile,
-                          bool first) {
-  if constexpr (R > 0) {
-    if (rows == R) return Panel::template multiply<R>(a, panel, inputs, tile, first);
-    multiply_rest<Panel, R - 1>(a, rows, panel, inputs, tile, first);
-  }
-}
 
 inline Panels panels_of(const Weight& w, int first, int last) {
   size_t bytes = panel_bytes(Format(w.format), w.padded_k());
   return {static_cast<const uint8_t*>(w.data) + first * bytes, bytes, w.padded_k(), last - first};
 }
 
+// A panel's rows that are left, fewer than MaxRows.
+template <class Panel, int R>
+inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, int inputs, float* tile, bool first) {
+  if constexpr (R > 0) {
+    if (rows == R) return Panel::template multiply<R, 1>(a, panel, 0, inputs, tile, first);
+    multiply_rest<Panel, R - 1>(a, rows, panel, inputs, tile, first);
+  }
+}
+
 template <class Panel, int MaxRows>
 void multiply_panel(const Rows& a, int rows, const uint8_t* panel, int inputs, float* tile, bool first) {
   int row = 0;
   for (; row + MaxRows <= rows; row += MaxRows)
-    Panel::template multiply<MaxRows>(a.from(row, 0), panel, inputs, tile + row * kLanes, first);
+    Panel::template multiply<MaxRows, 1>(a.from(row, 0), panel, 0, inputs, tile + row * kLanes, first);
   multiply_rest<Panel, MaxRows - 1>(a.from(row, 0), rows - row, panel, inputs, tile + row * kLanes, first);
+}
+
+// One row goes through P panels at once: memory is read faster from several places.
+template <class Panel, int P>
+void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
+  for (; panel + P <= w.count; panel += P)
+    Panel::template multiply<1, P>(a, w.data + panel * w.bytes, w.bytes, w.k, tiles + panel * kLanes, fresh);
+  if constexpr (P > 1) multiply_row<Panel, P / 2>(a, w, tiles, fresh, panel);
 }
 
 // tiles: [panels][rows][16], written, or added to if they are not fresh.
 template <class Panel, int MaxRows>
 void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
+  if (rows == 1) return multiply_row<Panel, kPanelsAtOnce>(a, w, tiles, fresh);
   int step = rows <= MaxRows ? w.k : kInputBlock;
   for (int k = 0; k < w.k; k += step) {
     int inputs = k + step < w.k ? step : w.k - k;
