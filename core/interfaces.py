@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,7 @@ class KVCacheSpec:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
 
 
-@dataclass(frozen=True)
-class KVLayer:
+class KVLayer(NamedTuple):
     """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim]."""
 
     keys: Tensor

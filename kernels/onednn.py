@@ -25,12 +25,12 @@ class OneDnnLinear:
         """All that holds its weights."""
         return [self._packed] if self._bias is None else [self._packed, self._bias]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
         """[rows, in_features] -> [rows, out_features]."""
         output: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, self._packed, self._bias, "none", [], ""
         )
-        return output
+        return output if out_dtype is None else output.to(out_dtype)
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:

@@ -81,7 +81,8 @@ class PreparedDecoder(Protocol):
         metadata: AttentionMetadata,
     ) -> Tensor:
         """embeds: [num_tokens, hidden_size]; rotary: cos and sin [num_tokens, rotary_dim] of each
-        table; kv_cache: keys and values of each layer. Returns [num_tokens, hidden_size]."""
+        table; kv_cache: keys and values of each layer, the same ones as long as it is the same
+        object. Returns [num_tokens, hidden_size]."""
         ...
 
     def tensors(self) -> Sequence[Tensor]:
@@ -92,8 +93,9 @@ class PreparedDecoder(Protocol):
 class PreparedLinear(Protocol):
     """A linear layer."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[rows, in_features] -> [rows, out_features], in the dtype of x."""
+    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+        """[rows, in_features] -> [rows, out_features]. out_dtype: that of x, which it is by
+        default, or float32."""
         ...
 
     def tensors(self) -> Sequence[Tensor]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.ops import AttentionMetadata
 from .scheduler_output import ScheduledRequest
-
-Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,65 +33,78 @@ def build_input_batch(
 ) -> InputBatch:
     """Lay the chunks end to end. block_tables: the block ids, of 64 bits, of each scheduled
     request."""
-    token_ids: list[int] = []
-    lengths, ends, samples = [], [], []
-    for item in scheduled:
-        end = item.end
-        token_ids += item.request.token_ids[item.start : end]
-        lengths.append(item.num_tokens)
-        ends.append(end)
-        samples.append(item.samples)
-    query_lens, context_lens = tuple(lengths), tuple(ends)
-    seq_lens = np.array(context_lens, dtype=np.int64)
-    bounds = np.zeros(len(scheduled) + 1, dtype=np.int64)
-    np.cumsum(query_lens, out=bounds[1:])
-    # The sequence of each token, and its position there.
-    rows = np.repeat(np.arange(len(scheduled)), query_lens)
-    positions = np.arange(len(rows)) + (seq_lens - bounds[1:])[rows]
-    block_table = _pad(block_tables)
-    slots = block_table[rows, positions // block_size] * block_size + positions % block_size
-
-    def tensor(values: Int64s) -> Tensor:
-        return torch.from_numpy(values).to(device)
-
+    token_ids, positions, slots = array("q"), array("q"), array("q")
+    bounds, seq_lens, sample_rows = array("q", [0]), array("q"), array("q")
+    for item, table in zip(scheduled, block_tables, strict=True):
+        start, end = item.start, item.end
+        token_ids.extend(item.request.token_ids[start:end])
+        positions.extend(range(start, end))
+        for run in _slot_runs(table, start, end, block_size):
+            slots.extend(run)
+        bounds.append(len(token_ids))
+        seq_lens.append(end)
+        if item.samples:
+            sample_rows.append(len(token_ids) - 1)
+    parts = [token_ids, positions, slots, bounds, seq_lens, sample_rows, _pad(block_tables)]
+    tensors = _to_device(parts, device)
+    grid_positions = _grid_positions(positions, bounds, scheduled)
+    visible = _bidirectional(positions, bounds, scheduled)
     return InputBatch(
-        token_ids=tensor(np.array(token_ids, dtype=np.int64)),
-        positions=tensor(_with_grids(positions, bounds, scheduled)),
-        sample_rows=tensor((bounds[1:] - 1)[samples]),
+        token_ids=tensors[0],
+        positions=tensors[1] if grid_positions is None else grid_positions.to(device),
+        sample_rows=tensors[5],
         metadata=AttentionMetadata(
-            query_start_loc=tensor(bounds),
-            seq_lens=tensor(seq_lens),
-            block_table=tensor(block_table),
-            slot_mapping=tensor(slots),
-            query_lens=query_lens,
-            context_lens=context_lens,
-            bidirectional=_bidirectional(positions, bounds, scheduled, device),
+            query_start_loc=tensors[3],
+            seq_lens=tensors[4],
+            block_table=tensors[6].view(len(scheduled), -1),
+            slot_mapping=tensors[2],
+            query_lens=tuple(item.num_tokens for item in scheduled),
+            context_lens=tuple(seq_lens),
+            bidirectional=None if visible is None else visible.to(device),
         ),
     )
 
 
-def _pad(block_tables: Sequence[array[int]]) -> Int64s:
-    """[num_seqs, max_blocks], filled with 0. By joining bytes, as numpy is slow on small pieces."""
+def _slot_runs(table: array[int], start: int, end: int, block_size: int) -> Iterator[range]:
+    """The slots of positions start … end - 1, block by block."""
+    while start < end:
+        index, offset = divmod(start, block_size)
+        slot = table[index] * block_size + offset
+        length = min(end - start, block_size - offset)
+        yield range(slot, slot + length)
+        start += length
+
+
+def _pad(block_tables: Sequence[array[int]]) -> array[int]:
+    """[num_seqs * max_blocks], filled with 0."""
     width = 8 * max(map(len, block_tables))
-    joined = b"".join([table.tobytes().ljust(width, b"\0") for table in block_tables])
-    return np.frombuffer(bytearray(joined), dtype=np.int64).reshape(len(block_tables), -1)
+    return array("q", b"".join([table.tobytes().ljust(width, b"\0") for table in block_tables]))
 
 
-def _with_grids(positions: Int64s, bounds: Int64s, scheduled: Sequence[ScheduledRequest]) -> Int64s:
-    """[num_tokens], or [3, num_tokens] with the positions of those whose images have a grid."""
+def _to_device(parts: Sequence[array[int]], device: torch.device) -> tuple[Tensor, ...]:
+    """Each as a tensor: all are copied at once."""
+    buffer = array("q", b"".join(parts))
+    joined = torch.frombuffer(buffer, dtype=torch.int64).to(device)
+    return torch.split(joined, [len(part) for part in parts])
+
+
+def _grid_positions(
+    positions: array[int], bounds: array[int], scheduled: Sequence[ScheduledRequest]
+) -> Tensor | None:
+    """[3, num_tokens], with the positions of those whose images have a grid; None if none has."""
     grids = [(row, item.request.grid_positions) for row, item in enumerate(scheduled)]
     if not any(grid for _, grid in grids):
-        return positions
-    positions = np.tile(positions, (3, 1))
+        return None
+    tiled = np.tile(np.frombuffer(positions, dtype=np.int64), (3, 1))
     for row, grid in grids:
         if grid:
             item = scheduled[row]
-            positions[:, bounds[row] : bounds[row + 1]] = grid.slice(item.start, item.end)
-    return positions
+            tiled[:, bounds[row] : bounds[row + 1]] = grid.slice(item.start, item.end)
+    return torch.from_numpy(tiled)
 
 
 def _bidirectional(
-    positions: Int64s, bounds: Int64s, scheduled: Sequence[ScheduledRequest], device: torch.device
+    positions: array[int], bounds: array[int], scheduled: Sequence[ScheduledRequest]
 ) -> Tensor | None:
     """See AttentionMetadata."""
     runs = [
@@ -105,8 +115,9 @@ def _bidirectional(
     ]
     if not runs:
         return None
-    visible = np.stack((positions, positions + 1), axis=1)
+    own = np.frombuffer(positions, dtype=np.int64)
+    visible = np.stack((own, own + 1), axis=1)
     for bound, item, (start, end) in runs:
         first, last = max(start, item.start) - item.start, min(end, item.end) - item.start
         visible[bound + first : bound + last] = start, end
-    return torch.from_numpy(visible).to(device)
+    return torch.from_numpy(visible)

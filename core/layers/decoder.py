@@ -154,6 +154,8 @@ class DecoderForCausalLM(nn.Module):
         self._decoder = prepare_decoder(self.model, self._config, self._build)
         if self._decoder is None:
             prepare_linear_layers(self.model, kernels, dtype)
+        else:
+            self._rotary = {kind: table.widened() for kind, table in self._rotary.items()}
         weight = linear_weight(self.output_head())
         if weight is not None:
             self._head = kernels.linear(weight, dtype)
@@ -180,8 +182,7 @@ class DecoderForCausalLM(nn.Module):
         """See `core.interfaces.LanguageModel.forward`."""
         rotary = {kind: table.lookup(positions) for kind, table in self._rotary.items()}
         if self._decoder is not None:
-            pairs = [(kv.keys, kv.values) for kv in kv_cache]
-            return self._decoder(embeds, list(rotary.values()), pairs, metadata)
+            return self._decoder(embeds, list(rotary.values()), kv_cache, metadata)
         x = embeds
         kinds = self._config.layer_types
         for layer, kind, kv in zip(self.model.layers, kinds, kv_cache, strict=True):
@@ -191,7 +192,11 @@ class DecoderForCausalLM(nn.Module):
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
-        logits: Tensor = (self._head or self.output_head())(hidden)
+        logits: Tensor
+        if self._head is not None:
+            logits = self._head(hidden, torch.float32)
+        else:
+            logits = self.output_head()(hidden)
         softcap = self._config.final_softcap
         return torch.tanh(logits / softcap) * softcap if softcap else logits
 

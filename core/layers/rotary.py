@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,21 +17,27 @@ from ..contracts import JsonDict
 class RotaryTable:
     """Cosines and sines of every angle that the model may need.
 
-    cos, sin: [num_positions, rotary_dim].
+    table: [num_positions, 2 * rotary_dim], a position's cosines before its sines.
     sections: for three-dimensional positions (time, height, width), how many of the rotary_dim / 2
         speeds follow each; empty for plain ones (M-RoPE: Wang et al., 2024, arXiv:2409.12191).
     """
 
-    cos: Tensor
-    sin: Tensor
+    table: Tensor
     sections: tuple[int, ...] = ()
 
     def lookup(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Positions [num_tokens], or [3, num_tokens] with sections -> cos and sin, each
         [num_tokens, rotary_dim]. The former stand for three equal ones."""
+        rows = self.table.index_select(0, positions.flatten())
+        cos, sin = rows.chunk(2, dim=-1)
         if positions.dim() == 1:
-            return self.cos[positions], self.sin[positions]
-        return self._mix(self.cos[positions]), self._mix(self.sin[positions])
+            return cos, sin
+        shape = (*positions.shape, -1)
+        return self._mix(cos.view(shape)), self._mix(sin.view(shape))
+
+    def widened(self) -> RotaryTable:
+        """The same in float32, for kernels that rotate so."""
+        return replace(self, table=self.table.float())
 
     def _mix(self, table: Tensor) -> Tensor:
         """[3, num_tokens, rotary_dim] -> [num_tokens, rotary_dim], each section from its row."""
@@ -57,12 +63,9 @@ def rotary_table(
         )
     speeds, amplitude = _SCALINGS[rope_type](speeds, settings)
     angles = torch.outer(torch.arange(num_positions, dtype=torch.float32, device=device), speeds)
-    angles = torch.cat((angles, angles), dim=-1)
-    return RotaryTable(
-        (angles.cos() * amplitude).to(dtype),
-        (angles.sin() * amplitude).to(dtype),
-        tuple(settings.get("mrope_section") or ()),
-    )
+    cos, sin = angles.cos(), angles.sin()
+    table = torch.cat((cos, cos, sin, sin), dim=-1) * amplitude
+    return RotaryTable(table.to(dtype), tuple(settings.get("mrope_section") or ()))
 
 
 def _default(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:

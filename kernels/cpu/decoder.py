@@ -54,6 +54,8 @@ class CpuDecoder:
             layer=layers,
         )
         self._handle = _library.octavo_decoder_create(ctypes.byref(plan))
+        self._kv_cache: Sequence[tuple[Tensor, Tensor]] = ()
+        self._keys = self._values = _pointers([])
         weakref.finalize(self, _library.octavo_decoder_free, self._handle)
 
     def tensors(self) -> list[Tensor]:
@@ -72,7 +74,11 @@ class CpuDecoder:
         output = torch.empty_like(embeds)
         if not len(embeds):
             return output
-        tables = [[t.float().contiguous() for t in pair] for pair in rotary]
+        if kv_cache is not self._kv_cache:
+            self._kv_cache = kv_cache
+            self._keys = _pointers([keys for keys, _ in kv_cache])
+            self._values = _pointers([values for _, values in kv_cache])
+        tables = [(_in_rows(cos), _in_rows(sin)) for cos, sin in rotary]
         step = StepStruct(
             batch=batch_struct(metadata, kv_cache[0][0]),
             input=embeds.data_ptr(),
@@ -80,8 +86,9 @@ class CpuDecoder:
             cosine=_pointers([cos for cos, _ in tables]),
             sine=_pointers([sin for _, sin in tables]),
             rotary_width=(ctypes.c_int32 * len(tables))(*(cos.shape[1] for cos, _ in tables)),
-            keys=_pointers([keys for keys, _ in kv_cache]),
-            values=_pointers([values for _, values in kv_cache]),
+            rotary_stride=(ctypes.c_int64 * len(tables))(*(cos.stride(0) for cos, _ in tables)),
+            keys=self._keys,
+            values=self._values,
             narrow=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
@@ -118,3 +125,8 @@ class CpuDecoder:
 
 def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
+
+
+def _in_rows(table: Tensor) -> Tensor:
+    table = table.float()
+    return table if table.stride(1) == 1 else table.contiguous()

@@ -112,6 +112,7 @@ class StepStruct(Structure):
         ("cosine", POINTER(c_void_p)),
         ("sine", POINTER(c_void_p)),
         ("rotary_width", POINTER(c_int32)),
+        ("rotary_stride", POINTER(c_int64)),
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
         ("narrow", c_int32),
@@ -158,7 +159,10 @@ _INT, _LONG, _POINTER = c_int32, c_int64, c_void_p
 _SIGNATURES = {
     "octavo_packed_bytes": (_LONG, [_INT, _INT, _INT]),
     "octavo_pack": (None, [_INT, *[_POINTER] * 3, *[_INT] * 4, _POINTER]),
-    "octavo_linear": (None, [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT]),
+    "octavo_linear": (
+        None,
+        [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT, _INT],
+    ),
     "octavo_paged_attention": (
         None,
         [POINTER(BatchStruct), POINTER(AttentionStruct), *[_POINTER] * 4, _INT, _INT],

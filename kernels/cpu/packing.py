@@ -40,10 +40,10 @@ class PackedWeight:
         """All that holds it."""
         return [t for t in (self.data, self.scale, self.bias) if t is not None]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
         """See `kernels.weights.PreparedLinear`."""
         x = x if x.stride(1) == 1 else x.contiguous()
-        out = torch.empty(len(x), self.struct.n, dtype=x.dtype)
+        out = torch.empty(len(x), self.struct.n, dtype=out_dtype or x.dtype)
         if not len(x):
             return out
         load_library().octavo_linear(
@@ -53,6 +53,7 @@ class PackedWeight:
             len(x),
             out.data_ptr(),
             int(x.dtype is torch.bfloat16),
+            int(out.dtype is torch.bfloat16),
             torch.get_num_threads(),
         )
         return out

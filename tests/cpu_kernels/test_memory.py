@@ -57,11 +57,12 @@ def test_linear(guarded: Guarded, kind: Any, dtype: torch.dtype) -> None:
     for rows, n in ((1, 1), (3, 17), (30, 31), (33, 100), (100, 15)):
         packed = pack([random_weight(kind, n, 64)], dtype)
         x = torch.randn(rows, 64).to(dtype)
-        out = guarded.output(packed(x))
-        library().octavo_linear(
-            ctypes.byref(packed.struct), x.data_ptr(), 64, rows, out.data_ptr(), narrow(x), 2
-        )
-        assert_same_bits(out, packed(x))
+        for out_dtype in (dtype, torch.float32):
+            expected = packed(x, out_dtype)
+            out = guarded.output(expected)
+            place = (x.data_ptr(), 64, rows, out.data_ptr())
+            library().octavo_linear(ctypes.byref(packed.struct), *place, narrow(x), narrow(out), 2)
+            assert_same_bits(out, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -32,6 +32,7 @@ struct DecoderStep {
   const float* const* cosine;  // of each kind of rope, [num_tokens, rotary width]
   const float* const* sine;
   const int32_t* rotary_width;
+  const int64_t* rotary_stride;  // from one token's to the next one's
   void* const* keys;  // of each layer
   void* const* values;
   int32_t narrow, threads;
@@ -168,8 +169,8 @@ class Decoder {
   template <class Element>
   void place_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
     int dim = plan_.head_dim, width = step.rotary_width[layer.rope];
-    const float* cosine = step.cosine[layer.rope] + size_t(row) * width;
-    const float* sine = step.sine[layer.rope] + size_t(row) * width;
+    size_t angles = size_t(row) * step.rotary_stride[layer.rope];
+    const float *cosine = step.cosine[layer.rope] + angles, *sine = step.sine[layer.rope] + angles;
     float* heads = qkv_.data() + row * qkv_stride_;
     for (int h = 0; h < plan_.heads + plan_.kv_heads; ++h) {
       float* head = heads + size_t(h) * dim;

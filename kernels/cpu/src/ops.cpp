@@ -17,8 +17,8 @@ void write(const float* from, size_t n, T* to) {
   put_all(to, from, n);
 }
 
-template <class T>
-void linear(const Weight& w, const T* x, int64_t x_stride, int rows, T* out, int threads) {
+template <class T, class Out>
+void linear(const Weight& w, const T* x, int64_t x_stride, int rows, Out* out, int threads) {
   RowBuffer input;
   input.reserve(rows, w.k, row_kind(w));
   run_team(threads, [&](Team& team, int thread) {
@@ -33,9 +33,15 @@ void linear(const Weight& w, const T* x, int64_t x_stride, int rows, T* out, int
                  for (int p = 0; p < panels; ++p) {
                    int column = (panel + p) * kLanes, width = std::min(kLanes, w.n - column);
                    for (int r = 0; r < count; ++r) {
-                     float line[kLanes];
-                     store(line, load(from + (size_t(p) * count + r) * kLanes) + bias_of(w, panel + p));
-                     write(line, width, out + size_t(row + r) * w.n + column);
+                     Vec sums = load(from + (size_t(p) * count + r) * kLanes) + bias_of(w, panel + p);
+                     Out* to = out + size_t(row + r) * w.n + column;
+                     if (width == kLanes) {
+                       put_lanes(to, sums);
+                     } else {
+                       float line[kLanes];
+                       store(line, sums);
+                       write(line, width, to);
+                     }
                    }
                  }
                });
@@ -129,8 +135,12 @@ void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* ou
   } while (0)
 
 OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_stride, int32_t rows, void* out,
-                                 int32_t narrow, int32_t threads) {
-  OCTAVO_BY_TYPE(narrow, linear(*w, static_cast<const T*>(x), x_stride, rows, static_cast<T*>(out), threads));
+                                 int32_t narrow, int32_t narrow_out, int32_t threads) {
+  auto run = [&](auto* to) {
+    OCTAVO_BY_TYPE(narrow, linear(*w, static_cast<const T*>(x), x_stride, rows, to, threads));
+  };
+  if (narrow_out) run(static_cast<uint16_t*>(out));
+  else run(static_cast<float*>(out));
 }
 
 OCTAVO_EXPORT void octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
