@@ -12,11 +12,14 @@ from ..core.registry import get_registry
 
 
 def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
-    """A line for each operation: its name, the implementation and why it was chosen. Raises
+    """A line for each operation: its name, the implementation, with its variant if it has several,
+    and why it was chosen. Raises
     ConfigError for an override in the environment that can't be followed."""
     device = choose_device(device_name)
     table = choose_kernels(get_registry(), device, getattr(torch, dtype_name))
     yield f"{device.type}, {dtype_name}"
-    width = max(len(choice.op) for choice in table.choices)
-    for choice in table.choices:
-        yield f"{choice.op:{width}}  {choice.backend:9}  {choice.why}"
+    names = [f"{c.backend} {c.variant}".rstrip() for c in table.choices]
+    op_width = max(len(choice.op) for choice in table.choices)
+    name_width = max(map(len, names))
+    for choice, name in zip(table.choices, names, strict=True):
+        yield f"{choice.op:{op_width}}  {name:{name_width}}  {choice.why}"

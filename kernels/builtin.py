@@ -13,7 +13,9 @@ _CPU = tuple(
         f"{__package__}.cpu.{module}:{op}",
         priority=10,
         devices=("cpu",),
-        dtypes=("float32", "bfloat16"),
+        # Logits are float32 whatever the activations are.
+        dtypes=() if module == "sampling" else ("float32", "bfloat16"),
+        variant=f"{__package__}.cpu.isa:isa_name",
     )
     for op, module in (
         ("paged_attention", "ops"),
@@ -24,10 +26,18 @@ _CPU = tuple(
         ("rotary_write_kv", "ops"),
         ("silu_and_mul", "ops"),
         ("gelu_tanh_and_mul", "ops"),
+        ("sample_top_k_top_p", "sampling"),
         ("linear", "linear"),
         ("decoder", "decoder"),
         ("encoder", "encoder"),
     )
+)
+_NUMPY = KernelSpec(
+    "sample_top_k_top_p",
+    "numpy",
+    f"{__package__}.numpy_sampling:sample_top_k_top_p",
+    priority=5,
+    devices=("cpu",),
 )
 _TRITON = tuple(
     KernelSpec(op, "triton", f"{__package__}.triton:{op}", priority=10, devices=("cuda",))
@@ -42,4 +52,4 @@ _ONEDNN = KernelSpec(
     devices=("cpu",),
     dtypes=("bfloat16",),
 )
-BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, _ONEDNN, *_TRITON)
+BUILT_IN_KERNELS = (*_REFERENCE, *_CPU, _NUMPY, _ONEDNN, *_TRITON)

@@ -32,10 +32,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """Which implementation runs an operation. why: in words, for the operator."""
+    """Which implementation runs an operation. variant: of the implementation, such as a level of
+    instructions, or "". why: in words, for the operator."""
 
     op: str
     backend: str
+    variant: str
     why: str
 
 
@@ -123,16 +125,19 @@ def _choose(
         why = f"{OVERRIDE_VARIABLE} asks for it"
     for spec in matching:
         try:
-            return _import(spec), KernelChoice(op, spec.backend, why)
+            function = _import(spec.load)
+            variant = _import(spec.variant)() if spec.variant else ""
         except (KernelError, ImportError) as error:
             if asked:
                 raise
             failures[str(error)] = spec.backend
             why = f"{spec.backend} can't be used: {error}"
+        else:
+            return function, KernelChoice(op, spec.backend, variant, why)
     raise KernelError(f"no implementation of {op} can be loaded")
 
 
-def _import(spec: KernelSpec) -> Callable[..., Any]:
-    module, _, attribute = spec.load.partition(":")
+def _import(place: str) -> Callable[..., Any]:
+    module, _, attribute = place.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return function

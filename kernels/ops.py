@@ -220,7 +220,7 @@ class SampleTopKTopP(Protocol):
     ) -> Tensor:
         """Draw.
 
-        logits: [n, vocab_size]; finite or -inf, and one finite value at least in each row.
+        logits: [n, vocab_size]; -inf is never drawn.
         temperature: [n] float32; 0 takes the largest logit, the first of equals.
         top_k: [n] int64; the k largest logits stay, of equal ones the first; 0 keeps all.
         top_p: [n] float32; then a token stays if those before it, by falling logit, don't yet
@@ -228,7 +228,8 @@ class SampleTopKTopP(Protocol):
         uniform: [n] float32 in [0, 1). The token drawn is the first one, in the order of the
             vocabulary, where the running sum of the probabilities that stay exceeds this share of
             their total.
-        returns [n] token ids, int64
+        returns [n] token ids, int64; -1 for a row whose largest logit is not finite, NaN counting
+            as the largest
         """
         ...
 

@@ -17,6 +17,8 @@ class KernelSpec:
     priority: the highest one that is available on the device wins.
     devices: torch device types that it runs on.
     dtypes: of activations, such as "bfloat16"; none means any.
+    variant: "module:attribute" of a callable that names the variant for this machine, such as a
+        level of instructions.
 
     Importing its module may raise KernelError where it can't run; then the next best is taken.
     """
@@ -27,6 +29,7 @@ class KernelSpec:
     priority: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ()
+    variant: str | None = None
 
     @property
     def name(self) -> str:

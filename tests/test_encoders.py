@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from octavo import LLM, SamplingParams
 from octavo.core.contracts import ImageSize
-from octavo.core.engine.loader import build_context
+from octavo.core.engine.loader import build_context, choose_kernels
+from octavo.core.interfaces import BuildContext
 from octavo.core.registry import get_registry
 from octavo.plugins.encoders.open_clip.encoder import OpenClipEncoder
 from octavo.plugins.encoders.open_clip.preprocessor import OpenClipPreprocessor
@@ -28,7 +29,14 @@ from transformers import Siglip2ImageProcessor, Siglip2VisionConfig, Siglip2Visi
 from transformers.models.siglip2.image_processing_siglip2 import get_image_size_for_max_num_patches
 
 SIZES = [(90, 60), (60, 90), (33, 200), (64, 64), (500, 7)]
-CONTEXT = build_context(get_registry(), torch.device("cpu"), torch.float32)
+
+
+def context_of(dtype: torch.dtype) -> BuildContext:
+    place = (get_registry(), torch.device("cpu"), dtype)
+    return build_context(*place, choose_kernels(*place))
+
+
+CONTEXT = context_of(torch.float32)
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 3, "head_width": 16},
@@ -293,7 +301,7 @@ def test_a_tower_with_tables_in_half_precision() -> None:
     torch.manual_seed(0)
     config = TIMM["rotary"]
     theirs = open_clip.CustomTextCLIP(**config).visual.eval().bfloat16()
-    context = build_context(get_registry(), torch.device("cpu"), torch.bfloat16)
+    context = context_of(torch.bfloat16)
     with torch.device("meta"):
         ours = OpenClipEncoder({"model_cfg": config}, (), context)
     weights = {f"visual.{n}": w for n, w in theirs.state_dict().items()}

@@ -17,9 +17,11 @@ from octavo.core.engine.request_error import RequestError
 from octavo.core.engine.sampler import Sampler
 from octavo.core.engine.sampling_params import SamplingParams
 from octavo.core.engine.scheduler_output import SampledToken
-from octavo.core.engine.token_draw import sample_top_k_top_p
 from octavo.core.engine.truncation import apply_min_p
+from octavo.kernels import numpy_sampling
+from octavo.kernels.dispatch import resolve_kernels
 
+SAMPLERS = (numpy_sampling.sample_top_k_top_p, resolve_kernels().sample_top_k_top_p)
 VOCAB = 9
 EOS = 2
 
@@ -33,7 +35,7 @@ def make_request(prompt: list[int], output: list[int], name: str = "r", **settin
 
 
 def sample(logits: torch.Tensor, *requests: Request, **options: Any) -> list[SampledToken]:
-    sampler = Sampler(torch.device("cpu"), [EOS], **options)
+    sampler = Sampler(torch.device("cpu"), SAMPLERS[1], [EOS], **options)
     for request in requests:
         sampler.add(request)
     sampled = sampler.sample(logits, requests)
@@ -62,9 +64,14 @@ def drawn(logits: torch.Tensor, params: SamplingParams, uniforms: Any) -> list[i
     """The token of each uniform number, as rows of one batch."""
     rows = logits.expand(len(uniforms), -1)
     settings = [
-        np.full(len(rows), value) for value in (params.temperature, params.top_k, params.top_p)
+        torch.full((len(rows),), value)
+        for value in (params.temperature, max(params.top_k, 0), params.top_p)
     ]
-    return sample_top_k_top_p(apply_min_p(rows, [params] * len(rows)), *settings, uniforms)
+    uniform = torch.from_numpy(uniforms).float()
+    masked = apply_min_p(rows, [params] * len(rows))
+    results = [draw(masked, *settings, uniform).tolist() for draw in SAMPLERS]
+    assert results[0] == results[1]
+    return results[0]
 
 
 def check_draws(logits: torch.Tensor, params: SamplingParams) -> None:
@@ -124,7 +131,7 @@ def test_of_equal_tokens_the_first_stay() -> None:
 def test_masked_tokens_are_never_drawn() -> None:
     logits = torch.full((300,), -math.inf)
     logits[[70, 200]] = 0.0
-    uniforms = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-53])
+    uniforms = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2**-24])
     for params in (SamplingParams(), SamplingParams(top_k=9), SamplingParams(top_p=0.99)):
         assert drawn(logits, params, uniforms) == [70, 70, 200, 200, 200]
 
@@ -136,7 +143,7 @@ def test_draws_follow_the_probabilities() -> None:
     plain = [make_request([0], [], f"plain{i}", temperature=1.0, seed=i) for i in range(100)]
     options = {"temperature": 0.7, "min_p": 0.05, "logit_bias": {4: 1}}
     other = [make_request([0], [], f"other{i}", seed=i, **options) for i in range(100)]
-    sampler = Sampler(torch.device("cpu"))
+    sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
     counts = torch.zeros(2, 10)
     for request in plain + other:
         sampler.add(request)
@@ -161,7 +168,7 @@ def test_a_seed_gives_the_same_draws_whatever_else_is_in_the_batch(limits: dict[
     rows = torch.randn(40, 5000, generator=torch.Generator().manual_seed(0)) * 2
 
     def draws(*companions: Request) -> list[int]:
-        sampler = Sampler(torch.device("cpu"))
+        sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
         mine = make_request([0], [], "mine", temperature=1.3, seed=-11, **limits)
         batch = [*companions, mine]
         for request in batch:
@@ -236,7 +243,7 @@ def test_penalties_count_what_is_generated_on_the_way() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, 5], logits[0, 6] = 2.0, 1.5
     request = make_request([1], [], temperature=0, frequency_penalty=1.0)
-    sampler = Sampler(torch.device("cpu"))
+    sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
     sampler.add(request)
     tokens = []
     for _ in range(4):

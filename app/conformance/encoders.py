@@ -16,7 +16,7 @@ from torch import nn
 
 from ...core.contracts import EncoderExample, EncoderSpec, ImageSize, load_object
 from ...core.engine.hf_config import complete_config
-from ...core.engine.loader import build_context
+from ...core.engine.loader import build_context, choose_kernels
 from ...core.registry import Registry
 from .finding import Finding, attempt, check_class
 
@@ -125,7 +125,8 @@ def _preprocessor(spec: EncoderSpec, example: EncoderExample) -> Any:
 
 def _tower(spec: EncoderSpec, example: EncoderExample, registry: Registry) -> Any:
     torch.manual_seed(0)
-    context = build_context(registry, torch.device("cpu"), torch.float32)
+    place = (registry, torch.device("cpu"), torch.float32)
+    context = build_context(*place, choose_kernels(*place))
     config = complete_config(example.vision_config)
     tower: nn.Module = load_object(spec.load)(config, (), context)
     for parameter in tower.parameters():

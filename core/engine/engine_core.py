@@ -19,7 +19,7 @@ from .encoder_runner import EncodeError
 from .feature_writer import FeatureWriter
 from .heap import keep_freed_memory
 from .kv_cache_manager import KVCacheManager
-from .loader import load_model
+from .loader import choose_kernels, load_model
 from .memory_plan import plan_memory
 from .messages import (
     Abort,
@@ -69,8 +69,9 @@ class EngineCore:
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
         if device.type == "cpu":
             keep_freed_memory()
+        kernels = choose_kernels(registry, device, dtype)
         model, weight_bytes = load_model(
-            spec, checkpoint, registry, device, dtype, config.quantization
+            spec, checkpoint, registry, device, dtype, kernels, config.quantization
         )
         kv_dtype = choose_kv_cache_dtype(
             config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype
@@ -99,7 +100,12 @@ class EngineCore:
             policy=config.scheduling_policy,
         )
         self._runner = ModelRunner(model, kv_cache, device, dtype, kv_dtype, config.batch_invariant)
-        self._sampler = Sampler(device, checkpoint.eos_token_ids, registry.logits_processors)
+        self._sampler = Sampler(
+            device,
+            kernels.sample_top_k_top_p,
+            checkpoint.eos_token_ids,
+            registry.logits_processors,
+        )
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
         self._events = MediaEvents()

@@ -27,6 +27,7 @@ def load_model(
     registry: Registry,
     device: torch.device,
     dtype: torch.dtype,
+    kernels: KernelTable,
     quantization: str | None = None,
 ) -> tuple[LanguageModel, int]:
     """The checkpoint's model, ready to run, and the bytes of its weights.
@@ -35,13 +36,13 @@ def load_model(
     ConfigError if its weights and its config don't fit each other.
     """
     if isinstance(spec, TransformersSpec):
-        kernels = choose_kernels(registry, device, dtype)
         deployment = Deployment(checkpoint, device, dtype, kernels)
         if quantization is not None:
             deployment.quantizer = Quantizer.choose(checkpoint, registry, quantization)
         model: Any = load_object(spec.load)(deployment)
     else:
-        model = _build(spec, checkpoint, registry, device, dtype, quantization)
+        context = build_context(registry, device, dtype, kernels)
+        model = _build(spec, checkpoint, registry, context, quantization)
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 
@@ -50,18 +51,16 @@ def _build(
     spec: ModelSpec,
     checkpoint: Checkpoint,
     registry: Registry,
-    device: torch.device,
-    dtype: torch.dtype,
+    context: BuildContext,
     quantization: str | None,
 ) -> nn.Module:
     """A plugin's model, filled."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
-    context = build_context(registry, device, dtype)
     with torch.device("meta"):
         model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
         if quantizer is not None:
             quantizer.prepare(model)
-    _fill(model, checkpoint, device, dtype)
+    _fill(model, checkpoint, context.device, context.dtype)
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
@@ -92,7 +91,9 @@ def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype)
         raise ConfigError(str(error)) from error
 
 
-def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) -> BuildContext:
+def build_context(
+    registry: Registry, device: torch.device, dtype: torch.dtype, kernels: KernelTable
+) -> BuildContext:
     """What models are built with, their nested parts served by the registry's plugins."""
 
     def language_model(config: JsonDict) -> LanguageModel:
@@ -105,7 +106,6 @@ def build_context(registry: Registry, device: torch.device, dtype: torch.dtype) 
         load = registry.encoder_for_config(config).load
         return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
 
-    kernels = choose_kernels(registry, device, dtype)
     context = BuildContext(device, dtype, kernels, language_model, vision_encoder)
     return context
 

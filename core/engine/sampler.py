@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ...kernels.ops import SampleTopKTopP
 from ..contracts import LogitsProcessorSpec, load_object
 from ..interfaces import LogitsProcessor
 from .logits_masks import apply_masks, has_masks
@@ -19,10 +18,10 @@ from .logprobs import describe_token
 from .penalties import TokenHistory, apply_penalties
 from .request import Request
 from .scheduler_output import SampledToken
-from .token_draw import largest, sample_top_k_top_p
 from .truncation import apply_min_p
 
 _NUM_SEEDS = 2**64
+_UNIFORM_STEPS = 2**24
 
 
 @dataclass
@@ -49,10 +48,12 @@ class Sampler:
     def __init__(
         self,
         device: torch.device,
+        draw: SampleTopKTopP,
         eos_token_ids: Sequence[int] = (),
         processors: Mapping[str, LogitsProcessorSpec] | None = None,
     ) -> None:
         self._device = device
+        self._draw = draw
         self._eos_token_ids = frozenset(eos_token_ids)
         self._processor_specs = processors or {}
         self._states: dict[str, _RequestState] = {}
@@ -145,31 +146,26 @@ class Sampler:
         self, logits: Tensor, requests: Sequence[Request], errors: dict[int, str]
     ) -> list[int]:
         """A token of each row; rows that are no numbers are added to `errors`."""
-        token_ids, values = largest(logits)
-        for row, value in enumerate(values):
-            if not math.isfinite(value):
-                errors.setdefault(row, f"the model gave {value} as a logit")
-        drawn = [
-            row
-            for row, request in enumerate(requests)
-            if not request.sampling_params.greedy and row not in errors
-        ]
-        if drawn:
-            rows = logits if len(drawn) == len(requests) else logits[drawn]
-            drawn_ids = self._draw(rows, [requests[row] for row in drawn])
-            for row, token_id in zip(drawn, drawn_ids, strict=True):
-                token_ids[row] = token_id
+        params = [request.sampling_params for request in requests]
+        uniform = [0.0 if r.sampling_params.greedy else self._uniform(r) for r in requests]
+        token_ids: list[int] = self._draw(
+            apply_min_p(logits, params),
+            self._tensor([0.0 if p.greedy else p.temperature for p in params]),
+            torch.tensor([max(p.top_k, 0) for p in params], device=self._device),
+            self._tensor([p.top_p for p in params]),
+            self._tensor(uniform),
+        ).tolist()
+        for row, token_id in enumerate(token_ids):
+            if token_id < 0:
+                errors.setdefault(row, f"the model gave {logits[row].max().item()} as a logit")
         return token_ids
 
-    def _draw(self, logits: Tensor, requests: Sequence[Request]) -> list[int]:
-        params = [request.sampling_params for request in requests]
-        return sample_top_k_top_p(
-            apply_min_p(logits, params).cpu(),
-            np.array([p.temperature for p in params]),
-            np.array([p.top_k for p in params]),
-            np.array([p.top_p for p in params]),
-            np.array([self._random(request).random() for request in requests]),
-        )
+    def _tensor(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)
+
+    def _uniform(self, request: Request) -> float:
+        """In [0, 1), exact in float32."""
+        return int(self._random(request).random() * _UNIFORM_STEPS) / _UNIFORM_STEPS
 
     def _random(self, request: Request) -> random.Random:
         """The request's own stream of random numbers."""

@@ -39,6 +39,11 @@ LEVELS = (
 )
 
 
+def isa_name() -> str:
+    """The name of what `choose_isa` chooses."""
+    return choose_isa().name
+
+
 @cache
 def processor_features() -> frozenset[str]:
     """The features that the kernel lists for this processor; none where it lists none."""

@@ -173,6 +173,10 @@ _SIGNATURES = {
     ),
     "octavo_rotate": (None, [*[_POINTER] * 3, _LONG, *[_INT] * 3, _POINTER, _INT, _INT]),
     "octavo_gate": (None, [_POINTER, _POINTER, _LONG, _INT, _POINTER, _INT, _INT]),
+    "octavo_sample": (
+        None,
+        [_POINTER, _LONG, _LONG, _INT, *[_POINTER] * 5, _INT],
+    ),
     "octavo_scatter": (None, [_POINTER, _POINTER, _LONG, _LONG, _POINTER]),
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
     "octavo_decoder_free": (None, [_POINTER]),

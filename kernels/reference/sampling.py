@@ -26,4 +26,5 @@ def sample_top_k_top_p(
     running = probs.cumsum(dim=-1)
     reached = running > uniform.to(wide.dtype)[:, None] * running[:, -1:]
     drawn = (reached & (probs > 0)).int().argmax(dim=-1)
-    return torch.where(greedy, order[:, 0], drawn)
+    chosen = torch.where(greedy, order[:, 0], drawn)
+    return chosen.masked_fill(~wide.amax(dim=-1).isfinite(), -1)

@@ -79,18 +79,20 @@ def search(
 
 @triton.jit
 def find_peak(row, vocab_size, block: tl.constexpr):
-    """The largest logit and the first token that has it."""
+    """The largest logit and the first token that has it; -1 if it is not finite."""
     peak = float("-inf")
-    token = 0
+    token = -1
+    broken = 0
     for start in range(0, vocab_size, block):
         columns = start + tl.arange(0, block)
         inside = columns < vocab_size
         values = tl.load(row + columns, mask=inside, other=float("-inf")).to(tl.float32)
+        broken |= tl.max((values != values).to(tl.int32), axis=0)
         block_peak = tl.max(values, axis=0)
         first = tl.min(tl.where((values == block_peak) & inside, columns, vocab_size), axis=0)
         token = tl.where(block_peak > peak, first, token)
         peak = tl.maximum(peak, block_peak)
-    return peak, token
+    return peak, tl.where((broken > 0) | (peak == float("inf")), -1, token)
 
 
 @triton.jit
@@ -138,7 +140,7 @@ def sample_kernel(
     row = logits + index * logits_stride
     peak, token = find_peak(row, vocab_size, block)
     temperature = tl.load(temperatures + index)
-    if temperature == 0:
+    if (temperature == 0) | (token < 0):
         tl.store(tokens + index, token)
         return
     top_k = tl.load(top_ks + index)

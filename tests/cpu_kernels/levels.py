@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing
+from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing, sampling
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import Isa
 
@@ -68,7 +68,7 @@ def build_level(level: Level, extra_flags: tuple[str, ...] = ()) -> Path:
 def use_library(path: Path, patch: pytest.MonkeyPatch) -> None:
     """Every operation calls this build from now on."""
     opened = library.open_library(path)
-    for module in (ops, decoder, encoder):
+    for module in (ops, decoder, encoder, sampling):
         patch.setattr(module, "_library", opened)
     patch.setattr(packing, "load_library", lambda: opened)
 

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import random
 
 import pytest
 import torch
-from octavo.kernels import reference
 from octavo.kernels import triton as kernels
-from torch import Tensor
+from sampling_checks import assert_drawn, settings
 from triton_interpreted.support import fresh_seed, guarded_outputs
-
-
-def settings(chance: random.Random, rows: int, vocab_size: int) -> tuple[Tensor, ...]:
-    """temperature, top_k, top_p and uniform, each off, extreme or random."""
-
-    def choose(*values: float) -> Tensor:
-        return torch.tensor([chance.choice(values) for _ in range(rows)])
-
-    temperature = choose(0.0, 0.01, 0.7, 1.0, 1.3, 50.0)
-    top_k = choose(0, 0, 1, 2, 5, vocab_size - 1, vocab_size, vocab_size + 7).long()
-    top_p = choose(0.0, 1e-6, 0.1, 0.5, 0.9, 0.999, 1.0, 1.0)
-    uniform = torch.rand(rows)
-    uniform[0], uniform[-1] = 0.0, 1 - 2**-24
-    return temperature, top_k, top_p, uniform
-
-
-def assert_drawn(logits: Tensor, options: tuple[Tensor, ...], tokens: Tensor) -> None:
-    """Equal to the reference, or to what it draws with top_p and uniform moved by a few roundings
-    of float32; few tokens may need this excuse."""
-    temperature, top_k, top_p, uniform = (
-        x.double() if x.is_floating_point() else x for x in options
-    )
-    exact = reference.sample_top_k_top_p(logits.double(), temperature, top_k, top_p, uniform)
-    near = exact == tokens
-    for nudge, shift in itertools.product((-3e-6, 0.0, 3e-6), repeat=2):
-        nudged_p = torch.where(top_p < 1, (top_p + nudge).clamp(0, 1), top_p)
-        nudged = (uniform + shift).clamp(0, 1 - 1e-12)
-        drawn = reference.sample_top_k_top_p(logits.double(), temperature, top_k, nudged_p, nudged)
-        near |= drawn == tokens
-    assert near.all()
-    assert (tokens != exact).sum() <= 1
 
 
 @pytest.mark.parametrize("vocab_size", [1, 37, 4099])
@@ -83,3 +51,14 @@ def check_frequencies_follow_the_distribution() -> None:
     kept = torch.where(logits > logits.min(), logits / 0.8, float("-inf")).softmax(dim=0)
     counts = torch.bincount(tokens, minlength=5)
     assert (counts - 12 * kept).abs().max() <= 1.01
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def check_rows_without_a_largest_logit(broken: float) -> None:
+    logits = torch.zeros(4, 70)
+    logits[1, 66] = logits[2, 3] = broken
+    if broken < 0:
+        logits[1:3] = broken
+    temperature, ones = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.ones(4)
+    tokens = kernels.sample_top_k_top_p(logits, temperature, torch.zeros(4).long(), ones, ones / 2)
+    assert tokens.tolist() == [0, -1, -1, 35]

@@ -35,6 +35,7 @@ inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
 inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
+inline bool any_nan(Vec a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
 // 2^n for a vector of whole numbers.
 inline Vec power_of_two(Vec n) {
   __m512i e = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
@@ -113,6 +114,7 @@ inline float largest(Vec a) {
   q = _mm_max_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
+inline bool any_nan(Vec a) { return _mm256_movemask_ps(_mm256_cmp_ps(a.lo, a.hi, _CMP_UNORD_Q)) != 0; }
 inline __m256 power_of_two(__m256 n) {
   __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
@@ -235,6 +237,11 @@ inline float largest(const Vec& a) {
   float s = a.v[0];
   for (float x : a.v) s = x > s ? x : s;
   return s;
+}
+inline bool any_nan(const Vec& a) {
+  bool any = false;
+  for (float x : a.v) any |= std::isnan(x);
+  return any;
 }
 // 2^n for a vector of whole numbers.
 inline Vec power_of_two(const Vec& n) {

@@ -1,4 +1,4 @@
-"""Draws tokens without sorting the vocabulary: only the likeliest are looked at closely."""
+"""Sampling for CPUs without a compiler: only the likeliest tokens are looked at closely."""
 
 from __future__ import annotations
 
@@ -18,45 +18,28 @@ Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
 
 
-def largest(logits: Tensor) -> tuple[list[int], list[float]]:
-    """Where each row of logits [n, vocab_size] is largest, the first of equals, and how large; a
-    NaN counts as larger than any number."""
-    if logits.device.type != "cpu":
-        values, indices = logits.max(dim=-1)
-        return indices.tolist(), values.tolist()
-    # Many times as fast as torch's.
-    rows = logits.numpy()
-    columns = rows.argmax(axis=-1)
-    return columns.tolist(), rows[np.arange(len(rows)), columns].tolist()
-
-
 def sample_top_k_top_p(
-    logits: Tensor, temperature: Floats, top_k: Indices, top_p: Floats, uniform: Floats
-) -> list[int]:
-    """One token for each row of logits [n, vocab_size], which are on the CPU.
-
-    temperature: [n], above 0.
-    top_k, top_p: [n]; the k largest logits stay, 0 or less keeping all; then a token stays if
-        those before it, by falling logit, don't yet have this share of the probability, 1 keeping
-        all. Of equal ones the first stay.
-    uniform: [n] in [0, 1); the token drawn is the first, in the order of the vocabulary, where
-        the running sum of the probabilities that stay exceeds this share of their total.
-
-    A row's token depends on that row of the arguments alone, to the bit.
-    """
-    token_ids = np.empty(len(logits), dtype=np.int64)
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor
+) -> Tensor:
+    """See `kernels.ops.SampleTopKTopP`. A row's token depends on that row of the arguments alone,
+    to the bit."""
+    rows = logits.float().numpy()
+    token_ids = rows.argmax(axis=-1)
+    finite = np.isfinite(rows[np.arange(len(rows)), token_ids])
+    drawn = finite & (temperature.numpy() > 0)
+    settings = [t.numpy() for t in (temperature, top_k, top_p, uniform)]
+    k, p = settings[1], settings[2]
     for kind, draw in (
-        (top_k > 0, _draw_from_top_k),
-        ((top_k <= 0) & (top_p < 1), _draw_from_top_p),
-        ((top_k <= 0) & (top_p >= 1), _draw_from_all),
+        (k > 0, _draw_from_top_k),
+        ((k <= 0) & (p < 1), _draw_from_top_p),
+        ((k <= 0) & (p >= 1), _draw_from_all),
     ):
-        rows = kind.nonzero()[0]
-        if len(rows) == len(logits):
-            return list(draw(logits, temperature, top_k, top_p, uniform))
-        if len(rows):
-            settings = (temperature[rows], top_k[rows], top_p[rows], uniform[rows])
-            token_ids[rows] = list(draw(logits[torch.from_numpy(rows)], *settings))
-    return token_ids.tolist()
+        chosen = (kind & drawn).nonzero()[0]
+        if len(chosen):
+            picked = torch.from_numpy(rows[chosen])
+            token_ids[chosen] = list(draw(picked, *(values[chosen] for values in settings)))
+    token_ids[~finite] = -1
+    return torch.from_numpy(token_ids)
 
 
 def _draw_from_top_k(

@@ -1,0 +1,38 @@
+"""Drawing tokens: see src/sampling.cpp."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .library import load_library
+
+_library = load_library()
+
+
+def sample_top_k_top_p(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor
+) -> Tensor:
+    """See `kernels.ops.SampleTopKTopP`. A row's token depends on that row of the arguments alone,
+    to the bit."""
+    logits = logits.float()
+    logits = logits if logits.stride(-1) == 1 else logits.contiguous()
+    tokens = torch.empty(len(logits), dtype=torch.int64)
+    settings = [
+        t.to(dtype).contiguous()
+        for t, dtype in (
+            (temperature, torch.float32),
+            (top_k, torch.int64),
+            (top_p, torch.float32),
+            (uniform, torch.float32),
+        )
+    ]
+    _library.octavo_sample(
+        logits.data_ptr(),
+        logits.stride(0),
+        *logits.shape,
+        *(t.data_ptr() for t in settings),
+        tokens.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return tokens
