@@ -204,6 +204,8 @@ def test_bfloat16(family: Family) -> None:
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 def test_quantized(kind: Kind) -> None:
     family = replace(PLAIN, kinds=((kind, kind),) * 2)
+    # Now and then float32 rounds an activation halfway between two steps to the other one. A step
+    # is 1/127 of the largest of 64 activations, of which an output sums a few dozen.
     check(family, torch.float32, torch.float32, 1e-2)
     check(family, torch.bfloat16, torch.bfloat16, 3e-2)
 
