@@ -13,8 +13,9 @@ from ..core.registry import get_registry
 
 def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
     """A line for each operation: its name, the implementation, with its variant if it has several,
-    and why it was chosen. Raises
-    ConfigError for an override in the environment that can't be followed."""
+    and why it was chosen.
+
+    Raises ConfigError for an override in the environment that can't be followed."""
     device = choose_device(device_name)
     table = choose_kernels(get_registry(), device, getattr(torch, dtype_name))
     yield f"{device.type}, {dtype_name}"

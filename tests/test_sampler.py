@@ -289,7 +289,7 @@ def test_logits_that_are_no_numbers_fail_alone(broken: float) -> None:
     logits[:, 6] = 50.0
     logits[:2, 3] = broken
     requests = [
-        make_request([1], [], f"{i}", temperature=temperature)
+        make_request([1], [], f"{i}", temperature=temperature, logprobs=2, presence_penalty=0.1)
         for i, temperature in enumerate((0, 1.0, 0, 1.0))
     ]
     sampled = sample(logits, *requests)

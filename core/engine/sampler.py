@@ -85,10 +85,12 @@ class Sampler:
         token_ids = self._choose(processed, requests, errors)
         sampled = {}
         for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True)):
+            if row in errors:
+                sampled[request.request_id] = SampledToken(token_id, error=errors[row])
+                continue
             count = request.sampling_params.logprobs
             logprobs = None if count is None else describe_token(logits[row], token_id, count)
-            error = errors.get(row)
-            sampled[request.request_id] = SampledToken(token_id, logprobs, error)
+            sampled[request.request_id] = SampledToken(token_id, logprobs)
             history = self._states[request.request_id].history
             if history is not None:
                 history.add(token_id)
