@@ -40,16 +40,19 @@ inline void write_tiles(float* tiles, const Vec (&acc)[N]) {
 template <int N>
 constexpr int kSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
 
+// Several sums for each tile begin as the tile and zeros, and end as one.
 template <int S, int N>
-inline void clear_further(Vec (&acc)[S][N]) {
+inline void read_tiles(Vec (&acc)[S][N], const float* tiles, bool first) {
+  read_tiles(acc[0], tiles, first);
   for (int s = 1; s < S; ++s)
     for (int i = 0; i < N; ++i) acc[s][i] = zero();
 }
 
 template <int S, int N>
-inline void add_further(Vec (&acc)[S][N]) {
+inline void write_tiles(float* tiles, Vec (&acc)[S][N]) {
   for (int s = 1; s < S; ++s)
     for (int i = 0; i < N; ++i) acc[0][i] = acc[0][i] + acc[s][i];
+  write_tiles(tiles, acc[0]);
 }
 
 // Each kernel multiplies R rows with P panels, `bytes` apart, into tiles [P][R][16], which it adds to
@@ -60,8 +63,7 @@ struct Float32Panel {
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
-    read_tiles(acc[0], tiles, first);
-    clear_further(acc);
+    read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += S) {
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
@@ -76,8 +78,7 @@ struct Float32Panel {
         }
       }
     }
-    add_further(acc);
-    write_tiles(tiles, acc[0]);
+    write_tiles(tiles, acc);
   }
 };
 
@@ -86,8 +87,7 @@ struct BFloat16Panel {
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
     constexpr int N = P * R, S = N <= 3 ? 2 : 1;
     Vec acc[S][N];
-    read_tiles(acc[0], tiles, first);
-    clear_further(acc);
+    read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += 2) {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
@@ -103,8 +103,7 @@ struct BFloat16Panel {
           acc[S - 1][p * R + r] = fma(splat(a.values[r * a.stride + k + 1]), odd, acc[S - 1][p * R + r]);
       }
     }
-    add_further(acc);
-    write_tiles(tiles, acc[0]);
+    write_tiles(tiles, acc);
   }
 };
 
@@ -114,8 +113,7 @@ struct NarrowPanel {
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
-    read_tiles(acc[0], tiles, first);
-    clear_further(acc);
+    read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += 2 * S) {
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
@@ -134,8 +132,7 @@ struct NarrowPanel {
         }
       }
     }
-    add_further(acc);
-    write_tiles(tiles, acc[0]);
+    write_tiles(tiles, acc);
   }
 };
 #endif
