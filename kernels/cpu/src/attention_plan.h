@@ -1,0 +1,147 @@
+// How attention of a ragged batch is cut into tasks, and where a sequence's keys lie in the paged
+// cache (Kwon et al., 2023, arXiv:2309.06180).
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "weight.h"
+
+namespace octavo {
+
+constexpr int kKeyTile = 64;
+constexpr int kQueryRows = 96;
+
+// Passed from Python; see kernels.ops.AttentionMetadata.
+struct Batch {
+  int32_t num_tokens, num_seqs;
+  const int64_t* query_start_loc;
+  const int64_t* seq_lens;
+  const int64_t* block_table;
+  const int64_t* slot_mapping;
+  const int64_t* bidirectional;  // or null
+  int64_t max_blocks;
+  int32_t block_size;
+  int32_t narrow_cache;  // keys and values are bf16
+};
+
+struct AttentionShape {
+  int32_t heads, kv_heads, head_dim;
+  float scale, softcap;
+  int32_t window;
+  int32_t row_stride;  // elements from one position's keys to the next one's
+  int32_t narrow;      // queries and weights may be rounded to bf16
+
+  int group() const { return heads / kv_heads; }
+};
+
+// Some tokens of one sequence against some of its keys, for the query heads of some key heads.
+struct AttentionTask {
+  int32_t seq, kv_head, kv_heads, token, tokens;
+  int64_t key_start, key_end;
+  int32_t part;  // where its first head's share goes, or -1 if it sees all keys
+};
+
+// The shares that make up the output of one token's query heads.
+struct Merge {
+  int32_t kv_head, token, first_part, parts;  // a part of each key head in turn
+};
+
+struct AttentionPlan {
+  std::vector<AttentionTask> tasks;
+  std::vector<Merge> merges;
+  int parts = 0;
+
+  void build(const Batch& batch, const AttentionShape& shape, int threads);
+};
+
+// Last tokens of a prompt come first, as they take longest. A decode takes all heads at once, so
+// that the cache is read in order; few decodes are split over their keys, so that every thread has
+// some.
+inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape, int threads) {
+  tasks.clear();
+  merges.clear();
+  parts = 0;
+  int tile = shape.group() < kQueryRows ? kQueryRows / shape.group() : 1;
+  int64_t splits = (2 * threads + batch.num_seqs - 1) / batch.num_seqs;
+  for (int seq = 0; seq < batch.num_seqs; ++seq) {
+    int start = int(batch.query_start_loc[seq]), end = int(batch.query_start_loc[seq + 1]);
+    int64_t keys = batch.seq_lens[seq];
+    if (end - start == 1 && (splits == 1 || keys <= kKeyTile)) {
+      tasks.push_back({seq, 0, shape.kv_heads, start, 1, 0, keys, -1});
+    } else if (end - start == 1) {
+      int64_t size = round_up(int((keys + splits - 1) / splits), kLanes);
+      int first = parts;
+      for (int64_t key = 0; key < keys; key += size, parts += shape.kv_heads)
+        tasks.push_back({seq, 0, shape.kv_heads, start, 1, key, key + size < keys ? key + size : keys, parts});
+      for (int head = 0; head < shape.kv_heads; ++head)
+        merges.push_back({head, start, first + head, (parts - first) / shape.kv_heads});
+    } else {
+      for (int head = 0; head < shape.kv_heads; ++head)
+        for (int token = end; token > start; token -= tile) {
+          int first = token - tile > start ? token - tile : start;
+          tasks.push_back({seq, head, 1, first, token - first, 0, keys, -1});
+        }
+    }
+  }
+}
+
+struct KeyRange {
+  int64_t first, last;
+};
+
+// The keys of a task that its token `row` of the batch sees.
+inline KeyRange visible_keys(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int row) {
+  int64_t position = batch.seq_lens[task.seq] - batch.query_start_loc[task.seq + 1] + row;
+  int64_t first = shape.window && position >= shape.window ? position - shape.window + 1 : 0;
+  int64_t last = position + 1;
+  if (batch.bidirectional) {
+    const int64_t* run = batch.bidirectional + 2 * row;
+    first = std::min(first, run[0]);
+    last = std::max(last, run[1]);
+  }
+  return {std::max(first, task.key_start), std::min(last, task.key_end)};
+}
+
+// The part of a range among `count` keys, counted from the first of them.
+inline KeyRange within(KeyRange range, int64_t from, int64_t count) {
+  auto clip = [&](int64_t key) { return std::min(std::max(key - from, int64_t(0)), count); };
+  return {clip(range.first), clip(range.last)};
+}
+
+// What each token of a task sees -> ranges; returns what any of them sees.
+inline KeyRange find_keys(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
+                          std::vector<KeyRange>& ranges) {
+  ranges.clear();
+  KeyRange seen{batch.seq_lens[task.seq], 0};
+  for (int t = 0; t < task.tokens; ++t) {
+    ranges.push_back(visible_keys(batch, shape, task, task.token + t));
+    seen.first = std::min(seen.first, ranges[t].first);
+    seen.last = std::max(seen.last, ranges[t].last);
+  }
+  return seen;
+}
+
+// The slots of a sequence's positions, one after another.
+class SlotCursor {
+ public:
+  SlotCursor(const Batch& batch, int seq, int64_t position)
+      : block_(batch.block_table + seq * batch.max_blocks + position / batch.block_size),
+        size_(batch.block_size),
+        within_(position % batch.block_size) {}
+
+  int64_t next() {
+    int64_t slot = *block_ * size_ + within_;
+    if (++within_ == size_) {
+      ++block_;
+      within_ = 0;
+    }
+    return slot;
+  }
+
+ private:
+  const int64_t* block_;
+  int64_t size_, within_;
+};
+
+}  // namespace octavo

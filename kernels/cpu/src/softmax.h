@@ -1,0 +1,56 @@
+// Softmax of scores that come a part at a time (Milakov and Gimelshein, 2018, arXiv:1805.02867).
+#pragma once
+
+#include <limits>
+
+#include "simd.h"
+
+namespace octavo {
+
+class RunningSoftmax {
+ public:
+  float most() const { return most_; }
+  float total() const { return total_; }
+
+  // [panels * 16] scores -> weights relative to the largest score so far; those outside low … high
+  // weigh nothing. Returns what sums with earlier weights must be multiplied with.
+  float weigh(float* row, int panels, int low, int high) {
+    bool partial = low > 0 || high < panels * kLanes;
+    if (partial) fill_outside(row, panels, low, high, kHidden);
+    Vec top = splat(most_);
+    for (int p = 0; p < panels; ++p) top = max(top, load(row + p * kLanes));
+    float most = largest(top);
+    if (most == kHidden) {  // nothing seen yet
+      for (int p = 0; p < panels; ++p) store(row + p * kLanes, zero());
+      return 1.0f;
+    }
+    Vec limit = splat(most);
+    for (int p = 0; p < panels; ++p) store(row + p * kLanes, exp(load(row + p * kLanes) - limit));
+    if (partial) fill_outside(row, panels, low, high, 0.0f);
+    Vec sums = zero();
+    for (int p = 0; p < panels; ++p) sums = sums + load(row + p * kLanes);
+    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : std::exp(most_ - most);
+    most_ = most;
+    total_ = total_ * factor + sum(sums);
+    return factor;
+  }
+
+ private:
+  static constexpr float kHidden = -std::numeric_limits<float>::infinity();
+
+  static void fill_outside(float* row, int panels, int low, int high, float value) {
+    for (int c = 0; c < low; ++c) row[c] = value;
+    for (int c = high; c < panels * kLanes; ++c) row[c] = value;
+  }
+
+  float most_ = kHidden, total_ = 0;
+};
+
+// Caps scores smoothly; 0 leaves them.
+inline void cap_scores(float* row, int panels, float softcap) {
+  if (softcap <= 0) return;
+  for (int p = 0; p < panels; ++p)
+    store(row + p * kLanes, tanh(load(row + p * kLanes) / splat(softcap)) * splat(softcap));
+}
+
+}  // namespace octavo

@@ -1,0 +1,232 @@
+// Attention of many query rows of one key head, with softmax in one pass over tiles of keys (Dao et
+// al., 2022, arXiv:2205.14135).
+//
+// The keys of a tile are transposed, and its values laid out, as panels of a weight, so that both
+// products are those of a linear layer.
+#pragma once
+
+#include "attention_plan.h"
+#include "matmul.h"
+#include "rows.h"
+#include "softmax.h"
+
+namespace octavo {
+
+inline void transpose_plain(const uint32_t* const* rows, int keys, int from, int width, uint32_t* out) {
+  for (int e = from; e < width; ++e)
+    for (int key = 0; key < kLanes; ++key) out[e * kLanes + key] = key < keys ? rows[key][e] : 0;
+}
+
+// Rows of `width` words of sixteen keys -> [width][16]; what is beyond `keys` becomes zero.
+inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t* out) {
+#if defined(__AVX2__)
+  int whole = width / 8 * 8;
+  for (int half = 0; half < 2; ++half) {
+    for (int e = 0; e < whole; e += 8) {
+      __m256 r[8], t[8];
+      for (int i = 0; i < 8; ++i) {
+        int key = half * 8 + i;
+        r[i] = key < keys ? _mm256_loadu_ps(reinterpret_cast<const float*>(rows[key] + e))
+                          : _mm256_setzero_ps();
+      }
+      for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+      }
+      for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+      }
+      float* to = reinterpret_cast<float*>(out + e * kLanes + half * 8);
+      for (int i = 0; i < 4; ++i) {
+        _mm256_storeu_ps(to + i * kLanes, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * kLanes, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+      }
+    }
+  }
+  transpose_plain(rows, keys, whole, width, out);
+#else
+  transpose_plain(rows, keys, 0, width, out);
+#endif
+}
+
+// Element is float or uint16_t (bf16).
+template <class Element>
+class TileAttention {
+ public:
+  template <class Query>
+  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int kv_head,
+           const Query* query, size_t query_stride, const Element* keys, const Element* values) {
+    begin(shape, task, kv_head, query, query_stride);
+    KeyRange seen = find_keys(batch, shape, task, ranges_);
+    SlotCursor slots(batch, task.seq, seen.first);
+    for (int64_t key = seen.first; key < seen.last; key += kKeyTile) {
+      int count = int(std::min<int64_t>(kKeyTile, seen.last - key));
+      for (int panel = 0; panel * kLanes < count; ++panel)
+        gather(slots, std::min(kLanes, count - panel * kLanes), panel, keys, values);
+      score(count);
+      weigh(shape, key, count);
+      add_values(count);
+    }
+  }
+
+  const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
+  // The sum of values, weighted as softmax(row) says.
+  float output(int row, int d) const {
+    return output_.data()[(size_t(d / kLanes) * rows_ + row) * kLanes + d % kLanes];
+  }
+
+ private:
+  static constexpr bool kWide = sizeof(Element) == 4;
+
+  template <class Query>
+  void begin(const AttentionShape& shape, const AttentionTask& task, int kv_head, const Query* query,
+             size_t stride) {
+    group_ = shape.group();
+    rows_ = task.tokens * group_;
+    dim_ = shape.head_dim;
+    kv_head_ = kv_head;
+    narrow_ = !kWide && kNarrowProducts && shape.narrow;
+    padded_dim_ = round_up(dim_, narrow_ ? 2 * kLanes : kLanes);
+    width_ = shape.row_stride;
+    query_.reserve(size_t(rows_) * padded_dim_);
+    keys_.reserve(size_t(kKeyTile) * padded_dim_);
+    values_.reserve(size_t(kKeyTile) * padded_dim_);
+    scores_.reserve(size_t(rows_) * kKeyTile);
+    weights_.reserve(size_t(rows_) * kKeyTile);
+    output_.reserve(size_t(rows_) * padded_dim_);
+    softmax_.assign(rows_, RunningSoftmax());
+    std::memset(output_.data(), 0, sizeof(float) * rows_ * padded_dim_);
+    for (int r = 0; r < rows_; ++r) {
+      const Query* source = query + (task.token + r / group_) * stride + size_t(kv_head * group_ + r % group_) * dim_;
+      float* q = query_.data() + size_t(r) * padded_dim_;
+      for (int d = 0; d < dim_; ++d) q[d] = to_float(source[d]) * shape.scale;
+      for (int d = dim_; d < padded_dim_; ++d) q[d] = 0;
+    }
+    if (!narrow_) return;
+    size_t queries = size_t(rows_) * padded_dim_;
+    put_all(narrow_query_.reserve(queries), query_.data(), queries);
+    narrow_weights_.reserve(size_t(rows_) * kKeyTile);
+    pairs_.reserve(size_t(kKeyTile) * padded_dim_);
+  }
+
+  // Up to sixteen keys and values -> one panel of a tile's keys, and rows of its values' panels.
+  void gather(SlotCursor& slots, int count, int panel, const Element* keys, const Element* values) {
+    const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
+    for (int i = 0; i < count; ++i) {
+      size_t at = size_t(slots.next()) * width_ + size_t(kv_head_) * dim_;
+      key_rows[i] = keys + at;
+      value_rows[i] = values + at;
+    }
+    if (narrow_) lay_pairs(value_rows, panel * kLanes);
+    else for (int i = 0; i < round_up(count, 4); ++i) lay_value(value_rows[i], panel * kLanes + i);
+    int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
+    uint32_t* out = reinterpret_cast<uint32_t*>(keys_.data()) + size_t(panel) * padded_words * kLanes;
+    transpose(reinterpret_cast<const uint32_t* const*>(key_rows), count, words, out);
+    std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
+  }
+
+  // Values of sixteen keys, or zeros, side by side in pairs: panels [padded_dim / 16][32][16][2].
+  void lay_pairs(const Element* const* rows, int first) {
+    for (int i = 0; i < kLanes; i += 2) {
+      const Element *even = rows[i], *odd = rows[i + 1];
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        Element* out = pairs_.data() + size_t(d) * kKeyTile + size_t(first + i) * kLanes;
+        if (odd != nullptr && d + kLanes <= dim_) {
+          for (int c = 0; c < kLanes; ++c) {
+            out[2 * c] = even[d + c];
+            out[2 * c + 1] = odd[d + c];
+          }
+          continue;
+        }
+        for (int c = 0; c < kLanes; ++c) {
+          bool within = d + c < dim_;
+          out[2 * c] = within && even != nullptr ? even[d + c] : Element(0);
+          out[2 * c + 1] = within && odd != nullptr ? odd[d + c] : Element(0);
+        }
+      }
+    }
+  }
+
+  // One key's value, or zeros, into row `i` of the panels of values: [padded_dim / 16][64][16].
+  void lay_value(const Element* value, int i) {
+    for (int d = 0; d < padded_dim_; d += kLanes) {
+      float* out = values_.data() + (size_t(d) * kKeyTile) + size_t(i) * kLanes;
+      if (value != nullptr && d + kLanes <= dim_) {
+        store(out, load(value + d));
+      } else {
+        for (int c = 0; c < kLanes; ++c)
+          out[c] = value != nullptr && d + c < dim_ ? to_float(value[d + c]) : 0.0f;
+      }
+    }
+  }
+
+  static Rows rows_in(const float* values, size_t stride) {
+    return {values, stride, nullptr, 0, nullptr, 0, nullptr, nullptr, 0};
+  }
+
+  static Rows narrow_rows(const uint16_t* values, size_t stride) {
+    return {nullptr, 0, values, stride, nullptr, 0, nullptr, nullptr, 0};
+  }
+
+  void score(int count) {
+    Panels panels{reinterpret_cast<const uint8_t*>(keys_.data()),
+                  size_t(padded_dim_) * kLanes * sizeof(Element), padded_dim_,
+                  (count + kLanes - 1) / kLanes};
+    if (narrow_)
+      return multiply_narrow(narrow_rows(narrow_query_.data(), padded_dim_), rows_, panels, scores_.data(), true);
+    Rows rows = rows_in(query_.data(), padded_dim_);
+    multiply_float(kWide ? kFloat32 : kBFloat16, rows, rows_, panels, scores_.data(), true);
+  }
+
+  void weigh(const AttentionShape& shape, int64_t from, int count) {
+    int panels = (count + kLanes - 1) / kLanes;
+    for (int r = 0; r < rows_; ++r) {
+      float* row = weights_.data() + size_t(r) * kKeyTile;
+      for (int p = 0; p < panels; ++p) store(row + p * kLanes, load(scores_.data() + (size_t(p) * rows_ + r) * kLanes));
+      cap_scores(row, panels, shape.softcap);
+      KeyRange part = within(ranges_[r / group_], from, count);
+      float factor = softmax_[r].weigh(row, panels, int(part.first), int(part.last));
+      if (factor == 1.0f) continue;
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        float* o = output_.data() + (size_t(d / kLanes) * rows_ + r) * kLanes;
+        store(o, load(o) * splat(factor));
+      }
+    }
+  }
+
+  void add_values(int count) {
+    if (narrow_) return add_pairs(count);
+    Panels panels{reinterpret_cast<const uint8_t*>(values_.data()),
+                  size_t(kKeyTile) * kLanes * sizeof(float), round_up(count, 4), padded_dim_ / kLanes};
+    multiply_float(kFloat32, rows_in(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
+  }
+
+  // The product takes 32 keys at a time; those that no panel brought weigh nothing.
+  void add_pairs(int count) {
+    const Element* none[kLanes] = {};
+    int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
+    if (written < keys) lay_pairs(none, written);
+    for (int r = 0; r < rows_; ++r) {
+      uint16_t* to = narrow_weights_.data() + size_t(r) * kKeyTile;
+      put_all(to, weights_.data() + size_t(r) * kKeyTile, written);
+      std::memset(to + written, 0, sizeof(uint16_t) * (keys - written));
+    }
+    Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Element),
+                  keys, padded_dim_ / kLanes};
+    multiply_narrow(narrow_rows(narrow_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
+  }
+
+  int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1, kv_head_ = 0;
+  size_t width_ = 0;
+  std::vector<KeyRange> ranges_;
+  std::vector<RunningSoftmax> softmax_;
+  Buffer<float> query_, values_, scores_, weights_, output_;
+  bool narrow_ = false;
+  Buffer<Element> keys_, pairs_;
+  Buffer<uint16_t> narrow_query_, narrow_weights_;
+};
+
+}  // namespace octavo
