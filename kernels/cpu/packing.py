@@ -13,6 +13,7 @@ from torch import Tensor
 from ..ops import QuantizedWeight
 from ..weights import LinearWeight, fits_bfloat16
 from .library import WeightStruct, load_library
+from .memory import weight_memory
 
 #: src/weight.h: outputs in a panel, and inputs that share a scale.
 _LANES, _GROUP = 16, 64
@@ -109,7 +110,7 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
     first, rows = pieces[0], len(pieces[0].values)
     panels = -(-rows // _LANES)
     size = library.octavo_packed_bytes(first.format, rows, first.inputs)
-    data = torch.empty(size * len(pieces), dtype=torch.uint8)
+    data = weight_memory.allocate(size * len(pieces))
     for start, piece in enumerate(pieces):
         pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
         place = (rows, first.inputs, len(pieces), start)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from cpu_kernels.levels import LEVELS, OWN, Level, build_level, use_library, wanted_flags
+from octavo.kernels.cpu.memory import weight_memory
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,9 @@ def level(request: pytest.FixtureRequest, test_cache: Path) -> Iterator[Level]:
         if chosen is not OWN or wanted_flags():
             patch.setenv("OCTAVO_KERNEL_CACHE", str(test_cache))
             use_library(build_level(chosen, wanted_flags()), patch)
+        if wanted_flags():  # a sanitizer sees what is read beyond a weight if it lies by itself
+            alone = partial(torch.empty, dtype=torch.uint8)
+            patch.setattr(weight_memory, "allocate", alone)
         yield chosen
 
 

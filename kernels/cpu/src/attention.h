@@ -55,8 +55,7 @@ class Attention {
     int dim = shape.head_dim, group = shape.group();
     for (int r = 0; r < task.tokens * group; ++r) {
       float* to = out + (task.token + r / group) * stride + size_t(kv_head * group + r % group) * dim;
-      float scale = 1.0f / from.softmax(first + r).total();
-      for (int d = 0; d < dim; ++d) to[d] = from.output(first + r, d) * scale;
+      from.write(first + r, 1.0f / from.softmax(first + r).total(), to);
     }
   }
 
@@ -69,7 +68,7 @@ class Attention {
     for (int r = 0; r < group; ++r, to += dim + 2) {
       to[0] = from.softmax(first + r).most();
       to[1] = from.softmax(first + r).total();
-      for (int d = 0; d < dim; ++d) to[2 + d] = from.output(first + r, d);
+      from.write(first + r, 1.0f, to + 2);
     }
   }
 

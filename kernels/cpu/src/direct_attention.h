@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "attention_plan.h"
-#include "dot.h"
 #include "matmul.h"
+#include "register.h"
 #include "rows.h"
 #include "softmax.h"
 
@@ -14,7 +14,6 @@ namespace octavo {
 
 constexpr int kDirectRows = 8;
 constexpr int kDirectTile = 256;          // keys whose weights are kept
-constexpr int kPair = 2 * kLanes;         // elements that load_pair takes
 constexpr int kAheadKeys = 2 * kLanes;    // how far ahead of their use keys are asked for
 constexpr int kRowsAtOnce = kMaxRows / 2;  // as many as registers hold with two vectors each
 
@@ -33,64 +32,83 @@ void in_row_blocks(int rows, const Work& work) {
   }
 }
 
-// scores[row][0..15] = queries[row] · keys[at[0..15]], for queries laid out as load_pair reads keys.
+// scores[row][0..15] = queries[row] · keys[at[0..15]], for queries split in pairs.
 // What will be read next is asked for: keys at ahead[0..15], values at at[0..15].
 template <class Element, int R>
 void score_panel(const float* queries, int dim, const Element* keys, const Element* values, const size_t* at,
                  const size_t* ahead, float* scores, size_t stride) {
-  constexpr int K = 4;  // keys at once, so that no sum waits for its own last addition
-  alignas(64) float sums[R][kLanes][kDotWidth];
+  constexpr int K = 4;  // keys at once: all sums, and a part of each query, are in registers
   for (int key = 0; key < kLanes; key += K) {
-    Dot dots[K][R];
+    Register sums[R][K], query[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int i = 0; i < K; ++i) sums[r][i] = register_of(0.0f);
     for (int d = 0; d < dim; d += kPair) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) query[r] = load_register(queries + r * dim + d);
 #pragma GCC unroll 4
       for (int i = 0; i < K; ++i) {
-        Vec first, second;
-        load_pair(keys + at[key + i] + d, first, second);
-        __builtin_prefetch(keys + ahead[key + i] + d);
-        __builtin_prefetch(values + at[key + i] + d);
+        Register first = load_first_register(keys + at[key + i] + d);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          dots[i][r].add(load(queries + r * dim + d), first);
-          dots[i][r].add(load(queries + r * dim + d + kLanes), second);
-        }
+        for (int r = 0; r < R; ++r) sums[r][i] = fma(query[r], first, sums[r][i]);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) query[r] = load_register(queries + r * dim + d + kRegister);
+#pragma GCC unroll 4
+      for (int i = 0; i < K; ++i) {
+        Register second = load_second_register(keys + at[key + i] + d);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sums[r][i] = fma(query[r], second, sums[r][i]);
       }
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < K; ++i)
+    for (int i = 0; i < K; ++i) {
+      prefetch(keys + ahead[key + i], dim * sizeof(Element));
+      prefetch(values + at[key + i], dim * sizeof(Element));
+    }
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) dots[i][r].write(sums[r][key + i]);
+    for (int r = 0; r < R; ++r) store_sums(scores + r * stride + key, sums[r]);
   }
-  for (int r = 0; r < R; ++r)
-    for (int key = 0; key < kLanes; key += 8) sum_eight(sums[r][key], scores + r * stride + key);
 }
 
-// output[row][d] += the sum over sixteen keys of weights[row][key] * values[at[key]][d], in pairs.
-template <class Element, int R>
-void add_panel(const float* weights, size_t stride, const Element* values, const size_t* at, int dim, float* output) {
-  for (int d = 0; d < dim; d += kPair) {
-    Vec first[R], second[R];
+// What was read is read again, instead of being kept in a register that the sums need.
+inline void forget_reads() { asm volatile("" ::: "memory"); }
+
+// output[row] += the sum over sixteen keys of weights[row][key] * values[at[key]], split in pairs;
+// D registers of each row at a time.
+template <class Element, int R, int D>
+void add_part(const float* weights, size_t stride, const Element* values, const size_t* at, int dim, float* output) {
+  Register sums[R][D];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      first[r] = load(output + r * dim + d);
-      second[r] = load(output + r * dim + d + kLanes);
-    }
-    for (int key = 0; key < kLanes; ++key) {
-      Vec a, b;
-      load_pair(values + at[key] + d, a, b);
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < D; ++i) sums[r][i] = load_register(output + r * dim + i * kRegister);
+  for (int key = 0; key < kLanes; ++key) {
+    Register weight[R];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        Vec weight = splat(weights[r * stride + key]);
-        first[r] = fma(weight, a, first[r]);
-        second[r] = fma(weight, b, second[r]);
-      }
-    }
+    for (int r = 0; r < R; ++r) weight[r] = register_of(weights[r * stride + key]);
+#pragma GCC unroll 2
+    for (int i = 0; i < D; i += 2) {
+      Register first = load_first_register(values + at[key] + i * kRegister);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      store(output + r * dim + d, first[r]);
-      store(output + r * dim + d + kLanes, second[r]);
+      for (int r = 0; r < R; ++r) sums[r][i] = fma(weight[r], first, sums[r][i]);
+      forget_reads();
+      Register second = load_second_register(values + at[key] + i * kRegister);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sums[r][i + 1] = fma(weight[r], second, sums[r][i + 1]);
     }
   }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < D; ++i) store(output + r * dim + i * kRegister, sums[r][i]);
+}
+
+template <class Element, int R>
+void add_panel(const float* weights, size_t stride, const Element* values, const size_t* at, int dim, float* output) {
+  int d = 0;
+  for (; d + 2 * kPair <= dim; d += 2 * kPair) add_part<Element, R, 4>(weights, stride, values + d, at, dim, output + d);
+  if (d < dim) add_part<Element, R, 2>(weights, stride, values + d, at, dim, output + d);
 }
 
 // All key heads of a task at once. Element is float or uint16_t (bf16).
@@ -118,16 +136,12 @@ class DirectAttention {
 
   // Rows of each head in turn.
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // The sum of values, weighted as softmax(row) says.
-  float output(int row, int d) const { return output_.data()[size_t(row) * dim_ + paired(d)]; }
-
- private:
-  // Where load_pair puts an element.
-  static int paired(int d) {
-    if (sizeof(Element) == 4) return d;
-    return d / kPair * kPair + d % 2 * kLanes + d % kPair / 2;
+  // The sum of values, weighted as softmax(row) says, times `scale`.
+  void write(int row, float scale, float* to) const {
+    join_pairs<Element>(output_.data() + size_t(row) * dim_, dim_, scale, to);
   }
 
+ private:
   template <class Query>
   void begin(const AttentionShape& shape, const AttentionTask& task, const Query* query, size_t stride) {
     int group = shape.group();
@@ -144,8 +158,7 @@ class DirectAttention {
       for (int r = 0; r < rows_; ++r) {
         const Query* from = query + (task.token + r / group) * stride +
                             size_t((task.kv_head + h) * group + r % group) * dim_;
-        float* to = query_.data() + (size_t(h) * rows_ + r) * dim_;
-        for (int d = 0; d < dim_; ++d) to[paired(d)] = to_float(from[d]) * shape.scale;
+        split_pairs<Element>(from, dim_, shape.scale, query_.data() + (size_t(h) * rows_ + r) * dim_);
       }
   }
 

@@ -11,23 +11,34 @@ namespace octavo {
 
 constexpr int kRowBlock = 96;     // rows at a time: their inputs stay in the second-level cache
 constexpr int kPanelsPerTask = 4;
+constexpr int kPanelsAtMost = 64;  // whose outputs are kept before they are finished
 constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
 
 // How a layer's outputs are cut into tasks: blocks of rows by groups of panels, whose number is even
 // but for the last group.
 struct LinearTasks {
-  int blocks, groups, block_rows, panels;
+  int threads, blocks, groups, block_rows, first_panels, panels, all_panels;
 
-  LinearTasks(int threads, int rows, const Weight& w) {
+  LinearTasks(int threads, int rows, const Weight& w) : threads(threads), all_panels(w.panels()) {
     blocks = (rows + kRowBlock - 1) / kRowBlock;
-    int share = round_up(w.panels() / (threads * 6) + 1, 2);
-    panels = blocks > 1 ? kPanelsPerTask : std::min(share, rows > 8 ? kPanelsPerTask : share);
-    groups = (w.panels() + panels - 1) / panels;
     block_rows = round_up((rows + blocks - 1) / blocks, kMaxRows);
+    int share = round_up(all_panels / (threads * 6) + 1, 2);
+    panels = rows > 1 && rows <= 8 ? share : std::min(share, kPanelsPerTask);
+    // One row waits for memory, which is read best in long runs: most of its work is shared out at once.
+    int most = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
+    first_panels = rows > 1 ? panels : std::max(most, panels);
+    groups = threads + std::max(all_panels - threads * first_panels + panels - 1, 0) / panels;
   }
   int count() const { return blocks * groups; }
   int row(int task) const { return task / groups * block_rows; }
-  int panel(int task) const { return task % groups * panels; }
+  int first_panel(int task) const { return start(task % groups); }
+  int last_panel(int task) const { return start(task % groups + 1); }
+
+ private:
+  int start(int group) const {
+    int panel = std::min(group, threads) * first_panels + std::max(group - threads, 0) * panels;
+    return std::min(panel, all_panels);
+  }
 };
 
 // Before a phase whose end is waited for: ask for what the thread will multiply with first after it.
@@ -35,7 +46,8 @@ inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
   LinearTasks tasks(team.size(), rows, w);
   if (thread >= tasks.count()) return;
   size_t bytes = panel_bytes(Format(w.format), w.padded_k());
-  prefetch(static_cast<const uint8_t*>(w.data) + tasks.panel(thread) * bytes, std::min(bytes, kFirstBytes));
+  const uint8_t* first = static_cast<const uint8_t*>(w.data) + tasks.first_panel(thread) * bytes;
+  for (int p = 0; p < kPanelsAtOnce; ++p) prefetch(first + p * bytes, std::min(bytes, kFirstBytes / kPanelsAtOnce));
 }
 
 // finish(row, rows, panel, panels, tiles) gets each block of outputs, [panels][rows][16], once.
@@ -43,13 +55,17 @@ template <class Finish>
 void run_linear(Team& team, int thread, const Rows& input, int rows, const Weight& w,
                 Buffer<float>& tiles, const Finish& finish) {
   LinearTasks tasks(team.size(), rows, w);
-  float* out = tiles.reserve(size_t(tasks.panels) * tasks.block_rows * kLanes);
+  int most = std::min(tasks.first_panels, kPanelsAtMost);
+  float* out = tiles.reserve(size_t(most) * tasks.block_rows * kLanes);
   share_tasks(team, thread, tasks.count(), [&](int64_t task) {
-    int row = tasks.row(int(task)), first = tasks.panel(int(task));
-    int count = std::min(tasks.block_rows, rows - row), last = std::min(first + tasks.panels, w.panels());
+    int row = tasks.row(int(task)), count = std::min(tasks.block_rows, rows - row);
     if (count <= 0) return;
-    multiply(input.from(row, 0), count, w, first, last, out);
-    finish(row, count, first, last - first, out);
+    int last = tasks.last_panel(int(task));
+    for (int panel = tasks.first_panel(int(task)); panel < last; panel += most) {
+      int end = std::min(panel + most, last);
+      multiply(input.from(row, 0), count, w, panel, end, out);
+      finish(row, count, panel, end - panel, out);
+    }
   });
 }
 

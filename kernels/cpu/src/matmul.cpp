@@ -13,16 +13,16 @@ namespace {
 constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
 // Inputs at a time, so that a panel's part stays in the first-level cache for many rows.
 constexpr int kInputBlock = 256;
-constexpr int kPrefetchBytes = 2048;
-constexpr int kPanelsAtOnce = 4;
+constexpr size_t kPrefetchBytes = 1024;
 // Rows from which widening bf16 once costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
 
-// What a kernel will read that goes through P panels at once.
+// How far to what is read some bytes after `at` in P panels at once: at their end, that in the next P.
 template <int P>
-inline void prefetch(const void* p) {
-  __builtin_prefetch(static_cast<const char*>(p) + kPrefetchBytes / P);
+inline size_t ahead(size_t at, size_t bytes) {
+  return at + kPrefetchBytes < bytes ? kPrefetchBytes : kPrefetchBytes + (P - 1) * bytes;
 }
+inline void prefetch(const void* p, size_t ahead) { __builtin_prefetch(static_cast<const char*>(p) + ahead); }
 
 template <int N>
 inline void read_tiles(Vec (&acc)[N], const float* tiles, bool first) {
@@ -65,12 +65,13 @@ struct Float32Panel {
     Vec acc[S][N];
     read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += S) {
+      size_t next = ahead<P>(k * kLanes * 4, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (R <= kMaxRows / 2) prefetch<P>(w);
+          if (R <= kMaxRows / 2) prefetch(w, next);
           Vec b = load(w);
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r)
@@ -89,10 +90,11 @@ struct BFloat16Panel {
     Vec acc[S][N];
     read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += 2) {
+      size_t next = ahead<P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (R <= kMaxRows / 2) prefetch<P>(w);
+        if (R <= kMaxRows / 2) prefetch(w, next);
         Vec even = load_first(w);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
@@ -115,12 +117,13 @@ struct NarrowPanel {
     Vec acc[S][N];
     read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += 2 * S) {
+      size_t next = ahead<P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (R <= kMaxRows / 2) prefetch<P>(line);
+          if (R <= kMaxRows / 2) prefetch(line, next);
           __m512bh b = (__m512bh)_mm512_loadu_si512(line);
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r) {
@@ -147,7 +150,7 @@ inline int32_t four_steps(const Rows& a, int row, int k) {
 #if defined(OCTAVO_VNNI)
 struct Int8Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     __m512i acc[P * R];
     // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
 #pragma GCC unroll 16
@@ -156,7 +159,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        if (R <= kMaxStepRows / 2) prefetch(line, next);
         __m512i b = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
@@ -169,7 +172,7 @@ struct Int8Group {
 };
 struct Int4Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     __m512i acc[P * R], low = _mm512_set1_epi8(15);
 #pragma GCC unroll 16
     for (int i = 0; i < P * R; ++i) acc[i] = _mm512_setzero_si512();
@@ -177,7 +180,7 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        if (R <= kMaxStepRows / 2) prefetch(line, next);
         __m512i both = _mm512_loadu_si512(line);
         __m512i first = _mm512_and_si512(both, low);
         __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -200,7 +203,7 @@ inline __m256i load_bytes(const uint8_t* p) {
 }
 struct Int8Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i lo[P * R], hi[P * R];
 #pragma GCC unroll 16
@@ -209,7 +212,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch<P>(line);
+        if (R <= kMaxStepRows / 2) prefetch(line, next);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
@@ -230,7 +233,7 @@ struct Int8Group {
 };
 struct Int4Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     __m256i total_lo[P * R], total_hi[P * R];
 #pragma GCC unroll 16
@@ -246,7 +249,7 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (R <= kMaxStepRows / 2) prefetch<P>(line);
+          if (R <= kMaxStepRows / 2) prefetch(line, next);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
@@ -285,7 +288,7 @@ inline Vec plain_sums(const Rows& a, int row, int k, Step weight_at) {
 }
 struct Int8Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
       out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
         return int32_t(int8_t(w[i / R * bytes + (j / 4) * 64 + c * 4 + j % 4]));
@@ -294,7 +297,7 @@ struct Int8Group {
 };
 struct Int4Group {
   template <int R, int P>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
       out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
         uint8_t both = w[i / R * bytes + (j % 32 / 4) * 64 + c * 4 + j % 4];
@@ -311,7 +314,7 @@ struct Int8Panel {
     Vec acc[P * R], sums[P * R];
     read_tiles(acc, tiles, first);
     for (int k = 0; k < inputs; k += kGroup) {
-      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, k, sums);
+      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, ahead<P>(k * kLanes, bytes), k, sums);
 #pragma GCC unroll 16
       for (int i = 0; i < P * R; ++i) acc[i] = fma(sums[i], splat(a.scales[i % R * a.groups + k / kGroup]), acc[i]);
     }
@@ -327,7 +330,7 @@ struct Int4Panel {
     for (int k = 0; k < inputs; k += kGroup) {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
-      Int4Group::sums<R, P>(a, group, bytes, k, sums);
+      Int4Group::sums<R, P>(a, group, bytes, ahead<P>(g * kInt4GroupBytes, bytes), k, sums);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
@@ -366,7 +369,7 @@ void multiply_panel(const Rows& a, int rows, const uint8_t* panel, int inputs, f
   multiply_rest<Panel, MaxRows - 1>(a.from(row, 0), rows - row, panel, inputs, tile + row * kLanes, first);
 }
 
-// One row goes through P panels at once: memory is read faster from several places.
+// P panels at once.
 template <class Panel, int P>
 void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
   for (; panel + P <= w.count; panel += P)

@@ -13,6 +13,9 @@ constexpr int kMaxRows = 6;
 constexpr int kMaxRows = 4;
 #endif
 
+// One row goes through several panels at once: memory is read faster from several places.
+constexpr int kPanelsAtOnce = 4;
+
 // Panels that lie one after the other, each of k inputs.
 struct Panels {
   const uint8_t* data;

@@ -269,16 +269,6 @@ inline void store_int8(int8_t* p, const Vec& a) {
 
 #endif
 
-// Thirty-two elements in two vectors: those of bf16 the even ones and the odd ones.
-inline void load_pair(const uint16_t* p, Vec& first, Vec& second) {
-  first = load_first(p);
-  second = load_second(p);
-}
-inline void load_pair(const float* p, Vec& first, Vec& second) {
-  first = load(p);
-  second = load(p + kLanes);
-}
-
 // Ask for `bytes` from p on, which will be read soon.
 inline void prefetch(const void* p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);

@@ -73,9 +73,10 @@ class TileAttention {
   }
 
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // The sum of values, weighted as softmax(row) says.
-  float output(int row, int d) const {
-    return output_.data()[(size_t(d / kLanes) * rows_ + row) * kLanes + d % kLanes];
+  // The sum of values, weighted as softmax(row) says, times `scale`.
+  void write(int row, float scale, float* to) const {
+    for (int d = 0; d < dim_; ++d)
+      to[d] = output_.data()[(size_t(d / kLanes) * rows_ + row) * kLanes + d % kLanes] * scale;
   }
 
  private:

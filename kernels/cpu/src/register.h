@@ -1,0 +1,92 @@
+// One register of floats, as wide as the processor has them: for loops that must count registers.
+// A Vec is one or two of them.
+#pragma once
+
+#include "simd.h"
+
+namespace octavo {
+
+#if defined(__AVX2__) && !defined(OCTAVO_AVX512)
+
+constexpr int kRegister = 8;
+
+struct Register {
+  __m256 v;
+};
+inline Register register_of(float x) { return {_mm256_set1_ps(x)}; }
+inline Register load_register(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store(float* p, Register a) { _mm256_storeu_ps(p, a.v); }
+inline Register fma(Register a, Register b, Register c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+// The first or the second of each of eight pairs.
+inline Register load_first_register(const uint16_t* p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16))};
+}
+inline Register load_second_register(const uint16_t* p) {
+  __m256i zeros;
+  asm volatile("vpxor %0, %0, %0" : "=x"(zeros));  // anew each time: a constant would keep a register
+  return {_mm256_castsi256_ps(_mm256_blend_epi16(zeros, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 0xaa))};
+}
+
+#else
+
+constexpr int kRegister = kLanes;
+
+using Register = Vec;
+inline Register register_of(float x) { return splat(x); }
+inline Register load_register(const float* p) { return load(p); }
+inline Register load_first_register(const uint16_t* p) { return load_first(p); }
+inline Register load_second_register(const uint16_t* p) { return load_second(p); }
+
+#endif
+
+// Elements that two registers hold, in the order of split_pairs.
+constexpr int kPair = 2 * kRegister;
+
+inline Register load_first_register(const float* p) { return load_register(p); }
+inline Register load_second_register(const float* p) { return load_register(p + kRegister); }
+
+// `count` values, times `scale`, in the order in which two registers get the elements of a cache: those
+// of bf16 the even ones and the odd ones.
+template <class Element, class Value>
+void split_pairs(const Value* from, int count, float scale, float* to) {
+  constexpr bool split = sizeof(Element) == 2;
+  for (int d = 0; d < count; d += kPair)
+    for (int i = 0; i < kRegister; ++i) {
+      to[d + i] = to_float(from[d + (split ? 2 * i : i)]) * scale;
+      to[d + kRegister + i] = to_float(from[d + (split ? 2 * i + 1 : kRegister + i)]) * scale;
+    }
+}
+
+// And back.
+template <class Element>
+void join_pairs(const float* from, int count, float scale, float* to) {
+  constexpr bool split = sizeof(Element) == 2;
+  for (int d = 0; d < count; d += kPair)
+    for (int i = 0; i < kRegister; ++i) {
+      to[d + (split ? 2 * i : i)] = from[d + i] * scale;
+      to[d + (split ? 2 * i + 1 : kRegister + i)] = from[d + kRegister + i] * scale;
+    }
+}
+
+// out[0..3] = the sums of four registers.
+#if defined(__AVX2__)
+inline __m256 halved(Register a) {
+  if constexpr (kRegister == 8) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(&a));
+  } else {
+    alignas(64) float all[kRegister];
+    store(all, a);
+    return _mm256_add_ps(_mm256_load_ps(all), _mm256_load_ps(all + kRegister - 8));
+  }
+}
+inline void store_sums(float* out, const Register (&a)[4]) {
+  __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halved(a[0]), halved(a[1])), _mm256_hadd_ps(halved(a[2]), halved(a[3])));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+}
+#else
+inline void store_sums(float* out, const Register (&a)[4]) {
+  for (int i = 0; i < 4; ++i) out[i] = sum(a[i]);
+}
+#endif
+
+}  // namespace octavo
