@@ -122,6 +122,25 @@ inline __m512 cvtph_ps(__m256i a) {
   return read<__m512>(parts);
 }
 
+// Within each 128 bits: the first or the second half of both, in turn.
+template <class Vector>
+inline __m512 unpack(__m512 a, __m512 b, int half) {
+  auto left = as<Vector>(a), right = as<Vector>(b);
+  constexpr int kLane = 16 / sizeof(left[0]);
+  return as<__m512>(each<Vector>([&](int i) {
+    int from = i / kLane * kLane + half * kLane / 2 + i % kLane / 2;
+    return i % 2 ? right[from] : left[from];
+  }));
+}
+inline __m512 unpacklo_ps(__m512 a, __m512 b) { return unpack<__v16sf>(a, b, 0); }
+inline __m512 unpackhi_ps(__m512 a, __m512 b) { return unpack<__v16sf>(a, b, 1); }
+inline __m512d unpacklo_pd(__m512d a, __m512d b) { return as<__m512d>(unpack<__v8df>(as<__m512>(a), as<__m512>(b), 0)); }
+inline __m512d unpackhi_pd(__m512d a, __m512d b) { return as<__m512d>(unpack<__v8df>(as<__m512>(a), as<__m512>(b), 1)); }
+template <int Half>
+inline __m256 extractf32x8_ps(__m512 a) {
+  return read<__m256>(reinterpret_cast<const float*>(&a) + 8 * Half);
+}
+
 // Four products of an unsigned with a signed byte are added to each lane, without saturation.
 inline __m512i dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
   auto bytes = as<__v64qu>(a);
@@ -144,6 +163,15 @@ inline __m512 dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
     for (int j : {2 * i + 1, 2 * i}) sum = flushed(std::fma(widen(left[j]), widen(right[j]), sum));
     return sum;
   });
+}
+
+// To the nearest bf16, ties to even; what is too small to be normal becomes zero.
+inline __m256bh cvtneps_pbh(__m512 a) {
+  return as<__m256bh>(each<__v16hu>([&](int i) {
+    if (std::isnan(a[i])) return uint16_t(as<uint32_t>(float(a[i])) >> 16 | 0x40);
+    uint32_t bits = as<uint32_t>(flushed(a[i]));
+    return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }));
 }
 
 }  // namespace emulated
@@ -185,3 +213,12 @@ inline __m512 dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
 #define _mm512_cvtph_ps emulated::cvtph_ps
 #define _mm512_dpbusd_epi32 emulated::dpbusd_epi32
 #define _mm512_dpbf16_ps emulated::dpbf16_ps
+#define _mm512_castps_pd emulated::as<__m512d, __m512>
+#define _mm512_castpd_ps emulated::as<__m512, __m512d>
+#define _mm512_castps512_ps256 emulated::extractf32x8_ps<0>
+#define _mm512_extractf32x8_ps(a, half) emulated::extractf32x8_ps<half>(a)
+#define _mm512_unpacklo_ps emulated::unpacklo_ps
+#define _mm512_unpackhi_ps emulated::unpackhi_ps
+#define _mm512_unpacklo_pd emulated::unpacklo_pd
+#define _mm512_unpackhi_pd emulated::unpackhi_pd
+#define _mm512_cvtneps_pbh emulated::cvtneps_pbh

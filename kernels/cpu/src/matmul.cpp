@@ -1,6 +1,8 @@
 // The kernels of the products: tile[r][0..15] += rows[r] · panel, for inputs k0 … k1.
 #include "matmul.h"
 
+#include <type_traits>
+
 #if defined(OCTAVO_TILES)
 #include "matmul_amx.h"
 #endif
@@ -11,6 +13,13 @@ namespace {
 
 // Sums of whole numbers need more registers than AVX2 has for as many rows.
 constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
+// Panels that many rows are multiplied with at once, if there are registers for so many sums: each
+// value of a row is read once for all.
+#if defined(OCTAVO_AVX512)
+constexpr int kBlockPanels = 2;
+#else
+constexpr int kBlockPanels = 1;
+#endif
 // Inputs at a time, so that a panel's part stays in the first-level cache for many rows.
 constexpr int kInputBlock = 256;
 constexpr size_t kPrefetchBytes = 1024;
@@ -24,16 +33,23 @@ inline size_t ahead(size_t at, size_t bytes) {
 }
 inline void prefetch(const void* p, size_t ahead) { __builtin_prefetch(static_cast<const char*>(p) + ahead); }
 
-template <int N>
-inline void read_tiles(Vec (&acc)[N], const float* tiles, bool first) {
-#pragma GCC unroll 16
-  for (int i = 0; i < N; ++i) acc[i] = first ? zero() : load(tiles + i * kLanes);
-}
+// Sums of some rows and panels: from one panel's to the next one's are `stride` floats. Those that are
+// fresh begin as zeros.
+struct Tiles {
+  float* data;
+  size_t stride;
+  bool fresh;
 
-template <int N>
-inline void write_tiles(float* tiles, const Vec (&acc)[N]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < N; ++i) store(tiles + i * kLanes, acc[i]);
+  template <int R>
+  float* tile(int i) const {
+    return data + i / R * stride + i % R * kLanes;
+  }
+  Tiles from(int row) const { return {data + row * kLanes, stride, fresh}; }
+};
+
+template <int R, int P>
+inline void clear_tiles(const Tiles& tiles) {
+  for (int i = 0; i < P * R; ++i) store(tiles.tile<R>(i), zero());
 }
 
 // Few tiles would wait for each addition to end: they get two or four sums each.
@@ -41,54 +57,59 @@ template <int N>
 constexpr int kSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
 
 // Several sums for each tile begin as the tile and zeros, and end as one.
-template <int S, int N>
-inline void read_tiles(Vec (&acc)[S][N], const float* tiles, bool first) {
-  read_tiles(acc[0], tiles, first);
+template <int R, int S, int N>
+inline void read_tiles(Vec (&acc)[S][N], const Tiles& tiles) {
+#pragma GCC unroll 32
+  for (int i = 0; i < N; ++i) acc[0][i] = tiles.fresh ? zero() : load(tiles.tile<R>(i));
   for (int s = 1; s < S; ++s)
     for (int i = 0; i < N; ++i) acc[s][i] = zero();
 }
 
-template <int S, int N>
-inline void write_tiles(float* tiles, Vec (&acc)[S][N]) {
+template <int R, int S, int N>
+inline void write_tiles(const Tiles& tiles, Vec (&acc)[S][N]) {
   for (int s = 1; s < S; ++s)
     for (int i = 0; i < N; ++i) acc[0][i] = acc[0][i] + acc[s][i];
-  write_tiles(tiles, acc[0]);
+#pragma GCC unroll 32
+  for (int i = 0; i < N; ++i) store(tiles.tile<R>(i), acc[0][i]);
 }
 
-// Each kernel multiplies R rows with P panels, `bytes` apart, into tiles [P][R][16], which it adds to
-// unless these inputs are the first.
+// Each kernel multiplies R rows with P panels, `bytes` apart, into tiles [P][R][16].
 
 struct Float32Panel {
   template <int R, int P>
-  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
-    read_tiles(acc, tiles, first);
+    read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += S) {
       size_t next = ahead<P>(k * kLanes * 4, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
+        Vec b[P];
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
           if (R <= kMaxRows / 2) prefetch(w, next);
-          Vec b = load(w);
-#pragma GCC unroll 16
-          for (int r = 0; r < R; ++r)
-            acc[s][p * R + r] = fma(splat(a.values[r * a.stride + k + s]), b, acc[s][p * R + r]);
+          b[p] = load(w);
+        }
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+          Vec x = splat(a.values[r * a.stride + k + s]);
+#pragma GCC unroll 4
+          for (int p = 0; p < P; ++p) acc[s][p * R + r] = fma(x, b[p], acc[s][p * R + r]);
         }
       }
     }
-    write_tiles(tiles, acc);
+    write_tiles<R>(tiles, acc);
   }
 };
 
 struct BFloat16Panel {
   template <int R, int P>
-  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = N <= 3 ? 2 : 1;
     Vec acc[S][N];
-    read_tiles(acc, tiles, first);
+    read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2) {
       size_t next = ahead<P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
@@ -96,46 +117,51 @@ struct BFloat16Panel {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
         if (R <= kMaxRows / 2) prefetch(w, next);
         Vec even = load_first(w);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
           acc[0][p * R + r] = fma(splat(a.values[r * a.stride + k]), even, acc[0][p * R + r]);
         Vec odd = load_second(w);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
           acc[S - 1][p * R + r] = fma(splat(a.values[r * a.stride + k + 1]), odd, acc[S - 1][p * R + r]);
       }
     }
-    write_tiles(tiles, acc);
+    write_tiles<R>(tiles, acc);
   }
 };
 
 #if defined(OCTAVO_BF16)
 struct NarrowPanel {
   template <int R, int P>
-  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
-    read_tiles(acc, tiles, first);
+    read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2 * S) {
       size_t next = ahead<P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
+        __m512bh b[P];
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
           if (R <= kMaxRows / 2) prefetch(line, next);
-          __m512bh b = (__m512bh)_mm512_loadu_si512(line);
-#pragma GCC unroll 16
-          for (int r = 0; r < R; ++r) {
-            int32_t pair;
-            std::memcpy(&pair, a.narrow + r * a.narrow_stride + k + 2 * s, 4);
+          b[p] = (__m512bh)_mm512_loadu_si512(line);
+        }
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+          int32_t pair;
+          std::memcpy(&pair, a.narrow + r * a.narrow_stride + k + 2 * s, 4);
+          __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 4
+          for (int p = 0; p < P; ++p) {
             Vec& to = acc[s][p * R + r];
-            to.v = _mm512_dpbf16_ps(to.v, b, (__m512bh)_mm512_set1_epi32(pair));
+            to.v = _mm512_dpbf16_ps(to.v, b[p], x);
           }
         }
       }
     }
-    write_tiles(tiles, acc);
+    write_tiles<R>(tiles, acc);
   }
 };
 #endif
@@ -148,52 +174,70 @@ inline int32_t four_steps(const Rows& a, int row, int k) {
 
 // Exact sums of one group of 64 inputs, as floats: of steps * q for every panel, row and output.
 #if defined(OCTAVO_VNNI)
+// As __m512i they would be copied around each product: gcc takes that for another kind of vector.
+typedef int32_t Integers __attribute__((vector_size(64)));
+
+inline Integers add_products(Integers sums, __m512i unsigned_bytes, __m512i bytes) {
+  return (Integers)_mm512_dpbusd_epi32((__m512i)sums, unsigned_bytes, bytes);
+}
 struct Int8Group {
   template <int R, int P>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
-    __m512i acc[P * R];
+    Integers acc[P * R];
     // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
-#pragma GCC unroll 16
-    for (int i = 0; i < P * R; ++i) acc[i] = _mm512_set1_epi32(-128 * a.sums[i % R * a.groups + k / kGroup]);
+#pragma GCC unroll 32
+    for (int i = 0; i < P * R; ++i) acc[i] = Integers{} - 128 * a.group(i % R, k)->sum;
+#pragma GCC unroll 1
     for (int j = 0; j < kGroup / 4; ++j) {
+      __m512i b[P];
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
         if (R <= kMaxStepRows / 2) prefetch(line, next);
-        __m512i b = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r)
-          acc[p * R + r] = _mm512_dpbusd_epi32(acc[p * R + r], b, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
+        b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
+      }
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r) {
+        __m512i x = _mm512_set1_epi32(four_steps(a, r, k + 4 * j));
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) acc[p * R + r] = add_products(acc[p * R + r], b[p], x);
       }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps(acc[i]);
+#pragma GCC unroll 32
+    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps((__m512i)acc[i]);
   }
 };
 struct Int4Group {
   template <int R, int P>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
-    __m512i acc[P * R], low = _mm512_set1_epi8(15);
-#pragma GCC unroll 16
-    for (int i = 0; i < P * R; ++i) acc[i] = _mm512_setzero_si512();
+    __m512i low = _mm512_set1_epi8(15);
+    Integers acc[P * R];
+#pragma GCC unroll 32
+    for (int i = 0; i < P * R; ++i) acc[i] = Integers{};
+#pragma GCC unroll 1
     for (int j = 0; j < kGroup / 8; ++j) {
+      __m512i first[P], second[P];
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
         if (R <= kMaxStepRows / 2) prefetch(line, next);
         __m512i both = _mm512_loadu_si512(line);
-        __m512i first = _mm512_and_si512(both, low);
-        __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          __m512i& to = acc[p * R + r];
-          to = _mm512_dpbusd_epi32(to, first, _mm512_set1_epi32(four_steps(a, r, k + 4 * j)));
-          to = _mm512_dpbusd_epi32(to, second, _mm512_set1_epi32(four_steps(a, r, k + 32 + 4 * j)));
+        first[p] = _mm512_and_si512(both, low);
+        second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      }
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r) {
+        __m512i x = _mm512_set1_epi32(four_steps(a, r, k + 4 * j));
+        __m512i y = _mm512_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) {
+          Integers& to = acc[p * R + r];
+          to = add_products(add_products(to, first[p], x), second[p], y);
         }
       }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps(acc[i]);
+#pragma GCC unroll 32
+    for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps((__m512i)acc[i]);
   }
 };
 #elif defined(__AVX2__)
@@ -206,7 +250,7 @@ struct Int8Group {
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i lo[P * R], hi[P * R];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
     for (int j = 0; j < kGroup / 4; ++j) {
 #pragma GCC unroll 4
@@ -217,7 +261,7 @@ struct Int8Group {
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
         __m256i u0 = _mm256_abs_epi8(b0), u1 = _mm256_abs_epi8(b1);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
           __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
           __m256i p0 = _mm256_maddubs_epi16(u0, _mm256_sign_epi8(x, b0));
@@ -227,7 +271,7 @@ struct Int8Group {
         }
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) out[i] = to_vec(lo[i], hi[i]);
   }
 };
@@ -236,13 +280,13 @@ struct Int4Group {
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     __m256i total_lo[P * R], total_hi[P * R];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) total_lo[i] = total_hi[i] = _mm256_setzero_si256();
     // Eight sums of two products of at most 15 * 127 fit in sixteen bits.
 #pragma GCC unroll 1
     for (int half = 0; half < 2; ++half) {
       __m256i lo[P * R], hi[P * R];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
 #pragma GCC unroll 1
       for (int j = 4 * half; j < 4 * half + 4; ++j) {
@@ -254,7 +298,7 @@ struct Int4Group {
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
           __m256i second1 = _mm256_and_si256(_mm256_srli_epi16(b1, 4), low);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
             __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
             __m256i y = _mm256_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
@@ -266,14 +310,14 @@ struct Int4Group {
           }
         }
       }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) {
         __m256i l = _mm256_madd_epi16(lo[i], ones), h = _mm256_madd_epi16(hi[i], ones);
         total_lo[i] = _mm256_add_epi32(total_lo[i], l);
         total_hi[i] = _mm256_add_epi32(total_hi[i], h);
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) out[i] = to_vec(total_lo[i], total_hi[i]);
   }
 };
@@ -307,43 +351,46 @@ struct Int4Group {
 };
 #endif
 
-// The outputs' scales are applied at the end, by scale_tile.
+// The outputs' scales are applied at the end, by scale_tiles.
 struct Int8Panel {
   template <int R, int P>
-  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
-    Vec acc[P * R], sums[P * R];
-    read_tiles(acc, tiles, first);
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
+    if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
+      Vec sums[P * R];
       Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, ahead<P>(k * kLanes, bytes), k, sums);
-#pragma GCC unroll 16
-      for (int i = 0; i < P * R; ++i) acc[i] = fma(sums[i], splat(a.scales[i % R * a.groups + k / kGroup]), acc[i]);
+#pragma GCC unroll 32
+      for (int i = 0; i < P * R; ++i) {
+        Vec scale = splat(a.group(i % R, k)->scale);
+        float* tile = tiles.tile<R>(i);
+        store(tile, fma(sums[i], scale, load(tile)));
+      }
     }
-    write_tiles(tiles, acc);
   }
 };
 
 struct Int4Panel {
   template <int R, int P>
-  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, float* tiles, bool first) {
-    Vec acc[P * R], sums[P * R];
-    read_tiles(acc, tiles, first);
+  static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
+    if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
+      Vec sums[P * R];
       Int4Group::sums<R, P>(a, group, bytes, ahead<P>(g * kInt4GroupBytes, bytes), k, sums);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
         Vec scale = load_half(factors), offset = load_half(factors + kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
-          float step = a.scales[r * a.groups + g];
-          Vec whole = splat(step * float(a.sums[r * a.groups + g])), &to = acc[p * R + r];
-          to = fma(sums[p * R + r] * splat(step), scale, fma(whole, offset, to));
+          int i = p * R + r;
+          Vec step = splat(a.group(r, k)->scale), whole = splat(a.group(r, k)->whole);
+          float* tile = tiles.tile<R>(i);
+          store(tile, fma(sums[i] * step, scale, fma(whole, offset, load(tile))));
         }
       }
     }
-    write_tiles(tiles, acc);
   }
 };
 
@@ -352,28 +399,31 @@ inline Panels panels_of(const Weight& w, int first, int last) {
   return {static_cast<const uint8_t*>(w.data) + first * bytes, bytes, w.padded_k(), last - first};
 }
 
-// A panel's rows that are left, fewer than MaxRows.
-template <class Panel, int R>
-inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, int inputs, float* tile, bool first) {
+// The rows that are left, fewer than MaxRows.
+template <class Panel, int R, int P>
+inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs,
+                          const Tiles& tiles) {
   if constexpr (R > 0) {
-    if (rows == R) return Panel::template multiply<R, 1>(a, panel, 0, inputs, tile, first);
-    multiply_rest<Panel, R - 1>(a, rows, panel, inputs, tile, first);
+    if (rows == R) return Panel::template multiply<R, P>(a, panel, bytes, inputs, tiles);
+    multiply_rest<Panel, R - 1, P>(a, rows, panel, bytes, inputs, tiles);
   }
 }
 
-template <class Panel, int MaxRows>
-void multiply_panel(const Rows& a, int rows, const uint8_t* panel, int inputs, float* tile, bool first) {
+// All rows with P panels.
+template <class Panel, int MaxRows, int P>
+void multiply_block(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
   int row = 0;
   for (; row + MaxRows <= rows; row += MaxRows)
-    Panel::template multiply<MaxRows, 1>(a.from(row, 0), panel, 0, inputs, tile + row * kLanes, first);
-  multiply_rest<Panel, MaxRows - 1>(a.from(row, 0), rows - row, panel, inputs, tile + row * kLanes, first);
+    Panel::template multiply<MaxRows, P>(a.from(row, 0), panel, bytes, inputs, tiles.from(row));
+  multiply_rest<Panel, MaxRows - 1, P>(a.from(row, 0), rows - row, panel, bytes, inputs, tiles.from(row));
 }
 
-// P panels at once.
+// One row with P panels at once.
 template <class Panel, int P>
 void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
   for (; panel + P <= w.count; panel += P)
-    Panel::template multiply<1, P>(a, w.data + panel * w.bytes, w.bytes, w.k, tiles + panel * kLanes, fresh);
+    Panel::template multiply<1, P>(a, w.data + panel * w.bytes, w.bytes, w.k,
+                                   {tiles + panel * kLanes, kLanes, fresh});
   if constexpr (P > 1) multiply_row<Panel, P / 2>(a, w, tiles, fresh, panel);
 }
 
@@ -381,14 +431,17 @@ void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int 
 template <class Panel, int MaxRows>
 void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
   if (rows == 1) return multiply_row<Panel, kPanelsAtOnce>(a, w, tiles, fresh);
+  size_t stride = size_t(rows) * kLanes;
   int step = rows <= MaxRows ? w.k : kInputBlock;
   for (int k = 0; k < w.k; k += step) {
-    int inputs = k + step < w.k ? step : w.k - k;
-    for (int panel = 0; panel < w.count; ++panel) {
-      const uint8_t* data = w.data + panel * w.bytes + w.bytes / w.k * k;
-      float* tile = tiles + size_t(panel) * rows * kLanes;
-      multiply_panel<Panel, MaxRows>(a.from(0, k), rows, data, inputs, tile, fresh && k == 0);
-    }
+    int inputs = k + step < w.k ? step : w.k - k, panel = 0;
+    auto block = [&](auto panels) {
+      for (; panel + panels <= w.count; panel += panels)
+        multiply_block<Panel, MaxRows, panels>(a.from(0, k), rows, w.data + panel * w.bytes + w.bytes / w.k * k,
+                                               w.bytes, inputs, {tiles + panel * stride, stride, fresh && k == 0});
+    };
+    block(std::integral_constant<int, kBlockPanels>());
+    block(std::integral_constant<int, 1>());
   }
 }
 
@@ -396,6 +449,7 @@ void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, boo
 void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
   alignas(64) float wide[kInputBlock * kLanes];
+  size_t stride = size_t(rows) * kLanes;
   for (int k = 0; k < w.k; k += kInputBlock) {
     int inputs = k + kInputBlock < w.k ? kInputBlock : w.k - k;
     for (int panel = 0; panel < w.count; ++panel) {
@@ -404,9 +458,8 @@ void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool 
         store(wide + i * kLanes, load_first(data + i * kLanes));
         store(wide + (i + 1) * kLanes, load_second(data + i * kLanes));
       }
-      multiply_panel<Float32Panel, kMaxRows>(a.from(0, k), rows, reinterpret_cast<const uint8_t*>(wide),
-                                             inputs, tiles + size_t(panel) * rows * kLanes,
-                                             fresh && k == 0);
+      multiply_block<Float32Panel, kMaxRows, 1>(a.from(0, k), rows, reinterpret_cast<const uint8_t*>(wide), 0,
+                                                inputs, {tiles + panel * stride, stride, fresh && k == 0});
     }
   }
 }

@@ -113,10 +113,10 @@ inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float*
     for (int panel = 0; panel < w.count; ++panel) {
       float* out = tiles + (size_t(panel) * rows + row) * kLanes;
       for (int k = 0; k < w.k; k += kGroup) {
-        const float* scales = a.scales + row * a.groups + k / kGroup;
+        const RowGroup* groups = a.group(row, k);
         multiply_group<false>(a, row, upper, lower, k, w.data + panel * w.bytes + k * kLanes, [&](int r, Vec sums) {
           Vec before = k ? load(out + r * kLanes) : zero();
-          store(out + r * kLanes, fma(sums, splat(scales[r * a.groups]), before));
+          store(out + r * kLanes, fma(sums, splat(groups[r].scale), before));
         });
       }
     }
@@ -137,12 +137,11 @@ inline void multiply_tiles_int4(const Rows& a, int rows, const Panels& w, float*
         }
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(packed + kHalf);
         Vec scale = load_half(factors), offset = load_half(factors + kLanes);
-        size_t at = row * a.groups + k / kGroup;
+        const RowGroup* groups = a.group(row, k);
         multiply_group<true>(a, row, upper, lower, k, group, [&](int r, Vec sums) {
-          float step = a.scales[at + r * a.groups];
-          Vec whole = splat(step * float(a.sums[at + r * a.groups]));
+          Vec step = splat(groups[r].scale), whole = splat(groups[r].whole);
           Vec before = k ? load(out + r * kLanes) : zero();
-          store(out + r * kLanes, fma(sums * splat(step), scale, fma(whole, offset, before)));
+          store(out + r * kLanes, fma(sums * step, scale, fma(whole, offset, before)));
         });
       }
     }

@@ -69,18 +69,18 @@ void join_pairs(const float* from, int count, float scale, float* to) {
 }
 
 // out[0..3] = the sums of four registers.
-#if defined(__AVX2__)
-inline __m256 halved(Register a) {
-  if constexpr (kRegister == 8) {
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(&a));
-  } else {
-    alignas(64) float all[kRegister];
-    store(all, a);
-    return _mm256_add_ps(_mm256_load_ps(all), _mm256_load_ps(all + kRegister - 8));
-  }
-}
+#if defined(OCTAVO_AVX512)
+inline __m512 add_pairs(__m512 a, __m512 b) { return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
 inline void store_sums(float* out, const Register (&a)[4]) {
-  __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halved(a[0]), halved(a[1])), _mm256_hadd_ps(halved(a[2]), halved(a[3])));
+  __m512d left = _mm512_castps_pd(add_pairs(a[0].v, a[1].v)), right = _mm512_castps_pd(add_pairs(a[2].v, a[3].v));
+  __m512 parts = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(left, right)),
+                               _mm512_castpd_ps(_mm512_unpackhi_pd(left, right)));
+  __m256 halves = _mm256_add_ps(_mm512_castps512_ps256(parts), _mm512_extractf32x8_ps(parts, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
+}
+#elif defined(__AVX2__)
+inline void store_sums(float* out, const Register (&a)[4]) {
+  __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(a[0].v, a[1].v), _mm256_hadd_ps(a[2].v, a[3].v));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
 }
 #else

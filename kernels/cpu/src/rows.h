@@ -39,8 +39,8 @@ class Buffer {
   size_t count_ = 0;
 };
 
-// x: padded_k values -> steps, and the scale and the sum of each group of 64.
-inline void quantize_row(const float* x, int padded_k, int8_t* steps, float* scales, int32_t* sums) {
+// x: padded_k values -> steps, and what belongs to each 64 of them.
+inline void quantize_row(const float* x, int padded_k, int8_t* steps, RowGroup* groups, size_t stride) {
   for (int g = 0; g < padded_k / kGroup; ++g) {
     const float* group = x + g * kGroup;
     Vec v[kGroup / kLanes], top = zero();
@@ -58,8 +58,8 @@ inline void quantize_row(const float* x, int padded_k, int8_t* steps, float* sca
     }
     float whole = sum(total);
     bool finite = whole == whole;  // not-a-number, or what is infinite, makes the outputs not-a-number
-    scales[g] = finite ? most / 127.0f : whole;
-    sums[g] = finite ? int32_t(whole) : 0;
+    float scale = finite ? most / 127.0f : whole;
+    groups[g * stride] = {scale, scale * whole, finite ? int32_t(whole) : 0};
   }
 }
 
@@ -68,14 +68,14 @@ class RowBuffer {
  public:
   void reserve(int rows, int k, int kinds) {
     kinds_ = kinds;
+    rows_ = rows;
     padded_k_ = round_up(k, kGroup);
     stride_ = padded_k_ + kLanes;  // a power of two would put all rows in the same cache sets
     values_.reserve(rows * stride_);
     if (kinds & kRowNarrow) narrow_.reserve(rows * stride_);
     if (kinds & kRowSteps) {
       steps_.reserve(size_t(rows) * padded_k_);
-      scales_.reserve(size_t(rows) * groups());
-      sums_.reserve(size_t(rows) * groups());
+      groups_.reserve(size_t(rows) * (padded_k_ / kGroup));
     }
   }
   float* row(int i) const { return values_.data() + i * stride_; }
@@ -89,26 +89,22 @@ class RowBuffer {
       put_all(out, row(i), padded_k_);
     }
     if (kinds_ & kRowSteps) {
-      quantize_row(row(i), padded_k_, steps_.data() + size_t(i) * padded_k_,
-                   scales_.data() + i * groups(), sums_.data() + i * groups());
+      quantize_row(row(i), padded_k_, steps_.data() + size_t(i) * padded_k_, groups_.data() + i, rows_);
     }
   }
   Rows rows() const {
     return {values_.data(), stride_, narrow_.data(), stride_, steps_.data(), size_t(padded_k_),
-            scales_.data(), sums_.data(), groups()};
+            groups_.data(), rows_};
   }
 
  private:
-  size_t groups() const { return padded_k_ / kGroup; }
-
   int kinds_ = kRowFloat;
   int padded_k_ = 0;
-  size_t stride_ = 0;
+  size_t rows_ = 0, stride_ = 0;
   Buffer<float> values_;
   Buffer<uint16_t> narrow_;
   Buffer<int8_t> steps_;
-  Buffer<float> scales_;
-  Buffer<int32_t> sums_;
+  Buffer<RowGroup> groups_;
 };
 
 }  // namespace octavo

@@ -61,6 +61,12 @@ inline void store_int8(int8_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
 // To the nearest bf16, ties to even; infinite and not-a-number stay so.
+#if defined(OCTAVO_BF16)
+inline void store_bf16(uint16_t* p, Vec a) {
+  __m256bh narrow = _mm512_cvtneps_pbh(a.v);
+  std::memcpy(p, &narrow, sizeof(narrow));
+}
+#else
 inline void store_bf16(uint16_t* p, Vec a) {
   __m512i bits = _mm512_castps_si512(a.v);
   __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -69,6 +75,7 @@ inline void store_bf16(uint16_t* p, Vec a) {
   rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
+#endif
 
 #elif defined(__AVX2__)
 
@@ -268,6 +275,13 @@ inline void store_int8(int8_t* p, const Vec& a) {
 }
 
 #endif
+
+// The first of sixteen.
+inline float first_lane(const Vec& a) {
+  float x;
+  std::memcpy(&x, &a, sizeof(x));
+  return x;
+}
 
 // Ask for `bytes` from p on, which will be read soon.
 inline void prefetch(const void* p, size_t bytes) {

@@ -29,7 +29,7 @@ class RunningSoftmax {
     if (partial) fill_outside(row, panels, low, high, 0.0f);
     Vec sums = zero();
     for (int p = 0; p < panels; ++p) sums = sums + load(row + p * kLanes);
-    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : std::exp(most_ - most);
+    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : first_lane(exp(splat(most_ - most)));
     most_ = most;
     total_ = total_ * factor + sum(sums);
     return factor;

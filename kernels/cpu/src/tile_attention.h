@@ -52,6 +52,26 @@ inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t
 #endif
 }
 
+// Sixteen of each -> pairs.
+template <class Element>
+inline void interleave(const Element* even, const Element* odd, Element* out) {
+#if defined(__AVX2__)
+  if constexpr (sizeof(Element) == 2) {
+    __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even));
+    __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd));
+    __m256i low = _mm256_unpacklo_epi16(a, b), high = _mm256_unpackhi_epi16(a, b);
+    __m256i* to = reinterpret_cast<__m256i*>(out);
+    _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
+    return;
+  }
+#endif
+  for (int c = 0; c < kLanes; ++c) {
+    out[2 * c] = even[c];
+    out[2 * c + 1] = odd[c];
+  }
+}
+
 // Element is float or uint16_t (bf16).
 template <class Element>
 class TileAttention {
@@ -136,10 +156,7 @@ class TileAttention {
       for (int d = 0; d < padded_dim_; d += kLanes) {
         Element* out = pairs_.data() + size_t(d) * kKeyTile + size_t(first + i) * kLanes;
         if (odd != nullptr && d + kLanes <= dim_) {
-          for (int c = 0; c < kLanes; ++c) {
-            out[2 * c] = even[d + c];
-            out[2 * c + 1] = odd[d + c];
-          }
+          interleave(even + d, odd + d, out);
           continue;
         }
         for (int c = 0; c < kLanes; ++c) {
@@ -165,11 +182,11 @@ class TileAttention {
   }
 
   static Rows rows_in(const float* values, size_t stride) {
-    return {values, stride, nullptr, 0, nullptr, 0, nullptr, nullptr, 0};
+    return {values, stride, nullptr, 0, nullptr, 0, nullptr, 0};
   }
 
   static Rows narrow_rows(const uint16_t* values, size_t stride) {
-    return {nullptr, 0, values, stride, nullptr, 0, nullptr, nullptr, 0};
+    return {nullptr, 0, values, stride, nullptr, 0, nullptr, 0};
   }
 
   void score(int count) {

@@ -45,8 +45,14 @@ inline size_t panel_bytes(Format format, int padded_k) {
   }
 }
 
+// What belongs to 64 steps of a row: their scale, their sum, and the two multiplied.
+struct RowGroup {
+  float scale, whole;
+  int32_t sum;
+};
+
 // What a weight is multiplied with. Rows are padded with zeros to padded_k.
-//   float32: values.  bf16: narrow.  int8 (symmetric, a scale and the sum of each group): steps.
+//   float32: values.  bf16: narrow.  int8 (symmetric, a scale for each group): steps.
 struct Rows {
   const float* values;
   size_t stride;
@@ -54,15 +60,15 @@ struct Rows {
   size_t narrow_stride;
   const int8_t* steps;
   size_t steps_stride;
-  const float* scales;
-  const int32_t* sums;
-  size_t groups;
+  const RowGroup* groups;  // of all rows in turn, then the next group's
+  size_t groups_stride;
+
+  const RowGroup* group(int row, int input) const { return groups + input / kGroup * groups_stride + row; }
 
   // The part that begins with a row and an input; the latter a multiple of 64.
   Rows from(int row, int input) const {
-    size_t group = row * groups + input / kGroup;
     return {values + row * stride + input, stride, narrow + row * narrow_stride + input, narrow_stride,
-            steps + row * steps_stride + input, steps_stride, scales + group, sums + group, groups};
+            steps + row * steps_stride + input, steps_stride, group(row, input), groups_stride};
   }
 };
 
