@@ -24,6 +24,8 @@ class AttentionMetadata:
     bidirectional:   [num_tokens, 2], or None if no token sees a later one: the run of positions
         [start, end) of its sequence that each token sees whole, besides what is before it. Runs
         are never cut between two steps unless their beginning is in the cache.
+    output_rows:     rows of the batch, in order, that a model's output is wanted of: the others may
+        hold anything. None for all.
     """
 
     query_start_loc: Tensor
@@ -33,6 +35,7 @@ class AttentionMetadata:
     query_lens: tuple[int, ...]
     context_lens: tuple[int, ...]
     bidirectional: Tensor | None = None
+    output_rows: Tensor | None = None
 
 
 class PagedAttention(Protocol):

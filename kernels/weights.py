@@ -82,7 +82,8 @@ class PreparedDecoder(Protocol):
     ) -> Tensor:
         """embeds: [num_tokens, hidden_size]; rotary: cos and sin [num_tokens, rotary_dim] of each
         table; kv_cache: keys and values of each layer, the same ones as long as it is the same
-        object. Returns [num_tokens, hidden_size]."""
+        object. Returns [num_tokens, hidden_size], of which only the metadata's output_rows need
+        hold anything."""
         ...
 
     def tensors(self) -> Sequence[Tensor]:

@@ -61,8 +61,16 @@ def build_input_batch(
             query_lens=tuple(item.num_tokens for item in scheduled),
             context_lens=tuple(seq_lens),
             bidirectional=None if visible is None else visible.to(device),
+            output_rows=tensors[5] if _only_sampled(scheduled) else None,
         ),
     )
+
+
+def _only_sampled(scheduled: Sequence[ScheduledRequest]) -> bool:
+    """Whether the model's output is wanted of some rows only, those that are sampled from."""
+    if any(item.request.wants_prompt_logprobs for item in scheduled):
+        return False
+    return any(item.num_tokens > 1 or not item.samples for item in scheduled)
 
 
 def _slot_runs(table: array[int], start: int, end: int, block_size: int) -> Iterator[range]:

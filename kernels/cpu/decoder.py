@@ -78,6 +78,7 @@ class CpuDecoder:
             self._kv_cache = kv_cache
             self._keys = _pointers([keys for keys, _ in kv_cache])
             self._values = _pointers([values for _, values in kv_cache])
+        rows = metadata.output_rows
         tables = [(_in_rows(cos), _in_rows(sin)) for cos, sin in rotary]
         step = StepStruct(
             batch=batch_struct(metadata, kv_cache[0][0]),
@@ -89,6 +90,8 @@ class CpuDecoder:
             rotary_stride=(ctypes.c_int64 * len(tables))(*(cos.stride(0) for cos, _ in tables)),
             keys=self._keys,
             values=self._values,
+            output_rows=None if rows is None else rows.data_ptr(),
+            num_output_rows=0 if rows is None else len(rows),
             narrow=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )

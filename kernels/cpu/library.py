@@ -115,6 +115,8 @@ class StepStruct(Structure):
         ("rotary_stride", POINTER(c_int64)),
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
+        ("output_rows", c_void_p),
+        ("num_output_rows", c_int32),
         ("narrow", c_int32),
         ("threads", c_int32),
     ]

@@ -169,9 +169,13 @@ def check(family: Family, dtype: torch.dtype, cache_dtype: torch.dtype, error: f
         tokens = len(metadata.slot_mapping)
         embeds = torch.randn(tokens, family.hidden).to(dtype)
         rotary = [random_rotary(tokens, family.rotary or family.shape.dim) for _ in range(2)]
-        output = actual(embeds, rotary, caches, metadata)
+        wanted = torch.randperm(tokens)[: random.randint(1, tokens)].sort().values
+        some = replace(metadata, output_rows=wanted if random.random() < 0.5 else None)
+        output = actual(embeds, rotary, caches, some)
         assert output.dtype == dtype
-        assert_near(output, exact(embeds, rotary, expected_caches, metadata), error)
+        expected = exact(embeds, rotary, expected_caches, metadata)
+        rows = slice(None) if some.output_rows is None else wanted
+        assert_near(output[rows], expected[rows], error)
         for pair in zip(caches, expected_caches, strict=True):
             for cache, expected in zip(*pair, strict=True):
                 compare_caches(cache, expected, metadata.slot_mapping, error)
@@ -215,6 +219,22 @@ def test_every_layer_may_be_stored_in_its_own_way(first: Kind) -> None:
     others = [(a, b) for a in KINDS for b in KINDS if a != b]
     family = replace(PLAIN, kinds=((first, first), *random.sample(others, 3)))
     check(family, torch.bfloat16, torch.float32, 3e-2)
+
+
+def test_a_step_whose_output_nobody_wants_still_extends_the_cache() -> None:
+    weights = random_decoder(PLAIN, torch.float32)
+    actual, exact = decoder(weights), ExactDecoder(weights)
+    assert actual is not None
+    metadata, blocks = random_metadata([(20, 9), (66, 1)], 16)
+    caches = [random_cache(metadata, blocks, PLAIN.shape, torch.float32) for _ in PLAIN.kinds]
+    expected = [(keys.clone(), values.clone()) for keys, values in caches]
+    embeds, rotary = torch.randn(10, PLAIN.hidden), [random_rotary(10, 16) for _ in range(2)]
+    nothing = replace(metadata, output_rows=torch.empty(0, dtype=torch.int64))
+    actual(embeds, rotary, caches, nothing)
+    exact(embeds, rotary, expected, metadata)
+    for pair in zip(caches, expected, strict=True):
+        for cache, wanted in zip(*pair, strict=True):
+            compare_caches(cache, wanted, metadata.slot_mapping, 2e-5)
 
 
 def test_no_tokens() -> None:

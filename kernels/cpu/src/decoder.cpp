@@ -35,7 +35,8 @@ struct DecoderStep {
   const int64_t* rotary_stride;  // from one token's to the next one's
   void* const* keys;  // of each layer
   void* const* values;
-  int32_t narrow, threads;
+  const int64_t* output_rows;  // in order; or null for all
+  int32_t num_output_rows, narrow, threads;
 };
 
 class Decoder {
@@ -88,11 +89,24 @@ class Decoder {
     for (int i = 0; i < plan_.layers; ++i) {
       const LayerPlan& layer = layers_[i];
       attend(team, thread, step, i);
+      if (i + 1 == plan_.layers && step.output_rows) m = keep_output_rows(team, thread, step);
+      convert_attended(team, thread, m);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_norm);
       feed_forward(team, thread, m, layer);
       add_branch(team, thread, m, gated_, layer.down, layer.mlp_norm);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
+  }
+
+  // What comes after the last layer's attention is only wanted of some rows, which move to the front.
+  int keep_output_rows(Team& team, int thread, const DecoderStep& step) {
+    for (int i = 0; thread == 0 && i < step.num_output_rows; ++i) {
+      int row = int(step.output_rows[i]);
+      std::memmove(hidden(i), hidden(row), sizeof(float) * plan_.hidden);
+      std::memmove(attended_.row(i), attended_.row(row), sizeof(float) * plan_.heads * plan_.head_dim);
+    }
+    team.barrier();
+    return step.num_output_rows;
   }
 
   float* hidden(int row) const { return hidden_.data() + row * stride_; }
@@ -109,7 +123,7 @@ class Decoder {
   }
 
   void write_row(const DecoderStep& step, int row) {
-    size_t at = size_t(row) * plan_.hidden;
+    size_t at = size_t(step.output_rows ? step.output_rows[row] : row) * plan_.hidden;
     float* normed = normed_.row(row);
     rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, normed);
     if (step.narrow) {
@@ -162,6 +176,9 @@ class Decoder {
     AttentionShape shape = this->shape(layer);
     run_attention(team, thread, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
                   attended_, parts_.data());
+  }
+
+  void convert_attended(Team& team, int thread, int m) {
     if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
@@ -211,14 +228,13 @@ class Decoder {
                    Vec gate_bias = bias_of(w, panel + p), up_bias = bias_of(w, panel + p + 1);
                    for (int r = 0; r < rows; ++r) {
                      Vec g = activate(load(gate + r * kLanes) + gate_bias, plan_.activation);
-                     store(gated_.row(row + r) + (panel + p) / 2 * kLanes,
-                           g * (load(up + r * kLanes) + up_bias));
+                     gated_.put(row + r, (panel + p) / 2 * kLanes, g * (load(up + r * kLanes) + up_bias));
                    }
                  }
                });
     prefetch_linear(team, thread, m, layer.down);
     team.barrier();
-    if (gated_.converts()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });
+    if (!gated_.direct()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });
   }
 
   DecoderPlan plan_;

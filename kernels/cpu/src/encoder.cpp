@@ -151,12 +151,12 @@ class Encoder {
                  for (int p = 0; p < panels; ++p) {
                    Vec bias = bias_of(w, panel + p);
                    for (int r = 0; r < rows; ++r)
-                     store(raised_.row(row + r) + (panel + p) * kLanes,
-                           activate(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, plan_.activation));
+                     raised_.put(row + r, (panel + p) * kLanes,
+                                 activate(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, plan_.activation));
                  }
                });
     team.barrier();
-    if (raised_.converts()) each_row(team, thread, m, [&](int row) { raised_.convert(row); });
+    if (!raised_.direct()) each_row(team, thread, m, [&](int row) { raised_.convert(row); });
   }
 
   EncoderPlan plan_;

@@ -9,7 +9,12 @@
 
 namespace octavo {
 
-constexpr int kRowBlock = 96;     // rows at a time: their inputs stay in the second-level cache
+// Rows at a time: their inputs stay in the second-level cache, which is larger where AVX-512 is.
+#if defined(OCTAVO_AVX512)
+constexpr int kRowBlock = 192;
+#else
+constexpr int kRowBlock = 96;
+#endif
 constexpr int kPanelsPerTask = 4;
 constexpr int kPanelsAtMost = 64;  // whose outputs are kept before they are finished
 constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
@@ -43,6 +48,7 @@ struct LinearTasks {
 
 // Before a phase whose end is waited for: ask for what the thread will multiply with first after it.
 inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
+  if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
   if (thread >= tasks.count()) return;
   size_t bytes = panel_bytes(Format(w.format), w.padded_k());
@@ -54,6 +60,7 @@ inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
 template <class Finish>
 void run_linear(Team& team, int thread, const Rows& input, int rows, const Weight& w,
                 Buffer<float>& tiles, const Finish& finish) {
+  if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
   int most = std::min(tasks.first_panels, kPanelsAtMost);
   float* out = tiles.reserve(size_t(most) * tasks.block_rows * kLanes);

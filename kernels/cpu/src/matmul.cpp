@@ -15,16 +15,21 @@ namespace {
 constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
 // Panels that many rows are multiplied with at once, if there are registers for so many sums: each
 // value of a row is read once for all.
+// Inputs at a time, so that what is read again for each block of rows comes from a cache that is fast
+// enough: with fewer products for each line of a panel it must be the first.
 #if defined(OCTAVO_AVX512)
-constexpr int kBlockPanels = 2;
+constexpr int kBlockPanels = 2, kInputBlock = 2048;
 #else
-constexpr int kBlockPanels = 1;
+constexpr int kBlockPanels = 1, kInputBlock = 256;
 #endif
-// Inputs at a time, so that a panel's part stays in the first-level cache for many rows.
-constexpr int kInputBlock = 256;
+// Whether what is read next is asked for. Where a line is used for few products only, that must cost
+// less than waiting; where it is used for many, it costs little.
+template <int R>
+constexpr bool kPrefetches = R <= kMaxRows / 2 || kBlockPanels > 1;
 constexpr size_t kPrefetchBytes = 1024;
-// Rows from which widening bf16 once costs less than in every product.
+// Rows from which widening bf16 once, so many inputs at a time, costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
+constexpr int kWideInputs = 256;
 
 // How far to what is read some bytes after `at` in P panels at once: at their end, that in the next P.
 template <int P>
@@ -89,7 +94,7 @@ struct Float32Panel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (R <= kMaxRows / 2) prefetch(w, next);
+          if (kPrefetches<R>) prefetch(w, next);
           b[p] = load(w);
         }
 #pragma GCC unroll 32
@@ -115,7 +120,7 @@ struct BFloat16Panel {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (R <= kMaxRows / 2) prefetch(w, next);
+        if (kPrefetches<R>) prefetch(w, next);
         Vec even = load_first(w);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
@@ -145,7 +150,7 @@ struct NarrowPanel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (R <= kMaxRows / 2) prefetch(line, next);
+          if (kPrefetches<R>) prefetch(line, next);
           b[p] = (__m512bh)_mm512_loadu_si512(line);
         }
 #pragma GCC unroll 32
@@ -193,7 +198,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch(line, next);
+        if (kPrefetches<R>) prefetch(line, next);
         b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
       }
 #pragma GCC unroll 32
@@ -220,7 +225,7 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch(line, next);
+        if (kPrefetches<R>) prefetch(line, next);
         __m512i both = _mm512_loadu_si512(line);
         first[p] = _mm512_and_si512(both, low);
         second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -256,7 +261,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (R <= kMaxStepRows / 2) prefetch(line, next);
+        if (kPrefetches<R>) prefetch(line, next);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
@@ -293,7 +298,7 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (R <= kMaxStepRows / 2) prefetch(line, next);
+          if (kPrefetches<R>) prefetch(line, next);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
@@ -448,10 +453,10 @@ void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, boo
 // As above; for many rows the panel is widened first, a part at a time.
 void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
-  alignas(64) float wide[kInputBlock * kLanes];
+  alignas(64) float wide[kWideInputs * kLanes];
   size_t stride = size_t(rows) * kLanes;
-  for (int k = 0; k < w.k; k += kInputBlock) {
-    int inputs = k + kInputBlock < w.k ? kInputBlock : w.k - k;
+  for (int k = 0; k < w.k; k += kWideInputs) {
+    int inputs = k + kWideInputs < w.k ? kWideInputs : w.k - k;
     for (int panel = 0; panel < w.count; ++panel) {
       const uint16_t* data = reinterpret_cast<const uint16_t*>(w.data + panel * w.bytes) + k * kLanes;
       for (int i = 0; i < inputs; i += 2) {

@@ -80,7 +80,16 @@ class RowBuffer {
   }
   float* row(int i) const { return values_.data() + i * stride_; }
   size_t stride() const { return stride_; }
-  bool converts() const { return kinds_ != kRowFloat; }
+  bool converts() const { return (kinds_ & ~kRowFloat) != 0; }
+
+  // Whether all is written by `put`, so that nothing is left to convert.
+  bool direct() const { return kinds_ == kRowFloat || kinds_ == kRowNarrow; }
+
+  // Sixteen values of a row, as they are wanted if `direct`.
+  void put(int i, int column, Vec values) const {
+    if (kinds_ == kRowNarrow) store_bf16(narrow_.data() + i * stride_ + column, values);
+    else store(row(i) + column, values);
+  }
 
   // After a row's values were written.
   void convert(int i) const {

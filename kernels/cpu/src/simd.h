@@ -317,6 +317,11 @@ inline void store_bf16(uint16_t* p, const Vec& a) {
 
 inline void put_lanes(float* to, Vec a) { store(to, a); }
 inline void put_lanes(uint16_t* to, Vec a) { store_bf16(to, a); }
+inline void put_first(float* to, Vec a, int count) {
+  float all[kLanes];
+  store(all, a);
+  std::memcpy(to, all, sizeof(float) * count);
+}
 inline void put_all(float* to, const float* from, size_t n) { std::memcpy(to, from, n * sizeof(float)); }
 inline void put_all(uint16_t* to, const float* from, size_t n) {
   size_t i = 0;

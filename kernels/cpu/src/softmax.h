@@ -24,18 +24,32 @@ class RunningSoftmax {
       for (int p = 0; p < panels; ++p) store(row + p * kLanes, zero());
       return 1.0f;
     }
-    Vec limit = splat(most);
+    Vec limit = splat(most), sums = zero();
     for (int p = 0; p < panels; ++p) store(row + p * kLanes, exp(load(row + p * kLanes) - limit));
     if (partial) fill_outside(row, panels, low, high, 0.0f);
-    Vec sums = zero();
     for (int p = 0; p < panels; ++p) sums = sums + load(row + p * kLanes);
-    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : first_lane(exp(splat(most_ - most)));
-    most_ = most;
-    total_ = total_ * factor + sum(sums);
-    return factor;
+    return advance(most, sum(sums));
+  }
+
+  // The same for P panels in registers, all of which count.
+  template <int P>
+  float weigh(Vec (&row)[P]) {
+    Vec top = splat(most_), sums = zero();
+    for (int p = 0; p < P; ++p) top = max(top, row[p]);
+    float most = largest(top);
+    for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(most));
+    for (int p = 0; p < P; ++p) sums = sums + row[p];
+    return advance(most, sum(sums));
   }
 
  private:
+  float advance(float most, float weights) {
+    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : first_lane(exp(splat(most_ - most)));
+    most_ = most;
+    total_ = total_ * factor + weights;
+    return factor;
+  }
+
   static constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
   static void fill_outside(float* row, int panels, int low, int high, float value) {

@@ -95,8 +95,11 @@ class TileAttention {
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
   // The sum of values, weighted as softmax(row) says, times `scale`.
   void write(int row, float scale, float* to) const {
-    for (int d = 0; d < dim_; ++d)
-      to[d] = output_.data()[(size_t(d / kLanes) * rows_ + row) * kLanes + d % kLanes] * scale;
+    for (int d = 0; d < dim_; d += kLanes) {
+      Vec part = load(output_.data() + (size_t(d / kLanes) * rows_ + row) * kLanes) * splat(scale);
+      if (d + kLanes <= dim_) store(to + d, part);
+      else put_first(to + d, part, dim_ - d);
+    }
   }
 
  private:
@@ -116,7 +119,7 @@ class TileAttention {
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
     scores_.reserve(size_t(rows_) * kKeyTile);
-    weights_.reserve(size_t(rows_) * kKeyTile);
+    if (!narrow_) weights_.reserve(size_t(rows_) * kKeyTile);
     output_.reserve(size_t(rows_) * padded_dim_);
     softmax_.assign(rows_, RunningSoftmax());
     std::memset(output_.data(), 0, sizeof(float) * rows_ * padded_dim_);
@@ -202,17 +205,41 @@ class TileAttention {
   void weigh(const AttentionShape& shape, int64_t from, int count) {
     int panels = (count + kLanes - 1) / kLanes;
     for (int r = 0; r < rows_; ++r) {
-      float* row = weights_.data() + size_t(r) * kKeyTile;
-      for (int p = 0; p < panels; ++p) store(row + p * kLanes, load(scores_.data() + (size_t(p) * rows_ + r) * kLanes));
-      cap_scores(row, panels, shape.softcap);
       KeyRange part = within(ranges_[r / group_], from, count);
-      float factor = softmax_[r].weigh(row, panels, int(part.first), int(part.last));
+      bool whole = part.first == 0 && part.last == kKeyTile && shape.softcap <= 0;
+      float factor = whole ? weigh_whole(r) : weigh_part(r, panels, part, shape.softcap);
       if (factor == 1.0f) continue;
       for (int d = 0; d < padded_dim_; d += kLanes) {
         float* o = output_.data() + (size_t(d / kLanes) * rows_ + r) * kLanes;
         store(o, load(o) * splat(factor));
       }
     }
+  }
+
+  Vec score_at(int row, int panel) const { return load(scores_.data() + (size_t(panel) * rows_ + row) * kLanes); }
+
+  // All keys of a tile, as most are.
+  float weigh_whole(int row) {
+    Vec weights[kKeyTile / kLanes];
+    for (int p = 0; p < kKeyTile / kLanes; ++p) weights[p] = score_at(row, p);
+    float factor = softmax_[row].weigh(weights);
+    for (int p = 0; p < kKeyTile / kLanes; ++p) put_weights(row, p, weights[p]);
+    return factor;
+  }
+
+  float weigh_part(int row, int panels, KeyRange part, float softcap) {
+    alignas(64) float weights[kKeyTile];
+    for (int p = 0; p < panels; ++p) store(weights + p * kLanes, score_at(row, p));
+    cap_scores(weights, panels, softcap);
+    float factor = softmax_[row].weigh(weights, panels, int(part.first), int(part.last));
+    for (int p = 0; p < panels; ++p) put_weights(row, p, load(weights + p * kLanes));
+    return factor;
+  }
+
+  void put_weights(int row, int panel, Vec weights) {
+    size_t at = size_t(row) * kKeyTile + panel * kLanes;
+    if (narrow_) put_lanes(narrow_weights_.data() + at, weights);
+    else store(weights_.data() + at, weights);
   }
 
   void add_values(int count) {
@@ -227,11 +254,7 @@ class TileAttention {
     const Element* none[kLanes] = {};
     int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
     if (written < keys) lay_pairs(none, written);
-    for (int r = 0; r < rows_; ++r) {
-      uint16_t* to = narrow_weights_.data() + size_t(r) * kKeyTile;
-      put_all(to, weights_.data() + size_t(r) * kKeyTile, written);
-      std::memset(to + written, 0, sizeof(uint16_t) * (keys - written));
-    }
+    for (int r = 0; r < rows_ && written < keys; ++r) put_weights(r, written / kLanes, zero());
     Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Element),
                   keys, padded_dim_ / kLanes};
     multiply_narrow(narrow_rows(narrow_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);

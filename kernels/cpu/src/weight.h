@@ -80,7 +80,7 @@ constexpr bool kNarrowProducts = false;
 #endif
 
 // What a weight wants besides the values; several weights may want several.
-enum RowKind : int { kRowFloat = 0, kRowNarrow = 1, kRowSteps = 2 };
+enum RowKind : int { kRowFloat = 1, kRowNarrow = 2, kRowSteps = 4 };
 
 inline int row_kind(const Weight& w) {
   if (w.format >= kInt8) return kRowSteps;
