@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from .core.garbage import paused_collections
+
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
@@ -26,4 +28,5 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name], __name__), name)
+    with paused_collections():
+        return getattr(import_module(_LAZY[name], __name__), name)

@@ -15,6 +15,7 @@ from ..core.contracts import load_object
 from ..core.descriptors import raise_descriptor_limit
 from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
+from ..core.garbage import paused_collections
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
 from . import DEFAULT_PROMPT, DEMO_MODEL
@@ -127,7 +128,8 @@ def _serve(options: argparse.Namespace) -> int:
     # Loaded here, so that the other commands need not wait for torch.
     gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
     server = "embedding_server" if gives_embeddings(options.model) else "server"
-    serve = load_object(f"octavo.app.http.{server}:serve")
+    with paused_collections():
+        serve = load_object(f"octavo.app.http.{server}:serve")
     listen_class = load_object("octavo.app.http.listen:ListenConfig")
     listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
     serve(config, intake_config(options), name, listen)

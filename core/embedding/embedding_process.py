@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from ..engine.config import ConfigError
 from ..engine.messages import StartFailed
 from ..engine.shared_array import SharedArray
 from ..engine.wire import Connection
+from ..garbage import paused_collections
 from .embedder import Embedder
 from .load_embedder import load_embedder
 from .messages import (
@@ -81,7 +81,8 @@ def run(sock: socket.socket) -> None:
         return  # the parent is gone
     connection: Connection[ToEmbedder] = Connection(sock, ToEmbedder)
     try:
-        embedder = load_embedder(settings.model, settings.device, settings.dtype)
+        with paused_collections():
+            embedder = load_embedder(settings.model, settings.device, settings.dtype)
     except ConfigError as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return
@@ -91,15 +92,11 @@ def run(sock: socket.socket) -> None:
         connection.send(connection.encode(answer(embedder, batch)))
 
 
-def main() -> None:
-    """Entry of the child: its argument is the socket's descriptor."""
+def main(sock: socket.socket) -> None:
+    """Entry of the child."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        run(socket.socket(fileno=int(sys.argv[1])))
+        run(sock)
     except ConnectionError:
         logger.debug("the parent is gone")
-
-
-if __name__ == "__main__":
-    main()

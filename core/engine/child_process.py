@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
+from ..garbage import paused_collections
 from .wire import Connection, Frame
 
 Incoming = TypeVar("Incoming")
@@ -19,6 +21,7 @@ class ChildProcess(Generic[Incoming]):
     """A Python module that is run with the descriptor of a socket, and the two threads that talk
     to it.
 
+    module: one with a function `main`, which gets the child's socket.
     settings: the first message that it gets; not an argument, which other users could read, as
         it may hold a store's password. incoming: the messages that it sends.
     on_message and on_exit are called from the reading thread, on_exit last and once, with what
@@ -35,7 +38,7 @@ class ChildProcess(Generic[Incoming]):
     ) -> None:
         ours, theirs = socket.socketpair()
         # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", module, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", __name__, module, str(theirs.fileno())]
         # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
         theirs.close()
@@ -88,3 +91,14 @@ class ChildProcess(Generic[Incoming]):
             self._process.kill()
             status = self._process.wait()
         self._on_exit(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
+
+
+def _main() -> None:
+    """The child's entry: its arguments are a module and the socket's descriptor."""
+    with paused_collections():
+        module = import_module(sys.argv[1])
+    module.main(socket.socket(fileno=int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    _main()

@@ -6,12 +6,12 @@ import gc
 import logging
 import queue
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ..garbage import paused_collections
 from ..registry import UnsupportedModelError, get_registry
 from .child_process import ChildProcess
 from .config import ConfigError, EngineConfig
@@ -124,24 +124,19 @@ class EngineLoop:
         self._connection.send(self._connection.encode(message))
 
 
-def main() -> None:
-    """Entry of the child: its argument is the socket's descriptor, its first message the
-    configuration."""
+def main(sock: socket.socket) -> None:
+    """Entry of the child. The first message that comes is the configuration."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    sock = socket.socket(fileno=int(sys.argv[1]))
     settings = Connection[dict[str, Any]](sock, dict[str, Any]).receive()
     if settings is None:
         return  # the parent is gone
     connection: Connection[ToEngine] = Connection(sock, ToEngine)
     try:
         config = EngineConfig(**settings)
-        core = EngineCore(config, find_checkpoint(config.model), get_registry())
+        with paused_collections():
+            core = EngineCore(config, find_checkpoint(config.model), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return
     EngineLoop(core, connection).run()
-
-
-if __name__ == "__main__":
-    main()

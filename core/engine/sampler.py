@@ -20,6 +20,8 @@ from .request import Request
 from .scheduler_output import SampledToken
 from .truncation import apply_min_p
 
+#: Temperature, top-k, top-p and a uniform number, each of every row.
+_Settings = tuple[Tensor, Tensor, Tensor, Tensor]
 _NUM_SEEDS = 2**64
 _UNIFORM_STEPS = 2**24
 
@@ -57,6 +59,7 @@ class Sampler:
         self._eos_token_ids = frozenset(eos_token_ids)
         self._processor_specs = processors or {}
         self._states: dict[str, _RequestState] = {}
+        self._greedy: dict[int, _Settings] = {}
 
     def add(self, request: Request) -> None:
         """Prepare for a request. Raises ValueError if a logits processor refuses it."""
@@ -149,18 +152,33 @@ class Sampler:
     ) -> list[int]:
         """A token of each row; rows that are no numbers are added to `errors`."""
         params = [request.sampling_params for request in requests]
-        uniform = [0.0 if r.sampling_params.greedy else self._uniform(r) for r in requests]
-        token_ids: list[int] = self._draw(
-            apply_min_p(logits, params),
-            self._tensor([0.0 if p.greedy else p.temperature for p in params]),
-            torch.tensor([max(p.top_k, 0) for p in params], device=self._device),
-            self._tensor([p.top_p for p in params]),
-            self._tensor(uniform),
-        ).tolist()
+        if all(p.greedy for p in params):
+            settings = self._greedy_settings(len(params))
+        else:
+            logits = apply_min_p(logits, params)
+            settings = self._settings(requests)
+        token_ids: list[int] = self._draw(logits, *settings).tolist()
         for row, token_id in enumerate(token_ids):
             if token_id < 0:
                 errors.setdefault(row, f"the model gave {logits[row].max().item()} as a logit")
         return token_ids
+
+    def _settings(self, requests: Sequence[Request]) -> _Settings:
+        params = [request.sampling_params for request in requests]
+        uniform = [0.0 if r.sampling_params.greedy else self._uniform(r) for r in requests]
+        return (
+            self._tensor([0.0 if p.greedy else p.temperature for p in params]),
+            torch.tensor([max(p.top_k, 0) for p in params], device=self._device),
+            self._tensor([p.top_p for p in params]),
+            self._tensor(uniform),
+        )
+
+    def _greedy_settings(self, count: int) -> _Settings:
+        """Those of so many greedy requests, made once: most steps need no others."""
+        if count not in self._greedy:
+            zeros = self._tensor([0.0] * count)
+            self._greedy[count] = zeros, zeros.long(), torch.ones_like(zeros), zeros
+        return self._greedy[count]
 
     def _tensor(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self._device)

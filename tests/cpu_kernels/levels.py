@@ -1,5 +1,5 @@
-"""Builds of the kernels: as this processor runs them, without its vectors, and with the
-instructions that it may lack emulated."""
+"""Builds of the kernels: as this processor runs them, with fewer instructions, and with those that
+it may lack emulated."""
 
 from __future__ import annotations
 
@@ -49,10 +49,13 @@ class Level:
 
 #: As users get it.
 OWN = Level("own", isa.choose_isa())
+_AVX2 = Level("avx2", isa_named("avx2"), _QUICK)
+_AVX512 = Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS))
 LEVELS = (
     OWN,
     Level("baseline", isa_named("baseline"), _QUICK),
-    Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS)),
+    # What AVX-512 does is seen on a processor that has it; there AVX2 is not seen.
+    _AVX2 if OWN.base.name == "avx512_bf16" else _AVX512,
     Level(
         "emulated-amx",
         isa_named("avx2"),

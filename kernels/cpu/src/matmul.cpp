@@ -36,7 +36,11 @@ template <int P>
 inline size_t ahead(size_t at, size_t bytes) {
   return at + kPrefetchBytes < bytes ? kPrefetchBytes : kPrefetchBytes + (P - 1) * bytes;
 }
-inline void prefetch(const void* p, size_t ahead) { __builtin_prefetch(static_cast<const char*>(p) + ahead); }
+// What one row is multiplied with is not read again soon, and should not drive out what will be.
+template <int R>
+inline void prefetch(const void* p, size_t ahead) {
+  __builtin_prefetch(static_cast<const char*>(p) + ahead, 0, R == 1 ? 0 : 3);
+}
 
 // Sums of some rows and panels: from one panel's to the next one's are `stride` floats. Those that are
 // fresh begin as zeros.
@@ -94,7 +98,7 @@ struct Float32Panel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (kPrefetches<R>) prefetch(w, next);
+          if (kPrefetches<R>) prefetch<R>(w, next);
           b[p] = load(w);
         }
 #pragma GCC unroll 32
@@ -120,7 +124,7 @@ struct BFloat16Panel {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (kPrefetches<R>) prefetch(w, next);
+        if (kPrefetches<R>) prefetch<R>(w, next);
         Vec even = load_first(w);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
@@ -150,7 +154,7 @@ struct NarrowPanel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (kPrefetches<R>) prefetch(line, next);
+          if (kPrefetches<R>) prefetch<R>(line, next);
           b[p] = (__m512bh)_mm512_loadu_si512(line);
         }
 #pragma GCC unroll 32
@@ -198,7 +202,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch(line, next);
+        if (kPrefetches<R>) prefetch<R>(line, next);
         b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
       }
 #pragma GCC unroll 32
@@ -225,7 +229,7 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch(line, next);
+        if (kPrefetches<R>) prefetch<R>(line, next);
         __m512i both = _mm512_loadu_si512(line);
         first[p] = _mm512_and_si512(both, low);
         second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -261,7 +265,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch(line, next);
+        if (kPrefetches<R>) prefetch<R>(line, next);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
@@ -298,7 +302,7 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (kPrefetches<R>) prefetch(line, next);
+          if (kPrefetches<R>) prefetch<R>(line, next);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
