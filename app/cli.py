@@ -125,14 +125,20 @@ def _add_deploy(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
-    # Loaded here, so that the other commands need not wait for torch.
-    gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
-    server = "embedding_server" if gives_embeddings(options.model) else "server"
-    with paused_collections():
-        serve = load_object(f"octavo.app.http.{server}:serve")
-    listen_class = load_object("octavo.app.http.listen:ListenConfig")
-    listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
-    serve(config, intake_config(options), name, listen)
+    intake = intake_config(options)
+    # Loaded here, so that the other commands need not wait for NumPy and torch.
+    spawned = load_object("octavo.core.engine.child_process:Spawned")
+    # The engine's process imports torch while this one does.
+    with spawned("octavo.core.engine.engine_process") as child:
+        with paused_collections():
+            gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
+            serve = load_object("octavo.app.http.server:serve")
+        listen_class = load_object("octavo.app.http.listen:ListenConfig")
+        listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
+        if not gives_embeddings(options.model):
+            serve(config, intake, name, listen, child)
+            return 0
+    load_object("octavo.app.http.embedding_server:serve")(config, intake, name, listen)
     return 0
 
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...core.engine.async_engine import AsyncEngine
+from ...core.engine.child_process import Spawned
 from ...core.engine.config import EngineConfig
 from ...core.engine.find_checkpoint import find_checkpoint
 from ...core.engine.input_processor import InputProcessor
@@ -80,26 +81,34 @@ def create_app(state: ServerState) -> Starlette:
 
 
 def serve(
-    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
+    config: EngineConfig,
+    intake: IntakeConfig,
+    model_name: str,
+    listen: ListenConfig,
+    child: Spawned,
 ) -> None:
-    """Load and serve until interrupted.
+    """Load and serve until interrupted. child: the engine's process.
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
-    run_until_interrupted(_serve(config, intake, model_name, listen))
+    run_until_interrupted(_serve(config, intake, model_name, listen, child))
 
 
 async def _serve(
-    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
+    config: EngineConfig,
+    intake: IntakeConfig,
+    model_name: str,
+    listen: ListenConfig,
+    child: Spawned,
 ) -> None:
     checkpoint = find_checkpoint(config.model)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
-    # Refused here, before a process is started for it.
+    # Refused here, before its process is told of it.
     choose_model(checkpoint.config, registry, config.model_impl)
     metrics = EngineMetrics()
     engine = AsyncEngine(config, RequestEvents(registry), metrics)
-    engine.launch()
+    engine.launch(child)
     media = None
     try:
         media = ServerMedia.open(config, intake, registry, metrics.media)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.child_process import ChildProcess
+from ..engine.child_process import ChildProcess, Spawned
 from ..engine.config import ConfigError
 from ..engine.errors import EngineDeadError, EngineOverloadedError, RequestFailedError
 from ..engine.messages import StartFailed
@@ -144,7 +144,7 @@ class AsyncEmbedder:
                 loop.call_soon_threadsafe(callback)
 
         self._process = ChildProcess(
-            _MODULE,
+            Spawned(_MODULE),
             self._settings,
             FromEmbedder,
             on_message=lambda message: post(lambda: self._take(message)),

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from .beam_search import BeamSearch
+from .child_process import Spawned
 from .config import ConfigError, EngineConfig
 from .engine_process import EngineProcess, FromEngine
 from .errors import (
@@ -87,10 +88,11 @@ class AsyncEngine:
         """The process id of the engine's process, if there is one."""
         return self._process.pid if self._process is not None else None
 
-    def launch(self) -> None:
-        """Start the engine's process; it loads its model while the caller does other things."""
+    def launch(self, child: Spawned | None = None) -> None:
+        """Start the engine's process, or use one that has been spawned for it; it loads its model
+        while the caller does other things."""
         self._first_start = asyncio.get_running_loop().create_future()
-        self._spawn()
+        self._spawn(child)
 
     async def wait_until_ready(self, tokenizer: Tokenizer) -> EngineReady:
         """Wait until the model is loaded. Raises ConfigError if it can't be."""
@@ -217,7 +219,7 @@ class AsyncEngine:
             raise EngineDeadError("the engine is restarting; send the request again")
         return self._process
 
-    def _spawn(self) -> None:
+    def _spawn(self, child: Spawned | None = None) -> None:
         loop = asyncio.get_running_loop()
         self._restart_pause.started()
         self._metrics.restart()
@@ -232,6 +234,7 @@ class AsyncEngine:
             self._config,
             on_message=lambda message: post(lambda: self._take(message)),
             on_exit=lambda reason: post(lambda: self._bury(reason)),
+            child=child,
         )
 
     def _take(self, message: FromEngine) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ..garbage import paused_collections
 from .wire import Connection, Frame
@@ -17,11 +17,34 @@ from .wire import Connection, Frame
 Incoming = TypeVar("Incoming")
 
 
-class ChildProcess(Generic[Incoming]):
-    """A Python module that is run with the descriptor of a socket, and the two threads that talk
-    to it.
+class Spawned:
+    """A process that imports a module at once, and then runs its function `main` with a socket.
 
-    module: one with a function `main`, which gets the child's socket.
+    It waits there for settings, so that it can be started before they are known.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.name = module.rpartition(".")[2]
+        self.socket, theirs = socket.socketpair()
+        # -P: a folder that happens to be the working one must not be a source of modules.
+        command = [sys.executable, "-P", "-m", __name__, module, str(theirs.fileno())]
+        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End it, if nothing else has."""
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class ChildProcess(Generic[Incoming]):
+    """A process that was spawned, and the two threads that talk to it.
+
     settings: the first message that it gets; not an argument, which other users could read, as
         it may hold a store's password. incoming: the messages that it sends.
     on_message and on_exit are called from the reading thread, on_exit last and once, with what
@@ -30,25 +53,20 @@ class ChildProcess(Generic[Incoming]):
 
     def __init__(
         self,
-        module: str,
+        child: Spawned,
         settings: object,
         incoming: type[Incoming] | Any,
         on_message: Callable[[Incoming], None],
         on_exit: Callable[[str], None],
     ) -> None:
-        ours, theirs = socket.socketpair()
-        # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", __name__, module, str(theirs.fileno())]
-        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
-        theirs.close()
-        self._connection: Connection[Incoming] = Connection(ours, incoming)
+        self._process = child.process
+        self._connection: Connection[Incoming] = Connection(child.socket, incoming)
         self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self.send(settings)
         self._on_message = on_message
         self._on_exit = on_exit
-        name = module.rpartition(".")[2]
-        threads = ((self._read, f"octavo-{name}-reader"), (self._write, f"octavo-{name}-writer"))
+        name = f"octavo-{child.name}"
+        threads = ((self._read, f"{name}-reader"), (self._write, f"{name}-writer"))
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True) for target, name in threads
         ]

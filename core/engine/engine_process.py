@@ -13,7 +13,7 @@ from typing import Any
 
 from ..garbage import paused_collections
 from ..registry import UnsupportedModelError, get_registry
-from .child_process import ChildProcess
+from .child_process import ChildProcess, Spawned
 from .config import ConfigError, EngineConfig
 from .engine_core import EngineCore
 from .find_checkpoint import find_checkpoint
@@ -38,15 +38,20 @@ FromEngine = EngineReady | StartFailed | StepReport
 
 
 class EngineProcess(ChildProcess[FromEngine]):
-    """A child process with an engine core; see ChildProcess. ToEngine goes to it."""
+    """A child process with an engine core; see ChildProcess. ToEngine goes to it.
+
+    child: one that has been spawned with this module.
+    """
 
     def __init__(
         self,
         config: EngineConfig,
         on_message: Callable[[FromEngine], None],
         on_exit: Callable[[str], None],
+        child: Spawned | None = None,
     ) -> None:
-        super().__init__(__name__, asdict(config), FromEngine, on_message, on_exit)
+        child = child or Spawned(__name__)
+        super().__init__(child, asdict(config), FromEngine, on_message, on_exit)
 
 
 class EngineLoop:
