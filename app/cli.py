@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.contracts import load_object
 from ..core.descriptors import raise_descriptor_limit
+from ..core.engine.child_process import Spawned
 from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
 from ..core.garbage import paused_collections
@@ -126,10 +127,8 @@ def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
     intake = intake_config(options)
-    # Loaded here, so that the other commands need not wait for NumPy and torch.
-    spawned = load_object("octavo.core.engine.child_process:Spawned")
-    # The engine's process imports torch while this one does.
-    with spawned("octavo.core.engine.engine_process") as child:
+    # The engine's process imports torch while this one does; the other commands need not.
+    with Spawned("octavo.core.engine.engine_process") as child:
         with paused_collections():
             gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
             serve = load_object("octavo.app.http.server:serve")

@@ -84,7 +84,9 @@ class LanguageModel(Protocol):
     ) -> Tensor:
         """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache.
 
-        positions: [num_tokens], or [3, num_tokens] for "mrope" if a sequence has images.
+        positions: [num_tokens], or [3, num_tokens] for "mrope" if a sequence has images. Only the
+        metadata's output_rows need to be computed to the end; who wraps a model and wants them all
+        passes `dataclasses.replace(metadata, output_rows=None)`.
         """
         ...
 

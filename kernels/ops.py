@@ -24,8 +24,8 @@ class AttentionMetadata:
     bidirectional:   [num_tokens, 2], or None if no token sees a later one: the run of positions
         [start, end) of its sequence that each token sees whole, besides what is before it. Runs
         are never cut between two steps unless their beginning is in the cache.
-    output_rows:     rows of the batch, in order, that a model's output is wanted of: the others may
-        hold anything. None for all.
+    output_rows:     rows of the batch, ascending and each once, that a model's output is wanted of:
+        the others may hold anything. None for all.
     """
 
     query_start_loc: Tensor

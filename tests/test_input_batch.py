@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 
+import msgspec
 import pytest
 import torch
 from octavo.core.engine.grid_positions import GridPositions
@@ -63,6 +64,20 @@ def test_against_single_tokens(seed: int) -> None:
     }
     assert {type(n) for n in (*metadata.query_lens, *metadata.context_lens)} == {int}
     assert metadata.bidirectional is None
+    if len(sample_rows) == len(token_ids):
+        assert metadata.output_rows is None
+    else:
+        assert metadata.output_rows is not None
+        assert metadata.output_rows.tolist() == sample_rows
+
+
+def test_the_output_of_all_tokens_is_wanted_for_log_probabilities_of_a_prompt() -> None:
+    (plain,) = make_request("plain", [3] * 3, [], 5)
+    (asks,) = make_request("asks", [3] * 7, [], 5)
+    assert build([whole(plain), whole(asks)]).metadata.output_rows is not None
+    asks.sampling_params = msgspec.structs.replace(asks.sampling_params, prompt_logprobs=1)
+    assert build([whole(plain), whole(asks)]).metadata.output_rows is None
+    assert build([whole(plain, 2)]).metadata.output_rows is None
 
 
 def whole(request: Request, start: int = 0) -> tuple[ScheduledRequest, array[int]]:

@@ -86,7 +86,7 @@ class ChildProcess(Generic[Incoming]):
     def stop(self) -> None:
         """End the child and wait for it."""
         self._outbox.put(None)
-        self._connection.close()
+        self._connection.hang_up()
         for thread in self._threads:
             thread.join()
 
@@ -96,7 +96,7 @@ class ChildProcess(Generic[Incoming]):
                 self._connection.send(frame)
         except OSError:
             # No memory or no descriptor left, or the child is gone: the reader reports it.
-            self._connection.close()
+            self._connection.hang_up()
 
     def _read(self) -> None:
         while (message := self._connection.receive()) is not None:

@@ -72,10 +72,14 @@ class Connection(Generic[Incoming]):
         except ConnectionError:
             return None
 
-    def close(self) -> None:
-        """Close this end; the other one's `receive` then returns None."""
+    def hang_up(self) -> None:
+        """End the talk: `receive` then returns None at both ends, also where it waits already."""
         with contextlib.suppress(OSError):  # the other end was closed first
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up and close this end; not while another thread may yet call `receive`."""
+        self.hang_up()
         self._socket.close()
 
     def _receive(self) -> Incoming | None:

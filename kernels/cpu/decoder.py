@@ -91,7 +91,7 @@ class CpuDecoder:
             keys=self._keys,
             values=self._values,
             output_rows=None if rows is None else rows.data_ptr(),
-            num_output_rows=0 if rows is None else len(rows),
+            num_output_rows=-1 if rows is None else len(rows),
             narrow=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )

@@ -29,8 +29,8 @@ def random_sizes(kind: Kind) -> tuple[int, int]:
     """Outputs and inputs."""
     n = random.choice((1, 7, 15, 16, 17, 32, 40, 65, 100))
     if kind == "int4":
-        return n, GROUP * random.choice((1, 2, 3, 5, 9))
-    return n, random.choice((1, 2, 7, 8, 63, 64, 65, 72, 128, 130, 257, 320, 580))
+        return n, GROUP * random.choice((1, 2, 3, 5, 9, 33))
+    return n, random.choice((1, 2, 7, 8, 63, 64, 65, 72, 128, 130, 257, 320, 580, 2112))
 
 
 def error_of(kind: Kind, x: Tensor, weight: LinearWeight) -> Tensor:

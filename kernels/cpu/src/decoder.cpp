@@ -35,8 +35,11 @@ struct DecoderStep {
   const int64_t* rotary_stride;  // from one token's to the next one's
   void* const* keys;  // of each layer
   void* const* values;
-  const int64_t* output_rows;  // in order; or null for all
-  int32_t num_output_rows, narrow, threads;
+  const int64_t* output_rows;  // ascending, each once
+  int32_t num_output_rows;     // or -1 for all
+  int32_t narrow, threads;
+
+  bool all_rows() const { return num_output_rows < 0; }
 };
 
 class Decoder {
@@ -89,7 +92,7 @@ class Decoder {
     for (int i = 0; i < plan_.layers; ++i) {
       const LayerPlan& layer = layers_[i];
       attend(team, thread, step, i);
-      if (i + 1 == plan_.layers && step.output_rows) m = keep_output_rows(team, thread, step);
+      if (i + 1 == plan_.layers && !step.all_rows()) m = keep_output_rows(team, thread, step);
       convert_attended(team, thread, m);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_norm);
       feed_forward(team, thread, m, layer);
@@ -123,7 +126,7 @@ class Decoder {
   }
 
   void write_row(const DecoderStep& step, int row) {
-    size_t at = size_t(step.output_rows ? step.output_rows[row] : row) * plan_.hidden;
+    size_t at = size_t(step.all_rows() ? row : step.output_rows[row]) * plan_.hidden;
     float* normed = normed_.row(row);
     rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, normed);
     if (step.narrow) {

@@ -13,10 +13,9 @@ namespace {
 
 // Sums of whole numbers need more registers than AVX2 has for as many rows.
 constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
-// Panels that many rows are multiplied with at once, if there are registers for so many sums: each
-// value of a row is read once for all.
-// Inputs at a time, so that what is read again for each block of rows comes from a cache that is fast
-// enough: with fewer products for each line of a panel it must be the first.
+// Panels that many rows are multiplied with at once, where there are registers for so many sums: each
+// value of a row is read once for all. And inputs at a time, so that what is read again for each block
+// of rows comes from a cache that is fast enough: with few products for each line, from the first.
 #if defined(OCTAVO_AVX512)
 constexpr int kBlockPanels = 2, kInputBlock = 2048;
 #else
@@ -38,7 +37,7 @@ inline size_t ahead(size_t at, size_t bytes) {
 }
 // What one row is multiplied with is not read again soon, and should not drive out what will be.
 template <int R>
-inline void prefetch(const void* p, size_t ahead) {
+inline void prefetch_ahead(const void* p, size_t ahead) {
   __builtin_prefetch(static_cast<const char*>(p) + ahead, 0, R == 1 ? 0 : 3);
 }
 
@@ -82,7 +81,7 @@ inline void write_tiles(const Tiles& tiles, Vec (&acc)[S][N]) {
   for (int i = 0; i < N; ++i) store(tiles.tile<R>(i), acc[0][i]);
 }
 
-// Each kernel multiplies R rows with P panels, `bytes` apart, into tiles [P][R][16].
+// Each kernel multiplies R rows with P panels, `bytes` apart.
 
 struct Float32Panel {
   template <int R, int P>
@@ -98,7 +97,7 @@ struct Float32Panel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (kPrefetches<R>) prefetch<R>(w, next);
+          if (kPrefetches<R>) prefetch_ahead<R>(w, next);
           b[p] = load(w);
         }
 #pragma GCC unroll 32
@@ -124,7 +123,7 @@ struct BFloat16Panel {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (kPrefetches<R>) prefetch<R>(w, next);
+        if (kPrefetches<R>) prefetch_ahead<R>(w, next);
         Vec even = load_first(w);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
@@ -154,7 +153,7 @@ struct NarrowPanel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (kPrefetches<R>) prefetch<R>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<R>(line, next);
           b[p] = (__m512bh)_mm512_loadu_si512(line);
         }
 #pragma GCC unroll 32
@@ -202,7 +201,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
         b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
       }
 #pragma GCC unroll 32
@@ -229,7 +228,7 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
         __m512i both = _mm512_loadu_si512(line);
         first[p] = _mm512_and_si512(both, low);
         second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -265,7 +264,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
@@ -302,7 +301,7 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (kPrefetches<R>) prefetch<R>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<R>(line, next);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
@@ -436,6 +435,15 @@ void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int 
   if constexpr (P > 1) multiply_row<Panel, P / 2>(a, w, tiles, fresh, panel);
 }
 
+// work(first panel, number of panels as a constant) until all had their turn.
+template <class Work>
+void in_panel_blocks(int count, const Work& work) {
+  int panel = 0;
+  for (; panel + kBlockPanels <= count; panel += kBlockPanels)
+    work(panel, std::integral_constant<int, kBlockPanels>());
+  for (; panel < count; ++panel) work(panel, std::integral_constant<int, 1>());
+}
+
 // tiles: [panels][rows][16], written, or added to if they are not fresh.
 template <class Panel, int MaxRows>
 void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
@@ -443,33 +451,36 @@ void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, boo
   size_t stride = size_t(rows) * kLanes;
   int step = rows <= MaxRows ? w.k : kInputBlock;
   for (int k = 0; k < w.k; k += step) {
-    int inputs = k + step < w.k ? step : w.k - k, panel = 0;
-    auto block = [&](auto panels) {
-      for (; panel + panels <= w.count; panel += panels)
-        multiply_block<Panel, MaxRows, panels>(a.from(0, k), rows, w.data + panel * w.bytes + w.bytes / w.k * k,
-                                               w.bytes, inputs, {tiles + panel * stride, stride, fresh && k == 0});
-    };
-    block(std::integral_constant<int, kBlockPanels>());
-    block(std::integral_constant<int, 1>());
+    int inputs = k + step < w.k ? step : w.k - k;
+    in_panel_blocks(w.count, [&](int panel, auto panels) {
+      multiply_block<Panel, MaxRows, panels>(a.from(0, k), rows, w.data + panel * w.bytes + w.bytes / w.k * k,
+                                             w.bytes, inputs, {tiles + panel * stride, stride, fresh && k == 0});
+    });
   }
 }
 
-// As above; for many rows the panel is widened first, a part at a time.
+inline void widen(const uint16_t* pairs, int inputs, float* wide) {
+  for (int i = 0; i < inputs; i += 2) {
+    store(wide + i * kLanes, load_first(pairs + i * kLanes));
+    store(wide + (i + 1) * kLanes, load_second(pairs + i * kLanes));
+  }
+}
+
+// As above; for many rows the panels are widened first, a part at a time.
 void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
-  alignas(64) float wide[kWideInputs * kLanes];
+  alignas(64) float wide[kBlockPanels][kWideInputs * kLanes];
   size_t stride = size_t(rows) * kLanes;
   for (int k = 0; k < w.k; k += kWideInputs) {
     int inputs = k + kWideInputs < w.k ? kWideInputs : w.k - k;
-    for (int panel = 0; panel < w.count; ++panel) {
-      const uint16_t* data = reinterpret_cast<const uint16_t*>(w.data + panel * w.bytes) + k * kLanes;
-      for (int i = 0; i < inputs; i += 2) {
-        store(wide + i * kLanes, load_first(data + i * kLanes));
-        store(wide + (i + 1) * kLanes, load_second(data + i * kLanes));
-      }
-      multiply_block<Float32Panel, kMaxRows, 1>(a.from(0, k), rows, reinterpret_cast<const uint8_t*>(wide), 0,
-                                                inputs, {tiles + panel * stride, stride, fresh && k == 0});
-    }
+    in_panel_blocks(w.count, [&](int panel, auto panels) {
+      const uint8_t* data = w.data + panel * w.bytes;
+      for (int p = 0; p < panels; ++p)
+        widen(reinterpret_cast<const uint16_t*>(data + p * w.bytes) + k * kLanes, inputs, wide[p]);
+      multiply_block<Float32Panel, kMaxRows, panels>(
+          a.from(0, k), rows, reinterpret_cast<const uint8_t*>(wide), sizeof(wide[0]), inputs,
+          {tiles + panel * stride, stride, fresh && k == 0});
+    });
   }
 }
 

@@ -37,6 +37,10 @@ class RunningSoftmax {
     Vec top = splat(most_), sums = zero();
     for (int p = 0; p < P; ++p) top = max(top, row[p]);
     float most = largest(top);
+    if (most == kHidden) {
+      for (int p = 0; p < P; ++p) row[p] = zero();
+      return 1.0f;
+    }
     for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(most));
     for (int p = 0; p < P; ++p) sums = sums + row[p];
     return advance(most, sum(sums));

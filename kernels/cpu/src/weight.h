@@ -79,7 +79,7 @@ constexpr bool kNarrowProducts = true;
 constexpr bool kNarrowProducts = false;
 #endif
 
-// What a weight wants besides the values; several weights may want several.
+// What a weight is multiplied with; several weights may want several.
 enum RowKind : int { kRowFloat = 1, kRowNarrow = 2, kRowSteps = 4 };
 
 inline int row_kind(const Weight& w) {
