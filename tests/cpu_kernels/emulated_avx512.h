@@ -165,6 +165,10 @@ inline __m512 dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
   });
 }
 
+inline __m512 scalef_ps(__m512 a, __m512 b) {
+  return each<__m512>([&](int i) { return a[i] * std::exp2(std::floor(b[i])); });
+}
+
 // To the nearest bf16, ties to even; what is too small to be normal becomes zero.
 inline __m256bh cvtneps_pbh(__m512 a) {
   return as<__m256bh>(each<__v16hu>([&](int i) {
@@ -222,3 +226,4 @@ inline __m256bh cvtneps_pbh(__m512 a) {
 #define _mm512_unpacklo_pd emulated::unpacklo_pd
 #define _mm512_unpackhi_pd emulated::unpackhi_pd
 #define _mm512_cvtneps_pbh emulated::cvtneps_pbh
+#define _mm512_scalef_ps emulated::scalef_ps

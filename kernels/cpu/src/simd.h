@@ -344,6 +344,18 @@ inline Vec exp(Vec x) {
   p = fma(p, r * r, r + splat(1.0f));
   return p * power_of_two(n);
 }
+// The same to 5e-5 of it, for what is rounded to bf16 anyway. Not for large x.
+inline Vec exp_roughly(Vec x) {
+#if defined(OCTAVO_AVX512)
+  Vec y = max(splat(-126.0f), x * splat(1.44269504f)), n = round(y), r = y - n;
+  Vec p = fma(splat(9.6181291e-3f), r, splat(5.5504109e-2f));
+  p = fma(p, r, splat(2.4022651e-1f));
+  p = fma(p, r, splat(6.9314718e-1f));
+  return {_mm512_scalef_ps(fma(p, r, splat(1.0f)).v, n.v)};
+#else
+  return exp(x);
+#endif
+}
 inline Vec tanh(Vec x) {
   Vec e = exp(x * splat(2.0f));
   return splat(1.0f) - splat(2.0f) / (e + splat(1.0f));

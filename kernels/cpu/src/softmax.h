@@ -31,9 +31,9 @@ class RunningSoftmax {
     return advance(most, sum(sums));
   }
 
-  // The same for P panels in registers, all of which count.
+  // The same for P panels in registers, all of which count; `roughly` as for exp_roughly.
   template <int P>
-  float weigh(Vec (&row)[P]) {
+  float weigh(Vec (&row)[P], bool roughly) {
     Vec top = splat(most_), sums = zero();
     for (int p = 0; p < P; ++p) top = max(top, row[p]);
     float most = largest(top);
@@ -41,7 +41,10 @@ class RunningSoftmax {
       for (int p = 0; p < P; ++p) row[p] = zero();
       return 1.0f;
     }
-    for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(most));
+    if (roughly)
+      for (int p = 0; p < P; ++p) row[p] = exp_roughly(row[p] - splat(most));
+    else
+      for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(most));
     for (int p = 0; p < P; ++p) sums = sums + row[p];
     return advance(most, sum(sums));
   }

@@ -222,7 +222,7 @@ class TileAttention {
   float weigh_whole(int row) {
     Vec weights[kKeyTile / kLanes];
     for (int p = 0; p < kKeyTile / kLanes; ++p) weights[p] = score_at(row, p);
-    float factor = softmax_[row].weigh(weights);
+    float factor = softmax_[row].weigh(weights, narrow_);
     for (int p = 0; p < kKeyTile / kLanes; ++p) put_weights(row, p, weights[p]);
     return factor;
   }
