@@ -137,9 +137,10 @@ def test_both_sides_do_the_same_and_a_slowdown_shows(tmp_path: Path) -> None:
     assert [len(base.seconds[metric][0]) for metric in METRICS] == [2] * 4
     assert base.package == new.package == str(ROOT / "__init__.py")
     ratios = log_ratios(base, new)
-    # Three times as long but for what is not a step, with room for a busy machine.
+    # Three times as long but for what is not a step, which on a fast machine is much; with room for
+    # a busy one.
     for metric in ("prefill", "decode", "batch"):
-        assert math.exp(ratios[metric][0]) > 1.5
+        assert math.exp(ratios[metric][0]) > 1.2
     assert math.exp(ratios["startup"][0]) < 2
     path = tmp_path / "base.json"
     base.write(path)
