@@ -16,7 +16,6 @@ from ..core.descriptors import raise_descriptor_limit
 from ..core.engine.child_process import Spawned
 from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
-from ..core.garbage import paused_collections
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
 from . import DEFAULT_PROMPT, DEMO_MODEL
@@ -129,13 +128,11 @@ def _serve(options: argparse.Namespace) -> int:
     intake = intake_config(options)
     # The engine's process imports torch while this one does; the other commands need not.
     with Spawned("octavo.core.engine.engine_process") as child:
-        with paused_collections():
-            gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
-            serve = load_object("octavo.app.http.server:serve")
+        gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
         listen_class = load_object("octavo.app.http.listen:ListenConfig")
         listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
         if not gives_embeddings(options.model):
-            serve(config, intake, name, listen, child)
+            load_object("octavo.app.http.server:serve")(config, intake, name, listen, child)
             return 0
     load_object("octavo.app.http.embedding_server:serve")(config, intake, name, listen)
     return 0

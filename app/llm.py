@@ -22,7 +22,6 @@ from ..core.engine.request_events import RequestEvents
 from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
 from ..core.engine.store_tier import open_tier
-from ..core.garbage import paused_collections
 from ..core.registry import get_registry
 from . import DEMO_MODEL
 from .chat import read_messages, template_options
@@ -38,11 +37,7 @@ class LLM:
     """
 
     def __init__(self, model: str | Path = DEMO_MODEL, **settings: Any) -> None:
-        with paused_collections():
-            self._load(EngineConfig(model=str(model), **settings))
-
-    def _load(self, config: EngineConfig) -> None:
-        self._config = config
+        self._config = EngineConfig(model=str(model), **settings)
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
         self._inputs = InputProcessor(

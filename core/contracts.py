@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..kernels.spec import KernelSpec
+from .garbage import paused_collections
 
 #: Raised by one whenever a spec or a protocol changes so that older plugins would break.
 CONTRACT_VERSION = 1
@@ -198,6 +199,7 @@ class RepeatedPlaceholder(ImagePrompt):
         return [self.feature_token_id] * self.preprocessor.num_tokens(size)
 
 
+@paused_collections()
 def load_object(path: str) -> Any:
     """Import "module:attribute". Raises ImportError or AttributeError as the import does."""
     module, _, attribute = path.partition(":")

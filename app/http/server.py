@@ -19,7 +19,6 @@ from ...core.engine.input_processor import InputProcessor
 from ...core.engine.metrics import EngineMetrics
 from ...core.engine.model_choice import choose_model
 from ...core.engine.request_events import RequestEvents
-from ...core.garbage import paused_collections
 from ...core.registry import get_registry
 from ..intake_config import IntakeConfig
 from .captions import captions
@@ -113,11 +112,10 @@ async def _serve(
     try:
         media = ServerMedia.open(config, intake, registry, metrics.media)
         engine.on_media = media.loader.take_events
-        with paused_collections():
-            inputs = await asyncio.to_thread(
-                InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
-            )
-            await engine.wait_until_ready(inputs.tokenizer)
+        inputs = await asyncio.to_thread(
+            InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
+        )
+        await engine.wait_until_ready(inputs.tokenizer)
         state = ServerState(
             config,
             engine,

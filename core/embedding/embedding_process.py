@@ -19,7 +19,6 @@ from ..engine.config import ConfigError
 from ..engine.messages import StartFailed
 from ..engine.shared_array import SharedArray
 from ..engine.wire import Connection
-from ..garbage import paused_collections
 from .embedder import Embedder
 from .load_embedder import load_embedder
 from .messages import (
@@ -81,8 +80,7 @@ def run(sock: socket.socket) -> None:
         return  # the parent is gone
     connection: Connection[ToEmbedder] = Connection(sock, ToEmbedder)
     try:
-        with paused_collections():
-            embedder = load_embedder(settings.model, settings.device, settings.dtype)
+        embedder = load_embedder(settings.model, settings.device, settings.dtype)
     except ConfigError as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return

@@ -10,10 +10,12 @@ from ..contracts import load_object
 from ..engine.config import DTYPES, ConfigError
 from ..engine.device import choose_device, choose_dtype
 from ..engine.find_checkpoint import find_checkpoint
+from ..garbage import paused_collections
 from .embedder import Embedder
 from .model_kind import PREFIX
 
 
+@paused_collections()
 def load_embedder(name: str, device: str, dtype: str) -> Embedder:
     """name: "open_clip:MODEL:WEIGHTS", a folder, or a hub id. dtype: "auto" is float32.
 

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Generic, Self, TypeVar
 
-from ..garbage import paused_collections
+from ..contracts import load_object
 from .wire import Connection, Frame
 
 Incoming = TypeVar("Incoming")
@@ -113,9 +112,8 @@ class ChildProcess(Generic[Incoming]):
 
 def _main() -> None:
     """The child's entry: its arguments are a module and the socket's descriptor."""
-    with paused_collections():
-        module = import_module(sys.argv[1])
-    module.main(socket.socket(fileno=int(sys.argv[2])))
+    main = load_object(f"{sys.argv[1]}:main")
+    main(socket.socket(fileno=int(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import msgspec
 from torch import Tensor
 
 from ..deploy.transformers_spec import TransformersSpec
+from ..garbage import paused_collections
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError, EngineConfig
@@ -52,6 +53,7 @@ class EngineCore:
     Raises ConfigError if the model can't be loaded or the memory can't hold one request.
     """
 
+    @paused_collections()
     def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
         self._config = config
         spec = choose_model(checkpoint.config, registry, config.model_impl)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..garbage import paused_collections
 from ..registry import UnsupportedModelError, get_registry
 from .child_process import ChildProcess, Spawned
 from .config import ConfigError, EngineConfig
@@ -139,8 +138,7 @@ def main(sock: socket.socket) -> None:
     connection: Connection[ToEngine] = Connection(sock, ToEngine)
     try:
         config = EngineConfig(**settings)
-        with paused_collections():
-            core = EngineCore(config, find_checkpoint(config.model), get_registry())
+        core = EngineCore(config, find_checkpoint(config.model), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return

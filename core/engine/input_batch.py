@@ -49,6 +49,8 @@ def build_input_batch(
     tensors = _to_device(parts, device)
     grid_positions = _grid_positions(positions, bounds, scheduled)
     visible = _bidirectional(positions, bounds, scheduled)
+    all_wanted = any(item.request.wants_prompt_logprobs for item in scheduled)
+    all_wanted = all_wanted or len(sample_rows) == len(token_ids)
     return InputBatch(
         token_ids=tensors[0],
         positions=tensors[1] if grid_positions is None else grid_positions.to(device),
@@ -61,16 +63,9 @@ def build_input_batch(
             query_lens=tuple(item.num_tokens for item in scheduled),
             context_lens=tuple(seq_lens),
             bidirectional=None if visible is None else visible.to(device),
-            output_rows=tensors[5] if _only_sampled(scheduled) else None,
+            output_rows=None if all_wanted else tensors[5],
         ),
     )
-
-
-def _only_sampled(scheduled: Sequence[ScheduledRequest]) -> bool:
-    """Whether the model's output is wanted of some rows only, those that are sampled from."""
-    if any(item.request.wants_prompt_logprobs for item in scheduled):
-        return False
-    return any(item.num_tokens > 1 or not item.samples for item in scheduled)
 
 
 def _slot_runs(table: array[int], start: int, end: int, block_size: int) -> Iterator[range]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..contracts import ImageSize
+from ..garbage import paused_collections
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .image_features import check_features
@@ -89,6 +90,7 @@ class InputProcessor:
     max_image_tokens, model_impl: see EngineConfig.
     """
 
+    @paused_collections()
     def __init__(
         self,
         checkpoint: Checkpoint,

@@ -17,6 +17,7 @@ from .logits_masks import apply_masks, has_masks
 from .logprobs import describe_token
 from .penalties import TokenHistory, apply_penalties
 from .request import Request
+from .sampling_params import SamplingParams
 from .scheduler_output import SampledToken
 from .truncation import apply_min_p
 
@@ -156,15 +157,14 @@ class Sampler:
             settings = self._greedy_settings(len(params))
         else:
             logits = apply_min_p(logits, params)
-            settings = self._settings(requests)
+            settings = self._settings(params, requests)
         token_ids: list[int] = self._draw(logits, *settings).tolist()
         for row, token_id in enumerate(token_ids):
             if token_id < 0:
                 errors.setdefault(row, f"the model gave {logits[row].max().item()} as a logit")
         return token_ids
 
-    def _settings(self, requests: Sequence[Request]) -> _Settings:
-        params = [request.sampling_params for request in requests]
+    def _settings(self, params: Sequence[SamplingParams], requests: Sequence[Request]) -> _Settings:
         uniform = [0.0 if r.sampling_params.greedy else self._uniform(r) for r in requests]
         return (
             self._tensor([0.0 if p.greedy else p.temperature for p in params]),
