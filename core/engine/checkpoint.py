@@ -16,6 +16,9 @@ from ..contracts import JsonDict
 from .config import ConfigError
 from .hf_config import complete_config
 
+#: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
+_MAPPED_TOGETHER = 16 << 20
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -68,8 +71,9 @@ class Checkpoint:
         """Each tensor with its name, one at a time. Raises ConfigError if there are none."""
         for path in self._weight_files():
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                    yield name, file.get_tensor(name)
+                names = iter(file.keys())
+            while part := list(_map_some(path, names)):
+                yield from part
 
     def weight_names(self) -> Iterator[str]:
         """The names alone. Raises ConfigError as `weights` does."""
@@ -85,6 +89,17 @@ class Checkpoint:
                 "convert the checkpoint to safetensors first"
             )
         return files
+
+
+def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
+    """The next tensors of a file, in a mapping of their own. What was read of a mapping stays
+    resident until all of its tensors are let go, and some of a checkpoint's are never."""
+    with safe_open(path, framework="pt") as file:
+        size = 0
+        while size < _MAPPED_TOGETHER and (name := next(names, None)) is not None:
+            tensor = file.get_tensor(name)
+            size += tensor.nbytes
+            yield name, tensor
 
 
 def read_json(path: Path) -> JsonDict:

@@ -13,6 +13,7 @@ from ...kernels.spec import KernelError
 from ..contracts import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
+from ..freed_memory import return_freed_memory
 from ..interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
 from ..registry import Registry
 from .checkpoint import Checkpoint
@@ -43,6 +44,7 @@ def load_model(
     else:
         context = build_context(registry, device, dtype, kernels)
         model = _build(spec, checkpoint, registry, context, quantization)
+    return_freed_memory()
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 
@@ -64,9 +66,8 @@ def _build(
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
-    for part in list(model.modules()):
-        if isinstance(part, Preparable):
-            part.prepare()
+    for part in [part for part in model.modules() if isinstance(part, Preparable)]:
+        part.prepare()
     return model
 
 

@@ -66,16 +66,16 @@ class Quantizer:
 
 
 def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module | None]) -> None:
-    for name, layer in list(_layers(model)):
-        replacement = substitute(name, layer)
+    for name in list(_layer_names(model)):
+        replacement = substitute(name, cast(nn.Linear, model.get_submodule(name)))
         if replacement is not None:
             model.set_submodule(name, replacement)
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+def _layer_names(model: nn.Module) -> Iterator[str]:
     """The linear layers of the language model but its head."""
     for name, module in model.named_modules():
         parts = name.split(".")
         outside = isinstance(model, MultiModalModel) and _LANGUAGE_MODEL not in parts
         if isinstance(module, nn.Linear) and not outside and parts[-1] != _HEAD:
-            yield name, module
+            yield name

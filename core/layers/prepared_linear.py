@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
 from ...kernels.weights import PreparedLinear
-from .quantized_linear import linear_weight
+from .quantized_linear import linear_weight, require_weight
 
 
 class PreparedLinearLayer(nn.Module):
@@ -29,10 +29,9 @@ def prepare_linear_layers(module: nn.Module, kernels: KernelTable, dtype: torch.
     """Put prepared layers in place of those below a module, where there is a kernel; returns how
     many."""
     prepared = 0
-    for name, layer in list(module.named_modules()):
-        weight = linear_weight(layer)
-        kernel = weight and kernels.linear(weight, dtype)
-        if kernel and name:
+    for name in [name for name, layer in module.named_modules() if name and linear_weight(layer)]:
+        kernel = kernels.linear(require_weight(module.get_submodule(name)), dtype)
+        if kernel:
             module.set_submodule(name, PreparedLinearLayer(kernel))
             prepared += 1
     return prepared

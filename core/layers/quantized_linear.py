@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ...kernels.ops import DequantLinear, QuantizedWeight
 from ...kernels.reference import dequant_linear
 from ...kernels.weights import LinearWeight
+
+_VALUES_AT_ONCE = 1 << 18
 
 
 class QuantizedLinear(nn.Module):
@@ -67,23 +72,37 @@ def require_weight(layer: nn.Module) -> LinearWeight:
 def quantize_rows(weight: Tensor) -> QuantizedWeight:
     """float [out, in] -> int8, symmetric, one scale for each output: a value is off by half of its
     scale at most."""
-    wide = weight.detach().float()
+    data, scale = _by_rows(_round_rows, weight.detach())
+    return QuantizedWeight("int8", data, scale, None, weight.shape[1])
+
+
+def _round_rows(wide: Tensor) -> tuple[Tensor, Tensor]:
     scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return QuantizedWeight(
-        "int8", (wide / scale).round().to(torch.int8), scale, None, weight.shape[1]
-    )
+    return (wide / scale).round().to(torch.int8), scale
 
 
 def quantize_groups(weight: Tensor, group_size: int) -> QuantizedWeight:
     """float [out, in] -> int4 with a scale and a zero for each group of inputs: a value is off by
     half of its group's scale at most, besides the rounding of the two to float16."""
-    out_features = len(weight)
-    groups = weight.detach().float().view(out_features, -1, group_size)
+    data, scale, zero = _by_rows(partial(_round_groups, group_size), weight.detach())
+    return QuantizedWeight("int4", data, scale, zero, group_size)
+
+
+def _round_groups(group_size: int, wide: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    groups = wide.view(len(wide), -1, group_size)
     low, high = groups.amin(dim=2), groups.amax(dim=2)
     scale = ((high - low) / 15).to(torch.float16).float()
     zero = low.to(torch.float16).float()
     step = scale.clamp(min=torch.finfo(torch.float16).tiny)
     steps = ((groups - zero[..., None]) / step[..., None]).round().clamp(0, 15).to(torch.uint8)
-    halves = steps.view(out_features, -1, 2, group_size // 2)
+    halves = steps.view(len(wide), -1, 2, group_size // 2)
     data = halves[:, :, 0] | halves[:, :, 1] << 4
-    return QuantizedWeight("int4", data.reshape(out_features, -1), scale, zero, group_size)
+    return data.reshape(len(wide), -1), scale, zero
+
+
+def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> Iterator[Tensor]:
+    """What a function makes of a weight in float32, some rows at a time: that takes less memory
+    than all of it in float32 would, and stays in the cache."""
+    rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
+    parts = [function(part.float()) for part in weight.split(rows)]
+    return (torch.cat(tensors) for tensors in zip(*parts, strict=True))
