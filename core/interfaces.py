@@ -32,7 +32,8 @@ class KVCacheSpec:
 
 
 class KVLayer(NamedTuple):
-    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim]."""
+    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim], views
+    of a tensor that holds what belongs to the other layers between two blocks."""
 
     keys: Tensor
     values: Tensor

@@ -55,7 +55,8 @@ class PagedAttention(Protocol):
 
         query: [num_tokens, num_heads, head_dim]
         key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim], in a dtype that
-            may be narrower than the query's
+            may be narrower than the query's, and of the same strides: a position's heads lie
+            together, but there may be something else between two blocks
         window: a token sees this many positions, its own included; 0 is all before it.
         softcap: scores s become softcap * tanh(s / softcap); 0 leaves them.
         returns [num_tokens, num_heads, head_dim]

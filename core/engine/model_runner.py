@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..interfaces import KVLayer, LanguageModel
+from ..interfaces import LanguageModel
 from .batch_invariance import forward_by_blocks
-from .device import allocate_zeros
 from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .kv_cache_manager import KVCacheManager
+from .kv_memory import KVMemory
 from .logprobs import describe_prompt
 from .messages import MediaInput, TokenLogprobs
 from .scheduler_output import ScheduledRequest, SchedulerOutput
@@ -51,17 +51,16 @@ class ModelRunner:
         self._device = device
         self._batch_invariant = batch_invariant
         self._encoder = EncoderRunner(model, device, dtype, one_by_one=batch_invariant)
-        spec = model.kv_cache_spec
         num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
-        shape = (num_blocks, kv_cache.block_size, spec.num_kv_heads, spec.head_dim)
-        self._kv_cache = [
-            KVLayer(*(allocate_zeros(shape, kv_cache_dtype, device) for _ in range(2)))
-            for _ in range(spec.num_layers)
-        ]
+        self._kv_memory = KVMemory(
+            model.kv_cache_spec, num_blocks, kv_cache.block_size, kv_cache_dtype, device
+        )
+        self._kv_cache = self._kv_memory.layers
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Compute what was scheduled."""
+        self._kv_memory.expect(self._kv_manager.pool.num_used_blocks)
         encode_seconds = self._encode(output.encode)
         tables = [self._kv_manager.block_ids(item.request) for item in output.scheduled]
         batch = build_input_batch(

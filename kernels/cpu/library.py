@@ -37,6 +37,8 @@ class BatchStruct(Structure):
         ("slot_mapping", c_void_p),
         ("bidirectional", c_void_p),
         ("max_blocks", c_int64),
+        ("block_stride", c_int64),
+        ("row_stride", c_int64),
         ("block_size", c_int32),
         ("narrow_cache", c_int32),
     ]
@@ -52,7 +54,6 @@ class AttentionStruct(Structure):
         ("scale", c_float),
         ("softcap", c_float),
         ("window", c_int32),
-        ("row_stride", c_int32),
         ("narrow", c_int32),
     ]
 
@@ -179,7 +180,7 @@ _SIGNATURES = {
         None,
         [_POINTER, _LONG, _LONG, _INT, *[_POINTER] * 5, _INT],
     ),
-    "octavo_scatter": (None, [_POINTER, _POINTER, _LONG, _LONG, _POINTER]),
+    "octavo_scatter": (None, [_POINTER, _POINTER, *[_LONG] * 5, _POINTER]),
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
     "octavo_decoder_free": (None, [_POINTER]),
     "octavo_decoder_run": (None, [_POINTER, POINTER(StepStruct)]),

@@ -21,6 +21,8 @@ def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
         slot_mapping=metadata.slot_mapping.data_ptr(),
         bidirectional=None if runs is None else runs.data_ptr(),
         max_blocks=metadata.block_table.stride(0),
+        block_stride=key_cache.stride(0),
+        row_stride=key_cache.stride(1),
         block_size=key_cache.shape[1],
         narrow_cache=int(key_cache.dtype is torch.bfloat16),
     )

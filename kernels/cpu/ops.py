@@ -35,7 +35,6 @@ def paged_attention(
         scale,
         softcap,
         window,
-        key_cache.stride(1),
         _narrow(query),
     )
     batch = batch_struct(metadata, key_cache)
@@ -56,13 +55,19 @@ def write_kv(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
 ) -> None:
     """See `kernels.ops.WriteKV`."""
+    if not len(key):
+        return
     for new, cache in ((key, key_cache), (value, value_cache)):
         rows = new.to(cache.dtype).contiguous()
+        size = cache.element_size()
         _library.octavo_scatter(
             rows.data_ptr(),
             slot_mapping.data_ptr(),
             len(rows),
-            cache.stride(1) * cache.element_size(),
+            rows[0].nbytes,
+            cache.shape[1],
+            cache.stride(0) * size,
+            cache.stride(1) * size,
             cache.data_ptr(),
         )
 

@@ -14,7 +14,8 @@ def write_kv(
 ) -> None:
     """See `kernels.ops.WriteKV`."""
     for new, cache in ((key, key_cache), (value, value_cache)):
-        cache.flatten(0, 1).index_copy_(0, slot_mapping, new.to(cache.dtype))
+        block_size = cache.shape[1]
+        cache[slot_mapping // block_size, slot_mapping % block_size] = new.to(cache.dtype)
 
 
 def paged_attention(

@@ -64,9 +64,10 @@ def _runs(past: int, new: int) -> Tensor:
 def random_cache(
     metadata: AttentionMetadata, num_blocks: int, shape: Shape, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Keys and values with what the batch's sequences hold; all else is not-a-number."""
-    size = (num_blocks, shape.block_size, shape.kv_heads, shape.dim)
-    keys, values = (torch.full(size, torch.nan, dtype=dtype) for _ in range(2))
+    """Keys and values with what the batch's sequences hold; all else is not-a-number. Between two
+    blocks lies what belongs to another layer."""
+    size = (num_blocks, 4, shape.block_size, shape.kv_heads, shape.dim)
+    _, keys, values, _ = torch.full(size, torch.nan, dtype=dtype).unbind(1)
     for row, context in enumerate(metadata.context_lens):
         positions = torch.arange(context)
         blocks = metadata.block_table[row, positions // shape.block_size]

@@ -93,10 +93,11 @@ def test_cache_writes_touch_their_slots_only(dtype: torch.dtype, cache_dtype: to
         slots = torch.randperm(blocks * block_size)[: int(tokens)]
         query, key, value = (torch.randn(len(slots), heads, dim).to(dtype) for _ in range(3))
         cos, sin = torch.randn(len(slots), dim), torch.randn(len(slots), dim)
-        caches = torch.full((2, blocks, block_size, heads, dim), torch.nan).to(cache_dtype)
+        caches = torch.full((blocks, 3, block_size, heads, dim), torch.nan).to(cache_dtype)
         expected = caches.clone()
-        rotated = ops.rotary_write_kv(query, key, value, cos, sin, *caches, slots)
+        rotated = ops.rotary_write_kv(query, key, value, cos, sin, *caches[:, :2].unbind(1), slots)
         assert_same_bits(rotated, ops.rotary_embedding(query, cos, sin))
-        expected[0].flatten(0, 1)[slots] = ops.rotary_embedding(key, cos, sin).to(cache_dtype)
-        expected[1].flatten(0, 1)[slots] = value.to(cache_dtype)
+        block, place = slots // block_size, slots % block_size
+        expected[block, 0, place] = ops.rotary_embedding(key, cos, sin).to(cache_dtype)
+        expected[block, 1, place] = value.to(cache_dtype)
         assert_same_bits(caches, expected)

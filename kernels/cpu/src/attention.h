@@ -39,9 +39,9 @@ class Attention {
     int64_t first = visible_keys(batch, shape, task, task.token).first;
     int64_t last = std::min(first + kKeyTile, task.key_end);
     size_t bytes = size_t(task.kv_heads) * shape.head_dim * sizeof(Element);
-    SlotCursor slots(batch, task.seq, first);
+    PlaceCursor places(batch, task.seq, first);
     for (int64_t key = first; key < last; ++key) {
-      size_t at = size_t(slots.next()) * shape.row_stride + size_t(task.kv_head) * shape.head_dim;
+      size_t at = places.next() + size_t(task.kv_head) * shape.head_dim;
       prefetch(keys + at, bytes);
       prefetch(values + at, bytes);
     }

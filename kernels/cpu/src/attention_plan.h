@@ -21,15 +21,18 @@ struct Batch {
   const int64_t* slot_mapping;
   const int64_t* bidirectional;  // or null
   int64_t max_blocks;
+  int64_t block_stride, row_stride;  // elements from one block, or position, to the next one
   int32_t block_size;
   int32_t narrow_cache;  // keys and values are bf16
+
+  // Where a slot's keys and values begin.
+  size_t place(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
 };
 
 struct AttentionShape {
   int32_t heads, kv_heads, head_dim;
   float scale, softcap;
   int32_t window;
-  int32_t row_stride;  // elements from one position's keys to the next one's
   int32_t narrow;      // queries and weights may be rounded to bf16
 
   int group() const { return heads / kv_heads; }
@@ -122,26 +125,27 @@ inline KeyRange find_keys(const Batch& batch, const AttentionShape& shape, const
   return seen;
 }
 
-// The slots of a sequence's positions, one after another.
-class SlotCursor {
+// Where the keys and values of a sequence's positions begin, one after another.
+class PlaceCursor {
  public:
-  SlotCursor(const Batch& batch, int seq, int64_t position)
-      : block_(batch.block_table + seq * batch.max_blocks + position / batch.block_size),
-        size_(batch.block_size),
+  PlaceCursor(const Batch& batch, int seq, int64_t position)
+      : batch_(batch),
+        block_(batch.block_table + seq * batch.max_blocks + position / batch.block_size),
         within_(position % batch.block_size) {}
 
-  int64_t next() {
-    int64_t slot = *block_ * size_ + within_;
-    if (++within_ == size_) {
+  size_t next() {
+    size_t place = *block_ * batch_.block_stride + within_ * batch_.row_stride;
+    if (++within_ == batch_.block_size) {
       ++block_;
       within_ = 0;
     }
-    return slot;
+    return place;
   }
 
  private:
+  const Batch& batch_;
   const int64_t* block_;
-  int64_t size_, within_;
+  int64_t within_;
 };
 
 }  // namespace octavo

@@ -81,9 +81,7 @@ class Decoder {
   }
 
   AttentionShape shape(const LayerPlan& layer) const {
-    return {plan_.heads,   plan_.kv_heads, plan_.head_dim, plan_.scale,
-            plan_.softcap, layer.window,   plan_.kv_heads * plan_.head_dim,
-            layer.qkv.narrow};
+    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window, layer.qkv.narrow};
   }
 
   void forward(Team& team, int thread, const DecoderStep& step) {
@@ -198,7 +196,7 @@ class Decoder {
       if (norm) rms_norm(head, norm, dim, plan_.eps, head);
       rotate(head, cosine, sine, width);
     }
-    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.slot_mapping[row] * cached;
+    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.place(step.batch.slot_mapping[row]);
     const float* key = heads + size_t(plan_.heads) * dim;
     put_all(keys + at, key, cached);
     put_all(values + at, key + cached, cached);

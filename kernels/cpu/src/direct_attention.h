@@ -124,7 +124,7 @@ class DirectAttention {
            size_t query_stride, const Element* keys, const Element* values) {
     begin(shape, task, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
-    locate(batch, shape, task, seen);
+    locate(batch, task, seen);
     for (int64_t key = seen.first; key < seen.last; key += kDirectTile) {
       int count = int(std::min<int64_t>(kDirectTile, seen.last - key));
       const size_t* at = places_.data() + (key - seen.first);
@@ -163,13 +163,13 @@ class DirectAttention {
   }
 
   // The elements that the keys begin at. The last one is repeated: panels are read whole, and ahead.
-  void locate(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, KeyRange seen) {
+  void locate(const Batch& batch, const AttentionTask& task, KeyRange seen) {
     int64_t count = std::max<int64_t>(seen.last - seen.first, 0);
     places_.resize(count + kLanes + kAheadKeys);
-    SlotCursor slots(batch, task.seq, seen.first);
+    PlaceCursor places(batch, task.seq, seen.first);
     size_t place = 0;
     for (int64_t i = 0; i < int64_t(places_.size()); ++i) {
-      if (i < count) place = size_t(slots.next()) * shape.row_stride + size_t(task.kv_head) * dim_;
+      if (i < count) place = places.next() + size_t(task.kv_head) * dim_;
       places_[i] = place;
     }
   }

@@ -75,8 +75,8 @@ class Encoder {
     lengths_.assign(step.images, step.tokens);
     for (int i = 0; i < step.images * step.tokens; ++i) runs_.insert(runs_.end(), {0, step.tokens});
     batch_ = {step.images * step.tokens, step.images, starts_.data(), lengths_.data(), blocks_.data(),
-              nullptr, runs_.data(), 1, step.tokens, 0};
-    shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, int32_t(qkv_stride_), 1};
+              nullptr, runs_.data(), 1, int64_t(step.tokens * qkv_stride_), int64_t(qkv_stride_), step.tokens, 0};
+    shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, 1};
     attention_.build(batch_, shape_, step.threads);
     parts_.reserve(size_t(attention_.parts) * (dim() + 2));
   }

@@ -175,8 +175,11 @@ OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count
                               static_cast<T*>(out), threads));
 }
 
-// Rows of `bytes` bytes, each to its slot.
+// Rows of `bytes` bytes, each to its slot; strides in bytes, from one block, or position, to the next one.
 OCTAVO_EXPORT void octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
-                                  uint8_t* cache) {
-  for (int64_t i = 0; i < count; ++i) std::memcpy(cache + slots[i] * bytes, rows + i * bytes, bytes);
+                                  int64_t block_size, int64_t block_stride, int64_t row_stride, uint8_t* cache) {
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t place = slots[i] / block_size * block_stride + slots[i] % block_size * row_stride;
+    std::memcpy(cache + place, rows + i * bytes, bytes);
+  }
 }

@@ -81,11 +81,11 @@ class TileAttention {
            const Query* query, size_t query_stride, const Element* keys, const Element* values) {
     begin(shape, task, kv_head, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
-    SlotCursor slots(batch, task.seq, seen.first);
+    PlaceCursor places(batch, task.seq, seen.first);
     for (int64_t key = seen.first; key < seen.last; key += kKeyTile) {
       int count = int(std::min<int64_t>(kKeyTile, seen.last - key));
       for (int panel = 0; panel * kLanes < count; ++panel)
-        gather(slots, std::min(kLanes, count - panel * kLanes), panel, keys, values);
+        gather(places, std::min(kLanes, count - panel * kLanes), panel, keys, values);
       score(count);
       weigh(shape, key, count);
       add_values(count);
@@ -114,7 +114,6 @@ class TileAttention {
     kv_head_ = kv_head;
     narrow_ = !kWide && kNarrowProducts && shape.narrow;
     padded_dim_ = round_up(dim_, narrow_ ? 2 * kLanes : kLanes);
-    width_ = shape.row_stride;
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
@@ -137,10 +136,10 @@ class TileAttention {
   }
 
   // Up to sixteen keys and values -> one panel of a tile's keys, and rows of its values' panels.
-  void gather(SlotCursor& slots, int count, int panel, const Element* keys, const Element* values) {
+  void gather(PlaceCursor& places, int count, int panel, const Element* keys, const Element* values) {
     const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
     for (int i = 0; i < count; ++i) {
-      size_t at = size_t(slots.next()) * width_ + size_t(kv_head_) * dim_;
+      size_t at = places.next() + size_t(kv_head_) * dim_;
       key_rows[i] = keys + at;
       value_rows[i] = values + at;
     }
@@ -261,7 +260,6 @@ class TileAttention {
   }
 
   int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1, kv_head_ = 0;
-  size_t width_ = 0;
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
   Buffer<float> query_, values_, scores_, weights_, output_;
