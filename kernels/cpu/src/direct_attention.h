@@ -13,8 +13,9 @@
 namespace octavo {
 
 constexpr int kDirectRows = 8;
-constexpr int kDirectTile = 256;          // keys whose weights are kept
-constexpr int kAheadKeys = 2 * kLanes;    // how far ahead of their use keys are asked for
+// Keys whose weights are kept. While they are scored their values are asked for, and while those are
+// added up the keys of the next tile, so that memory is read all the time.
+constexpr int kDirectTile = 64;
 constexpr int kRowsAtOnce = kMaxRows / 2;  // as many as registers hold with two vectors each
 
 // work(first row, number of rows as a constant) until all rows had their turn.
@@ -33,10 +34,10 @@ void in_row_blocks(int rows, const Work& work) {
 }
 
 // scores[row][0..15] = queries[row] · keys[at[0..15]], for queries split in pairs.
-// What will be read next is asked for: keys at ahead[0..15], values at at[0..15].
+// Values at at[0..15] are asked for.
 template <class Element, int R>
 void score_panel(const float* queries, int dim, const Element* keys, const Element* values, const size_t* at,
-                 const size_t* ahead, float* scores, size_t stride) {
+                 float* scores, size_t stride) {
   constexpr int K = 4;  // keys at once: all sums, and a part of each query, are in registers
   for (int key = 0; key < kLanes; key += K) {
     Register sums[R][K], query[R];
@@ -62,10 +63,7 @@ void score_panel(const float* queries, int dim, const Element* keys, const Eleme
         for (int r = 0; r < R; ++r) sums[r][i] = fma(query[r], second, sums[r][i]);
       }
     }
-    for (int i = 0; i < K; ++i) {
-      prefetch(keys + ahead[key + i], dim * sizeof(Element));
-      prefetch(values + at[key + i], dim * sizeof(Element));
-    }
+    for (int i = 0; i < K; ++i) prefetch(values + at[key + i], dim * sizeof(Element));
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) store_sums(scores + r * stride + key, sums[r]);
   }
@@ -75,9 +73,10 @@ void score_panel(const float* queries, int dim, const Element* keys, const Eleme
 inline void forget_reads() { asm volatile("" ::: "memory"); }
 
 // output[row] += the sum over sixteen keys of weights[row][key] * values[at[key]], split in pairs;
-// D registers of each row at a time.
+// D registers of each row at a time. As much of keys[next[0..15]] is asked for.
 template <class Element, int R, int D>
-void add_part(const float* weights, size_t stride, const Element* values, const size_t* at, int dim, float* output) {
+void add_part(const float* weights, size_t stride, const Element* values, const size_t* at, const Element* keys,
+              const size_t* next, int dim, float* output) {
   Register sums[R][D];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -87,6 +86,7 @@ void add_part(const float* weights, size_t stride, const Element* values, const 
     Register weight[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) weight[r] = register_of(weights[r * stride + key]);
+    prefetch(keys + next[key], D * kRegister * sizeof(Element));
 #pragma GCC unroll 2
     for (int i = 0; i < D; i += 2) {
       Register first = load_first_register(values + at[key] + i * kRegister);
@@ -105,10 +105,12 @@ void add_part(const float* weights, size_t stride, const Element* values, const 
 }
 
 template <class Element, int R>
-void add_panel(const float* weights, size_t stride, const Element* values, const size_t* at, int dim, float* output) {
+void add_panel(const float* weights, size_t stride, const Element* values, const size_t* at, const Element* keys,
+               const size_t* next, int dim, float* output) {
   int d = 0;
-  for (; d + 2 * kPair <= dim; d += 2 * kPair) add_part<Element, R, 4>(weights, stride, values + d, at, dim, output + d);
-  if (d < dim) add_part<Element, R, 2>(weights, stride, values + d, at, dim, output + d);
+  for (; d + 2 * kPair <= dim; d += 2 * kPair)
+    add_part<Element, R, 4>(weights, stride, values + d, at, keys + d, next, dim, output + d);
+  if (d < dim) add_part<Element, R, 2>(weights, stride, values + d, at, keys + d, next, dim, output + d);
 }
 
 // All key heads of a task at once. Element is float or uint16_t (bf16).
@@ -125,12 +127,14 @@ class DirectAttention {
     begin(shape, task, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
     locate(batch, task, seen);
+    for (int64_t i = 0; i < std::min<int64_t>(kDirectTile, seen.last - seen.first); ++i)
+      prefetch(keys + places_[i], size_t(heads_) * dim_ * sizeof(Element));
     for (int64_t key = seen.first; key < seen.last; key += kDirectTile) {
       int count = int(std::min<int64_t>(kDirectTile, seen.last - key));
       const size_t* at = places_.data() + (key - seen.first);
       for (int i = 0; i < count; i += kLanes) score(keys, values, at + i, i);
       weigh(shape, key, count);
-      for (int i = 0; i < count; i += kLanes) add(values, at + i, i);
+      for (int i = 0; i < count; i += kLanes) add(keys, values, at + i, i);
     }
   }
 
@@ -162,10 +166,11 @@ class DirectAttention {
       }
   }
 
-  // The elements that the keys begin at. The last one is repeated: panels are read whole, and ahead.
+  // The elements that the keys begin at. The last one is repeated: panels are read whole, and what comes
+  // a tile later is asked for.
   void locate(const Batch& batch, const AttentionTask& task, KeyRange seen) {
     int64_t count = std::max<int64_t>(seen.last - seen.first, 0);
-    places_.resize(count + kLanes + kAheadKeys);
+    places_.resize(count + kLanes + kDirectTile);
     PlaceCursor places(batch, task.seq, seen.first);
     size_t place = 0;
     for (int64_t i = 0; i < int64_t(places_.size()); ++i) {
@@ -179,7 +184,7 @@ class DirectAttention {
       in_row_blocks(rows_, [&](int row, auto rows) {
         size_t r = size_t(h) * rows_ + row, offset = size_t(h) * dim_;
         score_panel<Element, rows>(query_.data() + r * dim_, dim_, keys + offset, values + offset, at,
-                                   at + kAheadKeys, scores_.data() + r * kDirectTile + panel, kDirectTile);
+                                   scores_.data() + r * kDirectTile + panel, kDirectTile);
       });
   }
 
@@ -199,12 +204,12 @@ class DirectAttention {
     }
   }
 
-  void add(const Element* values, const size_t* at, int panel) {
+  void add(const Element* keys, const Element* values, const size_t* at, int panel) {
     for (int h = 0; h < heads_; ++h)
       in_row_blocks(rows_, [&](int row, auto rows) {
-        size_t r = size_t(h) * rows_ + row;
-        add_panel<Element, rows>(scores_.data() + r * kDirectTile + panel, kDirectTile, values + size_t(h) * dim_,
-                                 at, dim_, output_.data() + r * dim_);
+        size_t r = size_t(h) * rows_ + row, offset = size_t(h) * dim_;
+        add_panel<Element, rows>(scores_.data() + r * kDirectTile + panel, kDirectTile, values + offset, at,
+                                 keys + offset, at + kDirectTile, dim_, output_.data() + r * dim_);
       });
   }
 

@@ -25,15 +25,17 @@ constexpr int kBlockPanels = 1, kInputBlock = 256;
 // less than waiting; where it is used for many, it costs little.
 template <int R>
 constexpr bool kPrefetches = R <= kMaxRows / 2 || kBlockPanels > 1;
-constexpr size_t kPrefetchBytes = 1024;
+// How many bytes ahead. Products of many rows keep the core so busy that it runs no further ahead itself.
+template <int R>
+constexpr size_t kPrefetchBytes = R > kMaxRows / 2 ? 4096 : 1024;
 // Rows from which widening bf16 once, so many inputs at a time, costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
 constexpr int kWideInputs = 256;
 
 // How far to what is read some bytes after `at` in P panels at once: at their end, that in the next P.
-template <int P>
+template <int R, int P>
 inline size_t ahead(size_t at, size_t bytes) {
-  return at + kPrefetchBytes < bytes ? kPrefetchBytes : kPrefetchBytes + (P - 1) * bytes;
+  return at + kPrefetchBytes<R> < bytes ? kPrefetchBytes<R> : kPrefetchBytes<R> + (P - 1) * bytes;
 }
 // What one row is multiplied with is not read again soon, and should not drive out what will be.
 template <int R>
@@ -90,7 +92,7 @@ struct Float32Panel {
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += S) {
-      size_t next = ahead<P>(k * kLanes * 4, bytes);
+      size_t next = ahead<R, P>(k * kLanes * 4, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         Vec b[P];
@@ -119,7 +121,7 @@ struct BFloat16Panel {
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2) {
-      size_t next = ahead<P>(k * kLanes * 2, bytes);
+      size_t next = ahead<R, P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
@@ -146,7 +148,7 @@ struct NarrowPanel {
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2 * S) {
-      size_t next = ahead<P>(k * kLanes * 2, bytes);
+      size_t next = ahead<R, P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         __m512bh b[P];
@@ -366,7 +368,7 @@ struct Int8Panel {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       Vec sums[P * R];
-      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, ahead<P>(k * kLanes, bytes), k, sums);
+      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, ahead<R, P>(k * kLanes, bytes), k, sums);
 #pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) {
         Vec scale = splat(a.group(i % R, k)->scale);
@@ -385,7 +387,7 @@ struct Int4Panel {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
       Vec sums[P * R];
-      Int4Group::sums<R, P>(a, group, bytes, ahead<P>(g * kInt4GroupBytes, bytes), k, sums);
+      Int4Group::sums<R, P>(a, group, bytes, ahead<R, P>(g * kInt4GroupBytes, bytes), k, sums);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
