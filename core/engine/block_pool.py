@@ -27,8 +27,6 @@ class BlockPool:
         self._blocks = [Block(i) for i in range(num_blocks)]
         self._free: OrderedDict[int, Block] = OrderedDict((b.block_id, b) for b in self._blocks)
         self._by_hash: dict[bytes, Block] = {}
-        #: Blocks that were ever taken: those with ids below.
-        self.num_used_blocks = 0
 
     @property
     def num_blocks(self) -> int:
@@ -48,7 +46,6 @@ class BlockPool:
         for block in blocks:
             self.forget(block)
             block.ref_count = 1
-            self.num_used_blocks = max(self.num_used_blocks, block.block_id + 1)
         return blocks
 
     def find(self, block_hash: bytes) -> Block | None:

@@ -14,7 +14,7 @@ from .batch_invariance import forward_by_blocks
 from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .kv_cache_manager import KVCacheManager
-from .kv_memory import KVMemory
+from .kv_memory import allocate_kv_cache
 from .logprobs import describe_prompt
 from .messages import MediaInput, TokenLogprobs
 from .scheduler_output import ScheduledRequest, SchedulerOutput
@@ -52,15 +52,13 @@ class ModelRunner:
         self._batch_invariant = batch_invariant
         self._encoder = EncoderRunner(model, device, dtype, one_by_one=batch_invariant)
         num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
-        self._kv_memory = KVMemory(
+        self._kv_cache = allocate_kv_cache(
             model.kv_cache_spec, num_blocks, kv_cache.block_size, kv_cache_dtype, device
         )
-        self._kv_cache = self._kv_memory.layers
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Compute what was scheduled."""
-        self._kv_memory.expect(self._kv_manager.pool.num_used_blocks)
         encode_seconds = self._encode(output.encode)
         tables = [self._kv_manager.block_ids(item.request) for item in output.scheduled]
         batch = build_input_batch(
