@@ -169,6 +169,11 @@ inline __m512 scalef_ps(__m512 a, __m512 b) {
   return each<__m512>([&](int i) { return a[i] * std::exp2(std::floor(b[i])); });
 }
 
+// As far off as the instruction may be: by 2^-14 of it.
+inline __m512 rcp14_ps(__m512 a) {
+  return each<__m512>([&](int i) { return as<float>(as<uint32_t>(1.0f / a[i]) & ~0x1ffu); });
+}
+
 // To the nearest bf16, ties to even; what is too small to be normal becomes zero.
 inline __m256bh cvtneps_pbh(__m512 a) {
   return as<__m256bh>(each<__v16hu>([&](int i) {
@@ -227,3 +232,4 @@ inline __m256bh cvtneps_pbh(__m512 a) {
 #define _mm512_unpackhi_pd emulated::unpackhi_pd
 #define _mm512_cvtneps_pbh emulated::cvtneps_pbh
 #define _mm512_scalef_ps emulated::scalef_ps
+#define _mm512_rcp14_ps emulated::rcp14_ps

@@ -12,13 +12,14 @@ namespace octavo {
 template <class Element>
 class Attention {
  public:
-  // Rows of `out` hold all query heads; a task that sees only some keys writes its part instead.
+  // Rows of `out` hold all query heads; a task that sees only some keys writes its part instead. What is
+  // written needs no conversion if `out` is direct.
   template <class Query>
   void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
-           size_t query_stride, const Element* keys, const Element* values, float* out, size_t out_stride,
-           float* parts) {
+           size_t query_stride, const Element* keys, const Element* values, const RowBuffer& out, float* parts) {
+    line_.reserve(round_up(shape.head_dim, kLanes));
     auto write = [&](const auto& from, int row, int head) {
-      if (task.part < 0) finish(from, row, shape, task, task.kv_head + head, out, out_stride);
+      if (task.part < 0) finish(from, row, shape, task, task.kv_head + head, out);
       else write_part(from, row, shape, task, head, parts);
     };
     if (DirectAttention<Element>::takes(shape, task)) {
@@ -50,12 +51,12 @@ class Attention {
  private:
   // out[token][head] = the weighted mean of values.
   template <class From>
-  static void finish(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int kv_head,
-                     float* out, size_t stride) {
+  void finish(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int kv_head,
+              const RowBuffer& out) {
     int dim = shape.head_dim, group = shape.group();
     for (int r = 0; r < task.tokens * group; ++r) {
-      float* to = out + (task.token + r / group) * stride + size_t(kv_head * group + r % group) * dim;
-      from.write(first + r, 1.0f / from.softmax(first + r).total(), to);
+      from.write(first + r, 1.0f / from.softmax(first + r).total(), line_.data());
+      out.put(task.token + r / group, (kv_head * group + r % group) * dim, line_.data(), dim);
     }
   }
 
@@ -74,16 +75,17 @@ class Attention {
 
   DirectAttention<Element> direct_;
   TileAttention<Element> tiles_;
+  Buffer<float> line_;
 };
 
 // Put the shares of one token together.
-inline void merge_parts(const Merge& merge, const AttentionShape& shape, const float* parts, float* out,
-                        size_t out_stride) {
+inline void merge_parts(const Merge& merge, const AttentionShape& shape, const float* parts, Buffer<float>& line,
+                        const RowBuffer& out) {
+  float* to = line.reserve(shape.head_dim);
   int dim = shape.head_dim, group = shape.group();
   size_t width = dim + 2;
   for (int g = 0; g < group; ++g) {
     auto part = [&](int i) { return parts + (size_t(merge.first_part + i * shape.kv_heads) * group + g) * width; };
-    float* to = out + merge.token * out_stride + size_t(merge.kv_head * group + g) * dim;
     float most = -std::numeric_limits<float>::infinity(), total = 0;
     for (int i = 0; i < merge.parts; ++i) most = part(i)[0] > most ? part(i)[0] : most;
     for (int d = 0; d < dim; ++d) to[d] = 0;
@@ -93,6 +95,7 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
       for (int d = 0; d < dim; ++d) to[d] += part(i)[2 + d] * factor;
     }
     for (int d = 0; d < dim; ++d) to[d] /= total;
+    out.put(merge.token, (merge.kv_head * group + g) * dim, to, dim);
   }
 }
 
@@ -102,12 +105,13 @@ void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batc
                    Attention<Element>& state, const Query* query, size_t query_stride, const Element* keys,
                    const Element* values, const RowBuffer& out, float* parts) {
   share_tasks(team, thread, plan.tasks.size(), [&](int64_t i) {
-    state.run(batch, shape, plan.tasks[i], query, query_stride, keys, values, out.row(0), out.stride(), parts);
+    state.run(batch, shape, plan.tasks[i], query, query_stride, keys, values, out, parts);
   });
   team.barrier();
   if (plan.merges.empty()) return;
+  Buffer<float> line;
   share_tasks(team, thread, plan.merges.size(),
-              [&](int64_t i) { merge_parts(plan.merges[i], shape, parts, out.row(0), out.stride()); });
+              [&](int64_t i) { merge_parts(plan.merges[i], shape, parts, line, out); });
   team.barrier();
 }
 

@@ -104,7 +104,7 @@ class Decoder {
     for (int i = 0; thread == 0 && i < step.num_output_rows; ++i) {
       int row = int(step.output_rows[i]);
       std::memmove(hidden(i), hidden(row), sizeof(float) * plan_.hidden);
-      std::memmove(attended_.row(i), attended_.row(row), sizeof(float) * plan_.heads * plan_.head_dim);
+      attended_.move(row, i);
     }
     team.barrier();
     return step.num_output_rows;
@@ -114,33 +114,22 @@ class Decoder {
 
   void read_row(const DecoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    float* to = hidden(row);
-    if (step.narrow) {
-      const uint16_t* from = static_cast<const uint16_t*>(step.input) + at;
-      for (int i = 0; i < plan_.hidden; ++i) to[i] = to_float(from[i]);
-    } else {
-      std::memcpy(to, static_cast<const float*>(step.input) + at, sizeof(float) * plan_.hidden);
-    }
+    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
+    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const DecoderStep& step, int row) {
     size_t at = size_t(step.all_rows() ? row : step.output_rows[row]) * plan_.hidden;
-    float* normed = normed_.row(row);
-    rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, normed);
-    if (step.narrow) {
-      uint16_t* to = static_cast<uint16_t*>(step.output) + at;
-      put_all(to, normed, plan_.hidden);
-    } else {
-      std::memcpy(static_cast<float*>(step.output) + at, normed, sizeof(float) * plan_.hidden);
-    }
+    auto write = [&](auto* to) { rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, to); };
+    if (step.narrow) write(static_cast<uint16_t*>(step.output) + at);
+    else write(static_cast<float*>(step.output) + at);
   }
 
   // The input of `next`.
   void normalise(Team& team, int thread, int m, const float* weight, const Weight& next) {
     prefetch_linear(team, thread, m, next);
     each_row(team, thread, m, [&](int row) {
-      rms_norm(hidden(row), weight, plan_.hidden, plan_.eps, normed_.row(row));
-      normed_.convert(row);
+      normed_.fill(row, [&](auto* to) { rms_norm(hidden(row), weight, plan_.hidden, plan_.eps, to); });
     });
   }
 
@@ -180,7 +169,7 @@ class Decoder {
   }
 
   void convert_attended(Team& team, int thread, int m) {
-    if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
+    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
   // Normalise and rotate a token's queries and keys; store its keys and values in the cache.
@@ -224,14 +213,12 @@ class Decoder {
     const Weight& w = layer.gate_up;
     run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles,
                [&](int row, int rows, int panel, int panels, const float* tiles) {
-                 for (int p = 0; p < panels; p += 2) {
-                   const float *gate = tiles + size_t(p) * rows * kLanes, *up = gate + size_t(rows) * kLanes;
-                   Vec gate_bias = bias_of(w, panel + p), up_bias = bias_of(w, panel + p + 1);
-                   for (int r = 0; r < rows; ++r) {
-                     Vec g = activate(load(gate + r * kLanes) + gate_bias, plan_.activation);
-                     gated_.put(row + r, (panel + p) / 2 * kLanes, g * (load(up + r * kLanes) + up_bias));
+                 for (int r = 0; r < rows; ++r)
+                   for (int p = 0; p < panels; p += 2) {
+                     const float *gate = tiles + (size_t(p) * rows + r) * kLanes, *up = gate + size_t(rows) * kLanes;
+                     Vec g = activate(load(gate) + bias_of(w, panel + p), plan_.activation, gated_.narrow());
+                     gated_.put(row + r, (panel + p) / 2 * kLanes, g * (load(up) + bias_of(w, panel + p + 1)));
                    }
-                 }
                });
     prefetch_linear(team, thread, m, layer.down);
     team.barrier();

@@ -6,7 +6,8 @@
 namespace octavo {
 
 // out = x / rms(x) * weight, n values (Zhang and Sennrich, 2019, arXiv:1910.07467).
-inline void rms_norm(const float* x, const float* weight, int n, float eps, float* out) {
+template <class Out>
+void rms_norm(const float* x, const float* weight, int n, float eps, Out* out) {
   Vec squares = zero();
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -17,12 +18,13 @@ inline void rms_norm(const float* x, const float* weight, int n, float eps, floa
   for (int j = i; j < n; ++j) total += x[j] * x[j];
   float scale = 1.0f / std::sqrt(total / float(n) + eps);
   for (i = 0; i + kLanes <= n; i += kLanes)
-    store(out + i, load(x + i) * splat(scale) * load(weight + i));
-  for (; i < n; ++i) out[i] = x[i] * scale * weight[i];
+    put_lanes(out + i, load(x + i) * splat(scale) * load(weight + i));
+  for (; i < n; ++i) put(out + i, x[i] * scale * weight[i]);
 }
 
 // out = (x - mean) / deviation * weight + bias (Ba et al., 2016, arXiv:1607.06450).
-inline void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps, float* out) {
+template <class Out>
+void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps, Out* out) {
   int whole = n / kLanes * kLanes;
   Vec sums = zero(), squares = zero();
   for (int i = 0; i < whole; i += kLanes) sums = sums + load(x + i);
@@ -37,8 +39,8 @@ inline void layer_norm(const float* x, const float* weight, const float* bias, i
   for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
   float scale = 1.0f / std::sqrt(variance / float(n) + eps);
   for (int i = 0; i < whole; i += kLanes)
-    store(out + i, fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
-  for (int i = whole; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+    put_lanes(out + i, fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
+  for (int i = whole; i < n; ++i) put(out + i, (x[i] - mean) * scale * weight[i] + bias[i]);
 }
 
 // Rotate the halves of the first `width` values of a head (Su et al., 2021, arXiv:2104.09864).
@@ -59,14 +61,17 @@ inline void rotate(float* x, const float* cosine, const float* sine, int width) 
 // Passed from Python; keep activations.py in step.
 enum Activation : int32_t { kSilu = 0, kGeluTanh = 1, kGelu = 2, kQuickGelu = 3, kRelu = 4 };
 
-inline Vec activate(Vec x, int32_t activation) {
+// `roughly`: to less than what rounding to bf16 changes.
+inline Vec activate(Vec x, int32_t activation, bool roughly) {
+  Vec y = x;  // x is multiplied with the sigmoid of y
   switch (activation) {
-    case kSilu: return silu(x);
-    case kGeluTanh: return gelu_tanh(x);
+    case kSilu: break;
+    case kGeluTanh: y = splat(1.5957691216f) * fma(splat(0.044715f) * x, x * x, x); break;
+    case kQuickGelu: y = splat(1.702f) * x; break;
     case kGelu: return gelu(x);
-    case kQuickGelu: return quick_gelu(x);
     default: return max(x, zero());
   }
+  return roughly ? times_sigmoid_roughly(x, y) : times_sigmoid(x, y);
 }
 
 }  // namespace octavo

@@ -98,12 +98,8 @@ class Encoder {
 
   void read_row(const EncoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) {
-      const uint16_t* from = static_cast<const uint16_t*>(step.input) + at;
-      for (int i = 0; i < plan_.hidden; ++i) hidden(row)[i] = to_float(from[i]);
-    } else {
-      put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
-    }
+    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
+    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const EncoderStep& step, int row) {
@@ -114,8 +110,7 @@ class Encoder {
 
   void normalise(Team& team, int thread, int m, const float* weight, const float* bias) {
     each_row(team, thread, m, [&](int row) {
-      layer_norm(hidden(row), weight, bias, plan_.hidden, plan_.eps, normed_.row(row));
-      normed_.convert(row);
+      normed_.fill(row, [&](auto* to) { layer_norm(hidden(row), weight, bias, plan_.hidden, plan_.eps, to); });
     });
   }
 
@@ -124,7 +119,7 @@ class Encoder {
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
     if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, narrow_qkv_, scratch.tiles, scratch.narrow_attention);
     else attend_rows(team, thread, m, layer.qkv, qkv_, scratch.tiles, scratch.attention);
-    if (attended_.converts()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
+    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
   // Keys and values stay where the product leaves them, beside the queries.
@@ -152,7 +147,8 @@ class Encoder {
                    Vec bias = bias_of(w, panel + p);
                    for (int r = 0; r < rows; ++r)
                      raised_.put(row + r, (panel + p) * kLanes,
-                                 activate(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, plan_.activation));
+                                 activate(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, plan_.activation,
+                                          raised_.narrow()));
                  }
                });
     team.barrier();

@@ -8,23 +8,13 @@ using namespace octavo;
 
 namespace {
 
-template <class T>
-void read(const T* from, size_t n, float* to) {
-  for (size_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
-}
-template <class T>
-void write(const float* from, size_t n, T* to) {
-  put_all(to, from, n);
-}
-
 template <class T, class Out>
 void linear(const Weight& w, const T* x, int64_t x_stride, int rows, Out* out, int threads) {
   RowBuffer input;
   input.reserve(rows, w.k, row_kind(w));
   run_team(threads, [&](Team& team, int thread) {
     for (int row = thread; row < rows; row += team.size()) {
-      read(x + row * x_stride, w.k, input.row(row));
-      input.convert(row);
+      input.fill(row, [&](auto* to) { put_all(to, x + row * x_stride, w.k); });
     }
     team.barrier();
     Buffer<float> tiles;
@@ -40,7 +30,7 @@ void linear(const Weight& w, const T* x, int64_t x_stride, int rows, Out* out, i
                      } else {
                        float line[kLanes];
                        store(line, sums);
-                       write(line, width, to);
+                       put_all(to, line, width);
                      }
                    }
                  }
@@ -59,12 +49,12 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   queries.reserve(size_t(batch.num_tokens) * width);
   outputs.reserve(batch.num_tokens, width, kRowFloat);
   parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
-  read(query, size_t(batch.num_tokens) * width, queries.data());
+  put_all(queries.data(), query, size_t(batch.num_tokens) * width);
   run_team(threads, [&](Team& team, int thread) {
     Attention<Element> state;
     run_attention(team, thread, plan, batch, shape, state, queries.data(), width, keys, values, outputs, parts.data());
   });
-  for (int row = 0; row < batch.num_tokens; ++row) write(outputs.row(row), width, out + size_t(row) * width);
+  for (int row = 0; row < batch.num_tokens; ++row) put_all(out + size_t(row) * width, outputs.row(row), width);
 }
 
 // work(row, scratch) for each row; scratch has room for `width` floats.
@@ -83,13 +73,13 @@ void norm(const T* x, const T* residual, const float* weight, float eps, int64_t
           T* summed, int threads) {
   on_rows(rows, n, threads, [&](int64_t row, float* line) {
     size_t at = size_t(row) * n;
-    read(x + at, n, line);
+    put_all(line, x + at, n);
     if (residual != nullptr) {
       for (int i = 0; i < n; ++i) put(summed + at + i, line[i] + to_float(residual[at + i]));
-      read(summed + at, n, line);
+      put_all(line, summed + at, n);
     }
     rms_norm(line, weight, n, eps, line);
-    write(line, n, out + at);
+    put_all(out + at, line, n);
   });
 }
 
@@ -100,9 +90,9 @@ void rotate_all(const T* x, const float* cosine, const float* sine, int64_t toke
   on_rows(tokens, dim, threads, [&](int64_t token, float* line) {
     for (int h = 0; h < heads; ++h) {
       size_t at = (size_t(token) * heads + h) * dim;
-      read(x + at, dim, line);
+      put_all(line, x + at, dim);
       rotate(line, cosine + token * width, sine + token * width, width);
-      write(line, dim, out + at);
+      put_all(out + at, line, dim);
     }
   });
 }
@@ -113,11 +103,11 @@ void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* ou
   on_rows((count + kBlock - 1) / kBlock, 2 * kBlock, threads, [&](int64_t block, float* line) {
     int64_t at = block * kBlock;
     int n = int(count - at < kBlock ? count - at : kBlock);
-    read(gates + at, n, line);
-    read(ups + at, n, line + kBlock);
+    put_all(line, gates + at, n);
+    put_all(line + kBlock, ups + at, n);
     for (int i = 0; i < n; i += kLanes)
-      store(line + i, activate(load(line + i), activation) * load(line + kBlock + i));
-    write(line, n, out + at);
+      store(line + i, activate(load(line + i), activation, false) * load(line + kBlock + i));
+    put_all(out + at, line, n);
   });
 }
 

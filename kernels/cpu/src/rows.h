@@ -71,31 +71,49 @@ class RowBuffer {
     rows_ = rows;
     padded_k_ = round_up(k, kGroup);
     stride_ = padded_k_ + kLanes;  // a power of two would put all rows in the same cache sets
-    values_.reserve(rows * stride_);
+    if (kinds != kRowNarrow) values_.reserve(rows * stride_);
     if (kinds & kRowNarrow) narrow_.reserve(rows * stride_);
     if (kinds & kRowSteps) {
       steps_.reserve(size_t(rows) * padded_k_);
       groups_.reserve(size_t(rows) * (padded_k_ / kGroup));
     }
   }
+  // If they are wanted in floats, or in several kinds.
   float* row(int i) const { return values_.data() + i * stride_; }
-  size_t stride() const { return stride_; }
-  bool converts() const { return (kinds_ & ~kRowFloat) != 0; }
 
-  // Whether all is written by `put`, so that nothing is left to convert.
+  // Whether all is as it is wanted once it is written, so that nothing is left to convert.
   bool direct() const { return kinds_ == kRowFloat || kinds_ == kRowNarrow; }
+  // Whether it is written in bf16.
+  bool narrow() const { return kinds_ == kRowNarrow; }
 
-  // Sixteen values of a row, as they are wanted if `direct`.
-  void put(int i, int column, Vec values) const {
-    if (kinds_ == kRowNarrow) store_bf16(narrow_.data() + i * stride_ + column, values);
-    else store(row(i) + column, values);
+  // write(where), to floats or to bf16, gets a whole row.
+  template <class Write>
+  void fill(int i, const Write& write) const {
+    if (narrow()) return write(narrow_row(i));
+    write(row(i));
+    convert(i);
   }
 
-  // After a row's values were written.
+  // Some values of a row; sixteen of them.
+  void put(int i, int column, const float* values, int count) const {
+    if (narrow()) put_all(narrow_row(i) + column, values, count);
+    else put_all(row(i) + column, values, count);
+  }
+  void put(int i, int column, Vec values) const {
+    if (narrow()) put_lanes(narrow_row(i) + column, values);
+    else put_lanes(row(i) + column, values);
+  }
+
+  // What was put there before it was converted.
+  void move(int from, int to) const {
+    if (narrow()) std::memmove(narrow_row(to), narrow_row(from), sizeof(uint16_t) * padded_k_);
+    else std::memmove(row(to), row(from), sizeof(float) * padded_k_);
+  }
+
+  // After all values of a row were put, unless `direct`.
   void convert(int i) const {
     if (kinds_ & kRowNarrow) {
-      uint16_t* out = narrow_.data() + i * stride_;
-      put_all(out, row(i), padded_k_);
+      put_all(narrow_row(i), row(i), padded_k_);
     }
     if (kinds_ & kRowSteps) {
       quantize_row(row(i), padded_k_, steps_.data() + size_t(i) * padded_k_, groups_.data() + i, rows_);
@@ -107,6 +125,8 @@ class RowBuffer {
   }
 
  private:
+  uint16_t* narrow_row(int i) const { return narrow_.data() + i * stride_; }
+
   int kinds_ = kRowFloat;
   int padded_k_ = 0;
   size_t rows_ = 0, stride_ = 0;

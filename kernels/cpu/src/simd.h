@@ -322,7 +322,15 @@ inline void put_first(float* to, Vec a, int count) {
   store(all, a);
   std::memcpy(to, all, sizeof(float) * count);
 }
-inline void put_all(float* to, const float* from, size_t n) { std::memcpy(to, from, n * sizeof(float)); }
+template <class T>
+void put_all(T* to, const T* from, size_t n) {
+  std::memcpy(to, from, n * sizeof(T));
+}
+inline void put_all(float* to, const uint16_t* from, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load_bf16(from + i));
+  for (; i < n; ++i) to[i] = to_float(from[i]);
+}
 inline void put_all(uint16_t* to, const float* from, size_t n) {
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_bf16(to + i, load(from + i));
@@ -360,10 +368,15 @@ inline Vec tanh(Vec x) {
   Vec e = exp(x * splat(2.0f));
   return splat(1.0f) - splat(2.0f) / (e + splat(1.0f));
 }
-inline Vec silu(Vec x) { return x / (splat(1.0f) + exp(zero() - x)); }
-inline Vec gelu_tanh(Vec x) {
-  Vec inner = splat(0.7978845608f) * fma(splat(0.044715f) * x, x * x, x);
-  return splat(0.5f) * x * (splat(1.0f) + tanh(inner));
+// x / (1 + e^-y).
+inline Vec times_sigmoid(Vec x, Vec y) { return x / (splat(1.0f) + exp(zero() - y)); }
+// The same to 2e-4 of it, for what is rounded to bf16 anyway.
+inline Vec times_sigmoid_roughly(Vec x, Vec y) {
+#if defined(OCTAVO_AVX512)
+  return x * Vec{_mm512_rcp14_ps((splat(1.0f) + exp_roughly(zero() - y)).v)};
+#else
+  return times_sigmoid(x, y);
+#endif
 }
 // Within 1.5e-7 (Abramowitz and Stegun, 1964, 7.1.26).
 inline Vec erf(Vec x) {
@@ -376,6 +389,5 @@ inline Vec erf(Vec x) {
   return result * x / max(size, splat(1e-30f));
 }
 inline Vec gelu(Vec x) { return splat(0.5f) * x * (splat(1.0f) + erf(x * splat(0.7071067812f))); }
-inline Vec quick_gelu(Vec x) { return x / (splat(1.0f) + exp(x * splat(-1.702f))); }
 
 }  // namespace octavo
