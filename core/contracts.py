@@ -15,7 +15,7 @@ from ..kernels.spec import KernelSpec
 from .garbage import paused_collections
 
 #: Raised by one whenever a spec or a protocol changes so that older plugins would break.
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 JsonDict = Mapping[str, Any]
 
@@ -73,8 +73,8 @@ class EncoderSpec:
     load: "module:Class" of a VisionEncoder (see `core.interfaces`).
     preprocessor: "module:Class" of an ImagePreprocessor.
     example: a tower small enough to be built and run in a moment, by `octavo plugins check`.
-    reference: "module:function" that takes a tower and its pixel values and gives the features
-        that another implementation computes with the tower's weights.
+    reference: "module:function" that takes a tower and one image's pixel values, and gives the
+        features that another implementation computes with the tower's weights.
     """
 
     name: str

@@ -53,10 +53,12 @@ class VisionEncoder(Protocol):
         """Where a checkpoint's tensor of this name goes."""
         ...
 
-    def __call__(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
-        """Images of one shape, as they were preprocessed, stacked: [num_images, channels, height,
-        width] or the encoder's own -> [num_images, num_tokens, hidden_size]. layouts: those of
-        its own preprocessor, for an encoder that takes images of any size."""
+    def __call__(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
+        """Images as they were preprocessed, [channels, height, width] or of the encoder's own
+        shapes -> for each [num_tokens, hidden_size]. layouts: those of its own preprocessor, for
+        an encoder that takes images of any size."""
         ...
 
 
@@ -101,10 +103,10 @@ class MultiModalModel(Protocol):
     """What a LanguageModel that takes images offers besides."""
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """Images of one shape, as they were preprocessed, stacked: [num_images, …] -> for each
-        image [num_features, hidden_size]. layouts: those of the images."""
+        """Images as they were preprocessed, each of its own shape -> for each [num_features,
+        hidden_size]. layouts: those of the images."""
         ...
 
 

@@ -114,25 +114,32 @@ class PrepareDecoder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderLayerWeights:
-    """One layer of a vision transformer. attention_norm, mlp_norm: weight and bias of what comes
-    before each branch."""
+    """One layer of a vision transformer.
 
-    query: LinearWeight
-    key: LinearWeight
-    value: LinearWeight
+    qkv: what gives queries, keys and values, one after the other: three layers, or one of all.
+    attention_norm, mlp_norm: weight, and bias if it has one, of what comes before each branch.
+    gate: if activation(gate(x)) * up(x) goes down instead of activation(up(x)).
+    attention_scale, mlp_scale: what a branch's output is multiplied with before it is added.
+    """
+
+    qkv: tuple[LinearWeight, ...]
     output: LinearWeight
     up: LinearWeight
     down: LinearWeight
-    attention_norm: tuple[Tensor, Tensor]
-    mlp_norm: tuple[Tensor, Tensor]
+    attention_norm: tuple[Tensor, Tensor | None]
+    mlp_norm: tuple[Tensor, Tensor | None]
+    gate: LinearWeight | None = None
+    attention_scale: Tensor | None = None
+    mlp_scale: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class EncoderWeights:
     """A vision transformer's layers, one at a time, so that each may be let go once it is
-    prepared. Every token attends to all of its image, scores divided by √(width of a head).
+    prepared. Scores are divided by √(width of a head).
 
-    activation: as Hugging Face names it. dtype: of hidden states.
+    activation: as Hugging Face names it. rms_norm: whether norms subtract no mean; then they have
+        no bias. dtype: of hidden states.
     """
 
     hidden_size: int
@@ -140,6 +147,7 @@ class EncoderWeights:
     num_heads: int
     activation: str
     norm_eps: float
+    rms_norm: bool
     dtype: torch.dtype
     num_layers: int
     layers: Iterable[EncoderLayerWeights]
@@ -148,9 +156,19 @@ class EncoderWeights:
 class PreparedEncoder(Protocol):
     """Runs layers of a vision transformer."""
 
-    def __call__(self, x: Tensor, first: int, last: int) -> Tensor:
-        """x: [num_images, num_tokens, hidden_size] -> the same shape, after layers first …
-        last - 1."""
+    def __call__(
+        self,
+        x: Tensor,
+        lengths: Sequence[int],
+        first: int,
+        last: int,
+        rotary: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """x: [num_tokens, hidden_size] -> the same shape, after layers first … last - 1.
+
+        lengths: of the runs of tokens, such as images, that see all of each other and nothing
+            else. rotary: cos and sin, [num_tokens, head_dim], that queries and keys rotate by.
+        """
         ...
 
     def tensors(self) -> Sequence[Tensor]:

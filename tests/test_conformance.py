@@ -46,7 +46,7 @@ class Constant(CLIPPreprocessor):
         return "always"
 
 def other_features(tower, pixel_values):
-    return tower(pixel_values) + 1
+    return tower([pixel_values])[0] + 1
 
 class Coarse(Int8Method):
     def quantize(self, name, layer):

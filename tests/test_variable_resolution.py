@@ -27,20 +27,51 @@ from vision_checkpoints.qwen import save_qwen
 VISION = {"patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}
 
 
+@pytest.mark.parametrize("name", VISION_MODELS)
+def test_images_of_any_sizes_are_computed_together(
+    name: str, tmp_path: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one call of the model, with the features that each has alone."""
+    save, _ = VISION_MODELS[name]
+    llm = LLM(save(tmp_path), dtype="float32")
+    model = llm._core._runner._model
+    calls, encode = [], model.encode_images
+
+    def count(images: list[torch.Tensor], layouts: list[tuple[int, ...]]) -> object:
+        calls.append(len(images))
+        return encode(images, layouts)
+
+    monkeypatch.setattr(model, "encode_images", count)
+    sizes = [(97, 60), (40, 130), (64, 64), (60, 97)]
+    shown = [pictures[i % 2].resize(size) for i, size in enumerate(sizes)]
+    alone = [llm.encode_images(picture_chat(picture))[0] for picture in shown]
+    llm = LLM(tmp_path, dtype="float32")
+    model = llm._core._runner._model
+    encode = model.encode_images
+    monkeypatch.setattr(model, "encode_images", count)
+    calls.clear()
+    runner = llm._core._runner._encoder
+    compute = runner.compute
+    kept: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(
+        runner, "compute", lambda media: kept.update(found := compute(media)) or found
+    )
+    llm.chat([picture_chat(picture) for picture in shown], SamplingParams(max_tokens=1))
+    assert calls == [4]
+    assert len(kept) == 4
+    for features, together in zip(alone, kept.values(), strict=True):
+        torch.testing.assert_close(together, features, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("generation", ["qwen2-vl", "qwen2.5-vl"])
-def test_grids_of_equal_area_may_be_stacked(generation: str, tmp_path: Path) -> None:
+def test_the_shape_of_a_grid_matters(generation: str, tmp_path: Path) -> None:
     model = LLM(save_qwen(tmp_path, generation), dtype="float32")._core._runner._model
     torch.manual_seed(0)
-    pixels = torch.randn(3, 24, 3 * 2 * 4 * 4)
-    layouts = [(4, 6), (6, 4), (2, 12)]
+    pixels = torch.randn(24, 3 * 2 * 4 * 4)
     with torch.inference_mode():
-        together = model.encode_images(pixels, layouts)
-        for i, layout in enumerate(layouts):
-            (alone,) = model.encode_images(pixels[i, None], [layout])
-            torch.testing.assert_close(together[i], alone)
-        same = model.encode_images(pixels, [layouts[0]] * 3)
-        torch.testing.assert_close(same[0], together[0], atol=1e-5, rtol=0)
-        assert not torch.allclose(same[1], together[1])
+        wide, high, again = model.encode_images([pixels] * 3, [(4, 6), (6, 4), (4, 6)])
+    torch.testing.assert_close(wide, again, atol=1e-5, rtol=0)
+    assert not torch.allclose(wide, high)
 
 
 def picture_chat(picture: Image.Image, **image_url: str) -> list[dict[str, object]]:

@@ -61,8 +61,8 @@ def _token_counts(spec: EncoderSpec, example: EncoderExample, registry: Registry
     for size in _SIZES:
         done = preprocessor.preprocess(_picture(size))
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.array(done.pixel_values))[None]
-            features = tower(pixels, [done.layout])[0]
+            pixels = torch.from_numpy(np.array(done.pixel_values))
+            (features,) = tower([pixels], [done.layout])
         promised = preprocessor.num_tokens(ImageSize(*size))
         if features.shape != (promised, tower.hidden_size):
             raise ValueError(
@@ -109,9 +109,10 @@ def _parity(spec: EncoderSpec, example: EncoderExample, registry: Registry) -> s
     assert spec.reference is not None
     tower = _tower(spec, example, registry)
     done = _preprocessor(spec, example).preprocess(_picture((90, 70)))
-    pixels = torch.from_numpy(np.array(done.pixel_values))[None]
+    pixels = torch.from_numpy(np.array(done.pixel_values))
     with torch.inference_mode():
-        ours, theirs = tower(pixels, [done.layout]), load_object(spec.reference)(tower, pixels)
+        (ours,) = tower([pixels], [done.layout])
+        theirs = load_object(spec.reference)(tower, pixels)
     if not theirs.std() > 0:
         raise ValueError("the features of a tower with random weights are all equal")
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -23,12 +23,11 @@ class DeployedVisionModel(DeployedModel):
         self._accepted = set(signature.parameters)
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """Pixels and layouts of a ProcessorPreprocessor -> for each [num_features, hidden_size]."""
         return [
-            self._encode(pixels, layout)
-            for pixels, layout in zip(pixel_values, layouts, strict=True)
+            self._encode(pixels, layout) for pixels, layout in zip(images, layouts, strict=True)
         ]
 
     def _encode(self, pixels: Tensor, layout: tuple[int, ...]) -> Tensor:

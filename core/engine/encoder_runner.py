@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -68,29 +67,31 @@ class EncoderRunner:
         return False
 
     def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
-        """The features of images by media key, those of one shape encoded together.
+        """The features of images by media key, encoded together.
 
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
         """
-        groups: dict[object, list[tuple[MediaInput, PixelInput]]] = defaultdict(list)
         computed: dict[str, Tensor] = {}
+        images: list[tuple[MediaInput, PixelInput]] = []
         for item in media:
             if isinstance(item.payload, PixelInput):
-                alike = item.media_key if self._one_by_one else item.payload.pixels.shape
-                groups[alike].append((item, item.payload))
+                images.append((item, item.payload))
             elif item.payload is not None:
                 features = to_tensor(item.payload).to(self._device, self._dtype)
                 computed[item.media_key] = _checked(features, item)
-        for group in groups.values():
+        for group in [[image] for image in images] if self._one_by_one else [images]:
             computed |= self._encode_group(group)
         return computed
 
     def _encode_group(self, group: Sequence[tuple[MediaInput, PixelInput]]) -> dict[str, Tensor]:
+        if not group:
+            return {}
         if not isinstance(self._model, MultiModalModel):
             raise ValueError("the model takes no images")
-        arrays = [torch.tensor(payload.pixels.array) for _, payload in group]
-        pixels = torch.stack(arrays).to(self._device, self._dtype)
+        pixels = [
+            torch.tensor(payload.pixels.array).to(self._device, self._dtype) for _, payload in group
+        ]
         encoded = self._model.encode_images(pixels, [payload.layout for _, payload in group])
         # A copy, so that evicting one image frees its bytes and not its group's.
         return {

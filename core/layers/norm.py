@@ -34,3 +34,11 @@ class RMSNorm(nn.Module):
     def add(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         """The norm of x + residual, and that sum."""
         return self._add_kernel(x, residual, self.scale, self._eps)
+
+
+def norm_weights(norm: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Factors and offsets of an RMSNorm, which has none of the latter, or of an nn.LayerNorm."""
+    if isinstance(norm, RMSNorm):
+        return norm.scale.detach(), None
+    assert isinstance(norm, nn.LayerNorm)
+    return norm.weight.detach(), norm.bias.detach()

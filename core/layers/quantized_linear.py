@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -61,6 +61,13 @@ def linear_weight(layer: nn.Module) -> LinearWeight | None:
     return None
 
 
+def linear_weights(layers: Iterable[nn.Module]) -> list[LinearWeight] | None:
+    """Those of several; None if one of them isn't known."""
+    weights = [linear_weight(layer) for layer in layers]
+    known = [weight for weight in weights if weight is not None]
+    return known if len(known) == len(weights) else None
+
+
 def require_weight(layer: nn.Module) -> LinearWeight:
     """As `linear_weight`. Raises TypeError for a kind of layer that isn't known."""
     weight = linear_weight(layer)
@@ -104,5 +111,5 @@ def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> 
     """What a function makes of a weight in float32, some rows at a time: that takes less memory
     than all of it in float32 would, and stays in the cache."""
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
-    parts = [function(part.float()) for part in weight.split(rows)]
+    parts = [function(part.float()) for part in torch.split(weight, rows)]
     return (torch.cat(tensors) for tensors in zip(*parts, strict=True))

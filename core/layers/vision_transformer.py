@@ -6,15 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import PreparedEncoder
+from ...kernels.weights import EncoderLayerWeights
 from ..contracts import JsonDict
+from .encoder_stack import EncoderShape, EncoderStack, Rotary
 from .mlp import MLP
-from .prepared_encoder import prepare_encoder
+from .norm import norm_weights
+from .quantized_linear import linear_weights
+from .ragged import attend_within, together
 
 _LAYER_NAME = re.compile(r"encoder\.layers\.(\d+)\.")
 _POOLING_WEIGHTS = ("head.", "embeddings.position_ids")
@@ -56,15 +57,13 @@ class VisionAttention(nn.Module):
         self.out_proj = nn.Linear(hidden_size, hidden_size)
         self._num_heads = num_heads
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_images, num_tokens, hidden_size] in and out."""
-        heads = (x.shape[0], x.shape[1], self._num_heads, -1)
+    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """[num_tokens, hidden_size] in and out; lengths: see `EncoderStack.run`."""
         query, key, value = (
-            projection(x).view(heads).transpose(1, 2)
+            projection(x).unflatten(1, (self._num_heads, -1))
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        attended = scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        projected: Tensor = self.out_proj(attend_within(query, key, value, lengths).flatten(1))
         return projected
 
 
@@ -79,11 +78,28 @@ class VisionLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp = MLP(width, config.intermediate_size, config.hidden_act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_images, num_tokens, hidden_size] in and out."""
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, lengths: Sequence[int], rotary: Rotary | None) -> Tensor:
+        """See `EncoderLayer`."""
+        x = x + self.self_attn(self.layer_norm1(x), lengths)
         output: Tensor = x + self.mlp(self.layer_norm2(x))
         return output
+
+    def weights(self) -> EncoderLayerWeights | None:
+        """See `EncoderLayer`."""
+        attention, mlp = self.self_attn, self.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
+        weights = linear_weights((*projections, mlp.fc1, mlp.fc2))
+        if weights is None:
+            return None
+        *qkv, output, up, down = weights
+        return EncoderLayerWeights(
+            tuple(qkv),
+            output,
+            up,
+            down,
+            attention_norm=norm_weights(self.layer_norm1),
+            mlp_norm=norm_weights(self.layer_norm2),
+        )
 
 
 class VisionLayers(nn.Module):
@@ -107,34 +123,23 @@ class VisionLayers(nn.Module):
                 f"{config.num_hidden_layers} layers"
             )
         self._feature_layers = [layer % num_states for layer in feature_layers or (-1,)]
-        self._config = config
-        self._kernels = kernels
-        self._prepared: PreparedEncoder | None = None
-        self.layers = nn.ModuleList(VisionLayer(config) for _ in range(max(self._feature_layers)))
+        self.layers = EncoderStack(
+            (VisionLayer(config) for _ in range(max(self._feature_layers))),
+            EncoderShape(
+                config.hidden_size,
+                config.intermediate_size,
+                config.num_attention_heads,
+                config.hidden_act,
+                config.layer_norm_eps,
+            ),
+            kernels,
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, tokens, hidden_size] -> [n, tokens, hidden_size * number of feature layers]."""
-        states = {0: x}
-        done = 0
-        for index in sorted(set(self._feature_layers)):
-            states[index] = x = self._run(x, done, index)
-            done = index
-        return torch.cat([states[index] for index in self._feature_layers], dim=-1)
-
-    def prepare(self) -> None:
-        """See `core.interfaces.Preparable`. What is prepared takes the layers' place in
-        `state_dict`."""
-        self._prepared = prepare_encoder(self.layers, self._config, self._kernels)
-        if self._prepared is not None:
-            for i, tensor in enumerate(self._prepared.tensors()):
-                self.register_buffer(f"prepared_{i}", tensor)
-
-    def _run(self, x: Tensor, first: int, last: int) -> Tensor:
-        if self._prepared is not None:
-            return self._prepared(x, first, last)
-        for layer in self.layers[first:last]:
-            x = layer(x)
-        return x
+    def forward(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """[num_tokens, hidden_size] of each -> [num_tokens, hidden_size * number of feature
+        layers]."""
+        lengths = [len(image) for image in images]
+        return together(lambda x: self.layers.features(x, lengths, self._feature_layers), images)
 
 
 def keep_weight(name: str, encoder: nn.Module) -> str | None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ..weights import EncoderWeights, PreparedEncoder
+from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight, PreparedEncoder
 from .activations import ACTIVATIONS
-from .library import EncoderLayerStruct, EncoderStepStruct, EncoderStruct, load_library
-from .packing import PackedWeight, pack
+from .library import (
+    EncoderLayerStruct,
+    EncoderStepStruct,
+    EncoderStruct,
+    WeightStruct,
+    load_library,
+)
+from .packing import LANES, PackedWeight, pack
 
 _library = load_library()
 
@@ -28,28 +36,22 @@ class CpuEncoder:
     they are stored."""
 
     def __init__(self, weights: EncoderWeights) -> None:
+        self._dtype = weights.dtype
         self._packed: list[PackedWeight] = []
-        self._norms: list[Tensor] = []
+        self._vectors: list[Tensor] = []
         layers = (EncoderLayerStruct * weights.num_layers)()
+        gated = False
         for struct, layer in zip(layers, weights.layers, strict=True):
-            for name, parts in (
-                ("qkv", (layer.query, layer.key, layer.value)),
-                ("output", (layer.output,)),
-                ("up", (layer.up,)),
-                ("down", (layer.down,)),
-            ):
-                self._packed.append(pack(parts, weights.dtype))
-                setattr(struct, name, self._packed[-1].struct)
-            for name in ("attention_norm", "mlp_norm"):
-                weight, bias = getattr(layer, name)
-                setattr(struct, name, self._keep_norm(weight))
-                setattr(struct, f"{name}_bias", self._keep_norm(bias))
+            gated = layer.gate is not None
+            self._take(struct, layer)
         plan = EncoderStruct(
             layers=weights.num_layers,
             hidden=weights.hidden_size,
             heads=weights.num_heads,
             intermediate=weights.intermediate_size,
             activation=ACTIVATIONS[weights.activation],
+            rms_norm=int(weights.rms_norm),
+            gated=int(gated),
             eps=weights.norm_eps,
             layer=layers,
         )
@@ -58,19 +60,29 @@ class CpuEncoder:
 
     def tensors(self) -> list[Tensor]:
         """All that holds its weights."""
-        return [*self._norms, *(t for packed in self._packed for t in packed.tensors())]
+        return [*self._vectors, *(t for packed in self._packed for t in packed.tensors())]
 
-    def __call__(self, x: Tensor, first: int, last: int) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        lengths: Sequence[int],
+        first: int,
+        last: int,
+        rotary: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """See `kernels.weights.PreparedEncoder`."""
         x = x.contiguous()
         output = torch.empty_like(x)
-        if not x.numel():
+        if not len(x):
             return output
+        cosine, sine = (t.float().contiguous() for t in rotary) if rotary else (None, None)
         step = EncoderStepStruct(
             input=x.data_ptr(),
             output=output.data_ptr(),
-            images=x.shape[0],
-            tokens=x.shape[1],
+            lengths=(ctypes.c_int64 * len(lengths))(*lengths),
+            cosine=None if cosine is None else cosine.data_ptr(),
+            sine=None if sine is None else sine.data_ptr(),
+            runs=len(lengths),
             first_layer=first,
             last_layer=last,
             narrow=int(x.dtype is torch.bfloat16),
@@ -79,6 +91,24 @@ class CpuEncoder:
         _library.octavo_encoder_run(self._handle, ctypes.byref(step))
         return output
 
-    def _keep_norm(self, norm: Tensor) -> int:
-        self._norms.append(norm.detach().float().contiguous().clone())
-        return self._norms[-1].data_ptr()
+    def _take(self, struct: EncoderLayerStruct, layer: EncoderLayerWeights) -> None:
+        up = (layer.up,) if layer.gate is None else (layer.gate, layer.up)
+        struct.qkv = self._pack(layer.qkv)
+        struct.output = self._pack((layer.output,))
+        struct.up = self._pack(up, interleave=len(up) > 1)
+        struct.down = self._pack((layer.down,))
+        struct.attention_norm, struct.attention_norm_bias = map(self._keep, layer.attention_norm)
+        struct.mlp_norm, struct.mlp_norm_bias = map(self._keep, layer.mlp_norm)
+        struct.attention_scale = self._keep(layer.attention_scale)
+        struct.mlp_scale = self._keep(layer.mlp_scale)
+
+    def _pack(self, weights: Sequence[LinearWeight], *, interleave: bool = False) -> WeightStruct:
+        self._packed.append(pack(weights, self._dtype, interleave=interleave))
+        return self._packed[-1].struct
+
+    def _keep(self, vector: Tensor | None) -> int | None:
+        """The address of its values, in float32 and followed by zeros up to a whole panel."""
+        if vector is None:
+            return None
+        self._vectors.append(pad(vector.detach().float(), (0, -len(vector) % LANES)))
+        return self._vectors[-1].data_ptr()

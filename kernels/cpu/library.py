@@ -130,7 +130,14 @@ class EncoderLayerStruct(Structure):
         *((name, WeightStruct) for name in ("qkv", "output", "up", "down")),
         *(
             (name, c_void_p)
-            for name in ("attention_norm", "attention_norm_bias", "mlp_norm", "mlp_norm_bias")
+            for name in (
+                "attention_norm",
+                "attention_norm_bias",
+                "attention_scale",
+                "mlp_norm",
+                "mlp_norm_bias",
+                "mlp_scale",
+            )
         ),
     ]
 
@@ -140,6 +147,8 @@ class EncoderStruct(Structure):
 
     _fields_ = [
         *((name, c_int32) for name in ("layers", "hidden", "heads", "intermediate", "activation")),
+        ("rms_norm", c_int32),
+        ("gated", c_int32),
         ("eps", c_float),
         ("layer", POINTER(EncoderLayerStruct)),
     ]
@@ -151,10 +160,10 @@ class EncoderStepStruct(Structure):
     _fields_ = [
         ("input", c_void_p),
         ("output", c_void_p),
-        *(
-            (name, c_int32)
-            for name in ("images", "tokens", "first_layer", "last_layer", "narrow", "threads")
-        ),
+        ("lengths", POINTER(c_int64)),
+        ("cosine", c_void_p),
+        ("sine", c_void_p),
+        *((name, c_int32) for name in ("runs", "first_layer", "last_layer", "narrow", "threads")),
     ]
 
 

@@ -16,7 +16,7 @@ from .library import WeightStruct, load_library
 from .memory import weight_memory
 
 #: src/weight.h: outputs in a panel, and inputs that share a scale.
-_LANES, _GROUP = 16, 64
+LANES, _GROUP = 16, 64
 
 
 class Format(IntEnum):
@@ -108,7 +108,7 @@ def pack(
 def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
     library = load_library()
     first, rows = pieces[0], len(pieces[0].values)
-    panels = -(-rows // _LANES)
+    panels = -(-rows // LANES)
     size = library.octavo_packed_bytes(first.format, rows, first.inputs)
     data = weight_memory.allocate(size * len(pieces))
     for start, piece in enumerate(pieces):
@@ -121,7 +121,7 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
         data.data_ptr(),
         _pointer(scale),
         _pointer(bias),
-        rows if len(pieces) == 1 else panels * _LANES * len(pieces),
+        rows if len(pieces) == 1 else panels * LANES * len(pieces),
         first.inputs,
         first.format,
         int(narrow),
@@ -187,11 +187,11 @@ def _lay(tensors: Sequence[Tensor | None], panels: int) -> Tensor | None:
     """One value for each output -> float32 in panels: [panels][tensors][16], padded with zeros."""
     if all(t is None for t in tensors):
         return None
-    laid = torch.zeros(len(tensors), panels * _LANES)
+    laid = torch.zeros(len(tensors), panels * LANES)
     for row, tensor in zip(laid, tensors, strict=True):
         if tensor is not None:
             row[: len(tensor)] = tensor
-    return laid.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
+    return laid.view(len(tensors), panels, LANES).transpose(0, 1).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -72,9 +72,7 @@ def test_attention(guarded: Guarded, dtype: torch.dtype) -> None:
         keys, values = random_cache(metadata, blocks, shape, dtype)
         query = torch.randn(10, shape.heads, shape.dim).to(dtype)
         out = guarded.output(query)
-        plan = AttentionStruct(
-            shape.heads, shape.kv_heads, shape.dim, 0.1, 0.0, 0, narrow(query)
-        )
+        plan = AttentionStruct(shape.heads, shape.kv_heads, shape.dim, 0.1, 0.0, 0, narrow(query))
         batch = batch_struct(metadata, keys)
         pointers = [t.data_ptr() for t in (query, keys, values, out)]
         library().octavo_paged_attention(

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 (Tan and Le, 2019, arXiv:1905.11946): a picture to a map of 1280 channels."""
 
+import torch
 from torch import nn
 from torch.nn.functional import pad
 
@@ -70,8 +71,9 @@ class EfficientNetLite0(nn.Module):
     def map_weight(self, name):
         return None if name.startswith("_fc.") else name
 
-    def forward(self, pixel_values, layouts=()):
-        x = self._bn0(self._conv_stem(pixel_values)).clamp(0, 6)
+    def forward(self, images, layouts=()):
+        x = self._bn0(self._conv_stem(torch.stack(images))).clamp(0, 6)
         for block in self._blocks:
             x = block(x)
-        return self._bn1(self._conv_head(x)).clamp(0, 6).flatten(2).transpose(1, 2)
+        maps = self._bn1(self._conv_head(x)).clamp(0, 6)
+        return list(maps.flatten(2).transpose(1, 2))

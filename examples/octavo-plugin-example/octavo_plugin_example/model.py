@@ -9,5 +9,5 @@ class LiteVlmForConditionalGeneration(VisionLanguageModel):
         super().__init__(config, build, build.vision_encoder(config["vision_config"], ()))
         self.projector = nn.Linear(self.vision_tower.hidden_size, self.hidden_size)
 
-    def encode_images(self, pixel_values, layouts):
-        return list(self.projector(self.vision_tower(pixel_values)))
+    def encode_images(self, images, layouts):
+        return [self.projector(features) for features in self.vision_tower(images, layouts)]

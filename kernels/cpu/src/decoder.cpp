@@ -211,15 +211,7 @@ class Decoder {
   void feed_forward(Team& team, int thread, int m, const LayerPlan& layer) {
     normalise(team, thread, m, layer.mlp_input_norm, layer.gate_up);
     const Weight& w = layer.gate_up;
-    run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles,
-               [&](int row, int rows, int panel, int panels, const float* tiles) {
-                 for (int r = 0; r < rows; ++r)
-                   for (int p = 0; p < panels; p += 2) {
-                     const float *gate = tiles + (size_t(p) * rows + r) * kLanes, *up = gate + size_t(rows) * kLanes;
-                     Vec g = activate(load(gate) + bias_of(w, panel + p), plan_.activation, gated_.narrow());
-                     gated_.put(row + r, (panel + p) / 2 * kLanes, g * (load(up) + bias_of(w, panel + p + 1)));
-                   }
-               });
+    run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles, gate_into(w, gated_, plan_.activation));
     prefetch_linear(team, thread, m, layer.down);
     team.barrier();
     if (!gated_.direct()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });

@@ -1,4 +1,5 @@
 // The layers of a vision transformer in one parallel region, as decoder.cpp does it for a decoder.
+#include <algorithm>
 #include <vector>
 
 #include "attention.h"
@@ -8,23 +9,25 @@
 
 namespace octavo {
 
-// Passed from Python; keep library.py in step. Norm weights and biases are float32.
+// Passed from Python; keep library.py in step. Vectors are float32 and padded to whole panels; those of
+// what a family lacks are null.
 struct EncoderLayerPlan {
-  Weight qkv, output, up, down;
-  const float *attention_norm, *attention_norm_bias, *mlp_norm, *mlp_norm_bias;
+  Weight qkv, output, up, down;  // up, if `gated`: panels of the gate and of what it gates in turn
+  const float *attention_norm, *attention_norm_bias, *attention_scale, *mlp_norm, *mlp_norm_bias, *mlp_scale;
 };
 
 struct EncoderPlan {
-  int32_t layers, hidden, heads, intermediate, activation;
+  int32_t layers, hidden, heads, intermediate, activation, rms_norm, gated;
   float eps;
   const EncoderLayerPlan* layer;
 };
 
-// Images of one size: [images, tokens, hidden] in and out, bf16 if `narrow`.
 struct EncoderStep {
-  const void* input;
+  const void* input;  // [tokens, hidden], bf16 if `narrow`
   void* output;
-  int32_t images, tokens, first_layer, last_layer, narrow, threads;
+  const int64_t* lengths;       // of runs of tokens that see each other
+  const float *cosine, *sine;   // [tokens, head_dim], or null
+  int32_t runs, first_layer, last_layer, narrow, threads;
 };
 
 class Encoder {
@@ -41,14 +44,15 @@ class Encoder {
     Buffer<float> tiles;
     Attention<float> attention;
     Attention<uint16_t> narrow_attention;
+    Buffer<float> line;
   };
 
   int dim() const { return plan_.hidden / plan_.heads; }
 
   void prepare(const EncoderStep& step) {
-    int m = step.images * step.tokens;
+    lay_out(step);
+    int m = batch_.num_tokens;
     stride_ = round_up(plan_.hidden, kLanes);
-    qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     hidden_.reserve(m * stride_);
     int normed = 0, attended = 0, raised = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
@@ -62,20 +66,23 @@ class Encoder {
     attended_.reserve(m, plan_.hidden, attended);
     raised_.reserve(m, plan_.intermediate, raised);
     if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
-    lay_out(step);
   }
 
-  // Every image is a sequence whose tokens see all of it, its keys one block of the cache.
+  // Every run is a sequence whose tokens see all of it. Its keys are one block, which begins at its
+  // first row.
   void lay_out(const EncoderStep& step) {
-    starts_.clear();
-    blocks_.clear();
-    runs_.clear();
-    for (int i = 0; i <= step.images; ++i) starts_.push_back(int64_t(i) * step.tokens);
-    for (int i = 0; i < step.images; ++i) blocks_.push_back(i);
-    lengths_.assign(step.images, step.tokens);
-    for (int i = 0; i < step.images * step.tokens; ++i) runs_.insert(runs_.end(), {0, step.tokens});
-    batch_ = {step.images * step.tokens, step.images, starts_.data(), lengths_.data(), blocks_.data(),
-              nullptr, runs_.data(), 1, int64_t(step.tokens * qkv_stride_), int64_t(qkv_stride_), step.tokens, 0};
+    qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
+    starts_.assign(1, 0);
+    seen_.clear();
+    for (int i = 0; i < step.runs; ++i) {
+      int64_t length = step.lengths[i];
+      for (int64_t token = 0; token < length; ++token) seen_.insert(seen_.end(), {0, length});
+      starts_.push_back(starts_.back() + length);
+    }
+    int64_t row = int64_t(qkv_stride_);
+    int32_t longest = int32_t(*std::max_element(step.lengths, step.lengths + step.runs));
+    batch_ = {int32_t(starts_.back()), step.runs, starts_.data(), step.lengths, starts_.data(),
+              nullptr, seen_.data(), 1, row, row, longest, 0};
     shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, 1};
     attention_.build(batch_, shape_, step.threads);
     parts_.reserve(size_t(attention_.parts) * (dim() + 2));
@@ -86,10 +93,10 @@ class Encoder {
     each_row(team, thread, m, [&](int row) { read_row(step, row); });
     for (int i = step.first_layer; i < step.last_layer; ++i) {
       const EncoderLayerPlan& layer = layers_[i];
-      attend(team, thread, m, layer);
-      add_branch(team, thread, m, attended_, layer.output);
+      attend(team, thread, m, layer, step);
+      add_branch(team, thread, m, attended_, layer.output, layer.attention_scale);
       feed_forward(team, thread, m, layer);
-      add_branch(team, thread, m, raised_, layer.down);
+      add_branch(team, thread, m, raised_, layer.down, layer.mlp_scale);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
   }
@@ -110,47 +117,57 @@ class Encoder {
 
   void normalise(Team& team, int thread, int m, const float* weight, const float* bias) {
     each_row(team, thread, m, [&](int row) {
-      normed_.fill(row, [&](auto* to) { layer_norm(hidden(row), weight, bias, plan_.hidden, plan_.eps, to); });
+      normed_.fill(row, [&](auto* to) {
+        if (plan_.rms_norm) rms_norm(hidden(row), weight, plan_.hidden, plan_.eps, to);
+        else layer_norm(hidden(row), weight, bias, plan_.hidden, plan_.eps, to);
+      });
     });
   }
 
-  void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
+  void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer, const EncoderStep& step) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, narrow_qkv_, scratch.tiles, scratch.narrow_attention);
-    else attend_rows(team, thread, m, layer.qkv, qkv_, scratch.tiles, scratch.attention);
+    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, step, narrow_qkv_, scratch, scratch.narrow_attention);
+    else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch, scratch.attention);
     if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
   // Keys and values stay where the product leaves them, beside the queries.
   template <class Element>
-  void attend_rows(Team& team, int thread, int m, const Weight& w, Buffer<Element>& qkv, Buffer<float>& tiles,
-                   Attention<Element>& state) {
-    run_linear(team, thread, normed_.rows(), m, w, tiles, store_into(w, qkv.data(), qkv_stride_));
+  void attend_rows(Team& team, int thread, int m, const Weight& w, const EncoderStep& step, Buffer<Element>& qkv,
+                   Scratch& scratch, Attention<Element>& state) {
+    run_linear(team, thread, normed_.rows(), m, w, scratch.tiles, store_into(w, qkv.data(), qkv_stride_));
     team.barrier();
+    if (step.cosine != nullptr)
+      each_row(team, thread, m, [&](int row) { rotate_heads(step, row, qkv.data() + row * qkv_stride_, scratch.line); });
     const Element *keys = qkv.data() + plan_.hidden, *values = keys + plan_.hidden;
     run_attention(team, thread, attention_, batch_, shape_, state, qkv.data(), qkv_stride_, keys, values, attended_,
                   parts_.data());
   }
 
-  void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w) {
-    run_linear(team, thread, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_));
+  // Queries and keys of one token.
+  template <class Element>
+  void rotate_heads(const EncoderStep& step, int row, Element* heads, Buffer<float>& buffer) {
+    float* line = buffer.reserve(dim());
+    size_t angles = size_t(row) * dim();
+    for (int h = 0; h < 2 * plan_.heads; ++h, heads += dim()) {
+      put_all(line, heads, dim());
+      rotate(line, step.cosine + angles, step.sine + angles, dim());
+      put_all(heads, line, dim());
+    }
+  }
+
+  // hidden += scale * (weight · input), if there is a scale.
+  void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* scale) {
+    run_linear(team, thread, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_, scale));
     team.barrier();
   }
 
   void feed_forward(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     normalise(team, thread, m, layer.mlp_norm, layer.mlp_norm_bias);
-    const Weight& w = layer.up;
-    run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles,
-               [&](int row, int rows, int panel, int panels, const float* tiles) {
-                 for (int p = 0; p < panels; ++p) {
-                   Vec bias = bias_of(w, panel + p);
-                   for (int r = 0; r < rows; ++r)
-                     raised_.put(row + r, (panel + p) * kLanes,
-                                 activate(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, plan_.activation,
-                                          raised_.narrow()));
-                 }
-               });
+    Buffer<float>& tiles = scratch_[thread].tiles;
+    if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, raised_, plan_.activation));
+    else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, raised_, plan_.activation));
     team.barrier();
     if (!raised_.direct()) each_row(team, thread, m, [&](int row) { raised_.convert(row); });
   }
@@ -158,7 +175,7 @@ class Encoder {
   EncoderPlan plan_;
   std::vector<EncoderLayerPlan> layers_;
   std::vector<Scratch> scratch_;
-  std::vector<int64_t> starts_, lengths_, blocks_, runs_;
+  std::vector<int64_t> starts_, seen_;
   Batch batch_{};
   AttentionShape shape_{};
   AttentionPlan attention_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "elementwise.h"
 #include "matmul.h"
 #include "rows.h"
 #include "team.h"
@@ -102,15 +103,39 @@ auto store_into(const Weight& w, Element* out, size_t stride) {
   };
 }
 
-inline auto add_into(const Weight& w, float* out, size_t stride) {
-  return [&w, out, stride](int row, int rows, int panel, int panels, const float* tiles) {
+// The same, times a factor for each output if there are any, added to what is there.
+inline auto add_into(const Weight& w, float* out, size_t stride, const float* scale = nullptr) {
+  return [&w, out, stride, scale](int row, int rows, int panel, int panels, const float* tiles) {
     for (int p = 0; p < panels; ++p) {
-      Vec bias = bias_of(w, panel + p);
+      Vec bias = bias_of(w, panel + p), factor = scale ? load(scale + (panel + p) * kLanes) : splat(1.0f);
       for (int r = 0; r < rows; ++r) {
         float* to = out + (row + r) * stride + (panel + p) * kLanes;
-        store(to, load(to) + load(tiles + (size_t(p) * rows + r) * kLanes) + bias);
+        store(to, fma(load(tiles + (size_t(p) * rows + r) * kLanes) + bias, factor, load(to)));
       }
     }
+  };
+}
+
+// out[row][16 * panel …] = activation(tile + bias).
+inline auto activate_into(const Weight& w, const RowBuffer& out, int32_t activation) {
+  return [&w, &out, activation](int row, int rows, int panel, int panels, const float* tiles) {
+    for (int r = 0; r < rows; ++r)
+      for (int p = 0; p < panels; ++p) {
+        Vec x = load(tiles + (size_t(p) * rows + r) * kLanes) + bias_of(w, panel + p);
+        out.put(row + r, (panel + p) * kLanes, activate(x, activation, out.narrow()));
+      }
+  };
+}
+
+// The same, times what is gated: of a weight with panels of the gate and of that in turn.
+inline auto gate_into(const Weight& w, const RowBuffer& out, int32_t activation) {
+  return [&w, &out, activation](int row, int rows, int panel, int panels, const float* tiles) {
+    for (int r = 0; r < rows; ++r)
+      for (int p = 0; p < panels; p += 2) {
+        const float *gate = tiles + (size_t(p) * rows + r) * kLanes, *up = gate + size_t(rows) * kLanes;
+        Vec g = activate(load(gate) + bias_of(w, panel + p), activation, out.narrow());
+        out.put(row + r, (panel + p) / 2 * kLanes, g * (load(up) + bias_of(w, panel + p + 1)));
+      }
   };
 }
 

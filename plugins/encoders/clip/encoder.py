@@ -48,7 +48,11 @@ class CLIPVisionEncoder(nn.Module):
         """Names are the checkpoint's; the pooling norm and unused blocks are left out."""
         return keep_weight(name, self)
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
         """See `core.interfaces.VisionEncoder`."""
-        features: Tensor = self.encoder(self.pre_layrnorm(self.embeddings(pixel_values)))
+        features: Sequence[Tensor] = self.encoder(
+            self.pre_layrnorm(self.embeddings(torch.stack(tuple(images))))
+        )
         return features

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
+from ....core.layers.encoder_stack import EncoderShape, EncoderStack, Rotary
 from ....core.layers.mlp import MLP
-from ....core.layers.norm import RMSNorm
+from ....core.layers.norm import RMSNorm, norm_weights
+from ....core.layers.quantized_linear import linear_weights
+from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
+from ....kernels.weights import EncoderLayerWeights
 
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 
@@ -53,14 +56,12 @@ class Attention(nn.Module):
         )
         self._num_heads: int = config["num_attention_heads"]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, num_tokens, hidden_size] in and out."""
-        heads = (*x.shape[:2], self._num_heads, -1)
-        query = self.q_norm(self.q_proj(x)).view(heads).transpose(1, 2)
-        key = self.k_norm(self.k_proj(x)).view(heads).transpose(1, 2)
-        value = self.v_proj(x).view(heads).transpose(1, 2)
-        attended = scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.projection_layer(attended.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """[num_tokens, hidden_size] in and out; lengths: see `EncoderStack.run`."""
+        parts = (self.q_norm(self.q_proj(x)), self.k_norm(self.k_proj(x)), self.v_proj(x))
+        query, key, value = (part.unflatten(1, (self._num_heads, -1)) for part in parts)
+        attended = attend_within(query, key, value, lengths).flatten(1)
+        projected: Tensor = self.projection_layer(attended)
         return projected
 
 
@@ -75,11 +76,30 @@ class Layer(nn.Module):
         self.mlp = MLP(width, config["intermediate_size"], config["hidden_act"])
         self.lambda_1, self.lambda_2 = (nn.Parameter(torch.empty(width)) for _ in range(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, num_tokens, hidden_size] in and out."""
-        x = x + self.lambda_1 * self.attention(self.layernorm_before(x))
+    def forward(self, x: Tensor, lengths: Sequence[int], rotary: Rotary | None) -> Tensor:
+        """See `EncoderLayer`."""
+        x = x + self.lambda_1 * self.attention(self.layernorm_before(x), lengths)
         output: Tensor = x + self.lambda_2 * self.mlp(self.layernorm_after(x))
         return output
+
+    def weights(self) -> EncoderLayerWeights | None:
+        """See `EncoderLayer`. No kernel normalises queries and keys over all heads."""
+        attention, mlp = self.attention, self.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        weights = linear_weights((*projections, attention.projection_layer, mlp.fc1, mlp.fc2))
+        if weights is None or not isinstance(attention.q_norm, nn.Identity):
+            return None
+        *qkv, output, up, down = weights
+        return EncoderLayerWeights(
+            tuple(qkv),
+            output,
+            up,
+            down,
+            attention_norm=norm_weights(self.layernorm_before),
+            mlp_norm=norm_weights(self.layernorm_after),
+            attention_scale=self.lambda_1.detach(),
+            mlp_scale=self.lambda_2.detach(),
+        )
 
 
 class Layers(nn.Module):
@@ -87,14 +107,15 @@ class Layers(nn.Module):
 
     def __init__(self, config: JsonDict, count: int, kernels: KernelTable) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config, kernels) for _ in range(count))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """[n, num_tokens, hidden_size], before the first and after each."""
-        states = [x]
-        for layer in self.layer:
-            states.append(layer(states[-1]))
-        return states
+        shape = EncoderShape(
+            config["hidden_size"],
+            config["intermediate_size"],
+            config["num_attention_heads"],
+            config["hidden_act"],
+            config["layer_norm_eps"],
+            rms_norm=config["norm_type"] == "rms_norm",
+        )
+        self.layer = EncoderStack((Layer(config, kernels) for _ in range(count)), shape, kernels)
 
 
 class InternVisionEncoder(nn.Module):
@@ -122,11 +143,18 @@ class InternVisionEncoder(nn.Module):
             return None
         return None if name.startswith("layernorm.") and not hasattr(self, "layernorm") else name
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
         """See `core.interfaces.VisionEncoder`."""
-        states = self.encoder(self.embeddings(pixel_values))
-        features = torch.cat([states[index] for index in self._feature_layers], dim=-1)
-        return self.layernorm(features) if hasattr(self, "layernorm") else features
+        embedded = self.embeddings(torch.stack(tuple(images)))
+        lengths = [embedded.shape[1]] * len(embedded)
+        features = self.encoder.layer.features(
+            embedded.flatten(0, 1), lengths, self._feature_layers
+        )
+        if hasattr(self, "layernorm"):
+            features = self.layernorm(features)
+        return torch.split(features, lengths)
 
 
 def _norm(config: JsonDict, kernels: KernelTable) -> nn.Module:

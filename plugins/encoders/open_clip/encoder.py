@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ....core.contracts import JsonDict
@@ -28,6 +29,8 @@ class OpenClipEncoder(nn.Module):
         """Names are open_clip's, with or without the prefix of the whole model."""
         return name if name.startswith("visual.") else f"visual.{name}"
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
         """See `core.interfaces.VisionEncoder`."""
-        return read_features(self.visual, pixel_values, self._blocks)
+        return list(read_features(self.visual, torch.stack(tuple(images)), self._blocks))

@@ -1,22 +1,20 @@
-"""Attention over the patches of an image, all of them or window by window."""
+"""The blocks of Qwen's towers, and the windows that some of them attend in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
+from ....core.layers.encoder_stack import Rotary
+from ....core.layers.mlp import MLP, GatedMLP
+from ....core.layers.norm import norm_weights
+from ....core.layers.quantized_linear import linear_weights
+from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The patches of each window: indices [num_windows, size], and which of them are real."""
-
-    indices: Tensor
-    real: Tensor
+from ....kernels.weights import EncoderLayerWeights
 
 
 class PatchAttention(nn.Module):
@@ -29,42 +27,61 @@ class PatchAttention(nn.Module):
         self._num_heads = num_heads
         self._rotate = kernels.rotary_embedding
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], windows: Windows | None) -> Tensor:
-        """x: [num_images, num_patches, width]; rotary: [num_patches, head_dim] each."""
-        images, patches, _ = x.shape
-        qkv = self.qkv(x).view(images, patches, 3, self._num_heads, -1)
-        turned = qkv[:, :, :2].transpose(0, 1).reshape(patches, -1, qkv.shape[-1])
-        turned = self._rotate(turned, *rotary)
-        turned = turned.view(patches, images, 2, self._num_heads, -1).transpose(0, 1)
-        query, key = turned.unbind(2)
-        value = qkv[:, :, 2]
-        if windows is None:
-            attended = _attend(query, key, value)
-        else:
-            attended = _attend_within(windows, query, key, value)
-        projected: Tensor = self.proj(attended.reshape(x.shape))
+    def forward(self, x: Tensor, lengths: Sequence[int], rotary: Rotary) -> Tensor:
+        """[num_patches, width] in and out; lengths, rotary: see `EncoderStack.run`."""
+        heads = self.qkv(x).unflatten(1, (3 * self._num_heads, -1))
+        turned, value = heads.split((2 * self._num_heads, self._num_heads), dim=1)
+        cos, sin = (table.to(x.dtype) for table in rotary)
+        query, key = self._rotate(turned, cos, sin).chunk(2, dim=1)
+        projected: Tensor = self.proj(attend_within(query, key, value, lengths).flatten(1))
         return projected
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """[n, tokens, heads, head_dim] each."""
-    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+class Block(nn.Module):
+    """One pre-norm transformer block."""
+
+    def __init__(
+        self, norms: Sequence[nn.Module], attention: PatchAttention, mlp: MLP | GatedMLP
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = norms
+        self.attn = attention
+        self.mlp = mlp
+
+    def forward(self, x: Tensor, lengths: Sequence[int], rotary: Rotary | None) -> Tensor:
+        """See `core.layers.encoder_stack.EncoderLayer`."""
+        x = x + self.attn(self.norm1(x), lengths, rotary)
+        output: Tensor = x + self.mlp(self.norm2(x))
+        return output
+
+    def weights(self) -> EncoderLayerWeights | None:
+        """See `core.layers.encoder_stack.EncoderLayer`."""
+        mlp = self.mlp
+        parts = (
+            (mlp.up_proj, mlp.down_proj, mlp.gate_proj)
+            if isinstance(mlp, GatedMLP)
+            else (mlp.fc1, mlp.fc2)
+        )
+        weights = linear_weights((self.attn.qkv, self.attn.proj, *parts))
+        if weights is None:
+            return None
+        qkv, output, up, down, *gate = weights
+        return EncoderLayerWeights(
+            (qkv,),
+            output,
+            up,
+            down,
+            attention_norm=norm_weights(self.norm1),
+            mlp_norm=norm_weights(self.norm2),
+            gate=gate[0] if gate else None,
+        )
 
 
-def _attend_within(windows: Windows, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """All windows in one batch, padded to the largest."""
-    indices, real = windows.indices, windows.real
-    output = torch.empty_like(query)
-    query, key, value = (x[:, indices].flatten(0, 1) for x in (query, key, value))
-    mask = real.repeat(len(output), 1)[:, None, None, :]
-    attended = _attend(query, key, value, mask).view(len(output), *indices.shape, *query.shape[2:])
-    output[:, indices[real]] = attended[:, real]
-    return output
-
-
-def make_windows(rows: int, columns: int, side: int, merge: int, device: torch.device) -> Windows:
-    """Cut a grid of merged patches into squares of at most `side` a side.
+def window_order(
+    rows: int, columns: int, side: int, merge: int, device: torch.device
+) -> tuple[Tensor, list[int]]:
+    """Cut a grid of merged patches into squares of at most `side` a side: the patches in the order
+    of the squares, and how many each of those has.
 
     rows, columns, side: in merged patches, of merge² patches each, which stand side by side.
     """
@@ -74,6 +91,6 @@ def make_windows(rows: int, columns: int, side: int, merge: int, device: torch.d
     squares = (
         padded.view(high // side, side, wide // side, side).transpose(1, 2).reshape(-1, side**2)
     )
-    patches = squares[..., None] * merge**2 + torch.arange(merge**2, device=device)
-    real = (squares >= 0)[..., None].expand_as(patches).flatten(1)
-    return Windows(patches.flatten(1).clamp(min=0), real)
+    real = squares >= 0
+    patches = squares[real][:, None] * merge**2 + torch.arange(merge**2, device=device)
+    return patches.flatten(), (real.sum(1) * merge**2).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch.nn.functional import gelu, linear
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
+from ....core.layers.encoder_stack import EncoderShape, EncoderStack
 from ....core.layers.mlp import MLP, GatedMLP
 from ....core.layers.norm import RMSNorm
-from .blocks import PatchAttention, Windows, make_windows
+from .blocks import Block, PatchAttention, window_order
 
 _EPS = 1e-6
 
@@ -42,25 +44,9 @@ class Merger(nn.Module):
         self._merged_width = merged_width
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, num_patches, patch_width] -> [n, num_tokens, width]."""
-        merged = self.ln_q(x).reshape(len(x), -1, self._merged_width)
+        """[num_patches, patch_width] -> [num_tokens, width]."""
+        merged = self.ln_q(x).reshape(-1, self._merged_width)
         output: Tensor = self.mlp["2"](gelu(self.mlp["0"](merged)))
-        return output
-
-
-class Block(nn.Module):
-    """One pre-norm transformer block."""
-
-    def __init__(self, norms: Sequence[nn.Module], attention: nn.Module, mlp: nn.Module) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = norms
-        self.attn = attention
-        self.mlp = mlp
-
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], windows: Windows | None) -> Tensor:
-        """[num_images, num_patches, width] in and out."""
-        x = x + self.attn(self.norm1(x), rotary, windows)
-        output: Tensor = x + self.mlp(self.norm2(x))
         return output
 
 
@@ -77,7 +63,9 @@ class Qwen2VisionEncoder(nn.Module):
         self._merge: int = config["spatial_merge_size"]
         self.hidden_size: int = self.feature_width()
         self.patch_embed = PatchEmbed(config, self._width)
-        self.blocks = nn.ModuleList(self._block() for _ in range(config["depth"]))
+        self.blocks = EncoderStack(
+            (self._block() for _ in range(config["depth"])), self.shape(), build.kernels
+        )
         self.merger = Merger(self.make_norm(), self._width * self._merge**2, self.hidden_size)
 
     def patch_width(self) -> int:
@@ -92,34 +80,45 @@ class Qwen2VisionEncoder(nn.Module):
         """The norm of this generation."""
         return nn.LayerNorm(self._width, eps=_EPS)
 
-    def make_mlp(self) -> nn.Module:
+    def make_mlp(self) -> MLP | GatedMLP:
         """The feed-forward part of this generation."""
-        config = self._config
-        return MLP(self._width, self._width * config["mlp_ratio"], config["hidden_act"])
+        return MLP(self._width, self.intermediate_width(), self._config["hidden_act"])
 
-    def windows_of(self, block: int, windows: Windows) -> Windows | None:
-        """The windows that a block attends in; None for all patches."""
-        return None
+    def intermediate_width(self) -> int:
+        """Width within the feed-forward part."""
+        return int(self._width * self._config["mlp_ratio"])
+
+    def shape(self) -> EncoderShape:
+        """What kernels are told of the blocks."""
+        config = self._config
+        rms_norm = isinstance(self.make_norm(), RMSNorm)
+        sizes = (self._width, self.intermediate_width(), config["num_heads"])
+        return EncoderShape(*sizes, config["hidden_act"], _EPS, rms_norm)
+
+    def attends_in_windows(self, block: int) -> bool:
+        """Whether patches of a block see those of their window only."""
+        return False
 
     def map_weight(self, name: str) -> WeightPlace:
         """Names are the checkpoint's."""
         return name
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
-        """[num_images, num_patches, patch values] -> [num_images, num_tokens, hidden_size]."""
-        if len(set(layouts)) > 1:
-            # As many patches, but in other rows and columns.
-            images = zip(pixel_values, layouts, strict=True)
-            return torch.cat([self(pixels[None], [layout]) for pixels, layout in images])
-        rows, columns = (side // self._merge for side in layouts[0])
-        device = pixel_values.device
-        rotary = self._rotary(rows, columns, device, pixel_values.dtype)
-        windows = make_windows(rows, columns, self._window_side(), self._merge, device)
-        x = self.patch_embed(pixel_values)
-        for index, block in enumerate(self.blocks):
-            x = block(x, rotary, self.windows_of(index, windows))
-        output: Tensor = self.merger(x)
-        return output
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
+        """[num_patches, patch values] of each -> [num_tokens, hidden_size]."""
+        x = self.patch_embed(torch.cat(tuple(images)))
+        lengths = [len(image) for image in images]
+        order, windows = self._order(layouts, x.device)
+        cos, sin = self._rotary(layouts, x.device)
+        x, rotary = x[order], (cos[order], sin[order])
+        kinds = groupby(range(len(self.blocks)), key=self.attends_in_windows)
+        for in_windows, blocks in kinds:
+            first, *rest = blocks
+            runs = windows if in_windows else lengths
+            x = self.blocks.run(x, runs, first, first + len(rest) + 1, rotary)
+        features: Tensor = self.merger(x[order.argsort()])
+        return torch.split(features, [length // self._merge**2 for length in lengths])
 
     def _block(self) -> Block:
         heads = self._config["num_heads"]
@@ -130,8 +129,21 @@ class Qwen2VisionEncoder(nn.Module):
         pixels = self._config.get("window_size", 0) or self._config["patch_size"] * self._merge
         return int(pixels // self._config["patch_size"] // self._merge)
 
+    def _order(
+        self, layouts: Sequence[tuple[int, ...]], device: torch.device
+    ) -> tuple[Tensor, list[int]]:
+        """The patches of all images, window by window, and how many each window has."""
+        orders, lengths, start = [], [], 0
+        for rows, columns in layouts:
+            grid = (rows // self._merge, columns // self._merge)
+            order, windows = window_order(*grid, self._window_side(), self._merge, device)
+            orders.append(order + start)
+            lengths += windows
+            start += len(order)
+        return torch.cat(orders), lengths
+
     def _rotary(
-        self, rows: int, columns: int, device: torch.device, dtype: torch.dtype
+        self, layouts: Sequence[tuple[int, ...]], device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """[num_patches, head_dim] cosines and sines, half of the speeds for rows and columns each,
         in the order in which merged patches stand side by side."""
@@ -139,13 +151,15 @@ class Qwen2VisionEncoder(nn.Module):
         quarter = self._width // self._config["num_heads"] // 4
         theta = float((self._config.get("rope_parameters") or {}).get("rope_theta", 10000.0))
         steps = torch.arange(quarter, dtype=torch.float32, device=device) / quarter
-        grid = torch.cartesian_prod(
-            torch.arange(rows * merge, device=device), torch.arange(columns * merge, device=device)
-        ).view(rows, merge, columns, merge, 2)
-        places = grid.transpose(1, 2).reshape(-1, 2).float()
-        angles = (places[..., None] / theta**steps).flatten(1)
+        places = []
+        for rows, columns in layouts:
+            grid = torch.cartesian_prod(
+                torch.arange(rows, device=device), torch.arange(columns, device=device)
+            ).view(rows // merge, merge, columns // merge, merge, 2)
+            places.append(grid.transpose(1, 2).reshape(-1, 2).float())
+        angles = (torch.cat(places)[..., None] / theta**steps).flatten(1)
         angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+        return angles.cos(), angles.sin()
 
 
 class Qwen25VisionEncoder(Qwen2VisionEncoder):
@@ -163,17 +177,20 @@ class Qwen25VisionEncoder(Qwen2VisionEncoder):
         """An RMS norm."""
         return RMSNorm(self._width, _EPS, self._build.kernels)
 
-    def make_mlp(self) -> nn.Module:
+    def intermediate_width(self) -> int:
+        """Width within the feed-forward part."""
+        return int(self._config["intermediate_size"])
+
+    def make_mlp(self) -> MLP | GatedMLP:
         """A gated layer, with biases."""
-        config = self._config
         return GatedMLP(
             self._width,
-            config["intermediate_size"],
+            self.intermediate_width(),
             self._build.kernels,
-            config["hidden_act"],
+            self._config["hidden_act"],
             bias=True,
         )
 
-    def windows_of(self, block: int, windows: Windows) -> Windows | None:
-        """Windows, but for a few blocks."""
-        return None if block in self._config["fullatt_block_indexes"] else windows
+    def attends_in_windows(self, block: int) -> bool:
+        """All but a few blocks'."""
+        return block not in self._config["fullatt_block_indexes"]

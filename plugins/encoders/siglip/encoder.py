@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
+from ....core.layers.ragged import together
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -74,10 +75,14 @@ class SiglipVisionEncoder(nn.Module):
         """Names are the checkpoint's; the pooling head and what is not used are left out."""
         return keep_weight(name, self)
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
         """See `core.interfaces.VisionEncoder`."""
-        features: Tensor = self.encoder(self.embeddings(pixel_values))
-        return self.post_layernorm(features) if hasattr(self, "post_layernorm") else features
+        features: list[Tensor] = self.encoder(self.embeddings(torch.stack(tuple(images))))
+        if not hasattr(self, "post_layernorm"):
+            return features
+        return together(self.post_layernorm, features)
 
 
 class FractionalSiglipEncoder(SiglipVisionEncoder):

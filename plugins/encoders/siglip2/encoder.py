@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isqrt
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
+from ....core.layers.ragged import together
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -23,11 +23,12 @@ class Siglip2Embeddings(nn.Module):
         self.patch_embedding = nn.Linear(config.num_channels * patch**2, width)
         self.position_embedding = nn.Embedding(config.num_patches, width)
 
-    def forward(self, patches: Tensor, grids: Sequence[tuple[int, ...]]) -> Tensor:
-        """[n, num_patches, patch values] -> [n, num_patches, hidden_size]."""
-        positions = torch.stack([self._positions(rows, columns) for rows, columns in grids])
-        embeddings: Tensor = self.patch_embedding(patches) + positions
-        return embeddings
+    def forward(
+        self, images: Sequence[Tensor], grids: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """[num_patches, patch values] of each -> [num_patches, hidden_size]."""
+        embedded = together(self.patch_embedding, images)
+        return [x + self._positions(*grid) for x, grid in zip(embedded, grids, strict=True)]
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         weight = self.position_embedding.weight
@@ -56,7 +57,11 @@ class Siglip2VisionEncoder(nn.Module):
         """Names are the checkpoint's; the pooling head and what is not used are left out."""
         return keep_weight(name, self)
 
-    def forward(self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    def forward(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
         """See `core.interfaces.VisionEncoder`."""
-        features: Tensor = self.encoder(self.embeddings(pixel_values, layouts))
-        return self.post_layernorm(features) if hasattr(self, "post_layernorm") else features
+        features: list[Tensor] = self.encoder(self.embeddings(images, layouts))
+        if not hasattr(self, "post_layernorm"):
+            return features
+        return together(self.post_layernorm, features)

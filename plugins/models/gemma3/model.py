@@ -47,7 +47,8 @@ class Gemma3ForConditionalGeneration(VisionLanguageModel):
         self.multi_modal_projector = Projector(config, tower.hidden_size, self.hidden_size, build)
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, channels, height, width] -> for each [num_tokens, hidden_size]."""
-        return list(self.multi_modal_projector(self.vision_tower(pixel_values)))
+        """[channels, height, width] of each -> [num_tokens, hidden_size]."""
+        features = torch.stack(list(self.vision_tower(images)))
+        return list(self.multi_modal_projector(features))

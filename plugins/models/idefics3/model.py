@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
 from ....core.layers.pixel_shuffle import pixel_shuffle
+from ....core.layers.ragged import encode_tiles
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -31,9 +32,10 @@ class Idefics3ForConditionalGeneration(VisionLanguageModel):
         self.connector = nn.ModuleDict({"proj": nn.Linear(width, self.hidden_size, bias=False)})
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, tiles, channels, side, side] -> for each [num_tokens, hidden_size]."""
-        features = self.vision_tower(pixel_values.flatten(0, 1))
+        """[tiles, channels, side, side] of each -> [num_tokens, hidden_size]."""
+        features = encode_tiles(self.vision_tower, images)
         projected = self.connector["proj"](pixel_shuffle(features, self._factor))
-        return list(projected.view(len(pixel_values), -1, self.hidden_size))
+        tiles = projected.split([len(image) for image in images])
+        return [rows.flatten(0, 1) for rows in tiles]

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
+from ....core.layers.ragged import encode_tiles
 from ....core.layers.vision_language import VisionLanguageModel
 from .anyres import Crop
 from .features import FeatureSelection
@@ -28,14 +29,13 @@ class LlavaNextForConditionalGeneration(VisionLanguageModel):
         self.image_newline = nn.Parameter(torch.empty(self.hidden_size))
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, tiles, channels, height, width] -> for each [num_tokens, hidden_size]."""
-        features = self.vision_tower(pixel_values.flatten(0, 1))
+        """[tiles, channels, height, width] of each -> [num_tokens, hidden_size]."""
+        features = encode_tiles(self.vision_tower, images)
         if self._skip_first:
             features = features[:, 1:]
-        projected = self.multi_modal_projector(features)
-        tiles = projected.view(len(pixel_values), -1, *projected.shape[1:])
+        tiles = self.multi_modal_projector(features).split([len(image) for image in images])
         return [self._join(image, layout) for image, layout in zip(tiles, layouts, strict=True)]
 
     def _join(self, tiles: Tensor, layout: tuple[int, ...]) -> Tensor:

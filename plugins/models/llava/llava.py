@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
+from ....core.layers.ragged import together
 from ....core.layers.vision_language import VisionLanguageModel
 from .features import FeatureSelection
 from .projector import Projector
@@ -24,10 +25,10 @@ class LlavaForConditionalGeneration(VisionLanguageModel):
         self.multi_modal_projector = Projector(config, tower.hidden_size, self.hidden_size)
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """See `core.interfaces.MultiModalModel`."""
-        features = self.vision_tower(pixel_values, layouts)
+        features = self.vision_tower(images, layouts)
         if self._skip_first:
-            features = features[:, 1:]
-        return list(self.multi_modal_projector(features))
+            features = [rows[1:] for rows in features]
+        return together(self.multi_modal_projector, features)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
+from ....core.layers.ragged import together
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -30,7 +31,7 @@ class PaliGemmaForConditionalGeneration(VisionLanguageModel):
         self.multi_modal_projector = Projector(tower.hidden_size, self.hidden_size)
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, channels, height, width] -> for each [num_tokens, hidden_size]."""
-        return list(self.multi_modal_projector.linear(self.vision_tower(pixel_values)))
+        """[channels, height, width] of each -> [num_tokens, hidden_size]."""
+        return together(self.multi_modal_projector.linear, self.vision_tower(images))

@@ -25,7 +25,7 @@ class Qwen2VLForConditionalGeneration(VisionLanguageModel):
         super().__init__(config, build, build.vision_encoder(config["vision_config"], ()))
 
     def encode_images(
-        self, pixel_values: Tensor, layouts: Sequence[tuple[int, ...]]
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """[num_images, patches, values] -> for each [num_tokens, hidden_size]; no projector."""
-        return list(self.vision_tower(pixel_values, layouts))
+        """[patches, values] of each -> [num_tokens, hidden_size]; no projector."""
+        return self.vision_tower(images, layouts)

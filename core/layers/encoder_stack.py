@@ -1,0 +1,110 @@
+"""The layers of a vision transformer, one by one or through a kernel that runs several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.dispatch import KernelTable
+from ...kernels.weights import EncoderLayerWeights, EncoderWeights, PreparedEncoder
+from .prepared_linear import prepare_linear_layers
+
+#: cos and sin, [num_tokens, head_dim], that queries and keys rotate by.
+Rotary = tuple[Tensor, Tensor]
+
+
+class EncoderLayer(Protocol):
+    """What an EncoderStack is made of."""
+
+    def __call__(self, x: Tensor, lengths: Sequence[int], rotary: Rotary | None) -> Tensor:
+        """x: [num_tokens, hidden_size] -> the same shape. lengths, rotary: see EncoderStack.run."""
+        ...
+
+    def weights(self) -> EncoderLayerWeights | None:
+        """What a kernel computes the same with; None if none knows how."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """See `kernels.weights.EncoderWeights`."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    activation: str
+    norm_eps: float
+    rms_norm: bool = False
+
+
+class EncoderStack(nn.ModuleList):
+    """EncoderLayers in the order in which they run."""
+
+    def __init__(
+        self, layers: Iterable[nn.Module], shape: EncoderShape, kernels: KernelTable
+    ) -> None:
+        super().__init__(layers)
+        self._shape = shape
+        self._kernels = kernels
+        self._prepared: PreparedEncoder | None = None
+
+    def run(
+        self,
+        x: Tensor,
+        lengths: Sequence[int],
+        first: int,
+        last: int,
+        rotary: Rotary | None = None,
+    ) -> Tensor:
+        """x: [num_tokens, hidden_size] -> the same shape, after layers first … last - 1.
+
+        lengths: of the runs of tokens, such as images, that see all of each other and nothing else.
+        """
+        if self._prepared is not None:
+            return self._prepared(x, lengths, first, last, rotary)
+        for layer in list(self._layers())[first:last]:
+            x = layer(x, lengths, rotary)
+        return x
+
+    def features(self, x: Tensor, lengths: Sequence[int], indices: Sequence[int]) -> Tensor:
+        """The states of these indices side by side; i is the one after i layers. x, lengths: as
+        in `run`."""
+        states, done = {0: x}, 0
+        for index in sorted(set(indices)):
+            states[index] = x = self.run(x, lengths, done, index)
+            done = index
+        return torch.cat([states[index] for index in indices], dim=-1)
+
+    def prepare(self) -> None:
+        """See `core.interfaces.Preparable`. What is prepared takes the layers' place in
+        `state_dict`; where no kernel runs whole layers, their linear layers are prepared."""
+        if not len(self):
+            return
+        dtype: torch.dtype = next(self.parameters()).dtype
+        if all(layer.weights() is not None for layer in self._layers()):
+            self._prepared = self._kernels.encoder(
+                EncoderWeights(
+                    **vars(self._shape), dtype=dtype, num_layers=len(self), layers=self._take()
+                )
+            )
+        if self._prepared is None:
+            prepare_linear_layers(self, self._kernels, dtype)
+            return
+        for i, tensor in enumerate(self._prepared.tensors()):
+            self.register_buffer(f"prepared_{i}", tensor)
+
+    def _take(self) -> Iterator[EncoderLayerWeights]:
+        """Each layer's weights; it is let go before the next."""
+        for i, layer in enumerate(self._layers()):
+            weights = layer.weights()
+            assert weights is not None
+            yield weights
+            del layer, weights
+            self[i] = nn.Module()
+
+    def _layers(self) -> Iterator[EncoderLayer]:
+        return (cast(EncoderLayer, self[i]) for i in range(len(self)))
