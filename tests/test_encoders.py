@@ -290,7 +290,7 @@ def test_towers_of_timm(kind: str) -> None:
         if kind != "convnext":
             states = outputs_of(trunk.blocks)
             trunk.forward_features(pixels)
-            features = open_clip_tower(config, (-1, 1), theirs)(pixels)
+            features = torch.stack(open_clip_tower(config, (-1, 1), theirs)(pixels))
             torch.testing.assert_close(features, torch.cat((states[-1], states[0]), dim=-1))
     preprocessor = OpenClipPreprocessor({"model_cfg": config}, {})
     assert preprocessor.num_tokens(ImageSize(5, 5)) == features.shape[1]
