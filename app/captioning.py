@@ -9,10 +9,10 @@ import msgspec
 from tqdm import tqdm
 
 from ..core.engine.errors import RequestError
+from ..core.engine.messages import EngineRequest
 from .llm import LLM
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-_BATCH_SIZE = 64
 
 
 class Caption(msgspec.Struct, omit_defaults=True):
@@ -41,22 +41,16 @@ def caption_files(
 ) -> Iterator[Caption]:
     """A caption for each file; a file that can't be read gets an error instead."""
     params = llm.default_sampling_params(max_tokens=max_tokens)
-    for group in _batches(files):
-        readable, errors = [], {}
-        for file in group:
-            parts = [{"type": "image", "image": file}, {"type": "text", "text": prompt}]
-            conversation = [{"role": "user", "content": parts}]
-            try:
-                readable.append((file, llm.prepare_chat(conversation, params)))
-            except RequestError as error:
-                errors[file] = str(error)
-        outputs = llm.run([request for _, request in readable])
-        texts = {
-            file: output.outputs[0].text
-            for (file, _), output in zip(readable, outputs, strict=True)
-        }
-        for file in group:
-            yield Caption(str(file), texts.get(file), errors.get(file))
+
+    def prepare(file: Path) -> EngineRequest:
+        parts = [{"type": "image", "image": file}, {"type": "text", "text": prompt}]
+        return llm.prepare_chat([{"role": "user", "content": parts}], params)
+
+    for file, output in zip(files, llm.stream(files, prepare), strict=True):
+        if isinstance(output, Exception):
+            yield Caption(str(file), error=str(output))
+        else:
+            yield Caption(str(file), output.outputs[0].text)
 
 
 def write_captions(
@@ -71,8 +65,3 @@ def write_captions(
             lines.write(msgspec.json.encode(caption) + b"\n")
             progress.update()
     return failed
-
-
-def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(files), _BATCH_SIZE):
-        yield files[start : start + _BATCH_SIZE]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from ..core.engine.errors import RequestError, error_for
 from ..core.engine.find_checkpoint import find_checkpoint
 from ..core.engine.image_part import ImagePart
 from ..core.engine.input_processor import InputProcessor, RequestOptions
-from ..core.engine.messages import Abort, EngineRequest, EngineStats
+from ..core.engine.messages import EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
 from ..core.engine.request_events import RequestEvents
 from ..core.engine.request_state import RequestState
@@ -25,8 +25,11 @@ from ..core.engine.store_tier import open_tier
 from ..core.registry import get_registry
 from . import DEMO_MODEL
 from .chat import read_messages, template_options
+from .offline_run import OfflineRun
 from .pictures import PictureReader
+from .request_stream import stream
 
+T = TypeVar("T")
 Prompt = str | Mapping[str, Any]
 
 
@@ -156,6 +159,27 @@ class LLM:
             self._events.finished(state.request, state.to_output())
         return _outputs_of(states)
 
+    def stream(
+        self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
+    ) -> Iterator[RequestOutput | Exception]:
+        """Run a request for each of any number of items, such as files, which `prepare` makes in
+        another thread, some ahead of those that run. Gives outputs in order; for an item whose
+        request can't be made, or fails, the error: RequestError, RequestTimeoutError or
+        RequestFailedError."""
+        run = OfflineRun(self._core, self._inputs.tokenizer)
+
+        def begin(request: EngineRequest) -> RequestState:
+            self._events.received(request)
+            return run.add(request)
+
+        for ended in stream(begin, run, items, prepare):
+            if isinstance(ended, RequestError):
+                yield ended
+                continue
+            output = ended.to_output()
+            self._events.finished(ended.request, output)
+            yield output if ended.failure is None else error_for(ended.failure)
+
     def _params_for(
         self, count: int, given: SamplingParams | Sequence[SamplingParams] | None
     ) -> list[SamplingParams]:
@@ -198,24 +222,11 @@ class LLM:
         return self._pictures.load(built)
 
     def _run_states(self, requests: Sequence[EngineRequest]) -> list[RequestState]:
-        states = {r.request_id: RequestState(r, self._inputs.tokenizer) for r in requests}
-        media = {item.media_key: item for request in requests for item in request.media}
-        try:
-            for request in requests:
-                for output in self._core.add(request):
-                    states[output.request_id].update(output)
-            while self._core.has_unfinished():
-                for output in self._core.step():
-                    abort = states[output.request_id].update(output)
-                    if abort is not None:
-                        self._core.abort(abort)
-                for wanted in self._core.take_media_events().wanted:
-                    for key in wanted.media_keys:
-                        self._core.supply(media[key])
-        finally:
-            for request_id in states:
-                self._core.abort(Abort(request_id))
-        return list(states.values())
+        with OfflineRun(self._core, self._inputs.tokenizer) as run:
+            states = [run.add(request) for request in requests]
+            while run.num_unfinished:
+                run.step()
+        return states
 
 
 def _outputs_of(states: Sequence[RequestState]) -> list[RequestOutput]:

@@ -17,6 +17,7 @@ constexpr int kRowBlock = 192;
 constexpr int kRowBlock = 96;
 #endif
 constexpr int kPanelsPerTask = 4;
+constexpr int kFewRows = 64;  // which leave room in the cache for the outputs of longer tasks
 constexpr int kPanelsAtMost = 64;  // whose outputs are kept before they are finished
 constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
 
@@ -29,7 +30,7 @@ struct LinearTasks {
     blocks = (rows + kRowBlock - 1) / kRowBlock;
     block_rows = round_up((rows + blocks - 1) / blocks, kMaxRows);
     int share = round_up(all_panels / (threads * 6) + 1, 2);
-    panels = rows > 1 && rows <= 8 ? share : std::min(share, kPanelsPerTask);
+    panels = rows > 1 && rows <= kFewRows ? share : std::min(share, kPanelsPerTask);
     // One row waits for memory, which is read best in long runs: most of its work is shared out at once.
     int most = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
     first_panels = rows > 1 ? panels : std::max(most, panels);

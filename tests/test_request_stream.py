@@ -1,0 +1,104 @@
+"""Requests of any number at once: prepared while others run, answered in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from octavo import LLM, RequestError, SamplingParams
+from octavo.app import request_stream
+from octavo.core.engine.messages import EngineRequest
+from PIL import Image
+
+PARAMS = SamplingParams(temperature=0, max_tokens=4)
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch) -> LLM:
+    monkeypatch.setattr(request_stream, "_WINDOW", 3)
+    return LLM()
+
+
+def question(picture: Image.Image, number: int) -> list[dict[str, object]]:
+    text = {"type": "text", "text": f"What is this, {number}?"}
+    return [{"role": "user", "content": [{"type": "image", "image": picture}, text]}]
+
+
+def assert_nothing_is_held(llm: LLM) -> None:
+    llm._core.check_integrity()
+    assert llm.num_free_blocks == llm._core.describe().num_blocks
+
+
+def test_answers_come_in_order_and_errors_in_their_place(
+    llm: LLM, pictures: list[Image.Image]
+) -> None:
+    def prepare(number: int) -> EngineRequest:
+        if number % 4 == 1:
+            raise RequestError(f"no {number}")
+        params = SamplingParams(temperature=0, max_tokens=1 + (7 * number) % 5)
+        return llm.prepare_chat(question(pictures[number % 2], number), params)
+
+    found = list(llm.stream(range(11), prepare))
+    errors = [str(error) for error in found if isinstance(error, Exception)]
+    assert errors == ["no 1", "no 5", "no 9"]
+    for number, output in enumerate(found):
+        if number % 4 == 1:
+            continue
+        assert not isinstance(output, Exception)
+        (alone,) = llm.run([prepare(number)])
+        assert output.outputs[0].token_ids == alone.outputs[0].token_ids
+    assert_nothing_is_held(llm)
+
+
+def test_one_is_prepared_while_another_runs(
+    llm: LLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stepped, step = threading.Event(), llm._core.step
+
+    def tell_and_step() -> object:
+        stepped.set()
+        return step()
+
+    def prepare(number: int) -> EngineRequest:
+        assert number == 0 or stepped.wait(30)
+        return llm.prepare_chat(question(pictures[0], number), PARAMS)
+
+    monkeypatch.setattr(llm._core, "step", tell_and_step)
+    assert len(list(llm.stream(range(3), prepare))) == 3
+
+
+def test_what_fails_in_the_engine_ends_alone(
+    llm: LLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = llm._core._runner._model
+    encode = model.encode_images
+
+    def refuse_dark(images: list[object], layouts: object) -> object:
+        if any(image.std() == 0 for image in images):
+            raise RuntimeError("too dark")
+        return encode(images, layouts)
+
+    monkeypatch.setattr(model, "encode_images", refuse_dark)
+    shown = [pictures[0], Image.new("RGB", (40, 40)), pictures[1]]
+    found = list(
+        llm.stream(range(3), lambda i: llm.prepare_chat(question(shown[i], i), PARAMS))
+    )
+    assert [isinstance(output, Exception) for output in found] == [False, True, False]
+    assert "too dark" in str(found[1])
+    assert_nothing_is_held(llm)
+
+
+def test_a_stream_that_is_left_holds_nothing(llm: LLM, pictures: list[Image.Image]) -> None:
+    prepared = []
+
+    def prepare(number: int) -> EngineRequest:
+        prepared.append(number)
+        return llm.prepare_chat(question(pictures[0], number), PARAMS)
+
+    outputs = llm.stream(range(1000), prepare)
+    next(outputs)
+    outputs.close()
+    assert len(prepared) < 20
+    assert_nothing_is_held(llm)
+    with pytest.raises(StopIteration):
+        next(outputs)
