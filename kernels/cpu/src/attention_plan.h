@@ -10,7 +10,7 @@
 namespace octavo {
 
 constexpr int kKeyTile = 64;
-constexpr int kQueryRows = 96;
+constexpr int kQueryRows = 192;
 
 // Passed from Python; see kernels.ops.AttentionMetadata.
 struct Batch {
@@ -80,9 +80,10 @@ inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape
       for (int head = 0; head < shape.kv_heads; ++head)
         merges.push_back({head, start, first + head, (parts - first) / shape.kv_heads});
     } else {
+      int pieces = (end - start + tile - 1) / tile, size = (end - start + pieces - 1) / pieces;
       for (int head = 0; head < shape.kv_heads; ++head)
-        for (int token = end; token > start; token -= tile) {
-          int first = token - tile > start ? token - tile : start;
+        for (int token = end; token > start; token -= size) {
+          int first = token - size > start ? token - size : start;
           tasks.push_back({seq, head, 1, first, token - first, 0, keys, -1});
         }
     }
