@@ -163,9 +163,11 @@ class LLM:
         self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
     ) -> Iterator[RequestOutput | Exception]:
         """Run a request for each of any number of items, such as files, which `prepare` makes in
-        another thread, some ahead of those that run. Gives outputs in order; for an item whose
-        request can't be made, or fails, the error: RequestError, RequestTimeoutError or
-        RequestFailedError."""
+        other threads, several at once, ahead of those that run.
+
+        Gives outputs in order; for an item whose request can't be made, or fails, the error:
+        RequestError, RequestTimeoutError or RequestFailedError.
+        """
         run = OfflineRun(self._core, self._inputs.tokenizer)
 
         def begin(request: EngineRequest) -> RequestState:

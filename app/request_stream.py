@@ -1,7 +1,8 @@
-"""Requests of any number, prepared by a thread while others run."""
+"""Requests of any number, prepared by other threads while some run."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +36,7 @@ def stream(
     preparing: deque[Future[EngineRequest]] = deque()
     begun: deque[RequestState | RequestError] = deque()
     with ExitStack() as stack:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="prepare")
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.enter_context(run)
         while True:

@@ -80,9 +80,7 @@ def test_what_fails_in_the_engine_ends_alone(
 
     monkeypatch.setattr(model, "encode_images", refuse_dark)
     shown = [pictures[0], Image.new("RGB", (40, 40)), pictures[1]]
-    found = list(
-        llm.stream(range(3), lambda i: llm.prepare_chat(question(shown[i], i), PARAMS))
-    )
+    found = list(llm.stream(range(3), lambda i: llm.prepare_chat(question(shown[i], i), PARAMS)))
     assert [isinstance(output, Exception) for output in found] == [False, True, False]
     assert "too dark" in str(found[1])
     assert_nothing_is_held(llm)
