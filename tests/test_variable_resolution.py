@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app.chat import read_messages
 from octavo.core.contracts import ImagePreprocessor, ImageSize
-from octavo.core.engine import image_views
+from octavo.core.engine import encoder_runner, image_views
 from octavo.core.engine.input_processor import RequestOptions
 from octavo.plugins.encoders.qwen_vit.preprocessor import QwenPreprocessor
 from octavo.plugins.models.idefics3.preprocessor import Idefics3Preprocessor
@@ -24,6 +24,7 @@ from vision_checkpoints import VISION_MODELS
 from vision_checkpoints.llava_anyres import MANY
 from vision_checkpoints.qwen import save_qwen
 
+PARAMS = SamplingParams(max_tokens=1)
 VISION = {"patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}
 
 
@@ -45,22 +46,16 @@ def test_images_of_any_sizes_are_computed_together(
     sizes = [(97, 60), (40, 130), (64, 64), (60, 97)]
     shown = [pictures[i % 2].resize(size) for i, size in enumerate(sizes)]
     alone = [llm.encode_images(picture_chat(picture))[0] for picture in shown]
-    llm = LLM(tmp_path, dtype="float32")
-    model = llm._core._runner._model
-    encode = model.encode_images
-    monkeypatch.setattr(model, "encode_images", count)
-    calls.clear()
     runner = llm._core._runner._encoder
-    compute = runner.compute
-    kept: dict[str, torch.Tensor] = {}
-    monkeypatch.setattr(
-        runner, "compute", lambda media: kept.update(found := compute(media)) or found
-    )
-    llm.chat([picture_chat(picture) for picture in shown], SamplingParams(max_tokens=1))
-    assert calls == [4]
-    assert len(kept) == 4
-    for features, together in zip(alone, kept.values(), strict=True):
-        torch.testing.assert_close(together, features, atol=1e-5, rtol=1e-4)
+    media = [m for p in shown for m in llm.prepare_chat(picture_chat(p), PARAMS).media]
+    for limit, expected in ((encoder_runner._BYTES_TOGETHER, [4]), (1, [1] * 4)):
+        calls.clear()
+        monkeypatch.setattr(encoder_runner, "_BYTES_TOGETHER", limit)
+        with torch.inference_mode():
+            found = runner.compute(media)
+        assert calls == expected
+        for features, together in zip(alone, found.values(), strict=True):
+            torch.testing.assert_close(together, features, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("generation", ["qwen2-vl", "qwen2.5-vl"])

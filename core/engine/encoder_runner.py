@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from .feature_arrays import to_tensor
 from .messages import MediaInput, PixelInput
 
 logger = logging.getLogger(__name__)
+
+#: Pixel values that are encoded at once: some ten pictures of 512 pixels a side. More would take
+#: memory, and be no faster.
+_BYTES_TOGETHER = 32 << 20
 
 
 class EncodeError(RuntimeError):
@@ -67,7 +71,7 @@ class EncoderRunner:
         return False
 
     def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
-        """The features of images by media key, encoded together.
+        """The features of images by media key, many encoded at once.
 
         Raises ValueError if the encoder gives another number of features than the prompt has
         placeholders.
@@ -80,13 +84,27 @@ class EncoderRunner:
             elif item.payload is not None:
                 features = to_tensor(item.payload).to(self._device, self._dtype)
                 computed[item.media_key] = _checked(features, item)
-        for group in [[image] for image in images] if self._one_by_one else [images]:
+        for group in self._groups(images):
             computed |= self._encode_group(group)
         return computed
 
+    def _groups(
+        self, images: Sequence[tuple[MediaInput, PixelInput]]
+    ) -> Iterator[Sequence[tuple[MediaInput, PixelInput]]]:
+        """Those that are encoded together."""
+        group: list[tuple[MediaInput, PixelInput]] = []
+        size = 0
+        for item, payload in images:
+            num_bytes = payload.pixels.array.nbytes
+            if group and (self._one_by_one or size + num_bytes > _BYTES_TOGETHER):
+                yield group
+                group, size = [], 0
+            group.append((item, payload))
+            size += num_bytes
+        if group:
+            yield group
+
     def _encode_group(self, group: Sequence[tuple[MediaInput, PixelInput]]) -> dict[str, Tensor]:
-        if not group:
-            return {}
         if not isinstance(self._model, MultiModalModel):
             raise ValueError("the model takes no images")
         pixels = [
