@@ -134,12 +134,12 @@ class EncoderLayerWeights:
 
 
 @dataclass(frozen=True)
-class EncoderWeights:
-    """A vision transformer's layers, one at a time, so that each may be let go once it is
-    prepared. Scores are divided by √(width of a head).
+class EncoderShape:
+    """What the layers of a vision transformer have in common. Scores are divided by √(width of a
+    head).
 
     activation: as Hugging Face names it. rms_norm: whether norms subtract no mean; then they have
-        no bias. dtype: of hidden states.
+        no bias.
     """
 
     hidden_size: int
@@ -147,7 +147,15 @@ class EncoderWeights:
     num_heads: int
     activation: str
     norm_eps: float
-    rms_norm: bool
+    rms_norm: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """A vision transformer's layers, one at a time, so that each may be let go once it is
+    prepared. dtype: of hidden states."""
+
+    shape: EncoderShape
     dtype: torch.dtype
     num_layers: int
     layers: Iterable[EncoderLayerWeights]

@@ -139,6 +139,8 @@ def test_siglip2_computes_grids_of_any_shape_together() -> None:
     expected = processor([picture(size) for size in sizes], return_tensors="pt")
     done = [preprocessor.preprocess(picture(size)) for size in sizes]
     layouts = [image.layout for image in done]
+    assert layouts[:3] == [(4, 6), (6, 4), (4, 6)]
+    assert expected["spatial_shapes"][-1].prod() < 24
     assert len({rows * columns for rows, columns in layouts}) > 1
     tower = siglip2_tower(theirs, ())
     with torch.inference_mode():

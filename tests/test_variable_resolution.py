@@ -62,11 +62,16 @@ def test_images_of_any_sizes_are_computed_together(
 def test_the_shape_of_a_grid_matters(generation: str, tmp_path: Path) -> None:
     model = LLM(save_qwen(tmp_path, generation), dtype="float32")._core._runner._model
     torch.manual_seed(0)
-    pixels = torch.randn(24, 3 * 2 * 4 * 4)
+    pixels = list(torch.randn(3, 24, 3 * 2 * 4 * 4))
+    layouts = [(4, 6), (6, 4), (2, 12)]
     with torch.inference_mode():
-        wide, high, again = model.encode_images([pixels] * 3, [(4, 6), (6, 4), (4, 6)])
-    torch.testing.assert_close(wide, again, atol=1e-5, rtol=0)
-    assert not torch.allclose(wide, high)
+        together = model.encode_images(pixels, layouts)
+        for i, layout in enumerate(layouts):
+            (alone,) = model.encode_images([pixels[i]], [layout])
+            torch.testing.assert_close(together[i], alone)
+        same = model.encode_images(pixels, [layouts[0]] * 3)
+        torch.testing.assert_close(same[0], together[0], atol=1e-5, rtol=0)
+        assert not torch.allclose(same[1], together[1])
 
 
 def picture_chat(picture: Image.Image, **image_url: str) -> list[dict[str, object]]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...kernels.ops import AttentionMetadata
 from ..engine.config import ConfigError
-from ..interfaces import KVLayer, LanguageModel
+from ..engine.kv_memory import allocate_kv_cache
+from ..interfaces import LanguageModel
 
 _NUM_PROMPTS = 2
 _PROMPT_TOKENS = 12
@@ -66,7 +67,8 @@ class Reference:
     @torch.inference_mode()
     def compare(self, model: LanguageModel, dtype: torch.dtype) -> Agreement:
         """Let a deployed model go the same way: its prompts in one batch, then token by token."""
-        cache = self._make_cache(model, dtype)
+        blocks = _NUM_PROMPTS * self._blocks_per_prompt
+        cache = allocate_kv_cache(model.kv_cache_spec, blocks, _BLOCK_SIZE, dtype, self._device)
         start, rows = 0, []
         for end in range(_PROMPT_TOKENS, _PROMPT_TOKENS + self._num_tokens):
             metadata, positions = self._batch(start, end)
@@ -76,15 +78,6 @@ class Reference:
             rows.append(model.compute_logits(last).float())
             start = end
         return _agreement(torch.stack(rows, dim=1), self._logits)
-
-    def _make_cache(self, model: LanguageModel, dtype: torch.dtype) -> list[KVLayer]:
-        spec = model.kv_cache_spec
-        blocks = _NUM_PROMPTS * self._blocks_per_prompt
-        shape = (blocks, _BLOCK_SIZE, spec.num_kv_heads, spec.head_dim)
-        return [
-            KVLayer(*(torch.zeros(shape, dtype=dtype, device=self._device) for _ in range(2)))
-            for _ in range(spec.num_layers)
-        ]
 
     @property
     def _blocks_per_prompt(self) -> int:

@@ -15,7 +15,7 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_ALIGNMENT = 2 << 20
+_ALIGNMENT = 64
 _CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import EncoderLayerWeights, EncoderWeights, PreparedEncoder
+from ...kernels.weights import (
+    EncoderLayerWeights,
+    EncoderShape,
+    EncoderWeights,
+    PreparedEncoder,
+)
+from .mlp import MLP, GatedMLP
+from .norm import norm_weights
 from .prepared_linear import prepare_linear_layers
+from .quantized_linear import linear_weights
 
 #: cos and sin, [num_tokens, head_dim], that queries and keys rotate by.
 Rotary = tuple[Tensor, Tensor]
@@ -27,18 +34,6 @@ class EncoderLayer(Protocol):
     def weights(self) -> EncoderLayerWeights | None:
         """What a kernel computes the same with; None if none knows how."""
         ...
-
-
-@dataclass(frozen=True)
-class EncoderShape:
-    """See `kernels.weights.EncoderWeights`."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    activation: str
-    norm_eps: float
-    rms_norm: bool = False
 
 
 class EncoderStack(nn.ModuleList):
@@ -87,9 +82,7 @@ class EncoderStack(nn.ModuleList):
         dtype: torch.dtype = next(self.parameters()).dtype
         if all(layer.weights() is not None for layer in self._layers()):
             self._prepared = self._kernels.encoder(
-                EncoderWeights(
-                    **vars(self._shape), dtype=dtype, num_layers=len(self), layers=self._take()
-                )
+                EncoderWeights(self._shape, dtype, num_layers=len(self), layers=self._take())
             )
         if self._prepared is None:
             prepare_linear_layers(self, self._kernels, dtype)
@@ -108,3 +101,37 @@ class EncoderStack(nn.ModuleList):
 
     def _layers(self) -> Iterator[EncoderLayer]:
         return (cast(EncoderLayer, self[i]) for i in range(len(self)))
+
+
+def layer_weights(
+    projections: Sequence[nn.Module],
+    mlp: MLP | GatedMLP,
+    norms: tuple[nn.Module, nn.Module],
+    scales: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+) -> EncoderLayerWeights | None:
+    """What `EncoderLayer.weights` gives; None for a linear layer that isn't known.
+
+    projections: what gives queries, keys and values, as one layer or three, then attention's
+        output. norms, scales: before and after attention, then of the MLP.
+    """
+    parts = (
+        (mlp.up_proj, mlp.down_proj, mlp.gate_proj)
+        if isinstance(mlp, GatedMLP)
+        else (mlp.fc1, mlp.fc2)
+    )
+    weights = linear_weights((*projections, *parts))
+    if weights is None:
+        return None
+    *qkv, output = weights[: len(projections)]
+    up, down, *gate = weights[len(projections) :]
+    return EncoderLayerWeights(
+        tuple(qkv),
+        output,
+        up,
+        down,
+        attention_norm=norm_weights(norms[0]),
+        mlp_norm=norm_weights(norms[1]),
+        gate=gate[0] if gate else None,
+        attention_scale=scales[0],
+        mlp_scale=scales[1],
+    )

@@ -13,16 +13,14 @@ from ..interfaces import VisionEncoder
 
 
 def together(function: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor]:
-    """What a function of rows makes of each part, [rows, …] -> [rows, …], in one call."""
+    """What a function of rows makes of each part in one call: [rows, …] -> as many rows."""
     parts = list(parts)
     return list(torch.split(function(torch.cat(parts)), [len(part) for part in parts]))
 
 
-def encode_tiles(tower: VisionEncoder, images: Sequence[Tensor]) -> Tensor:
-    """Images of any number of tiles, all of one shape, [tiles, …] each -> [all tiles, num_tokens,
-    hidden_size]."""
-    tiles = tuple(torch.cat(tuple(images)))
-    return torch.stack(tuple(tower(tiles)))
+def encode_stacked(tower: VisionEncoder, images: Iterable[Tensor]) -> Tensor:
+    """Images of one shape, such as tiles -> [num_images, num_tokens, hidden_size]."""
+    return torch.stack(tuple(tower(tuple(images))))
 
 
 def attend_within(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int]) -> Tensor:

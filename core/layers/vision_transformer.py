@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import EncoderLayerWeights
+from ...kernels.weights import EncoderLayerWeights, EncoderShape
 from ..contracts import JsonDict
-from .encoder_stack import EncoderShape, EncoderStack, Rotary
+from .encoder_stack import EncoderStack, Rotary, layer_weights
 from .mlp import MLP
-from .norm import norm_weights
-from .quantized_linear import linear_weights
 from .ragged import attend_within, together
 
 _LAYER_NAME = re.compile(r"encoder\.layers\.(\d+)\.")
@@ -86,20 +84,9 @@ class VisionLayer(nn.Module):
 
     def weights(self) -> EncoderLayerWeights | None:
         """See `EncoderLayer`."""
-        attention, mlp = self.self_attn, self.mlp
+        attention = self.self_attn
         projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
-        weights = linear_weights((*projections, mlp.fc1, mlp.fc2))
-        if weights is None:
-            return None
-        *qkv, output, up, down = weights
-        return EncoderLayerWeights(
-            tuple(qkv),
-            output,
-            up,
-            down,
-            attention_norm=norm_weights(self.layer_norm1),
-            mlp_norm=norm_weights(self.layer_norm2),
-        )
+        return layer_weights(projections, self.mlp, (self.layer_norm1, self.layer_norm2))
 
 
 class VisionLayers(nn.Module):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight, PreparedEncoder
 from .activations import ACTIVATIONS
@@ -19,14 +18,15 @@ from .library import (
     WeightStruct,
     load_library,
 )
-from .packing import LANES, PackedWeight, pack
+from .packing import PackedWeight, lay, pack
 
 _library = load_library()
 
 
 def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
     """See `kernels.weights.PrepareEncoder`."""
-    if weights.activation not in ACTIVATIONS or weights.hidden_size % weights.num_heads:
+    shape = weights.shape
+    if shape.activation not in ACTIVATIONS or shape.hidden_size % shape.num_heads:
         return None
     return CpuEncoder(weights)
 
@@ -44,15 +44,16 @@ class CpuEncoder:
         for struct, layer in zip(layers, weights.layers, strict=True):
             gated = layer.gate is not None
             self._take(struct, layer)
+        shape = weights.shape
         plan = EncoderStruct(
             layers=weights.num_layers,
-            hidden=weights.hidden_size,
-            heads=weights.num_heads,
-            intermediate=weights.intermediate_size,
-            activation=ACTIVATIONS[weights.activation],
-            rms_norm=int(weights.rms_norm),
+            hidden=shape.hidden_size,
+            heads=shape.num_heads,
+            intermediate=shape.intermediate_size,
+            activation=ACTIVATIONS[shape.activation],
+            rms_norm=int(shape.rms_norm),
             gated=int(gated),
-            eps=weights.norm_eps,
+            eps=shape.norm_eps,
             layer=layers,
         )
         self._handle = _library.octavo_encoder_create(ctypes.byref(plan))
@@ -107,8 +108,9 @@ class CpuEncoder:
         return self._packed[-1].struct
 
     def _keep(self, vector: Tensor | None) -> int | None:
-        """The address of its values, in float32 and followed by zeros up to a whole panel."""
-        if vector is None:
+        """The address of its values, as `lay` gives them."""
+        laid = lay([vector])
+        if laid is None:
             return None
-        self._vectors.append(pad(vector.detach().float(), (0, -len(vector) % LANES)))
-        return self._vectors[-1].data_ptr()
+        self._vectors.append(laid)
+        return laid.data_ptr()

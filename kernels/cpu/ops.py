@@ -55,8 +55,6 @@ def write_kv(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
 ) -> None:
     """See `kernels.ops.WriteKV`."""
-    if not len(key):
-        return
     for new, cache in ((key, key_cache), (value, value_cache)):
         rows = new.to(cache.dtype).contiguous()
         size = cache.element_size()
@@ -64,7 +62,7 @@ def write_kv(
             rows.data_ptr(),
             slot_mapping.data_ptr(),
             len(rows),
-            rows[0].nbytes,
+            cache[0, 0].nbytes,
             cache.shape[1],
             cache.stride(0) * size,
             cache.stride(1) * size,

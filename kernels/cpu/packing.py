@@ -16,7 +16,7 @@ from .library import WeightStruct, load_library
 from .memory import weight_memory
 
 #: src/weight.h: outputs in a panel, and inputs that share a scale.
-LANES, _GROUP = 16, 64
+_LANES, _GROUP = 16, 64
 
 
 class Format(IntEnum):
@@ -108,20 +108,20 @@ def pack(
 def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
     library = load_library()
     first, rows = pieces[0], len(pieces[0].values)
-    panels = -(-rows // LANES)
+    panels = -(-rows // _LANES)
     size = library.octavo_packed_bytes(first.format, rows, first.inputs)
     data = weight_memory.allocate(size * len(pieces))
     for start, piece in enumerate(pieces):
         pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
         place = (rows, first.inputs, len(pieces), start)
         library.octavo_pack(piece.format, *pointers, *place, data.data_ptr())
-    scale = _lay([p.scale for p in pieces], panels) if first.format is Format.INT8 else None
-    bias = _lay([p.bias for p in pieces], panels)
+    scale = lay([p.scale for p in pieces]) if first.format is Format.INT8 else None
+    bias = lay([p.bias for p in pieces])
     struct = WeightStruct(
         data.data_ptr(),
         _pointer(scale),
         _pointer(bias),
-        rows if len(pieces) == 1 else panels * LANES * len(pieces),
+        rows if len(pieces) == 1 else panels * _LANES * len(pieces),
         first.inputs,
         first.format,
         int(narrow),
@@ -183,15 +183,18 @@ def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def _lay(tensors: Sequence[Tensor | None], panels: int) -> Tensor | None:
-    """One value for each output -> float32 in panels: [panels][tensors][16], padded with zeros."""
-    if all(t is None for t in tensors):
+def lay(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """One value for each output, as many in each tensor -> float32 in panels:
+    [panels][tensors][16], padded with zeros."""
+    present = [t for t in tensors if t is not None]
+    if not present:
         return None
-    laid = torch.zeros(len(tensors), panels * LANES)
+    panels = -(-len(present[0]) // _LANES)
+    laid = torch.zeros(len(tensors), panels * _LANES)
     for row, tensor in zip(laid, tensors, strict=True):
         if tensor is not None:
             row[: len(tensor)] = tensor
-    return laid.view(len(tensors), panels, LANES).transpose(0, 1).contiguous()
+    return laid.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -9,7 +9,7 @@ import torch
 from cpu_kernels.comparing import assert_near
 from cpu_kernels.weights import KINDS, Kind, exact_linear, random_weight
 from octavo.kernels.cpu.encoder import encoder
-from octavo.kernels.weights import EncoderLayerWeights, EncoderWeights
+from octavo.kernels.weights import EncoderLayerWeights, EncoderShape, EncoderWeights
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,17 +56,8 @@ def random_encoder(
         )
 
     layers = [layer(*pair) for pair in kinds]
-    return EncoderWeights(
-        hidden,
-        intermediate,
-        heads,
-        activation,
-        1e-6,
-        generation == 3,
-        dtype,
-        len(kinds),
-        layers,
-    )
+    shape = EncoderShape(hidden, intermediate, heads, activation, 1e-6, generation == 3)
+    return EncoderWeights(shape, dtype, len(kinds), layers)
 
 
 def exact_encoder(
@@ -80,8 +71,8 @@ def exact_encoder(
     def normed(x: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
         weight, bias = norm
         if bias is None:
-            return F.rms_norm(x, x.shape[-1:], weight.double(), weights.norm_eps)
-        return F.layer_norm(x, x.shape[-1:], weight.double(), bias.double(), weights.norm_eps)
+            return F.rms_norm(x, x.shape[-1:], weight.double(), weights.shape.norm_eps)
+        return F.layer_norm(x, x.shape[-1:], weight.double(), bias.double(), weights.shape.norm_eps)
 
     def turned(x: Tensor) -> Tensor:
         if rotary is None:
@@ -92,7 +83,7 @@ def exact_encoder(
 
     def attend(y: Tensor, layer: EncoderLayerWeights) -> Tensor:
         qkv = torch.cat([exact_linear(y, part) for part in layer.qkv], dim=1)
-        query, key, value = qkv.unflatten(1, (3, weights.num_heads, -1)).unbind(1)
+        query, key, value = qkv.unflatten(1, (3, weights.shape.num_heads, -1)).unbind(1)
         runs = zip(*(t.split(lengths) for t in (turned(query), turned(key), value)), strict=True)
         attended = [
             F.scaled_dot_product_attention(*(t.transpose(0, 1) for t in run)).transpose(0, 1)
@@ -101,7 +92,7 @@ def exact_encoder(
         return exact_linear(torch.cat(attended).flatten(1), layer.output)
 
     def feed_forward(y: Tensor, layer: EncoderLayerWeights) -> Tensor:
-        activate, up = EXACT[weights.activation], exact_linear(y, layer.up)
+        activate, up = EXACT[weights.shape.activation], exact_linear(y, layer.up)
         raised = activate(up) if layer.gate is None else activate(exact_linear(y, layer.gate)) * up
         return exact_linear(raised, layer.down)
 

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
-from ....core.layers.encoder_stack import EncoderShape, EncoderStack, Rotary
+from ....core.layers.encoder_stack import EncoderStack, Rotary, layer_weights
 from ....core.layers.mlp import MLP
-from ....core.layers.norm import RMSNorm, norm_weights
-from ....core.layers.quantized_linear import linear_weights
+from ....core.layers.norm import RMSNorm
 from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
-from ....kernels.weights import EncoderLayerWeights
+from ....kernels.weights import EncoderLayerWeights, EncoderShape
 
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 
@@ -84,21 +83,14 @@ class Layer(nn.Module):
 
     def weights(self) -> EncoderLayerWeights | None:
         """See `EncoderLayer`. No kernel normalises queries and keys over all heads."""
-        attention, mlp = self.attention, self.mlp
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        weights = linear_weights((*projections, attention.projection_layer, mlp.fc1, mlp.fc2))
-        if weights is None or not isinstance(attention.q_norm, nn.Identity):
+        attention = self.attention
+        if not isinstance(attention.q_norm, nn.Identity):
             return None
-        *qkv, output, up, down = weights
-        return EncoderLayerWeights(
-            tuple(qkv),
-            output,
-            up,
-            down,
-            attention_norm=norm_weights(self.layernorm_before),
-            mlp_norm=norm_weights(self.layernorm_after),
-            attention_scale=self.lambda_1.detach(),
-            mlp_scale=self.lambda_2.detach(),
+        return layer_weights(
+            (attention.q_proj, attention.k_proj, attention.v_proj, attention.projection_layer),
+            self.mlp,
+            (self.layernorm_before, self.layernorm_after),
+            (self.lambda_1.detach(), self.lambda_2.detach()),
         )
 
 

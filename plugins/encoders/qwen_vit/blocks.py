@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ....core.layers.encoder_stack import Rotary
+from ....core.layers.encoder_stack import Rotary, layer_weights
 from ....core.layers.mlp import MLP, GatedMLP
-from ....core.layers.norm import norm_weights
-from ....core.layers.quantized_linear import linear_weights
 from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
 from ....kernels.weights import EncoderLayerWeights
@@ -56,25 +54,8 @@ class Block(nn.Module):
 
     def weights(self) -> EncoderLayerWeights | None:
         """See `core.layers.encoder_stack.EncoderLayer`."""
-        mlp = self.mlp
-        parts = (
-            (mlp.up_proj, mlp.down_proj, mlp.gate_proj)
-            if isinstance(mlp, GatedMLP)
-            else (mlp.fc1, mlp.fc2)
-        )
-        weights = linear_weights((self.attn.qkv, self.attn.proj, *parts))
-        if weights is None:
-            return None
-        qkv, output, up, down, *gate = weights
-        return EncoderLayerWeights(
-            (qkv,),
-            output,
-            up,
-            down,
-            attention_norm=norm_weights(self.norm1),
-            mlp_norm=norm_weights(self.norm2),
-            gate=gate[0] if gate else None,
-        )
+        projections = (self.attn.qkv, self.attn.proj)
+        return layer_weights(projections, self.mlp, (self.norm1, self.norm2))
 
 
 def window_order(

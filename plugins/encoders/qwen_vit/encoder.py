@@ -11,9 +11,10 @@ from torch.nn.functional import gelu, linear
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
-from ....core.layers.encoder_stack import EncoderShape, EncoderStack
+from ....core.layers.encoder_stack import EncoderStack
 from ....core.layers.mlp import MLP, GatedMLP
 from ....core.layers.norm import RMSNorm
+from ....kernels.weights import EncoderShape
 from .blocks import Block, PatchAttention, window_order
 
 _EPS = 1e-6
@@ -112,11 +113,10 @@ class Qwen2VisionEncoder(nn.Module):
         order, windows = self._order(layouts, x.device)
         cos, sin = self._rotary(layouts, x.device)
         x, rotary = x[order], (cos[order], sin[order])
-        kinds = groupby(range(len(self.blocks)), key=self.attends_in_windows)
-        for in_windows, blocks in kinds:
-            first, *rest = blocks
+        for in_windows, group in groupby(range(len(self.blocks)), key=self.attends_in_windows):
+            blocks = list(group)
             runs = windows if in_windows else lengths
-            x = self.blocks.run(x, runs, first, first + len(rest) + 1, rotary)
+            x = self.blocks.run(x, runs, blocks[0], blocks[-1] + 1, rotary)
         features: Tensor = self.merger(x[order.argsort()])
         return torch.split(features, [length // self._merge**2 for length in lengths])
 

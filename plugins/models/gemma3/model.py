@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
 from ....core.layers.norm import RMSNorm
+from ....core.layers.ragged import encode_stacked
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -50,5 +51,4 @@ class Gemma3ForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[channels, height, width] of each -> [num_tokens, hidden_size]."""
-        features = torch.stack(list(self.vision_tower(images)))
-        return list(self.multi_modal_projector(features))
+        return list(self.multi_modal_projector(encode_stacked(self.vision_tower, images)))

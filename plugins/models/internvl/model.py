@@ -10,7 +10,7 @@ from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
 from ....core.layers.activation import get_activation
 from ....core.layers.pixel_shuffle import pixel_shuffle
-from ....core.layers.ragged import encode_tiles
+from ....core.layers.ragged import encode_stacked, together
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -49,9 +49,12 @@ class InternVLForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[tiles, channels, side, side] of each -> [num_tokens, hidden_size]."""
-        features = encode_tiles(self.vision_tower, images)
+        return [tiles.flatten(0, 1) for tiles in together(self._encode_tiles, images)]
+
+    def _encode_tiles(self, tiles: Tensor) -> Tensor:
+        """-> [tiles, num_tokens, hidden_size]."""
+        features = encode_stacked(self.vision_tower, tiles)
         if self._skip_first:
             features = features[:, 1:]
-        projected = self.multi_modal_projector(pixel_shuffle(features, self._factor))
-        tiles = projected.split([len(image) for image in images])
-        return [rows.flatten(0, 1) for rows in tiles]
+        projected: Tensor = self.multi_modal_projector(pixel_shuffle(features, self._factor))
+        return projected

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext
-from ....core.layers.ragged import encode_tiles
+from ....core.layers.ragged import encode_stacked, together
 from ....core.layers.vision_language import VisionLanguageModel
 from .anyres import Crop
 from .features import FeatureSelection
@@ -32,11 +32,16 @@ class LlavaNextForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[tiles, channels, height, width] of each -> [num_tokens, hidden_size]."""
-        features = encode_tiles(self.vision_tower, images)
+        tiles = together(self._encode_tiles, images)
+        return [self._join(image, layout) for image, layout in zip(tiles, layouts, strict=True)]
+
+    def _encode_tiles(self, tiles: Tensor) -> Tensor:
+        """-> [tiles, num_tokens, hidden_size]."""
+        features = encode_stacked(self.vision_tower, tiles)
         if self._skip_first:
             features = features[:, 1:]
-        tiles = self.multi_modal_projector(features).split([len(image) for image in images])
-        return [self._join(image, layout) for image, layout in zip(tiles, layouts, strict=True)]
+        projected: Tensor = self.multi_modal_projector(features)
+        return projected
 
     def _join(self, tiles: Tensor, layout: tuple[int, ...]) -> Tensor:
         """[tiles, features, hidden_size] -> the whole's, then the grid's, row by row, each row
