@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ..core.engine.engine_core import EngineCore
 from ..core.engine.messages import Abort, EngineRequest, MediaInput
 from ..core.engine.request_state import RequestState
@@ -31,12 +29,14 @@ class OfflineRun:
         return len(self._states)
 
     def add(self, request: EngineRequest) -> RequestState:
-        """Its state, which each step brings up to date."""
+        """Its state, which each step brings up to date. One whose id is in use fails, and the one
+        that has the id goes on."""
         state = RequestState(request, self._tokenizer)
-        self._states[request.request_id] = state
+        holder = self._states.setdefault(request.request_id, state)
         for output in self._core.add(request):
             state.update(output)
-        self._forget([request.request_id])
+        if holder is state:
+            self._let_go_if_finished(request.request_id)
         return state
 
     def step(self) -> None:
@@ -50,12 +50,16 @@ class OfflineRun:
         for wanted in self._core.take_media_events().wanted:
             for key in wanted.media_keys:
                 self._core.supply(self._media(key))
-        self._forget(stepped)
+        for request_id in stepped:
+            self._let_go_if_finished(request_id)
 
-    def _forget(self, request_ids: Iterable[str]) -> None:
-        for request_id in request_ids:
-            if self._states[request_id].finished:
-                del self._states[request_id]
+    def _let_go_if_finished(self, request_id: str) -> None:
+        state = self._states[request_id]
+        if not state.finished:
+            return
+        if state.failure is not None:  # of one answer, while others may still run
+            self._core.abort(Abort(request_id))
+        del self._states[request_id]
 
     def _media(self, key: str) -> MediaInput:
         return next(

@@ -7,6 +7,7 @@ import threading
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import request_stream
+from octavo.core.engine.errors import RequestTimeoutError
 from octavo.core.engine.messages import EngineRequest
 from PIL import Image
 
@@ -100,3 +101,20 @@ def test_a_stream_that_is_left_holds_nothing(llm: LLM, pictures: list[Image.Imag
     assert_nothing_is_held(llm)
     with pytest.raises(StopIteration):
         next(outputs)
+
+
+def test_the_other_answers_of_a_failed_request_end_with_it() -> None:
+    llm = LLM(max_num_seqs=1, queue_timeout=0.01)
+    with pytest.raises(RequestTimeoutError):
+        llm.generate("Once", SamplingParams(n=2, max_tokens=200, ignore_eos=True))
+    assert_nothing_is_held(llm)
+    (output,) = llm.generate("Once", PARAMS)
+    assert output.outputs[0].token_ids
+
+
+def test_a_request_that_is_given_twice_fails_once(llm: LLM) -> None:
+    request = llm.prepare_chat([{"role": "user", "content": "Hello"}], PARAMS)
+    with pytest.raises(RequestError, match="in use"):
+        llm.run([request, request])
+    assert_nothing_is_held(llm)
+    assert llm.run([request])[0].finished
