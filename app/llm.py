@@ -19,12 +19,12 @@ from ..core.engine.input_processor import InputProcessor, RequestOptions
 from ..core.engine.messages import EngineRequest, EngineStats
 from ..core.engine.outputs import RequestOutput
 from ..core.engine.request_events import RequestEvents
-from ..core.engine.request_state import RequestState
 from ..core.engine.sampling_params import BeamSearchParams, SamplingParams
 from ..core.engine.store_tier import open_tier
 from ..core.registry import get_registry
 from . import DEMO_MODEL
 from .chat import read_messages, template_options
+from .offline_engine import OfflineEngine
 from .offline_run import OfflineRun
 from .pictures import PictureReader
 from .request_stream import stream
@@ -47,6 +47,7 @@ class LLM:
             checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
         )
         self._core = EngineCore(self._config, checkpoint, registry)
+        self._engine = OfflineEngine(self._core, self._inputs.tokenizer)
         self._pictures = PictureReader(self._config, open_tier(self._config, registry))
         self._limits = self._core.describe()
         self._events = RequestEvents(registry)
@@ -101,8 +102,8 @@ class LLM:
         searches = [BeamSearch(r, params, self._limits.eos_token_ids) for r in requests]
         while running := [search for search in searches if not search.done]:
             batches = [search.next_requests() for search in running]
-            states = self._run_states([request for batch in batches for request in batch])
-            outputs = iter(_outputs_of(states))
+            together = [request for batch in batches for request in batch]
+            outputs = iter(_run(OfflineRun(self._engine), together))
             for search, batch in zip(running, batches, strict=True):
                 answers = [next(outputs).outputs[0] for _ in batch]
                 search.update([answer.logprobs[0] for answer in answers if answer.logprobs])
@@ -145,42 +146,31 @@ class LLM:
         """What the decoder sees of each distinct image of a conversation, [num_features,
         hidden_size]. Raises RequestError for a conversation that can't be served."""
         request = self.prepare_chat(messages, SamplingParams(max_tokens=1))
-        return self._core.encode_images(request)
+        return self._engine.encode_images(request)
 
     def run(self, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
         """Run prepared requests together.
 
         Raises RequestError, RequestTimeoutError or RequestFailedError if one of them fails.
         """
-        for request in requests:
-            self._events.received(request)
-        states = self._run_states(requests)
-        for state in states:
-            self._events.finished(state.request, state.to_output())
-        return _outputs_of(states)
+        return _run(OfflineRun(self._engine, self._events), requests)
 
     def stream(
         self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
     ) -> Iterator[RequestOutput | Exception]:
         """Run a request for each of any number of items, such as files, which `prepare` makes in
-        other threads, several at once, ahead of those that run.
+        other threads, several at once, ahead of those that run. The model may be used otherwise
+        between two outputs, and by `prepare`.
 
         Gives outputs in order; for an item whose request can't be made, or fails, the error:
         RequestError, RequestTimeoutError or RequestFailedError.
         """
-        run = OfflineRun(self._core, self._inputs.tokenizer)
-
-        def begin(request: EngineRequest) -> RequestState:
-            self._events.received(request)
-            return run.add(request)
-
-        for ended in stream(begin, run, items, prepare):
+        for ended in stream(OfflineRun(self._engine, self._events), items, prepare):
             if isinstance(ended, RequestError):
                 yield ended
-                continue
-            output = ended.to_output()
-            self._events.finished(ended.request, output)
-            yield output if ended.failure is None else error_for(ended.failure)
+            else:
+                failure = ended.failure
+                yield ended.to_output() if failure is None else error_for(failure)
 
     def _params_for(
         self, count: int, given: SamplingParams | Sequence[SamplingParams] | None
@@ -223,16 +213,13 @@ class LLM:
         built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
         return self._pictures.load(built)
 
-    def _run_states(self, requests: Sequence[EngineRequest]) -> list[RequestState]:
-        with OfflineRun(self._core, self._inputs.tokenizer) as run:
-            states = [run.add(request) for request in requests]
-            while run.num_unfinished:
-                run.step()
-        return states
 
-
-def _outputs_of(states: Sequence[RequestState]) -> list[RequestOutput]:
+def _run(run: OfflineRun, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
     """Raises the first failure."""
+    with run:
+        states = [run.add(request) for request in requests]
+        while run.num_unfinished:
+            run.step()
     for state in states:
         if state.failure is not None:
             raise error_for(state.failure)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from octavo.app import request_stream
 from octavo.core.engine.errors import RequestTimeoutError
 from octavo.core.engine.messages import EngineRequest
+from octavo.core.engine.outputs import RequestOutput
 from PIL import Image
 
 PARAMS = SamplingParams(temperature=0, max_tokens=4)
@@ -23,6 +25,11 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> LLM:
 def question(picture: Image.Image, number: int) -> list[dict[str, object]]:
     text = {"type": "text", "text": f"What is this, {number}?"}
     return [{"role": "user", "content": [{"type": "image", "image": picture}, text]}]
+
+
+def text_of(output: RequestOutput | Exception) -> str:
+    assert not isinstance(output, Exception)
+    return output.outputs[0].text
 
 
 def assert_nothing_is_held(llm: LLM) -> None:
@@ -87,20 +94,82 @@ def test_what_fails_in_the_engine_ends_alone(
     assert_nothing_is_held(llm)
 
 
-def test_a_stream_that_is_left_holds_nothing(llm: LLM, pictures: list[Image.Image]) -> None:
-    prepared = []
+def test_a_stream_that_is_left_holds_nothing(
+    llm: LLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, received, finished = [], [], []
+    monkeypatch.setattr(llm._events, "received", lambda r: received.append(r.request_id))
+    monkeypatch.setattr(llm._events, "finished", lambda r, _: finished.append(r.request_id))
 
     def prepare(number: int) -> EngineRequest:
         prepared.append(number)
-        return llm.prepare_chat(question(pictures[0], number), PARAMS)
+        params = SamplingParams(temperature=0, max_tokens=4 + 40 * number, ignore_eos=True)
+        return llm.prepare_chat(question(pictures[0], number), params)
 
     outputs = llm.stream(range(1000), prepare)
     next(outputs)
     outputs.close()
     assert len(prepared) < 20
+    assert len(received) > 1
+    assert sorted(received) == sorted(finished)
     assert_nothing_is_held(llm)
-    with pytest.raises(StopIteration):
-        next(outputs)
+
+
+def test_a_slow_request_bounds_how_far_the_others_go(llm: LLM, pictures: list[Image.Image]) -> None:
+    prepared: list[int] = []
+
+    def prepare(number: int) -> EngineRequest:
+        prepared.append(number)
+        length = 60 if number == 0 else 1
+        params = SamplingParams(temperature=0, max_tokens=length, ignore_eos=True)
+        return llm.prepare_chat(question(pictures[0], number), params)
+
+    outputs = llm.stream(range(100), prepare)
+    next(outputs)
+    # Twice the window of three have begun, and three more wait.
+    assert len(prepared) <= 9
+    assert len(list(outputs)) == 99
+
+
+def test_the_model_is_free_between_two_outputs(llm: LLM, pictures: list[Image.Image]) -> None:
+    def prepare(number: int) -> EngineRequest:
+        params = SamplingParams(temperature=0, max_tokens=2 + 6 * number, ignore_eos=True)
+        return llm.prepare_chat(question(pictures[number % 2], number), params)
+
+    wanted = [llm.run([prepare(number)])[0].outputs[0].token_ids for number in range(4)]
+    found = []
+    others = llm.stream(range(3), prepare)
+    for output in llm.stream(range(4), prepare):
+        assert not isinstance(output, Exception)
+        found.append(output.outputs[0].token_ids)
+        (between,) = llm.run([prepare(1)])
+        assert between.outputs[0].token_ids == wanted[1]
+        next(others, None)
+    assert found == wanted
+    assert_nothing_is_held(llm)
+
+
+def test_preparing_may_use_the_model(llm: LLM, pictures: list[Image.Image]) -> None:
+    def prepare(number: int) -> EngineRequest:
+        first = question(pictures[0], number)
+        (answer,) = llm.chat(first, PARAMS)
+        said = [*first, {"role": "assistant", "content": answer.outputs[0].text}]
+        return llm.prepare_chat([*said, {"role": "user", "content": "Why?"}], PARAMS)
+
+    wanted = [llm.run([prepare(number)])[0].outputs[0].text for number in range(6)]
+    found = list(llm.stream(range(6), prepare))
+    assert [text_of(output) for output in found] == wanted
+    assert_nothing_is_held(llm)
+
+
+def test_time_spent_waiting_for_the_engine_does_not_count(
+    llm: LLM, pictures: list[Image.Image]
+) -> None:
+    def prepare(number: int) -> EngineRequest:
+        request = llm.prepare_chat(question(pictures[0], number), PARAMS)
+        return msgspec.structs.replace(request, arrival_time=request.arrival_time - 100, timeout=50)
+
+    assert not any(isinstance(output, Exception) for output in llm.stream(range(3), prepare))
 
 
 def test_the_other_answers_of_a_failed_request_end_with_it() -> None:
