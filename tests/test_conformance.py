@@ -24,6 +24,7 @@ from octavo.core.layers.quantized_linear import QuantizedLinear, quantize_rows
 from octavo.plugins.quant.int8.method import Int8Method
 from torch import nn
 
+CLIP = "octavo.plugins.encoders.clip.encoder:CLIPVisionEncoder"
 SETTINGS = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 class Good(CLIPPreprocessor):
@@ -45,6 +46,10 @@ class Constant(CLIPPreprocessor):
     def fingerprint(self):
         return "always"
 
+class Crossed(CLIPVisionEncoder):
+    def __call__(self, images, layouts=()):
+        return super().__call__(images)[::-1]
+
 def other_features(tower, pixel_values):
     return tower([pixel_values])[0] + 1
 
@@ -59,14 +64,15 @@ class Heavy(Int8Method):
 
 @hookimpl
 def octavo_register_encoders(register):
-    for kind in (Good, WrongCount, Restless, Hashed, Constant):
+    for kind in (Good, WrongCount, Restless, Hashed, Constant, Crossed):
+        tower = f"{__name__}:Crossed" if kind is Crossed else CLIP
         config = {"model_type": "clip_vision_model", **TINY}
         register(
             EncoderSpec(
                 name=kind.__name__,
                 model_types=(kind.__name__,),
-                load="octavo.plugins.encoders.clip.encoder:CLIPVisionEncoder",
-                preprocessor=f"{__name__}:{kind.__name__}",
+                load=tower,
+                preprocessor=f"{__name__}:{(Good if kind is Crossed else kind).__name__}",
                 example=EncoderExample(config, SETTINGS),
                 reference=f"{__name__}:other_features" if kind is Good else None,
             )
@@ -101,6 +107,7 @@ def test_each_broken_promise_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
         ("encoder Restless", "preprocessing"): "other pixel values the second time",
         ("encoder Hashed", "fingerprint"): "another process",
         ("encoder Constant", "fingerprint"): "another image_mean gives the same",
+        ("encoder Crossed", "several images"): "not close",
         ("quant Coarse", "layer in float32"): "its output is off by",
         ("quant Coarse", "layer in bfloat16"): "its output is off by",
         ("quant Heavy", "layer in float32"): "no less than",

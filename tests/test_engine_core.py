@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from octavo import LLM, SamplingParams
+from octavo.app.offline_run import OfflineRun
 from octavo.core.engine.errors import RequestFailedError, RequestTimeoutError
 from octavo.core.engine.messages import Abort, EngineRequest
 from octavo.core.engine.request_events import RequestEvents
@@ -62,8 +63,10 @@ def test_a_tower_that_fails_on_one_image_ends_its_request_only(
     ]
     monkeypatch.setattr(model, "encode_images", refuse_dark)
     chats = [ask(), ask(Image.new("RGB", (40, 40))), ask(pictures[0]), ask(pictures[1])]
-    requests = [llm.prepare_chat(chat, GREEDY) for chat in chats]
-    states = llm._run_states(requests)
+    with OfflineRun(llm._engine) as run:
+        states = [run.add(llm.prepare_chat(chat, GREEDY)) for chat in chats]
+        while run.num_unfinished:
+            run.step()
     assert [state.failure is not None for state in states] == [False, True, False, False]
     assert "too dark" in states[1].failure.message
     answers = [states[i].to_output().outputs[0].token_ids for i in (0, 2)]

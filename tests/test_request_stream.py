@@ -94,6 +94,30 @@ def test_what_fails_in_the_engine_ends_alone(
     assert_nothing_is_held(llm)
 
 
+def test_a_tower_that_takes_one_image_at_a_time_fails_none(
+    llm: LLM,
+    pictures: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = llm._core._runner._model
+    encode = model.encode_images
+    calls = []
+
+    def refuse_many(images: list[object], layouts: object) -> object:
+        calls.append(len(images))
+        if len(images) > 1:
+            raise RuntimeError("one at a time")
+        return encode(images, layouts)
+
+    monkeypatch.setattr(model, "encode_images", refuse_many)
+    for shown in (pictures, [picture.rotate(90) for picture in pictures]):
+        requests = [llm.prepare_chat(question(picture, 0), PARAMS) for picture in shown]
+        assert len(llm.run(requests)) == 3
+    assert calls == [3, 1, 1, 1, 1, 1, 1]
+    assert caplog.text.count("from now on they are encoded one by one") == 1
+
+
 def test_a_stream_that_is_left_holds_nothing(
     llm: LLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def check_encoder(spec: EncoderSpec, registry: Registry) -> Iterator[Finding]:
     example = spec.example
     checks: dict[str, Callable[[], str]] = {
         "token counts": partial(_token_counts, spec, example, registry),
+        "several images": partial(_several_images, spec, example, registry),
         "preprocessing": partial(_preprocessing, spec, example),
         "fingerprint": partial(_fingerprint, spec, example),
     }
@@ -70,6 +71,21 @@ def _token_counts(spec: EncoderSpec, example: EncoderExample, registry: Registry
                 f"num_tokens is {promised} and hidden_size {tower.hidden_size}"
             )
     return f"{len(_SIZES)} sizes"
+
+
+def _several_images(spec: EncoderSpec, example: EncoderExample, registry: Registry) -> str:
+    preprocessor, tower = _preprocessor(spec, example), _tower(spec, example, registry)
+    done = [preprocessor.preprocess(_picture(size)) for size in _SIZES]
+    pixels = [torch.from_numpy(np.array(image.pixel_values)) for image in done]
+    layouts = [image.layout for image in done]
+    with torch.inference_mode():
+        together = tower(pixels, layouts)
+        alone = [tower([p], [layout])[0] for p, layout in zip(pixels, layouts, strict=True)]
+    if len(together) != len(alone):
+        raise ValueError(f"{len(alone)} images in one call gave features of {len(together)}")
+    for ours, theirs in zip(together, alone, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    return f"{len(_SIZES)} at once"
 
 
 def _preprocessing(spec: EncoderSpec, example: EncoderExample) -> str:

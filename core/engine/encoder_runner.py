@@ -30,7 +30,8 @@ class EncodeError(RuntimeError):
 class EncoderRunner:
     """Holds the tensors that the EncoderCacheManager accounts for.
 
-    one_by_one: never encode two images together, so that neither's rounding depends on that.
+    one_by_one: never encode two images together, so that neither's rounding depends on that. It
+    comes to that too once a model fails on several, but on none of them alone.
     """
 
     def __init__(
@@ -56,19 +57,30 @@ class EncoderRunner:
         which names those that can't be."""
         try:
             self._features.update(self.compute(media))
-        except Exception as error:
-            failed = {item.media_key for item in media if len(media) == 1 or self._fails(item)}
-            if not failed:
-                raise
-            raise EncodeError(str(error), failed) from error
+        except Exception as error:  # towers may be plugins
+            if len(media) == 1:
+                raise EncodeError(str(error), {media[0].media_key}) from error
+            self._features.update(self._compute_each(media))
+            self._one_by_one = True
+            logger.exception(
+                "%d images can't be encoded at once, while each alone can; "
+                "from now on they are encoded one by one",
+                len(media),
+            )
 
-    def _fails(self, item: MediaInput) -> bool:
-        try:
-            self.compute([item])
-        except Exception:  # towers may be plugins
-            logger.exception("the image %s can't be encoded", item.media_key)
-            return True
-        return False
+    def _compute_each(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
+        computed: dict[str, Tensor] = {}
+        failed: dict[str, Exception] = {}
+        for item in media:
+            try:
+                computed |= self.compute([item])
+            except Exception as error:
+                logger.exception("the image %s can't be encoded", item.media_key)
+                failed[item.media_key] = error
+        if failed:
+            first = next(iter(failed.values()))
+            raise EncodeError(str(first), set(failed)) from first
+        return computed
 
     def compute(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
         """The features of images by media key, many encoded at once.
