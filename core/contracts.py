@@ -14,7 +14,8 @@ from PIL import Image
 from ..kernels.spec import KernelSpec
 from .garbage import paused_collections
 
-#: Raised by one whenever a spec or a protocol changes so that older plugins would break.
+#: Raised by one whenever a spec or a protocol changes so that older plugins would break. A plugin
+#: names the number it is written for; one that names none is taken to be written for this one.
 CONTRACT_VERSION = 2
 
 JsonDict = Mapping[str, Any]

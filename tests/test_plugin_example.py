@@ -99,7 +99,7 @@ def test_listed_and_checked(installed: dict[str, str]) -> None:
         assert f"  {line}" in listing
     report = run(installed, "-m", "octavo.app", "plugins", "check", "octavo-plugin-example")
     checks = [line.split()[1:] for line in report.splitlines() if line.startswith("example")]
-    assert len(checks) == 12
+    assert len(checks) == 13
     assert ["encoder", "efficientnet-lite0", "parity", "ok"] in [check[:4] for check in checks]
     assert "0 failed" in report
 

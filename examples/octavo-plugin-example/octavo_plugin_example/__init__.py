@@ -3,6 +3,10 @@
 from octavo.core.contracts import EncoderExample, EncoderSpec, ModelSpec, QuantSpec
 from octavo.core.hookspecs import hookimpl
 
+#: The version of the contract that this package is written for. An Octavo that speaks another
+#: refuses the package by name, instead of failing in the midst of its code.
+CONTRACT = 2
+
 
 @hookimpl
 def octavo_register_models(register):
@@ -12,6 +16,7 @@ def octavo_register_models(register):
             architectures=("LiteVlmForConditionalGeneration",),
             load=f"{__name__}.model:LiteVlmForConditionalGeneration",
             image_prompt="octavo.core.contracts:RepeatedPlaceholder",
+            contract_version=CONTRACT,
         )
     )
 
@@ -26,10 +31,12 @@ def octavo_register_encoders(register):
             preprocessor=f"{__name__}.preprocessor:LitePreprocessor",
             example=EncoderExample({"image_size": 64}, {}),
             reference=f"{__name__}.reference:features",
+            contract_version=CONTRACT,
         )
     )
 
 
 @hookimpl
 def octavo_register_quant(register):
-    register(QuantSpec(name="int4-g32", load=f"{__name__}.quant:Int4Method"))
+    load = f"{__name__}.quant:Int4Method"
+    register(QuantSpec(name="int4-g32", load=load, contract_version=CONTRACT))
