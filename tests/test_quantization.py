@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from octavo import LLM, SamplingParams
 from octavo.core.engine.config import ConfigError
+from octavo.core.layers import quantized_linear
 from octavo.core.layers.quantized_linear import (
     QuantizedLinear,
     quantize_groups,
     quantize_rows,
 )
 from octavo.core.registry import UnsupportedModelError
+from octavo.kernels.ops import QuantizedWeight
 from PIL import Image
 from torch import nn
 
@@ -62,6 +64,28 @@ def test_int4_is_off_by_half_a_step_at_most(
     # The scale and the least value are rounded to float16, to 11 bits.
     spread = weight.view(height, groups, 64).abs().amax(dim=2)
     assert (off <= quantized.scale * 0.5 + spread * 2**-8).all()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_parts_of_a_weight_are_quantised_as_the_whole(
+    bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantized(rows_at_once: int) -> QuantizedWeight:
+        monkeypatch.setattr(quantized_linear, "_VALUES_AT_ONCE", rows_at_once * 128 + 5)
+        return quantize_rows(weight) if bits == 8 else quantize_groups(weight, 64)
+
+    size = torch.logspace(-4, 4, 23)[:, None]
+    weight = (torch.randn(23, 128, generator=torch.Generator().manual_seed(5)) * size).to(dtype)
+    whole = quantized(rows_at_once=23)
+    assert whole.data.shape == (23, 16 * bits)
+    for rows in (0, 1, 5, 22):
+        parts = quantized(rows)
+        assert torch.equal(parts.data, whole.data)
+        assert torch.equal(parts.scale, whole.scale)
+        assert (parts.zero is None) == (whole.zero is None) == (bits == 8)
+        if parts.zero is not None and whole.zero is not None:
+            assert torch.equal(parts.zero, whole.zero)
 
 
 @pytest.mark.parametrize("method", ["int8", "int4"])

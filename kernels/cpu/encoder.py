@@ -37,6 +37,7 @@ class CpuEncoder:
 
     def __init__(self, weights: EncoderWeights) -> None:
         self._dtype = weights.dtype
+        self._head_dim = weights.shape.hidden_size // weights.shape.num_heads
         self._packed: list[PackedWeight] = []
         self._vectors: list[Tensor] = []
         layers = (EncoderLayerStruct * weights.num_layers)()
@@ -71,7 +72,13 @@ class CpuEncoder:
         last: int,
         rotary: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """See `kernels.weights.PreparedEncoder`."""
+        """See `kernels.weights.PreparedEncoder`.
+
+        Raises ValueError for lengths or tables that don't fit the rows of x.
+        """
+        _check_lengths(lengths, len(x))
+        if rotary is not None:
+            _check_tables(rotary, (len(x), self._head_dim))
         x = x.contiguous()
         output = torch.empty_like(x)
         if not len(x):
@@ -114,3 +121,16 @@ class CpuEncoder:
             return None
         self._vectors.append(laid)
         return laid.data_ptr()
+
+
+def _check_lengths(lengths: Sequence[int], rows: int) -> None:
+    if min(lengths, default=0) < 0:
+        raise ValueError(f"lengths: a run of {min(lengths)} tokens")
+    if sum(lengths) != rows:
+        raise ValueError(f"lengths: runs of {sum(lengths)} tokens in all, but x has {rows} rows")
+
+
+def _check_tables(rotary: tuple[Tensor, Tensor], shape: tuple[int, int]) -> None:
+    for name, table in zip(("cos", "sin"), rotary, strict=True):
+        if table.shape != shape:
+            raise ValueError(f"rotary: {name} is {list(table.shape)} instead of {list(shape)}")

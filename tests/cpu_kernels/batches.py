@@ -54,6 +54,8 @@ def _runs(past: int, new: int) -> Tensor:
     """Each token sees itself, but for one stretch whose tokens see all of it."""
     positions = torch.arange(past, past + new)
     visible = torch.stack((positions, positions + 1), dim=1)
+    if not new:
+        return visible
     end = past + random.randint(1, new)
     start = random.randint(0, end - 1)
     inside = (positions >= start) & (positions < end)

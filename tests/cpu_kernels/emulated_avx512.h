@@ -165,8 +165,12 @@ inline __m512 dpbf16_ps(__m512 sums, __m512bh a, __m512bh b) {
   });
 }
 
+// Of an infinite exponent, what is not a number makes infinity or zero.
 inline __m512 scalef_ps(__m512 a, __m512 b) {
-  return each<__m512>([&](int i) { return a[i] * std::exp2(std::floor(b[i])); });
+  return each<__m512>([&](int i) {
+    float factor = std::exp2(std::floor(b[i]));
+    return std::isnan(a[i]) && std::isinf(b[i]) ? factor : a[i] * factor;
+  });
 }
 
 // As far off as the instruction may be: by 2^-14 of it.

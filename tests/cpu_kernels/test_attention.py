@@ -85,6 +85,12 @@ def check(
         assert_within(actual, exact, 5e-5)
 
 
+def test_sequences_without_new_tokens(level: Level) -> None:
+    for sequences in ([(40, 0), (3, 1), (70, 0), (20, 9)], [(30, 9), (0, 0), (500, 1), (5, 0)]):
+        for bidirectional in (False, True):
+            check(level, SHAPES[1], sequences, DTYPES[0], bidirectional=bidirectional)
+
+
 @pytest.mark.parametrize("threads", [1, 3, 8])
 def test_long_decodes_are_split_among_threads(level: Level, threads: int) -> None:
     torch.set_num_threads(threads)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 import torch
 from cpu_kernels.comparing import assert_near
-from cpu_kernels.weights import KINDS, Kind, exact_linear, random_weight
-from octavo.kernels.cpu.encoder import encoder
-from octavo.kernels.weights import EncoderLayerWeights, EncoderShape, EncoderWeights
+from cpu_kernels.encoders import random_encoder
+from cpu_kernels.weights import KINDS, Kind, exact_linear
+from octavo.kernels.cpu.encoder import CpuEncoder, encoder
+from octavo.kernels.weights import (
+    EncoderLayerWeights,
+    EncoderShape,
+    EncoderWeights,
+    LinearWeight,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,43 +28,6 @@ EXACT = {
     "relu": F.relu,
     "silu": F.silu,
 }
-
-
-def random_encoder(
-    hidden: int,
-    heads: int,
-    activation: str,
-    dtype: torch.dtype,
-    kinds: list[tuple[Kind, Kind]],
-    *,
-    generation: int = 1,
-) -> EncoderWeights:
-    """kinds: of attention's weights and of the MLP's, layer by layer. generation: 1 is a plain
-    block, 2 scales its branches, 3 has RMS norms, a gate and one layer for queries, keys and
-    values."""
-    intermediate = 2 * hidden + 8 * (hidden % 64 > 0)  # int4 comes in groups of 64
-
-    def norm() -> tuple[Tensor, Tensor | None]:
-        bias = None if generation == 3 else torch.randn(hidden) / 4
-        return 1 + torch.randn(hidden) / 4, bias
-
-    def layer(attention: Kind, mlp: Kind) -> EncoderLayerWeights:
-        widths = [3 * hidden] if generation == 3 else [hidden] * 3
-        scales = [torch.randn(hidden) if generation == 2 else None for _ in range(2)]
-        return EncoderLayerWeights(
-            tuple(random_weight(attention, width, hidden, bias=True) for width in widths),
-            random_weight(attention, hidden, hidden, bias=True),
-            random_weight(mlp, intermediate, hidden, bias=True),
-            random_weight(mlp, hidden, intermediate, bias=True),
-            norm(),
-            norm(),
-            random_weight(mlp, intermediate, hidden, bias=True) if generation == 3 else None,
-            *scales,
-        )
-
-    layers = [layer(*pair) for pair in kinds]
-    shape = EncoderShape(hidden, intermediate, heads, activation, 1e-6, generation == 3)
-    return EncoderWeights(shape, dtype, len(kinds), layers)
 
 
 def exact_encoder(
@@ -108,14 +78,14 @@ def exact_encoder(
 @pytest.mark.parametrize("activation", EXACT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_encoder(activation: str, dtype: torch.dtype) -> None:
-    """Runs of tokens of any lengths at once."""
+    """Runs of tokens of any lengths at once, some of none."""
     for hidden, heads in ((64, 4), (144, 2), (40, 5)):
         weights = random_encoder(
             hidden, heads, activation, dtype, [("float32", "float32"), ("bfloat16", "bfloat16")]
         )
         prepared = encoder(weights)
         assert prepared is not None
-        for lengths in ([70], [17, 17, 17], [1, 1], [33, 1, 130, 8]):
+        for lengths in ([70], [17, 17, 17], [1, 1], [33, 1, 130, 8], [0, 5, 0, 0, 9, 0]):
             x = torch.randn(sum(lengths), hidden).to(dtype)
             first = random.randrange(2)
             error = 2e-5 if dtype is torch.float32 else 2e-2
@@ -155,3 +125,71 @@ def test_every_layer_may_be_stored_in_its_own_way(first: Kind) -> None:
     x = torch.randn(40, 64).bfloat16()
     exact = exact_encoder(weights, x, [15, 25], 0, 5)
     assert_near(prepared(x, [15, 25], 0, 5), exact, 3e-2)
+
+
+#: Activations that multiply x with the sigmoid of this.
+SIGMOID_OF = {
+    "silu": lambda x: x,
+    "gelu_pytorch_tanh": lambda x: math.sqrt(8 / math.pi) * (x + 0.044715 * x**3),
+    "quick_gelu": lambda x: 1.702 * x,
+}
+
+
+def activated(activation: str, values: Tensor) -> Tensor:
+    """float32 [layers, width] -> bfloat16, what the layers of an encoder make of them: their MLPs
+    get them as biases and hand them on as they are."""
+    layers, width = values.shape
+    nothing, identity = torch.zeros(width, width), torch.eye(width)
+    attention = (LinearWeight(torch.zeros(3 * width, width)),), LinearWeight(nothing)
+    norms = (torch.ones(width), None), (torch.ones(width), None)
+    weights = EncoderWeights(
+        EncoderShape(width, width, 1, activation, 1e-6, rms_norm=True),
+        torch.bfloat16,
+        layers,
+        [
+            EncoderLayerWeights(
+                *attention, LinearWeight(nothing, row), LinearWeight(identity), *norms
+            )
+            for row in values
+        ],
+    )
+    prepared = CpuEncoder(weights)
+    x = torch.zeros(1, width, dtype=torch.bfloat16)
+    return torch.cat([prepared(x, [1], i, i + 1) for i in range(layers)])
+
+
+@pytest.mark.parametrize("activation", SIGMOID_OF)
+def test_activations_of_any_size(activation: str) -> None:
+    """Off by 2e-4 at most before they are rounded to bfloat16: so many values lie near the middle
+    between two of its numbers that a larger error would show."""
+    size = 10 ** torch.empty(8, 128).uniform_(-6, 2)
+    values = torch.cat((torch.empty(120, 128).uniform_(-20, 5), size, -size))
+    values[0, :6] = torch.tensor([-1e30, -1e14, -1e9, 1e9, 1e14, 1e30])
+    exact = values.double() * torch.sigmoid(SIGMOID_OF[activation](values.double()))
+    # Sigmoids that would be smaller than the smallest normal number are as large or zero.
+    error = exact.abs() * 2e-4 + values.abs() * 2**-126
+    actual = activated(activation, values)
+    assert ((exact - error).bfloat16() <= actual).all()
+    assert (actual <= (exact + error).bfloat16()).all()
+
+
+@pytest.mark.parametrize("activation", SIGMOID_OF)
+def test_an_activation_of_what_is_not_a_number(activation: str) -> None:
+    values = torch.randn(2, 32)
+    values[1, 5] = torch.nan
+    assert activated(activation, values).isnan().all(dim=1).tolist() == [False, True]
+
+
+def test_lengths_and_tables_that_do_not_fit() -> None:
+    prepared = CpuEncoder(random_encoder(40, 5, "gelu", torch.float32, [("float32", "float32")]))
+    x, table, narrow = torch.randn(9, 40), torch.randn(9, 8), torch.randn(9, 4)
+    for lengths in ([], [8], [5, 5]):
+        with pytest.raises(ValueError, match=f"lengths: runs of {sum(lengths)} tokens in all"):
+            prepared(x, lengths, 0, 1)
+    with pytest.raises(ValueError, match="lengths: a run of -1 tokens"):
+        prepared(x, [10, -1], 0, 1)
+    with pytest.raises(ValueError, match=r"rotary: cos is \[8, 8\] instead of \[9, 8\]"):
+        prepared(x, [9], 0, 1, (table[1:], table))
+    with pytest.raises(ValueError, match=r"rotary: sin is \[9, 4\] instead of \[9, 8\]"):
+        prepared(x, [9], 0, 1, (table, narrow))
+    assert prepared(x[:0], [0, 0], 0, 1).shape == (0, 40)

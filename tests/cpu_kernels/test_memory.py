@@ -1,4 +1,5 @@
-"""Operations write all of their outputs and nothing around them."""
+"""Operations write all of their outputs and nothing around them, and encoders read nothing around
+their inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from cpu_kernels.batches import Shape, random_cache, random_metadata
 from cpu_kernels.comparing import DTYPES, assert_same_bits
+from cpu_kernels.encoders import random_encoder
 from cpu_kernels.weights import KINDS, random_weight
 from octavo.kernels.cpu import ops
+from octavo.kernels.cpu.encoder import CpuEncoder
 from octavo.kernels.cpu.library import AttentionStruct
 from octavo.kernels.cpu.metadata import batch_struct
 from octavo.kernels.cpu.packing import pack
@@ -99,6 +102,32 @@ def test_elementwise(guarded: Guarded, dtype: torch.dtype) -> None:
         library().octavo_rotate(
             x.data_ptr(), *tables, 5, heads, dim, width, out.data_ptr(), narrow(x), 2
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_encoder(
+    guarded: Guarded, kind: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for generation, hidden, heads in ((1, 64, 4), (2, 128, 16), (3, 192, 3)):
+        weights = random_encoder(
+            hidden, heads, "silu", dtype, [(kind, kind)] * 2, generation=generation
+        )
+        prepared, lengths = CpuEncoder(weights), [33, 0, 1, 7]
+        x = torch.randn(41, hidden).to(dtype)
+        angles = torch.randn(41, hidden // heads)
+        expected = prepared(x, lengths, 0, 2, (angles.cos(), angles.sin()))
+        rotary = (between_nan(angles.cos()), between_nan(angles.sin()))
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty_like", guarded.output)
+            actual = prepared(between_nan(x), lengths, 0, 2, rotary)
+        assert_same_bits(actual, expected)
+
+
+def between_nan(rows: Tensor) -> Tensor:
+    """A copy of rows, with what would spoil every sum before and behind it."""
+    band = torch.full_like(rows[:2], torch.nan)
+    return torch.cat((band, rows, band))[2:-2]
 
 
 def narrow(x: Tensor) -> int:

@@ -114,7 +114,8 @@ def check_random_batches(heads: Heads, dtype: torch.dtype, monkeypatch: pytest.M
         lengths, runs = random_lengths(chance), chance.random() < 0.4
         batch = make_batch(guarded, chance, lengths, heads, dtype, runs)
         actual, expected = attend_both(batch, window, softcap)
-    assert_close(actual, expected, dtype, 64 if dtype is torch.float32 else 8)
+    # In float32 a score is rounded some dozen times, as much as its weight is off then.
+    assert_close(actual, expected, dtype, 256 if dtype is torch.float32 else 8)
 
 
 @pytest.mark.parametrize("window", [0, 1, 255, 300])

@@ -72,7 +72,9 @@ def check_random_weights(
         bias = bias if chance.random() < 0.5 else None
         actual = kernels.dequant_linear(x, weight, bias)
     expected = reference.dequant_linear(x.double(), weight, None if bias is None else bias.double())
-    assert_close(actual, expected, dtype, 200 if dtype is torch.float32 else 2)
+    # What is summed in float32 may be much larger than the sum.
+    sums = x.double().abs() @ reference.dequantize(weight).double().abs().T
+    assert_close(actual, expected, dtype, 2, sums * 2**-20)
 
 
 def check_every_fp8_value(monkeypatch: pytest.MonkeyPatch) -> None:

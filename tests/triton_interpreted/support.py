@@ -111,9 +111,16 @@ def guarded_outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     guarded.check()
 
 
-def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype, roundings: float) -> None:
+def assert_close(
+    actual: Tensor,
+    expected: Tensor,
+    dtype: torch.dtype,
+    roundings: float,
+    error: Tensor | float = 0.0,
+) -> None:
     """Within so many roundings of dtype, relative to the larger of the value and the scale that the
-    values have; a NaN, or a shape or dtype that is not as expected, fails."""
+    values have, besides an absolute error; a NaN, or a shape or dtype that is not as expected,
+    fails."""
     assert actual.shape == expected.shape
     assert actual.dtype == dtype
     wide = actual.double()
@@ -121,5 +128,5 @@ def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype, roundings
     # Below the smallest normal number, roundings are no longer relative.
     floor = max(exact.square().mean().sqrt().item(), torch.finfo(dtype).smallest_normal)
     scale = exact.abs().clamp(min=floor)
-    excess = ((wide - exact).abs() / (scale * ROUNDING[dtype])).max().item()
+    excess = (((wide - exact).abs() - error) / (scale * ROUNDING[dtype])).max().item()
     assert excess <= roundings, f"{excess:.1f} roundings of {dtype}, {roundings} allowed"

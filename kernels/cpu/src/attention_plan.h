@@ -70,6 +70,7 @@ inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape
   for (int seq = 0; seq < batch.num_seqs; ++seq) {
     int start = int(batch.query_start_loc[seq]), end = int(batch.query_start_loc[seq + 1]);
     int64_t keys = batch.seq_lens[seq];
+    if (start == end) continue;
     if (end - start == 1 && (splits == 1 || keys <= kKeyTile)) {
       tasks.push_back({seq, 0, shape.kv_heads, start, 1, 0, keys, -1});
     } else if (end - start == 1) {

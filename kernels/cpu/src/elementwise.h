@@ -69,7 +69,7 @@ inline Vec activate(Vec x, int32_t activation, bool roughly) {
     case kGeluTanh: y = splat(1.5957691216f) * fma(splat(0.044715f) * x, x * x, x); break;
     case kQuickGelu: y = splat(1.702f) * x; break;
     case kGelu: return gelu(x);
-    default: return max(x, zero());
+    default: return max(zero(), x);
   }
   return roughly ? times_sigmoid_roughly(x, y) : times_sigmoid(x, y);
 }

@@ -337,7 +337,7 @@ inline void put_all(uint16_t* to, const float* from, size_t n) {
   for (; i < n; ++i) to[i] = to_bf16(from[i]);
 }
 
-// e^x to about one unit in the last place of a float; 0 where it would underflow.
+// e^x to about one unit in the last place of a float; as for -87.3 below that, as for 88.3 above.
 inline Vec exp(Vec x) {
   x = min(splat(88.3f), max(splat(-87.3f), x));  // in this order not-a-number stays so
   Vec n = round(x * splat(1.44269504f));
@@ -352,7 +352,8 @@ inline Vec exp(Vec x) {
   p = fma(p, r * r, r + splat(1.0f));
   return p * power_of_two(n);
 }
-// The same to 5e-5 of it, for what is rounded to bf16 anyway. Not for large x.
+// The same to 6e-5 of it, for what is rounded to bf16 anyway; 2^-126 below that, infinite above 88.7:
+// if n is infinite then r is not a number, but of the two _mm512_scalef_ps makes infinity.
 inline Vec exp_roughly(Vec x) {
 #if defined(OCTAVO_AVX512)
   Vec y = max(splat(-126.0f), x * splat(1.44269504f)), n = round(y), r = y - n;
@@ -370,7 +371,8 @@ inline Vec tanh(Vec x) {
 }
 // x / (1 + e^-y).
 inline Vec times_sigmoid(Vec x, Vec y) { return x / (splat(1.0f) + exp(zero() - y)); }
-// The same to 2e-4 of it, for what is rounded to bf16 anyway.
+// The same to 2e-4 of it, for what is rounded to bf16 anyway; 0 where the sigmoid is too small to be
+// normal.
 inline Vec times_sigmoid_roughly(Vec x, Vec y) {
 #if defined(OCTAVO_AVX512)
   return x * Vec{_mm512_rcp14_ps((splat(1.0f) + exp_roughly(zero() - y)).v)};
