@@ -41,9 +41,10 @@ class Team {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    // Another program may have the other core: then spinning would only keep it from there.
+    // Longer than most waits. Another program may have one of the cores, and threads of this team
+    // another one together: then those that are waited for only run when the others yield.
     for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins < 20000) relax();
+      if (spins < 2000) relax();
       else sched_yield();
     }
   }
