@@ -43,10 +43,12 @@ class OfflineRun:
     def step(self) -> None:
         """One step of the engine, for all that runs there."""
         self._engine.step()
-        for state in self._running:
+        running, self._running = self._running, []
+        for state in running:
             if state.finished:
                 self._tell_end(state)
-        self._running = [state for state in self._running if not state.finished]
+            else:
+                self._running.append(state)
 
     def _tell_end(self, state: RequestState) -> None:
         if self._events is not None:
