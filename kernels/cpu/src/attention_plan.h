@@ -60,13 +60,13 @@ struct AttentionPlan {
 
 // Last tokens of a prompt come first, as they take longest. A decode takes all heads at once, so
 // that the cache is read in order; few decodes are split over their keys, so that every thread has
-// some.
+// some: of a single one the same number, of others about that.
 inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape, int threads) {
   tasks.clear();
   merges.clear();
   parts = 0;
   int tile = shape.group() < kQueryRows ? kQueryRows / shape.group() : 1;
-  int64_t splits = (2 * threads + batch.num_seqs - 1) / batch.num_seqs;
+  int64_t splits = batch.num_seqs == 1 ? threads : (2 * threads + batch.num_seqs - 1) / batch.num_seqs;
   for (int seq = 0; seq < batch.num_seqs; ++seq) {
     int start = int(batch.query_start_loc[seq]), end = int(batch.query_start_loc[seq + 1]);
     int64_t keys = batch.seq_lens[seq];
