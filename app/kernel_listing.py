@@ -13,7 +13,7 @@ from ..core.registry import get_registry
 
 def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
     """A line for each operation: its name, the implementation, with its variant if it has several,
-    and why it was chosen.
+    and why it was chosen; then what was measured on this machine and chosen by it.
 
     Raises ConfigError for an override in the environment that can't be followed."""
     device = choose_device(device_name)
@@ -24,3 +24,4 @@ def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
     name_width = max(map(len, names))
     for choice, name in zip(table.choices, names, strict=True):
         yield f"{choice.op:{op_width}}  {name:{name_width}}  {choice.why}"
+    yield from dict.fromkeys(line for choice in table.choices for line in choice.tuning)

@@ -6,6 +6,8 @@ from .spec import KernelSpec
 _REFERENCE = tuple(
     KernelSpec(op, "reference", f"{__package__}.reference:{op}", priority=-1) for op in OPS
 )
+#: Modules of kernels whose products are tuned to the machine.
+_TUNED = ("linear", "decoder", "encoder")
 _CPU = tuple(
     KernelSpec(
         op,
@@ -16,6 +18,7 @@ _CPU = tuple(
         # Logits are float32 whatever the activations are.
         dtypes=() if module == "sampling" else ("float32", "bfloat16"),
         variant=f"{__package__}.cpu.isa:isa_name",
+        tuning=f"{__package__}.cpu.load:describe_tuning" if module in _TUNED else None,
     )
     for op, module in (
         ("paged_attention", "ops"),

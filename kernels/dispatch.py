@@ -33,12 +33,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class KernelChoice:
     """Which implementation runs an operation. variant: of the implementation, such as a level of
-    instructions, or "". why: in words, for the operator."""
+    instructions, or "". why: in words, for the operator. tuning: lines on what was measured on
+    this machine and chosen by it."""
 
     op: str
     backend: str
     variant: str
     why: str
+    tuning: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,14 @@ def _choose(
         try:
             function = _import(spec.load)
             variant = _import(spec.variant)() if spec.variant else ""
+            tuning = tuple(_import(spec.tuning)()) if spec.tuning else ()
         except (KernelError, ImportError) as error:
             if asked:
                 raise
             failures[str(error)] = spec.backend
             why = f"{spec.backend} can't be used: {error}"
         else:
-            return function, KernelChoice(op, spec.backend, variant, why)
+            return function, KernelChoice(op, spec.backend, variant, why, tuning)
     raise KernelError(f"no implementation of {op} can be loaded")
 
 

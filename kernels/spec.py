@@ -19,6 +19,8 @@ class KernelSpec:
     dtypes: of activations, such as "bfloat16"; none means any.
     variant: "module:attribute" of a callable that names the variant for this machine, such as a
         level of instructions.
+    tuning: "module:attribute" of a callable that gives lines on what was measured on this machine
+        and chosen by it.
 
     Importing its module may raise KernelError where it can't run; then the next best is taken.
     """
@@ -30,6 +32,7 @@ class KernelSpec:
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ()
     variant: str | None = None
+    tuning: str | None = None
 
     @property
     def name(self) -> str:

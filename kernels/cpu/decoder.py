@@ -13,8 +13,16 @@ from torch import Tensor
 from ..ops import AttentionMetadata
 from ..weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
 from .activations import ACTIVATIONS
-from .library import DecoderStruct, LayerStruct, StepStruct, load_library
-from .metadata import batch_struct
+from .library import DecoderStruct, LayerStruct, StepStruct
+from .load import load_library
+from .metadata import (
+    batch_struct,
+    check_caches,
+    check_indices,
+    check_shape,
+    check_tables,
+    raise_fault,
+)
 from .packing import PackedWeight, pack
 
 _library = load_library()
@@ -34,11 +42,14 @@ class CpuDecoder:
 
     def __init__(self, weights: DecoderWeights) -> None:
         self._dtype = weights.dtype
+        self._hidden_size, self._num_layers = weights.hidden_size, weights.num_layers
+        self._num_kv_heads, self._head_dim = weights.num_kv_heads, weights.head_dim
         self._packed: list[PackedWeight] = []
         self._norms: list[Tensor] = []
         layers = (LayerStruct * weights.num_layers)()
         for struct, layer in zip(layers, weights.layers, strict=True):
             self._fill(struct, layer)
+        self._num_tables = 1 + max(struct.rope for struct in layers)
         plan = DecoderStruct(
             layers=weights.num_layers,
             hidden=weights.hidden_size,
@@ -69,16 +80,26 @@ class CpuDecoder:
         kv_cache: Sequence[tuple[Tensor, Tensor]],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `kernels.weights.PreparedDecoder`."""
+        """See `kernels.weights.PreparedDecoder`. Raises ValueError for what doesn't fit."""
         embeds = embeds.contiguous()
         output = torch.empty_like(embeds)
         if not len(embeds):
             return output
+        rows = metadata.output_rows
+        check_shape("embeds", embeds, (len(metadata.slot_mapping), self._hidden_size))
+        if embeds.dtype is not self._dtype:
+            raise ValueError(f"embeds is {embeds.dtype} instead of {self._dtype}")
+        if len(rotary) != self._num_tables:
+            raise ValueError(f"rotary has {len(rotary)} tables instead of {self._num_tables}")
+        for table in rotary:
+            check_tables(table, len(embeds), self._head_dim)
+        if rows is not None:
+            check_indices("output_rows", rows, len(rows))
         if kv_cache is not self._kv_cache:
+            self._check_kv_cache(kv_cache)
             self._kv_cache = kv_cache
             self._keys = _pointers([keys for keys, _ in kv_cache])
             self._values = _pointers([values for _, values in kv_cache])
-        rows = metadata.output_rows
         tables = [(_in_rows(cos), _in_rows(sin)) for cos, sin in rotary]
         step = StepStruct(
             batch=batch_struct(metadata, kv_cache[0][0]),
@@ -95,8 +116,19 @@ class CpuDecoder:
             narrow=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
-        _library.octavo_decoder_run(self._handle, ctypes.byref(step))
+        raise_fault(_library.octavo_decoder_run(self._handle, ctypes.byref(step)))
         return output
+
+    def _check_kv_cache(self, kv_cache: Sequence[tuple[Tensor, Tensor]]) -> None:
+        if len(kv_cache) != self._num_layers:
+            raise ValueError(f"kv_cache has {len(kv_cache)} layers instead of {self._num_layers}")
+        first = kv_cache[0][0]
+        for keys, values in kv_cache:
+            check_caches(keys, values, self._num_kv_heads, self._head_dim)
+            if (keys.shape, keys.stride(), keys.dtype) != (
+                *(first.shape, first.stride(), first.dtype),
+            ):
+                raise ValueError("kv_cache: layers are not of one shape, strides and dtype")
 
     def _fill(self, struct: Any, layer: DecoderLayerWeights) -> None:
         struct.qkv = self._pack([layer.query, layer.key, layer.value])

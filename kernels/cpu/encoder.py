@@ -16,8 +16,8 @@ from .library import (
     EncoderStepStruct,
     EncoderStruct,
     WeightStruct,
-    load_library,
 )
+from .load import load_library
 from .packing import PackedWeight, lay, pack
 
 _library = load_library()

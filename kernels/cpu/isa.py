@@ -47,11 +47,25 @@ def isa_name() -> str:
 @cache
 def processor_features() -> frozenset[str]:
     """The features that the kernel lists for this processor; none where it lists none."""
-    info = Path("/proc/cpuinfo")
-    if platform.machine() != "x86_64" or not info.exists():
+    if platform.machine() != "x86_64":
         return frozenset()
-    lines = (line for line in info.read_text().splitlines() if line.startswith("flags"))
-    return frozenset(next(lines, "flags:").partition(":")[2].split())
+    return frozenset(_first_of_cpuinfo("flags").split())
+
+
+def processor_identity() -> str:
+    """What tells processors apart: name, model, caches and instructions, as far as the kernel
+    says."""
+    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags")
+    return "\n".join((platform.machine(), *map(_first_of_cpuinfo, names)))
+
+
+def _first_of_cpuinfo(name: str) -> str:
+    """The value of the first line of /proc/cpuinfo with this name, or nothing."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return ""
+    lines = (line.partition(":") for line in info.read_text().splitlines())
+    return next((value.strip() for key, _, value in lines if key.strip() == name), "")
 
 
 def choose_isa() -> Isa:

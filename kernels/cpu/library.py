@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
-from functools import cache
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
-
-from .build import build_library
-from .isa import choose_isa
 
 
 class WeightStruct(Structure):
@@ -25,6 +21,12 @@ class WeightStruct(Structure):
     ]
 
 
+class TuningStruct(Structure):
+    """src/tuning.h: Tuning."""
+
+    _fields_ = [("stream_weights", c_int32), ("tile_rows", c_int32 * 4)]
+
+
 class BatchStruct(Structure):
     """src/attention.h: Batch."""
 
@@ -36,7 +38,9 @@ class BatchStruct(Structure):
         ("block_table", c_void_p),
         ("slot_mapping", c_void_p),
         ("bidirectional", c_void_p),
+        ("table_width", c_int64),
         ("max_blocks", c_int64),
+        ("num_blocks", c_int64),
         ("block_stride", c_int64),
         ("row_stride", c_int64),
         ("block_size", c_int32),
@@ -169,6 +173,7 @@ class EncoderStepStruct(Structure):
 
 _INT, _LONG, _POINTER = c_int32, c_int64, c_void_p
 _SIGNATURES = {
+    "octavo_tune": (None, [POINTER(TuningStruct)]),
     "octavo_packed_bytes": (_LONG, [_INT, _INT, _INT]),
     "octavo_pack": (None, [_INT, *[_POINTER] * 3, *[_INT] * 4, _POINTER]),
     "octavo_linear": (
@@ -176,7 +181,7 @@ _SIGNATURES = {
         [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT, _INT],
     ),
     "octavo_paged_attention": (
-        None,
+        c_char_p,
         [POINTER(BatchStruct), POINTER(AttentionStruct), *[_POINTER] * 4, _INT, _INT],
     ),
     "octavo_norm": (
@@ -189,23 +194,14 @@ _SIGNATURES = {
         None,
         [_POINTER, _LONG, _LONG, _INT, *[_POINTER] * 5, _INT],
     ),
-    "octavo_scatter": (None, [_POINTER, _POINTER, *[_LONG] * 5, _POINTER]),
+    "octavo_scatter": (_INT, [_POINTER, _POINTER, *[_LONG] * 6, _POINTER]),
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
     "octavo_decoder_free": (None, [_POINTER]),
-    "octavo_decoder_run": (None, [_POINTER, POINTER(StepStruct)]),
+    "octavo_decoder_run": (c_char_p, [_POINTER, POINTER(StepStruct)]),
     "octavo_encoder_create": (_POINTER, [POINTER(EncoderStruct)]),
     "octavo_encoder_free": (None, [_POINTER]),
     "octavo_encoder_run": (None, [_POINTER, POINTER(EncoderStepStruct)]),
 }
-
-
-@cache
-def load_library() -> ctypes.CDLL:
-    """The kernels for this processor, compiled if they are not yet.
-
-    Raises KernelError if they can't be.
-    """
-    return open_library(build_library(choose_isa()))
 
 
 def open_library(path: Path) -> ctypes.CDLL:

@@ -3,7 +3,7 @@
 import torch
 
 from ..weights import LinearWeight, PreparedLinear
-from .library import load_library
+from .load import load_library
 from .packing import can_pack, pack
 
 load_library()

@@ -10,19 +10,89 @@ from .library import BatchStruct
 
 
 def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
-    """It points into the metadata's tensors, which must outlive it."""
-    runs = metadata.bidirectional
+    """It points into the metadata's tensors, which must outlive it.
+
+    Raises ValueError for tensors that have not the sizes that AttentionMetadata gives them. What
+    is in them the C++ code looks at, before it follows it.
+    """
+    runs, table = metadata.bidirectional, metadata.block_table
+    num_tokens, num_seqs = len(metadata.slot_mapping), len(metadata.query_lens)
+    check_indices("query_start_loc", metadata.query_start_loc, num_seqs + 1)
+    check_indices("seq_lens", metadata.seq_lens, num_seqs)
+    check_indices("slot_mapping", metadata.slot_mapping, num_tokens)
+    check_indices("block_table", table, num_seqs)
+    if table.ndim != 2:
+        raise ValueError(f"block_table is {list(table.shape)} instead of [{num_seqs}, max_blocks]")
+    if runs is not None:
+        check_indices("bidirectional", runs, num_tokens)
+        check_shape("bidirectional", runs, (num_tokens, 2))
     return BatchStruct(
-        num_tokens=len(metadata.slot_mapping),
-        num_seqs=len(metadata.query_lens),
+        num_tokens=num_tokens,
+        num_seqs=num_seqs,
         query_start_loc=metadata.query_start_loc.data_ptr(),
         seq_lens=metadata.seq_lens.data_ptr(),
-        block_table=metadata.block_table.data_ptr(),
+        block_table=table.data_ptr(),
         slot_mapping=metadata.slot_mapping.data_ptr(),
         bidirectional=None if runs is None else runs.data_ptr(),
-        max_blocks=metadata.block_table.stride(0),
+        table_width=table.shape[1],
+        max_blocks=table.stride(0),
+        num_blocks=key_cache.shape[0],
         block_stride=key_cache.stride(0),
         row_stride=key_cache.stride(1),
         block_size=key_cache.shape[1],
         narrow_cache=int(key_cache.dtype is torch.bfloat16),
     )
+
+
+def check_caches(key_cache: Tensor, value_cache: Tensor, num_kv_heads: int, head_dim: int) -> None:
+    """Raises ValueError for a layer's caches that the C++ code would read wrongly."""
+    for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
+        check_dtype(name, cache)
+        if cache.ndim != 4 or cache.shape[2:] != (num_kv_heads, head_dim):
+            raise ValueError(
+                f"{name} is {list(cache.shape)} instead of "
+                f"[num_blocks, block_size, {num_kv_heads}, {head_dim}]"
+            )
+        if cache.stride()[2:] != (head_dim, 1):
+            raise ValueError(f"{name}: the heads of a position don't lie together")
+    if (key_cache.shape, key_cache.stride(), key_cache.dtype) != (
+        *(value_cache.shape, value_cache.stride(), value_cache.dtype),
+    ):
+        raise ValueError("key_cache and value_cache are not of one shape, strides and dtype")
+
+
+def check_indices(name: str, indices: Tensor, length: int) -> None:
+    """Raises ValueError unless they are int64 [length, …], one after the other, of the CPU."""
+    if len(indices) != length:
+        raise ValueError(f"{name} has {len(indices)} entries instead of {length}")
+    if indices.dtype is not torch.int64 or indices.is_cuda or not indices.is_contiguous():
+        raise ValueError(f"{name} is not a contiguous tensor of int64 on the CPU")
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for another shape."""
+    if tensor.shape != shape:
+        raise ValueError(f"{name} is {list(tensor.shape)} instead of {list(shape)}")
+
+
+def check_tables(rotary: tuple[Tensor, Tensor], num_tokens: int, head_dim: int) -> None:
+    """Raises ValueError unless cos and sin are [num_tokens, width] for an even width that a head
+    has."""
+    cos, sin = rotary
+    check_shape("sin", sin, tuple(cos.shape))
+    if cos.ndim != 2 or len(cos) != num_tokens or cos.shape[1] > head_dim or cos.shape[1] % 2:
+        raise ValueError(
+            f"cos is {list(cos.shape)} instead of [{num_tokens}, an even number up to {head_dim}]"
+        )
+
+
+def check_dtype(name: str, tensor: Tensor) -> None:
+    """Raises ValueError for what the kernels would take for something else."""
+    if tensor.dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"{name} is {tensor.dtype}; the CPU kernels take float32 and bfloat16")
+
+
+def raise_fault(fault: bytes | None) -> None:
+    """Raises ValueError for what the C++ code found wrong."""
+    if fault is not None:
+        raise ValueError(fault.decode())

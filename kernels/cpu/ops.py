@@ -8,8 +8,17 @@ import torch
 from torch import Tensor
 
 from ..ops import AttentionMetadata
-from .library import AttentionStruct, load_library
-from .metadata import batch_struct
+from .library import AttentionStruct
+from .load import load_library
+from .metadata import (
+    batch_struct,
+    check_caches,
+    check_dtype,
+    check_indices,
+    check_shape,
+    check_tables,
+    raise_fault,
+)
 
 _library = load_library()
 
@@ -23,11 +32,18 @@ def paged_attention(
     window: int = 0,
     softcap: float = 0.0,
 ) -> Tensor:
-    """See `kernels.ops.PagedAttention`."""
+    """See `kernels.ops.PagedAttention`. Raises ValueError for what doesn't fit together."""
     query = query.contiguous()
     output = torch.empty_like(query)
     if not len(query):
         return output
+    check_dtype("query", query)
+    check_caches(key_cache, value_cache, key_cache.shape[2], query.shape[2])
+    if len(query) != len(metadata.slot_mapping) or query.shape[1] % key_cache.shape[2]:
+        raise ValueError(
+            f"query is {list(query.shape)} for {len(metadata.slot_mapping)} tokens in slot_mapping "
+            f"and {key_cache.shape[2]} heads in key_cache"
+        )
     shape = AttentionStruct(
         query.shape[1],
         key_cache.shape[2],
@@ -38,7 +54,7 @@ def paged_attention(
         _narrow(query),
     )
     batch = batch_struct(metadata, key_cache)
-    _library.octavo_paged_attention(
+    fault = _library.octavo_paged_attention(
         ctypes.byref(batch),
         ctypes.byref(shape),
         query.data_ptr(),
@@ -48,26 +64,34 @@ def paged_attention(
         _narrow(query),
         torch.get_num_threads(),
     )
+    raise_fault(fault)
     return output
 
 
 def write_kv(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
 ) -> None:
-    """See `kernels.ops.WriteKV`."""
+    """See `kernels.ops.WriteKV`. Raises ValueError for what doesn't fit together."""
+    check_caches(key_cache, value_cache, *key_cache.shape[2:])
+    check_indices("slot_mapping", slot_mapping, len(key))
+    for name, new in (("key", key), ("value", value)):
+        check_shape(name, new, (len(slot_mapping), *key_cache.shape[2:]))
     for new, cache in ((key, key_cache), (value, value_cache)):
         rows = new.to(cache.dtype).contiguous()
         size = cache.element_size()
-        _library.octavo_scatter(
+        written = _library.octavo_scatter(
             rows.data_ptr(),
             slot_mapping.data_ptr(),
             len(rows),
             cache[0, 0].nbytes,
+            cache.shape[0] * cache.shape[1],
             cache.shape[1],
             cache.stride(0) * size,
             cache.stride(1) * size,
             cache.data_ptr(),
         )
+        if not written:
+            raise ValueError("slot_mapping names a slot that the cache doesn't have")
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -87,7 +111,9 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
 
 
 def rotary_embedding(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """See `kernels.ops.RotaryEmbedding`."""
+    """See `kernels.ops.RotaryEmbedding`. Raises ValueError for what doesn't fit together."""
+    check_dtype("x", x)
+    check_tables((cos, sin), len(x), x.shape[2])
     x = x.contiguous()
     output = torch.empty_like(x)
     cos, sin = cos.float().contiguous(), sin.float().contiguous()
@@ -137,6 +163,12 @@ def _norm(
     output: Tensor,
     summed: Tensor | None,
 ) -> None:
+    check_dtype("x", x)
+    check_shape("weight", weight, (x.shape[-1],))
+    if residual is not None:
+        check_shape("residual", residual, tuple(x.shape))
+    if residual is not None and residual.dtype is not x.dtype:
+        raise ValueError(f"residual is {residual.dtype} and x {x.dtype}")
     weight = weight.float().contiguous()
     _library.octavo_norm(
         x.data_ptr(),
@@ -153,6 +185,10 @@ def _norm(
 
 
 def _gate(gate: Tensor, up: Tensor, activation: int) -> Tensor:
+    check_dtype("gate", gate)
+    check_shape("up", up, tuple(gate.shape))
+    if up.dtype is not gate.dtype:
+        raise ValueError(f"up is {up.dtype} and gate {gate.dtype}")
     gate, up = gate.contiguous(), up.contiguous()
     output = torch.empty_like(gate)
     _library.octavo_gate(

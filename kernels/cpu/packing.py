@@ -5,27 +5,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import torch
 from torch import Tensor
 
 from ..ops import QuantizedWeight
 from ..weights import LinearWeight, fits_bfloat16
-from .library import WeightStruct, load_library
+from .library import WeightStruct
+from .load import load_library
 from .memory import weight_memory
+from .metadata import check_dtype
+from .weight_format import Format
 
 #: src/weight.h: outputs in a panel, and inputs that share a scale.
 _LANES, _GROUP = 16, 64
-
-
-class Format(IntEnum):
-    """src/weight.h: Format."""
-
-    FLOAT32 = 0
-    BFLOAT16 = 1
-    INT8 = 2
-    INT4 = 3
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,10 @@ class PackedWeight:
         return [t for t in (self.data, self.scale, self.bias) if t is not None]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        """See `kernels.weights.PreparedLinear`."""
+        """See `kernels.weights.PreparedLinear`. Raises ValueError for inputs that don't fit."""
+        check_dtype("x", x)
+        if x.ndim != 2 or x.shape[1] != self.struct.k:
+            raise ValueError(f"x is {list(x.shape)} instead of rows of {self.struct.k} inputs")
         x = x if x.stride(1) == 1 else x.contiguous()
         out = torch.empty(len(x), self.struct.n, dtype=out_dtype or x.dtype)
         if not len(x):

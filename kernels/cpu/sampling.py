@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .library import load_library
+from .load import load_library
+from .metadata import check_shape
 
 _library = load_library()
 
@@ -14,7 +15,10 @@ def sample_top_k_top_p(
     logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor
 ) -> Tensor:
     """See `kernels.ops.SampleTopKTopP`. A row's token depends on that row of the arguments alone,
-    to the bit."""
+    to the bit. Raises ValueError for arguments of other lengths than the rows of logits."""
+    arguments = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "uniform": uniform}
+    for name, argument in arguments.items():
+        check_shape(name, argument, (len(logits),))
     logits = logits.float()
     logits = logits if logits.stride(-1) == 1 else logits.contiguous()
     tokens = torch.empty(len(logits), dtype=torch.int64)

@@ -12,6 +12,7 @@ import pytest
 from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing, sampling
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import Isa
+from octavo.kernels.cpu.tuning import Tuning
 
 AVX512_HEADER = Path(__file__).parent / "emulated_avx512.h"
 _AVX512_FLAGS = (
@@ -22,6 +23,8 @@ _AVX512_FLAGS = (
     "-Wno-psabi",
 )
 _QUICK = ("-Werror", "-O2")
+#: What no machine may choose by itself: streamed weights, and tiles for every format.
+ALL_WAYS = Tuning(stream_weights=True, tile_rows=dict.fromkeys(("bfloat16", "int8", "int4"), 5))
 
 
 def isa_named(name: str) -> Isa:
@@ -71,6 +74,7 @@ def build_level(level: Level, extra_flags: tuple[str, ...] = ()) -> Path:
 def use_library(path: Path, patch: pytest.MonkeyPatch) -> None:
     """Every operation calls this build from now on."""
     opened = library.open_library(path)
+    ALL_WAYS.apply(opened)
     for module in (ops, decoder, encoder, sampling):
         patch.setattr(module, "_library", opened)
     patch.setattr(packing, "load_library", lambda: opened)

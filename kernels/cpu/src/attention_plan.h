@@ -20,13 +20,15 @@ struct Batch {
   const int64_t* block_table;
   const int64_t* slot_mapping;
   const int64_t* bidirectional;  // or null
-  int64_t max_blocks;
+  int64_t table_width, max_blocks;  // block ids of a sequence; from one's to the next one's
+  int64_t num_blocks;
   int64_t block_stride, row_stride;  // elements from one block, or position, to the next one
   int32_t block_size;
   int32_t narrow_cache;  // keys and values are bf16
 
   // Where a slot's keys and values begin.
   size_t place(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
+  bool has_slot(int64_t slot) const { return slot >= 0 && slot < num_blocks * block_size; }
 };
 
 struct AttentionShape {

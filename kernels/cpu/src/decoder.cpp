@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "batch_check.h"
 #include "elementwise.h"
 #include "exports.h"
 #include "linear.h"
@@ -232,6 +233,10 @@ using namespace octavo;
 
 OCTAVO_EXPORT void* octavo_decoder_create(const DecoderPlan* plan) { return new Decoder(*plan); }
 OCTAVO_EXPORT void octavo_decoder_free(void* decoder) { delete static_cast<Decoder*>(decoder); }
-OCTAVO_EXPORT void octavo_decoder_run(void* decoder, const DecoderStep* step) {
-  static_cast<Decoder*>(decoder)->run(*step);
+// Returns what is wrong with the step, or null after it was run.
+OCTAVO_EXPORT const char* octavo_decoder_run(void* decoder, const DecoderStep* step) {
+  const char* fault = fault_of(step->batch);
+  if (fault == nullptr) fault = fault_of_rows(step->output_rows, step->num_output_rows, step->batch.num_tokens);
+  if (fault == nullptr) static_cast<Decoder*>(decoder)->run(*step);
+  return fault;
 }

@@ -82,7 +82,7 @@ class Encoder {
     int64_t row = int64_t(qkv_stride_);
     int32_t longest = int32_t(*std::max_element(step.lengths, step.lengths + step.runs));
     batch_ = {int32_t(starts_.back()), step.runs, starts_.data(), step.lengths, starts_.data(),
-              nullptr, seen_.data(), 1, row, row, longest, 0};
+              nullptr, seen_.data(), 1, 1, starts_.back(), row, row, longest, 0};
     shape_ = {plan_.heads, plan_.heads, dim(), 1.0f / std::sqrt(float(dim())), 0.0f, 0, 1};
     attention_.build(batch_, shape_, step.threads);
     parts_.reserve(size_t(attention_.parts) * (dim() + 2));

@@ -3,11 +3,16 @@
 
 #include <type_traits>
 
+#include "exports.h"
+#include "tuning.h"
+
 #if defined(OCTAVO_TILES)
 #include "matmul_amx.h"
 #endif
 
 namespace octavo {
+
+Tuning tuning;
 
 namespace {
 
@@ -37,10 +42,14 @@ template <int R, int P>
 inline size_t ahead(size_t at, size_t bytes) {
   return at + kPrefetchBytes<R> < bytes ? kPrefetchBytes<R> : kPrefetchBytes<R> + (P - 1) * bytes;
 }
-// What one row is multiplied with is not read again soon, and should not drive out what will be.
-template <int R>
+// The locality that a prefetch names. A single row's weights are not read again within a step:
+// streamed, they pass by the outer caches and leave them to what will be. Which is faster depends on
+// the machine; see tuning.h.
+enum Locality : int { kStreamed = 0, kCached = 3 };
+
+template <Locality L>
 inline void prefetch_ahead(const void* p, size_t ahead) {
-  __builtin_prefetch(static_cast<const char*>(p) + ahead, 0, R == 1 ? 0 : 3);
+  __builtin_prefetch(static_cast<const char*>(p) + ahead, 0, int(L));
 }
 
 // Sums of some rows and panels: from one panel's to the next one's are `stride` floats. Those that are
@@ -86,7 +95,7 @@ inline void write_tiles(const Tiles& tiles, Vec (&acc)[S][N]) {
 // Each kernel multiplies R rows with P panels, `bytes` apart.
 
 struct Float32Panel {
-  template <int R, int P>
+  template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
@@ -99,7 +108,7 @@ struct Float32Panel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (kPrefetches<R>) prefetch_ahead<R>(w, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(w, next);
           b[p] = load(w);
         }
 #pragma GCC unroll 32
@@ -115,7 +124,7 @@ struct Float32Panel {
 };
 
 struct BFloat16Panel {
-  template <int R, int P>
+  template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = N <= 3 ? 2 : 1;
     Vec acc[S][N];
@@ -125,7 +134,7 @@ struct BFloat16Panel {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (kPrefetches<R>) prefetch_ahead<R>(w, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(w, next);
         Vec even = load_first(w);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
@@ -142,7 +151,7 @@ struct BFloat16Panel {
 
 #if defined(OCTAVO_BF16)
 struct NarrowPanel {
-  template <int R, int P>
+  template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     constexpr int N = P * R, S = kSums<N>;
     Vec acc[S][N];
@@ -155,7 +164,7 @@ struct NarrowPanel {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (kPrefetches<R>) prefetch_ahead<R>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(line, next);
           b[p] = (__m512bh)_mm512_loadu_si512(line);
         }
 #pragma GCC unroll 32
@@ -191,7 +200,7 @@ inline Integers add_products(Integers sums, __m512i unsigned_bytes, __m512i byte
   return (Integers)_mm512_dpbusd_epi32((__m512i)sums, unsigned_bytes, bytes);
 }
 struct Int8Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     Integers acc[P * R];
     // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
@@ -203,7 +212,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
         b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
       }
 #pragma GCC unroll 32
@@ -218,7 +227,7 @@ struct Int8Group {
   }
 };
 struct Int4Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     __m512i low = _mm512_set1_epi8(15);
     Integers acc[P * R];
@@ -230,7 +239,7 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
         __m512i both = _mm512_loadu_si512(line);
         first[p] = _mm512_and_si512(both, low);
         second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -256,7 +265,7 @@ inline __m256i load_bytes(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 struct Int8Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i lo[P * R], hi[P * R];
@@ -266,7 +275,7 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<R>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
@@ -286,7 +295,7 @@ struct Int8Group {
   }
 };
 struct Int4Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     __m256i total_lo[P * R], total_hi[P * R];
@@ -303,7 +312,7 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (kPrefetches<R>) prefetch_ahead<R>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(line, next);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
@@ -341,7 +350,7 @@ inline Vec plain_sums(const Rows& a, int row, int k, Step weight_at) {
   return load_int32(acc);
 }
 struct Int8Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
       out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
@@ -350,7 +359,7 @@ struct Int8Group {
   }
 };
 struct Int4Group {
-  template <int R, int P>
+  template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
       out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
@@ -363,12 +372,12 @@ struct Int4Group {
 
 // The outputs' scales are applied at the end, by scale_tiles.
 struct Int8Panel {
-  template <int R, int P>
+  template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       Vec sums[P * R];
-      Int8Group::sums<R, P>(a, panel + k * kLanes, bytes, ahead<R, P>(k * kLanes, bytes), k, sums);
+      Int8Group::sums<R, P, L>(a, panel + k * kLanes, bytes, ahead<R, P>(k * kLanes, bytes), k, sums);
 #pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) {
         Vec scale = splat(a.group(i % R, k)->scale);
@@ -380,14 +389,14 @@ struct Int8Panel {
 };
 
 struct Int4Panel {
-  template <int R, int P>
+  template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
       Vec sums[P * R];
-      Int4Group::sums<R, P>(a, group, bytes, ahead<R, P>(g * kInt4GroupBytes, bytes), k, sums);
+      Int4Group::sums<R, P, L>(a, group, bytes, ahead<R, P>(g * kInt4GroupBytes, bytes), k, sums);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
@@ -429,12 +438,12 @@ void multiply_block(const Rows& a, int rows, const uint8_t* panel, size_t bytes,
 }
 
 // One row with P panels at once.
-template <class Panel, int P>
+template <class Panel, int P, Locality L>
 void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
   for (; panel + P <= w.count; panel += P)
-    Panel::template multiply<1, P>(a, w.data + panel * w.bytes, w.bytes, w.k,
-                                   {tiles + panel * kLanes, kLanes, fresh});
-  if constexpr (P > 1) multiply_row<Panel, P / 2>(a, w, tiles, fresh, panel);
+    Panel::template multiply<1, P, L>(a, w.data + panel * w.bytes, w.bytes, w.k,
+                                      {tiles + panel * kLanes, kLanes, fresh});
+  if constexpr (P > 1) multiply_row<Panel, P / 2, L>(a, w, tiles, fresh, panel);
 }
 
 // work(first panel, number of panels as a constant) until all had their turn.
@@ -449,7 +458,10 @@ void in_panel_blocks(int count, const Work& work) {
 // tiles: [panels][rows][16], written, or added to if they are not fresh.
 template <class Panel, int MaxRows>
 void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
-  if (rows == 1) return multiply_row<Panel, kPanelsAtOnce>(a, w, tiles, fresh);
+  if (rows == 1) {
+    if (tuning.stream_weights) return multiply_row<Panel, kPanelsAtOnce, kStreamed>(a, w, tiles, fresh);
+    return multiply_row<Panel, kPanelsAtOnce, kCached>(a, w, tiles, fresh);
+  }
   size_t stride = size_t(rows) * kLanes;
   int step = rows <= MaxRows ? w.k : kInputBlock;
   for (int k = 0; k < w.k; k += step) {
@@ -506,14 +518,14 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
       return multiply_bf16(a, rows, panels, tiles, true);
     case kInt8:
 #if defined(OCTAVO_TILES)
-      if (use_tiles(rows)) multiply_tiles_int8(a, rows, panels, tiles);
+      if (use_tiles(kInt8, rows)) multiply_tiles_int8(a, rows, panels, tiles);
       else
 #endif
         multiply_panels<Int8Panel, kMaxStepRows>(a, rows, panels, tiles);
       return scale_tiles(w, rows, first, last, tiles);
     default:
 #if defined(OCTAVO_TILES)
-      if (use_tiles(rows)) return multiply_tiles_int4(a, rows, panels, tiles);
+      if (use_tiles(kInt4, rows)) return multiply_tiles_int4(a, rows, panels, tiles);
 #endif
       return multiply_panels<Int4Panel, kMaxStepRows>(a, rows, panels, tiles);
   }
@@ -523,7 +535,7 @@ void multiply_narrow([[maybe_unused]] const Rows& a, [[maybe_unused]] int rows,
                      [[maybe_unused]] const Panels& w, [[maybe_unused]] float* tiles,
                      [[maybe_unused]] bool fresh) {
 #if defined(OCTAVO_TILES)
-  if (use_tiles(rows)) return multiply_tiles_bf16(a, rows, w, tiles, fresh);
+  if (use_tiles(kBFloat16, rows)) return multiply_tiles_bf16(a, rows, w, tiles, fresh);
 #endif
 #if defined(OCTAVO_BF16)
   multiply_panels<NarrowPanel, kMaxRows>(a, rows, w, tiles, fresh);
@@ -536,3 +548,5 @@ void multiply_float(Format format, const Rows& a, int rows, const Panels& w, flo
 }
 
 }  // namespace octavo
+
+OCTAVO_EXPORT void octavo_tune(const octavo::Tuning* chosen) { octavo::tuning = *chosen; }

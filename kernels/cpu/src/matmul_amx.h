@@ -4,17 +4,12 @@
 
 #include "amx.h"
 #include "matmul.h"
+#include "tuning.h"
 
 namespace octavo {
 
-// Rows from which a tile is filled well enough to beat dot products; any, without those.
-#if defined(OCTAVO_BF16)
-constexpr int kTileRows = 5;
-#else
-constexpr int kTileRows = 1;
-#endif
-
-inline bool use_tiles(int rows) { return rows >= kTileRows && allow_tiles(); }
+// Whether so many rows are multiplied with a weight of this format by tiles.
+inline bool use_tiles(Format format, int rows) { return tuning.tiles(format, rows) && allow_tiles(); }
 
 // Two by two tiles: 0 … 3 collect, 4 and 5 hold rows, 6 and 7 panels.
 struct TileShape {

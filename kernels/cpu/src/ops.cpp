@@ -1,5 +1,6 @@
 // Single operations, for layers that are not part of a whole decoder.
 #include "attention.h"
+#include "batch_check.h"
 #include "elementwise.h"
 #include "exports.h"
 #include "linear.h"
@@ -133,9 +134,11 @@ OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_strid
   else run(static_cast<float*>(out));
 }
 
-OCTAVO_EXPORT void octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
-                                          const void* keys, const void* values, void* out, int32_t narrow,
-                                          int32_t threads) {
+// Returns what is wrong with the batch, or null after it was run.
+OCTAVO_EXPORT const char* octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
+                                                 const void* keys, const void* values, void* out, int32_t narrow,
+                                                 int32_t threads) {
+  if (const char* fault = fault_of(*batch)) return fault;
   auto run = [&](auto* cache) {
     using Element = std::remove_pointer_t<decltype(cache)>;
     OCTAVO_BY_TYPE(narrow, attention(*batch, *shape, static_cast<const T*>(query), static_cast<const Element*>(keys),
@@ -143,6 +146,7 @@ OCTAVO_EXPORT void octavo_paged_attention(const Batch* batch, const AttentionSha
   };
   if (batch->narrow_cache) run(static_cast<uint16_t*>(nullptr));
   else run(static_cast<float*>(nullptr));
+  return nullptr;
 }
 
 OCTAVO_EXPORT void octavo_norm(const void* x, const void* residual, const float* weight, float eps,
@@ -165,11 +169,16 @@ OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count
                               static_cast<T*>(out), threads));
 }
 
-// Rows of `bytes` bytes, each to its slot; strides in bytes, from one block, or position, to the next one.
-OCTAVO_EXPORT void octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
-                                  int64_t block_size, int64_t block_stride, int64_t row_stride, uint8_t* cache) {
+// Rows of `bytes` bytes, each to its slot of so many; strides in bytes, from one block, or position, to the
+// next one. Returns whether all slots exist; if not, nothing is written.
+OCTAVO_EXPORT int32_t octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
+                                     int64_t num_slots, int64_t block_size, int64_t block_stride, int64_t row_stride,
+                                     uint8_t* cache) {
+  for (int64_t i = 0; i < count; ++i)
+    if (slots[i] < 0 || slots[i] >= num_slots) return 0;
   for (int64_t i = 0; i < count; ++i) {
     int64_t place = slots[i] / block_size * block_stride + slots[i] % block_size * row_stride;
     std::memcpy(cache + place, rows + i * bytes, bytes);
   }
+  return 1;
 }

@@ -73,7 +73,7 @@ struct Rows {
 };
 
 // Whether bf16 can be multiplied by bf16.
-#if defined(OCTAVO_BF16) || defined(OCTAVO_TILES)
+#if defined(OCTAVO_BF16)
 constexpr bool kNarrowProducts = true;
 #else
 constexpr bool kNarrowProducts = false;

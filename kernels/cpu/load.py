@@ -1,0 +1,33 @@
+"""The kernels of this processor: compiled, tuned and loaded once."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+
+from .build import build_library
+from .isa import choose_isa
+from .library import open_library
+from .tuning import Tuning, find_tuning
+
+
+@cache
+def load_library() -> ctypes.CDLL:
+    """The library, compiled if it is not yet. Raises KernelError if it can't be."""
+    library, tuning = _load()
+    tuning.apply(library)
+    return library
+
+
+def describe_tuning() -> Iterator[str]:
+    """What `load_library` was tuned to, and why. Raises KernelError as it does."""
+    return _load()[1].describe()
+
+
+@cache
+def _load() -> tuple[ctypes.CDLL, Tuning]:
+    isa = choose_isa()
+    path = build_library(isa)
+    library = open_library(path)
+    return library, find_tuning(library, path.parent, tiles="amx_tile" in isa.features)

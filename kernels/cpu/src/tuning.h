@@ -1,0 +1,24 @@
+// Choices between two ways to do the same, each of which is faster on some machine. Python measures
+// them once (tuning.py) and passes them to octavo_tune.
+#pragma once
+
+#include <cstdint>
+
+#include "weight.h"
+
+namespace octavo {
+
+// Passed from Python; keep library.py in step.
+struct Tuning {
+  int32_t stream_weights = 0;    // prefetches of a single row's weights pass by the outer caches
+  int32_t tile_rows[4] = {};     // fewest rows that go through AMX tiles, by Format; 0: none ever do
+
+  bool tiles(Format format, int rows) const {
+    int32_t fewest = tile_rows[format];
+    return fewest > 0 && rows >= fewest;
+  }
+};
+
+extern Tuning tuning;
+
+}  // namespace octavo

@@ -1,0 +1,188 @@
+"""Choices between two ways to do the same that differ from machine to machine: both are timed once,
+and what was chosen is kept beside the compiled library. See src/tuning.h.
+
+A processor's name says little: the same instructions may be slow on one machine and fast on the
+next one, whose caches or hypervisor are others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import torch
+
+from .isa import processor_identity
+from .library import TuningStruct, WeightStruct
+from .memory import weight_memory
+from .weight_format import Format
+
+#: Twice the last-level cache that a core of a common server reaches.
+_STREAMED_BYTES = 64 << 20
+#: More than a second-level cache holds, in any format but int4.
+_TILED_SIZE = 2048
+#: Rows at which tiles are tried: as many as steps of some sequences have, and prompts.
+TILE_ROWS = (4, 8, 16, 32, 128)
+_TILED_FORMATS = (Format.BFLOAT16, Format.INT8, Format.INT4)
+_ROUNDS = 5
+#: What the other way must gain to be taken instead of the ordinary one.
+_GAIN = 0.95
+
+_log = logging.getLogger(__name__)
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """What was chosen, and the times that decided it.
+
+    stream_weights: whether prefetches of a single row's weights pass by the outer caches.
+    streamed_to_cached: the time of a row's product with them, to that without.
+    tile_rows: by format, the fewest rows that go through AMX tiles; 0 for none.
+    tiles_to_dots: by format, the time by tiles to that by dot products, for each of `TILE_ROWS`.
+    """
+
+    stream_weights: bool = False
+    streamed_to_cached: float = 1.0
+    tile_rows: dict[str, int] = {}
+    tiles_to_dots: dict[str, list[float]] = {}
+
+    def apply(self, library: ctypes.CDLL) -> None:
+        """Make a library do so from now on."""
+        rows = [self.tile_rows.get(format.name.lower(), 0) for format in Format]
+        struct = TuningStruct(int(self.stream_weights), (ctypes.c_int32 * len(rows))(*rows))
+        library.octavo_tune(ctypes.byref(struct))
+
+    def describe(self) -> Iterator[str]:
+        """A line for each choice and why it was made."""
+        chosen = "streamed" if self.stream_weights else "cached"
+        yield (
+            f"weights of one row are prefetched {chosen}: "
+            f"streamed takes {self.streamed_to_cached:.2f} times as long as cached here"
+        )
+        for name, ratios in self.tiles_to_dots.items():
+            rows = self.tile_rows.get(name, 0)
+            chosen = f"from {rows} rows on" if rows else "never"
+            times = ", ".join(
+                f"{ratio:.2f} for {n}" for n, ratio in zip(TILE_ROWS, ratios, strict=True)
+            )
+            yield f"{name} goes through AMX tiles {chosen}: time to dot products' by rows {times}"
+
+
+def find_tuning(library: ctypes.CDLL, folder: Path, *, tiles: bool) -> Tuning:
+    """What the folder keeps of this machine, measured in well under a second if it keeps nothing.
+
+    tiles: whether the library has code for AMX tiles.
+    """
+    path = folder / f"tuning-{_machine()}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Tuning)
+    except (OSError, msgspec.DecodeError):
+        tuning = measure_tuning(library, tiles=tiles)
+    try:
+        _write(path, tuning)
+    except OSError as error:
+        _log.debug("what was measured of the kernels can't be kept in %s: %s", path, error)
+    return tuning
+
+
+def measure_tuning(library: ctypes.CDLL, *, tiles: bool) -> Tuning:
+    """Time both ways in turn. Leaves the library tuned to either of them."""
+    streamed = _ratio(
+        _Product(library, Format.INT8, _STREAMED_BYTES // _TILED_SIZE, rows=1),
+        partial(Tuning().apply, library),
+        partial(Tuning(stream_weights=True).apply, library),
+    )
+    ratios = {}
+    for format in _TILED_FORMATS if tiles else ():
+        name = format.name.lower()
+        ratios[name] = [
+            _ratio(
+                _Product(library, format, _TILED_SIZE, rows),
+                partial(Tuning().apply, library),
+                partial(Tuning(tile_rows={name: 1}).apply, library),
+            )
+            for rows in TILE_ROWS
+        ]
+    return Tuning(
+        streamed < _GAIN,
+        streamed,
+        {name: fewest_rows(values) for name, values in ratios.items()},
+        ratios,
+    )
+
+
+def fewest_rows(ratios: list[float]) -> int:
+    """The first of `TILE_ROWS` from which on tiles gain at each; 0 if there is none."""
+    fewest = 0
+    for rows, ratio in zip(reversed(TILE_ROWS), reversed(ratios), strict=True):
+        if not ratio < _GAIN:
+            break
+        fewest = rows
+    return fewest
+
+
+def _ratio(
+    work: Callable[[], object], first: Callable[[], None], second: Callable[[], None]
+) -> float:
+    """The time of some work after `second` to that after `first`, in turn: the shortest of several,
+    as another program may take the processor meanwhile."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(_ROUNDS):
+        for way, choose in ((0, first), (1, second), (1, second), (0, first)):
+            seconds[way].append(_timed(choose, work))
+    return min(seconds[1]) / min(seconds[0])
+
+
+def _timed(choose: Callable[[], None], work: Callable[[], object]) -> float:
+    choose()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+class _Product:
+    """Multiplies rows of bfloat16 with a weight of ones when it is called."""
+
+    def __init__(self, library: ctypes.CDLL, format: Format, outputs: int, rows: int) -> None:
+        self._multiply = library.octavo_linear
+        size = library.octavo_packed_bytes(format, outputs, _TILED_SIZE)
+        self._data = weight_memory.allocate(size).fill_(1)
+        self._scale = torch.ones(outputs)
+        pointers = (self._data.data_ptr(), self._scale.data_ptr(), None)
+        self._weight = WeightStruct(*pointers, outputs, _TILED_SIZE, format, 1)
+        self._x = torch.ones(rows, _TILED_SIZE, dtype=torch.bfloat16)
+        self._out = torch.empty(rows, outputs, dtype=torch.bfloat16)
+
+    def __call__(self) -> None:
+        self._multiply(
+            *(ctypes.byref(self._weight), self._x.data_ptr(), _TILED_SIZE, len(self._x)),
+            *(self._out.data_ptr(), 1, 1, torch.get_num_threads()),
+        )
+
+
+def _machine() -> str:
+    """A name for all machines that are like this one, as a cache may be shared, and for how they
+    are measured."""
+    identity = f"{processor_identity()} {os.cpu_count()} {torch.get_num_threads()}"
+    return hashlib.sha256(identity.encode() + Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+def _write(path: Path, tuning: Tuning) -> None:
+    """All of it or nothing, whoever else writes it."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(tuning))
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,12 @@
+"""How the values of a packed weight are stored."""
+
+from enum import IntEnum
+
+
+class Format(IntEnum):
+    """src/weight.h: Format."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
+    INT4 = 3
