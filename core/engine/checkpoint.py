@@ -67,6 +67,12 @@ class Checkpoint:
         """The folder that transformers loads from, and what it must be told besides."""
         return self.path, {}
 
+    @property
+    def transformers_config(self) -> dict[str, Any]:
+        """What transformers' model classes must be told of the config, if it is not in the files
+        as they read them."""
+        return {}
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Each tensor with its name, one at a time. Raises ConfigError if there are none."""
         for path in self._weight_files():
