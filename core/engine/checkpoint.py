@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..contracts import JsonDict
 from .config import ConfigError
 from .hf_config import complete_config
+from .json_file import read_json
+from .weight_files import WeightFiles, find_weights
 
 #: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
 _MAPPED_TOGETHER = 16 << 20
@@ -74,27 +75,33 @@ class Checkpoint:
         return {}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor with its name, one at a time. Raises ConfigError if there are none."""
-        for path in self._weight_files():
-            with safe_open(path, framework="pt") as file:
-                names = iter(file.keys())
+        """Each tensor with its name, one at a time. Raises ConfigError if there are none, or a
+        file of them is missing."""
+        files = self._weight_files()
+        for path in files.present():
+            names = (name for name in _names_in(path) if files.holds(path, name))
             while part := list(_map_some(path, names)):
                 yield from part
 
     def weight_names(self) -> Iterator[str]:
         """The names alone. Raises ConfigError as `weights` does."""
-        for path in self._weight_files():
-            with safe_open(path, framework="pt") as file:
-                yield from file.keys()
+        files = self._weight_files()
+        for path in files.present():
+            yield from (name for name in _names_in(path) if files.holds(path, name))
 
-    def _weight_files(self) -> list[Path]:
-        files = sorted(self.path.glob("*.safetensors"))
-        if not files:
-            raise ConfigError(
-                f"{self.name}: no *.safetensors file in {self.path}; "
-                "convert the checkpoint to safetensors first"
-            )
-        return files
+    def _weight_files(self) -> WeightFiles:
+        try:
+            return find_weights(self.path)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
 
 
 def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
@@ -106,17 +113,6 @@ def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
             tensor = file.get_tensor(name)
             size += tensor.nbytes
             yield name, tensor
-
-
-def read_json(path: Path) -> JsonDict:
-    """A file that holds a JSON object. Raises ConfigError."""
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no JSON object")
-    return content
 
 
 def _read_optional(path: Path) -> JsonDict:
