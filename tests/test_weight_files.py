@@ -14,20 +14,14 @@ from threading import Thread
 import huggingface_hub
 import pytest
 import torch
-from octavo.app import DEMO_MODEL
 from octavo.core.embedding.hugging_face_embedder import HuggingFaceEmbedder
 from octavo.core.engine.checkpoint import Checkpoint
 from octavo.core.engine.config import ConfigError
 from octavo.core.engine.find_checkpoint import find_checkpoint
 from safetensors.torch import load_file, save_file
 from text_checkpoints import save_family
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-)
+from tiny_clip import save_clip
+from transformers import AutoModelForCausalLM
 
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -198,14 +192,7 @@ def test_the_hub_gives_the_files_that_are_read(hub: tuple[Path, list[str]]) -> N
 def test_an_embedder_without_some_of_its_weights_is_refused(
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path
-    text = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-    sizes = {"num_attention_heads": 2}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "image_size": 32}
-    config = CLIPConfig(text_config={**text, **sizes}, vision_config={**vision, **sizes})
-    CLIPModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(DEMO_MODEL).save_pretrained(folder)
-    CLIPImageProcessor().save_pretrained(folder)
+    folder = save_clip(tmp_path)
     weights = load_file(folder / "model.safetensors")
     name = "text_projection.weight"
     del weights[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ..contracts import JsonDict
 from .config import ConfigError
-from .hf_config import complete_config
+from .hf_config import complete_config, is_known
 from .json_file import read_json
 from .weight_files import WeightFiles, find_weights
 
+_PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
 #: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
 _MAPPED_TOGETHER = 16 << 20
 
@@ -40,9 +41,42 @@ class Checkpoint:
 
     @cached_property
     def image_processor_config(self) -> JsonDict:
-        """The image part of `processor_config.json`, or `preprocessor_config.json`."""
-        nested = _read_optional(self.path / "processor_config.json").get("image_processor")
-        return nested or _read_optional(self.path / "preprocessor_config.json")
+        """The image part of `processor_config.json`, or `preprocessor_config.json`; empty if a
+        model that only a plugin knows has neither. Raises ConfigError if another has neither:
+        pictures made by defaults would be those of another model."""
+        nested = self._processor_config.get("image_processor")
+        if nested is not None:
+            if not isinstance(nested, Mapping):
+                raise ConfigError(
+                    f"{self.name}: image_processor in {self.path / _PROCESSOR} is no object"
+                )
+            return nested
+        alone = self.path / _IMAGE_PROCESSOR
+        if not alone.is_file() and not is_known(self.config):
+            return {}
+        if not alone.is_file():
+            raise ConfigError(
+                f"{self.name}: the model takes images, but there is no {_IMAGE_PROCESSOR} in "
+                f"{self.path} (and no image_processor in a {_PROCESSOR}) to say how they are "
+                "prepared; copy that file from the model's repository"
+            )
+        return read_json(alone)
+
+    @cached_property
+    def processor_chat_template(self) -> str | None:
+        """The chat template that the files of the processor hold, which goes before that of the
+        tokenizer in models that take images; those in `chat_template.jinja` are both's."""
+        template = self._processor_config.get("chat_template")
+        legacy = self.path / "chat_template.json"
+        if template is None and not (self.path / "chat_template.jinja").is_file():
+            template = _read_optional(legacy).get("chat_template")
+        if template is not None and not isinstance(template, str):
+            raise ConfigError(f"{self.name}: the chat_template of the processor is no text")
+        return template
+
+    @cached_property
+    def _processor_config(self) -> JsonDict:
+        return _read_optional(self.path / _PROCESSOR)
 
     @property
     def dtype(self) -> str | None:
