@@ -47,15 +47,16 @@ def write_gguf(
     folder: Path,
     keys: dict[str, Any] | None = None,
     tensors: dict[str, Any] | None = None,
+    pre: str = "gpt-2",
 ) -> Path:
     """The folder's model as a file. keys: further ones, those of the architecture without its
-    name. tensors: further ones."""
+    name. tensors: further ones. pre: how texts are split, by llama.cpp's name."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = model.config
     architecture = config.model_type.removesuffix("_text")
     writer = GGUFWriter(path, architecture)
     _write_sizes(writer, config)
-    _write_tokenizer(writer, folder)
+    _write_tokenizer(writer, folder, pre)
     for key, value in (keys or {}).items():
         name = key if key.startswith(_SHARED) else f"{architecture}.{key}"
         writer.add_key_value(name, value, GGUFValueType.get_type(value))
@@ -112,7 +113,7 @@ def _write_sizes(writer: GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(longer) / math.log(original)))
 
 
-def _write_tokenizer(writer: GGUFWriter, folder: Path) -> None:
+def _write_tokenizer(writer: GGUFWriter, folder: Path, pre: str) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     stored = json.loads((folder / "tokenizer.json").read_text())
     special = {token["content"] for token in stored["added_tokens"]}
@@ -121,7 +122,7 @@ def _write_tokenizer(writer: GGUFWriter, folder: Path) -> None:
     by_id = {number: token for token, number in ids.items()}
     tokens = [by_id.get(number, f"[PAD{number}]") for number in range(size)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(
         [TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens]

@@ -221,3 +221,10 @@ def test_an_architecture_and_a_type_that_are_not_served_are_named(tmp_path: Path
         writer.close()
         with pytest.raises(ConfigError, match=message):
             find_checkpoint(str(path))
+
+
+def test_a_way_to_split_texts_that_is_not_known_is_named(llama: Path, tmp_path: Path) -> None:
+    """transformers would split as GPT-2 does."""
+    path = write_gguf(tmp_path / "odd.gguf", llama, pre="deepseek-v3")
+    with pytest.raises(ConfigError, match=r"tokenizer\.ggml\.pre = 'deepseek-v3'"):
+        find_checkpoint(str(path))

@@ -20,6 +20,7 @@ from .config import ConfigError
 from .gguf_config import gguf_config
 from .gguf_header import MAGIC
 from .gguf_metadata import FACTOR_TENSORS, GgufMetadata
+from .gguf_tokenizer import check_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class GgufCheckpoint(Checkpoint):
         """What `config.json` would say."""
         metadata = self._metadata
         try:
+            check_tokenizer(metadata)
             parsed = _gguf.load_gguf_checkpoint(str(self.path))
             config = gguf_config({**parsed["tokenizer_config"], **parsed["config"]}, metadata)
         except ConfigError as error:

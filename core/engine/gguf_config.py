@@ -123,7 +123,7 @@ def _score_divisor(config: JsonDict, fields: JsonDict) -> int:
     """Whose root attention scores are divided by."""
     if "attention.scale" in fields:
         scale: float = fields["attention.scale"]
-        return round(scale**-2.0)
+        return round(1 / (scale * scale))
     if config["num_hidden_layers"] == _GEMMA_27B_LAYERS.get(config["model_type"]):
         return int(config["hidden_size"] // config["num_attention_heads"])
     return int(config["head_dim"])
