@@ -34,7 +34,7 @@ _LAYER_PARTS = {
     "post_attention_layernorm": "ffn_norm",
 }
 #: Beginnings of keys that no architecture's name comes before.
-_SHARED = ("general.", "split.", "tokenizer.")
+_SHARED = ("general.", "note.", "split.", "tokenizer.")
 _OUTER = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",

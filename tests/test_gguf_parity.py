@@ -114,6 +114,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a key that nobody knows": ({"attention.sinks": 4}, r"llama\.attention\.sinks = 4"),
     "a part of several": ({"split.count": 3}, r"one of 3 parts"),
     "an adapter": ({"general.type": "adapter"}, r"general\.type = 'adapter'"),
+    "another model's key": ({"general.x": 1, "tokenizer.x": 1}, r"tokenizer\.x = 1"),
+    "a note on scaling": ({"note.rope.scaling.x": 1}, r"note\.rope\.scaling\.x = 1"),
     "a tokenizer's key": ({"tokenizer.ggml.lowercase": True}, r"tokenizer\.ggml\.lowercase = True"),
 }
 
@@ -137,6 +139,7 @@ HARMLESS: dict[str, Any] = {
     "logit_scale": 1.0,
     "general.sampling.temp": 0.5,
     "split.count": 1,
+    "note.made_by": "someone",
     "tokenizer.ggml.eot_token_id": 9,
 }
 
@@ -157,6 +160,12 @@ def test_keys_that_change_nothing_are_taken(llama: Path, tmp_path: Path) -> None
 def test_a_tensor_that_is_not_used_is_named(name: str, llama: Path, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "odd.gguf", llama, tensors={name: [1.0] * 16})
     with pytest.raises(ConfigError, match=rf"no use for 1 of .* tensors, such as {name}"):
+        find_checkpoint(str(path))
+
+
+def test_factors_of_another_size_are_refused(llama: Path, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "odd.gguf", llama, tensors={"rope_freqs.weight": [1.0] * 5})
+    with pytest.raises(ConfigError, match="factors has 5 values, where 8 belong"):
         find_checkpoint(str(path))
 
 
@@ -184,6 +193,10 @@ def test_a_pattern_of_windows(gemma: Path, tmp_path: Path) -> None:
     keys = {"attention.sliding_window_pattern": [False, True]}
     config = find_checkpoint(str(write_gguf(tmp_path / "list.gguf", gemma, keys))).config
     assert config["layer_types"] == ["full_attention", "sliding_attention"]
+    for period, kinds in ((1, "full full"), (2, "sliding full"), (0, "sliding sliding")):
+        path = write_gguf(tmp_path / "p.gguf", gemma, {"attention.sliding_window_pattern": period})
+        layer_types = find_checkpoint(str(path)).config["layer_types"]
+        assert layer_types == [f"{kind}_attention" for kind in kinds.split()]
     keys = {"attention.sliding_window_pattern": [False, True, True]}
     with pytest.raises(ConfigError, match=r"gemma2"):
         find_checkpoint(str(write_gguf(tmp_path / "long.gguf", gemma, keys)))
@@ -221,6 +234,18 @@ def test_an_architecture_and_a_type_that_are_not_served_are_named(tmp_path: Path
         writer.close()
         with pytest.raises(ConfigError, match=message):
             find_checkpoint(str(path))
+
+
+def test_a_file_that_says_mistral(llama: Path, tmp_path: Path) -> None:
+    """transformers takes it for that family, which has a window unless a config says otherwise."""
+    path = write_gguf(tmp_path / "m.gguf", llama, {"general.name": "mistral"})
+    checkpoint = find_checkpoint(str(path))
+    assert checkpoint.config["model_type"] == "mistral"
+    assert checkpoint.config["sliding_window"] is None
+    expected = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32).state_dict()
+    weights = dict(checkpoint.weights())
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
 
 
 def test_a_way_to_split_texts_that_is_not_known_is_named(llama: Path, tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ class GgufCheckpoint(Checkpoint):
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Also those that end a turn or a message, as llama.cpp has it."""
-        ends = (self._metadata.others.get(key) for key in _TURN_ENDS)
-        ids = (*super().eos_token_ids, *(end for end in ends if end is not None))
-        return tuple(dict.fromkeys(ids))
+        others = self._metadata.others
+        ends = (others[key] for key in _TURN_ENDS if key in others)
+        further = others.get("tokenizer.ggml.eos_token_ids") or ()
+        return tuple(dict.fromkeys((*super().eos_token_ids, *ends, *further)))
 
     @property
     def image_processor_config(self) -> JsonDict:
@@ -139,8 +140,14 @@ class GgufCheckpoint(Checkpoint):
         config = self.config
         with torch.device("meta"):
             model = _auto_model.from_config(AutoConfig.for_model(**config))
-        places: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, self._tensor_processor())
-        unused = set(self._metadata.tensor_names) - FACTOR_TENSORS - set(places)
+        try:
+            places: dict[str, str] = _gguf.get_gguf_hf_weights_map(
+                model, self._tensor_processor(), self._metadata.architecture
+            )
+        except NotImplementedError as error:
+            raise self._unreadable(error) from error
+        in_config = FACTOR_TENSORS if config.get("rope_parameters") else frozenset()
+        unused = set(self._metadata.tensor_names) - in_config - set(places)
         if unused:
             raise ConfigError(
                 f"{self.name}: the {config['model_type']} model has no use for {len(unused)} of "

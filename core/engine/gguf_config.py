@@ -83,7 +83,7 @@ def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
             "language model that generates text"
         )
     # What transformers reads of rotary positions, `_unread` says more of.
-    parsed = {key: value for key, value in parsed.items() if key != "rope_theta"}
+    parsed = {k: value for k, value in parsed.items() if k not in ("rope_theta", "rope_scaling")}
     parsed["architectures"] = [architecture]
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         parsed.setdefault(name, None)  # else transformers takes those of another model
@@ -101,17 +101,22 @@ def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
         sizes = config["hidden_size"] // config["num_attention_heads"]
         found["head_dim"] = fields.get("attention.key_length") or sizes
     if "attention_bias" in config:
-        found["attention_bias"] = metadata.has_tensor(r"blk\.\d+\.attn_q\.bias")
+        found["attention_bias"] = metadata.has_tensor(r"blk\.\d+\.attn_(q|qkv)\.bias")
     if "mlp_bias" in config:
         found["mlp_bias"] = metadata.has_tensor(r"blk\.\d+\.ffn_gate\.bias")
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         if name in config and name in fields:
             found[name] = fields[name]
-    if "sliding_window" in config and "attention.sliding_window" in fields:
-        found["sliding_window"] = fields["attention.sliding_window"] or None
+    window = fields.get("attention.sliding_window")
+    # Of a file without one, Gemma's families take their own; Mistral has one by default only here.
+    if "sliding_window" in config and (window is not None or "gemma" not in config["model_type"]):
+        found["sliding_window"] = window or None
     if "layer_types" in config and "attention.sliding_window_pattern" in fields:
         pattern = fields["attention.sliding_window_pattern"]
-        found["layer_types"] = _layer_types(pattern, config["num_hidden_layers"])
+        found["layer_types"] = [
+            "sliding_attention" if windowed else "full_attention"
+            for windowed in _windowed(pattern, config["num_hidden_layers"])
+        ]
     if "query_pre_attn_scalar" in config:
         found["query_pre_attn_scalar"] = _score_divisor({**config, **found}, fields)
     if "rope_parameters" in config:
@@ -129,23 +134,25 @@ def _score_divisor(config: JsonDict, fields: JsonDict) -> int:
     return int(config["head_dim"])
 
 
-def _layer_types(pattern: int | Sequence[bool], num_layers: int) -> list[str]:
-    """A period, of which the last layer sees everything, or for each layer whether it has a
-    window."""
+def _windowed(pattern: int | Sequence[bool], num_layers: int) -> list[bool]:
+    """For each layer whether it has a window. pattern: this, or a period, of which the last layer
+    sees everything; 0 for none that does."""
     if isinstance(pattern, int):
-        pattern = [(layer + 1) % pattern != 0 for layer in range(num_layers)]
-    return ["sliding_attention" if windowed else "full_attention" for windowed in pattern]
+        return [pattern == 0 or (layer + 1) % pattern != 0 for layer in range(num_layers)]
+    return list(pattern)
 
 
 def _check(key: str, value: Any, config: JsonDict, metadata: GgufMetadata) -> None:
     """Raises ConfigError for a key that is neither used nor harmless."""
-    if key.startswith("rope.scaling.") or key == "rope.scale_linear":
-        return  # `rope_parameters` has used or refused it
+    if key.startswith("rope.scal") and config.get("rope_parameters"):
+        return  # the function of this name has used or refused it
     harmless = _HARMLESS.get(key)
     if harmless is not None and harmless(value):
         return
     name = f"{metadata.architecture}.{key}"
     if key in _STATED:
+        if key == "attention.sliding_window_pattern":
+            value = _windowed(value, config["num_hidden_layers"])
         served = _STATED[key](config)
         if not _same(value, served):
             raise ConfigError(

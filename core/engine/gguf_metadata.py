@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, dequantize
+from gguf import (
+    GGML_QUANT_SIZES,
+    MODEL_ARCH_NAMES,
+    GGMLQuantizationType,
+    GGUFReader,
+    dequantize,
+)
 
 from ..contracts import JsonDict
 from .config import ConfigError
@@ -29,8 +35,12 @@ _KNOWN = re.compile(
     r"|tokenizer\.ggml\.(model|pre|tokens|scores|token_type|token_type_count|merges"
     r"|precompiled_charsmap|add_space_prefix|add_bos_token|add_eos_token"
     r"|(bos|eos|eot|eom|unknown|padding|seperator|cls|mask|prefix|suffix|middle)_token_id"
-    r"|fim_(pre|suf|mid|pad|rep|sep)_token_id)"
+    r"|eos_token_ids|fim_(pre|suf|mid|pad|rep|sep)_token_id)"
 )
+#: Beginnings that programs give a meaning to; under others, makers of files leave notes.
+_SPACES = frozenset(["adapter", "clip", "split", "tokenizer", *MODEL_ARCH_NAMES.values()])
+#: What would say something of the model, under whatever beginning.
+_OF_A_MODEL = re.compile(r"(.*\.)?(attention|rope|ssm)\..*|.*[._]scale|(.*\.)?expert_.*")
 #: Values at which others change nothing.
 _HARMLESS: dict[str, Callable[[Any], bool]] = {
     "general.type": lambda value: value == "model",
@@ -92,7 +102,7 @@ class GgufMetadata:
 
 def _check(key: str, value: Any) -> None:
     harmless = _HARMLESS.get(key)
-    if harmless is None and _KNOWN.fullmatch(key):
+    if harmless is None and (_KNOWN.fullmatch(key) or _is_note(key)):
         return
     if harmless is not None and harmless(value):
         return
@@ -102,6 +112,11 @@ def _check(key: str, value: Any) -> None:
             "llama-gguf-split --merge"
         )
     raise ConfigError(f"the GGUF file's {key} = {value!r} is not supported")
+
+
+def _is_note(key: str) -> bool:
+    space, _, rest = key.partition(".")
+    return space not in _SPACES and not _OF_A_MODEL.fullmatch(rest)
 
 
 def _check_type(name: str, kind: int) -> None:

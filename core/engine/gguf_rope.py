@@ -38,6 +38,7 @@ def rope_parameters(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
     found: dict[str, Any] = {}
     if "partial_rotary_factor" in config["rope_parameters"]:
         settings["partial_rotary_factor"] = partial
+    _check_factors(settings, int(_head_dim(config) * partial) // 2)
     if "original_max_position_embeddings" in config:  # Phi-3 has it outside
         original = settings.get("original_max_position_embeddings")
         found["original_max_position_embeddings"] = original or config["max_position_embeddings"]
@@ -59,7 +60,10 @@ def _scaling(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
     }
     kind = given.pop("type", "linear")
     factor = float(given.get("factor") or metadata.fields.get("rope.scale_linear") or 1.0)
-    if metadata.has_tensor(LONG_FACTORS) or metadata.has_tensor(SHORT_FACTORS):
+    long = metadata.has_tensor(LONG_FACTORS) or metadata.has_tensor(SHORT_FACTORS)
+    if long and metadata.has_tensor(FREQUENCY_FACTORS):
+        raise ConfigError(f"the GGUF file has {FREQUENCY_FACTORS} beside {LONG_FACTORS}")
+    if long:
         found, used = _longrope(metadata, given), {"attn_factor", "original_context_length"}
     elif metadata.has_tensor(FREQUENCY_FACTORS) and kind in ("linear", "none"):
         slower = 1.0 if kind == "none" else factor
@@ -73,7 +77,7 @@ def _scaling(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
     elif kind == "yarn":
         found = _yarn(config, given, factor)
         used = {"factor", "original_context_length", "attn_factor"}
-        if given.get("yarn_ext_factor", 1.0) != 1.0:
+        if given.get("yarn_ext_factor", 1.0) not in (1.0, -1.0):  # -1: llama.cpp's default
             raise _refused(metadata, "yarn_ext_factor", given["yarn_ext_factor"])
     else:
         raise _refused(metadata, "type", kind, "or without its tensors of factors")
@@ -131,14 +135,24 @@ def _yarn(config: JsonDict, given: JsonDict, factor: float) -> JsonDict:
 
 def _partial_rotary_factor(config: JsonDict, metadata: GgufMetadata) -> float:
     """Of which the head's size times it, rounded down, is the number of dimensions that rotate."""
-    head_dim: int = config["head_dim"] if "head_dim" in config else _whole_head(config)
+    head_dim = _head_dim(config)
     rotated = metadata.fields.get("rope.dimension_count") or head_dim
     factor: float = rotated / head_dim
     return factor if int(head_dim * factor) == rotated else math.nextafter(factor, math.inf)
 
 
-def _whole_head(config: JsonDict) -> int:
-    return int(config["hidden_size"]) // int(config["num_attention_heads"])
+def _head_dim(config: JsonDict) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def _check_factors(settings: JsonDict, num_speeds: int) -> None:
+    for name in ("long_factor", "short_factor"):
+        factors = settings.get(name, [])
+        if factors and len(factors) != num_speeds:
+            raise ConfigError(
+                f"the GGUF file's tensor of rotary factors has {len(factors)} values, where "
+                f"{num_speeds} belong"
+            )
 
 
 def _refused(metadata: GgufMetadata, name: str, value: Any, how: str = "") -> ConfigError:
