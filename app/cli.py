@@ -150,6 +150,7 @@ def _default_name(model: str) -> str:
 def _caption(options: argparse.Namespace) -> int:
     llm_class = load_object("octavo.app.llm:LLM")
     write_captions = load_object("octavo.app.captioning:write_captions")
+    load_object("octavo.app.captioning:check_output")(options.output)
     llm = llm_class(**asdict(engine_config(options)))
     failed = write_captions(
         llm, options.sources, options.output, options.prompt, options.max_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ def folder(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(7)
     sizes = [(3, 5), (40, 30), (1,), (0, 4), (), (7, 2), (64,), (2, 2, 2), (100,), (33, 3)]
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    index = {}
     for name in ("model-1", "model-2"):
         tensors = {
             f"{name}.{i}": torch.randn(size, generator=generator).to(dtypes[i % 3])
@@ -25,6 +27,8 @@ def folder(tmp_path: Path) -> Path:
         }
         tensors[f"{name}.steps"] = torch.arange(-20, 20, dtype=torch.int8)
         save_file(tensors, tmp_path / f"{name}.safetensors")
+        index |= dict.fromkeys(tensors, f"{name}.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     return tmp_path
 
 

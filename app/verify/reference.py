@@ -51,7 +51,8 @@ class Reference:
             self.takes_images = hasattr(config, "vision_config")
             load = _auto["images" if self.takes_images else "text"].from_pretrained
             options = {"dtype": dtype, "attn_implementation": "eager", **source}
-            self._model = load(folder, **options).to(device).eval()
+            given = checkpoint.transformers_config
+            self._model = load(folder, **options, **given).to(device).eval()
             processor: Any = AutoProcessor if self.takes_images else AutoTokenizer
             self._processor = processor.from_pretrained(folder, **source)
             self.has_template = bool(self._processor.chat_template)

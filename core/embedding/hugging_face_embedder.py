@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor
 
@@ -33,10 +34,18 @@ class HuggingFaceEmbedder:
                 f"texts; those that do: {', '.join(MODEL_TYPES)}, and open_clip:MODEL:WEIGHTS"
             )
         try:
-            model = _model.from_pretrained(checkpoint.path, dtype=dtype)
+            model, info = _model.from_pretrained(
+                checkpoint.path, dtype=dtype, output_loading_info=True
+            )
             processor = _processor.from_pretrained(checkpoint.path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ConfigError(f"{checkpoint.name}: can't be loaded: {error}") from error
+        # transformers would go on with random numbers in their place.
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ConfigError(
+                f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
+            )
         self._model = model.to(device).eval()
         self._config = checkpoint.config
         # Its parts, since SigLIP 2's processor puts its own settings before the checkpoint's.

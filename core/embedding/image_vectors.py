@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ..encoder_store.memory_store import MemoryStore
 from ..encoder_store.tier import StoreTier, TierSettings
 from ..encoder_store.write_behind import WriteBehind
 from ..engine.errors import ImageError, ImageNotCachedError
+from ..engine.find_features import find_fitting
 from ..engine.image_views import ImageInput
 from ..engine.media_key import features_key
 from ..engine.media_metrics import MediaMetrics
@@ -140,11 +142,11 @@ class ImageVectors:
     async def _look_up(self, tier: StoreTier, key: str) -> Features | None:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        features = await loop.run_in_executor(self._threads, tier.get, key)
-        fits = features is not None and features.array.shape == (1, self._embedder.ready.dimension)
-        self._metrics.count_lookup(tier.name, fits)
+        look_up = partial(find_fitting, tier, key, (1, self._embedder.ready.dimension), "float32")
+        features = await loop.run_in_executor(self._threads, look_up)
+        self._metrics.count_lookup(tier.name, features is not None)
         self._metrics.observe_stage("lookup", time.monotonic() - started)
-        return features if fits else None
+        return features
 
     def _keep(self, key: str, vector: Vector) -> None:
         """key: of the process that gave the vector, which may be another than when it was asked

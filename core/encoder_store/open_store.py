@@ -31,6 +31,8 @@ def open_store(url: str, stores: Mapping[str, EncoderStoreSpec]) -> EncoderStore
         raise ConfigError(f"the encoder store {spec.name!r} can't be loaded: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except Exception as error:
+        raise ConfigError(f"the encoder store {spec.name!r} can't be opened: {error!r}") from error
     return store
 
 

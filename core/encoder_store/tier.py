@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,6 +19,8 @@ from .store import EncoderStore, StoreRefusedError
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+#: What a plugin's store may raise: whatever it likes, in a thread that others wait for.
+_ANYTHING = (Exception, SystemExit, CancelledError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,8 @@ class StoreTier:
 
     def get(self, key: str) -> Features | None:
         """The features of a key, if they are there and can be trusted. A bad entry is deleted."""
-        data = self._run("get", lambda: self._store.get(key), None)
+        # Of a plugin's store, which may return anything.
+        data: object = self._run("get", lambda: self._store.get(key), None)
         features = None if data is None else self._unpack(key, data)
         if features is None:
             self._count(misses=1)
@@ -132,14 +136,17 @@ class StoreTier:
 
     def reject(self, key: str, reason: str) -> None:
         """Delete an entry that could be read and is not what it should be."""
-        self._count(corrupt=1)
-        self._complain("corrupt", f"held a bad entry, now deleted: {reason}")
-        self._run("delete", lambda: self._store.delete(key), None)
+        self._reject(key, reason, "unfit")
 
     def lease(self, key: str, owner: str) -> bool:
         """Whether this owner is to compute a key. If the store fails, everyone is."""
         seconds = self._settings.lease_seconds
-        return self._run("lease", lambda: self._store.lease(key, owner, seconds), True)
+        granted: object = self._run("lease", lambda: self._store.lease(key, owner, seconds), True)
+        if isinstance(granted, int):  # True and False are
+            return bool(granted)
+        self._count(errors=1)
+        self._complain("nonsense", f"answered a lease with {_kind(granted)}, not True or False")
+        return True
 
     def release(self, key: str, owner: str) -> None:
         """Let an owner's lease go, so that others need not wait until it expires."""
@@ -147,19 +154,31 @@ class StoreTier:
 
     def close(self) -> None:
         """Close the store."""
-        self._store.close()
+        try:
+            self._store.close()
+        except _ANYTHING as error:
+            logger.warning("encoder store %s could not be closed: %r", self.name, error)
 
-    def _unpack(self, key: str, data: bytes) -> Features | None:
+    def _unpack(self, key: str, given: object) -> Features | None:
         settings = self._settings
+        if not isinstance(given, bytes | bytearray):
+            self._reject(key, f"{_kind(given)} where bytes belong", "corrupt")
+            return None
+        data = bytes(given)  # which nobody changes any more
         try:
             features = unpack(data, key, secret=settings.secret, max_bytes=settings.max_item_bytes)
         except BadEntryError as error:
             self._count(bytes_read=len(data))
-            self.reject(key, str(error))
+            self._reject(key, str(error), "corrupt")
             return None
         self._count(hits=1, bytes_read=len(data))
         self._complaints.discard("corrupt")
         return features
+
+    def _reject(self, key: str, reason: str, about: str) -> None:
+        self._count(corrupt=1)
+        self._complain(about, f"held a bad entry, now deleted: {reason}")
+        self._run("delete", lambda: self._store.delete(key), None)
 
     def _run(self, operation: str, call: Callable[[], Result], otherwise: Result) -> Result:
         """What the store says, or `otherwise` if it fails or isn't asked."""
@@ -173,7 +192,7 @@ class StoreTier:
             self._complain(operation, f"refuses to {operation}: {error}")
             self._works()
             return otherwise
-        except Exception as error:  # noqa: BLE001 - a plugin's store may raise anything
+        except _ANYTHING as error:
             self._count(errors=1)
             if self._breaker.failure():
                 logger.warning(
@@ -203,3 +222,7 @@ class StoreTier:
         with self._lock:
             for name, increment in increments.items():
                 setattr(self._stats, name, getattr(self._stats, name) + increment)
+
+
+def _kind(value: object) -> str:
+    return f"an object of type {type(value).__name__}"

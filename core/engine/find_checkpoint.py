@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from glob import escape
 from pathlib import Path
 
 from .checkpoint import Checkpoint
 from .config import ConfigError
 from .gguf_checkpoint import GgufCheckpoint
+from .weight_files import INDEX, WHOLE, find_weights
 
 logger = logging.getLogger(__name__)
 
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+#: What a model consists of beside the shards that its index names.
+_HUB_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", WHOLE]
 
 
 def find_checkpoint(name: str) -> Checkpoint:
@@ -47,7 +50,11 @@ def _download(name: str) -> Path:
 
     logger.info("looking for %s on the Hugging Face hub", name)
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_PATTERNS))
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_PATTERNS))
+        if not (folder / WHOLE).is_file() and (folder / INDEX).is_file():
+            shards = [escape(shard) for shard in find_weights(folder).names]
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=shards))
+        return folder
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise ConfigError(
             f"model {name!r} is neither a local folder nor available from the Hugging Face hub: "

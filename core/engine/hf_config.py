@@ -19,9 +19,9 @@ def complete_config(config: JsonDict) -> JsonDict:
 
     Raises ConfigError if transformers refuses it.
     """
-    model_type = str(config.get("model_type"))
-    if model_type not in CONFIG_MAPPING:
+    if not is_known(config):
         return config
+    model_type = str(config["model_type"])
     foreign = {key: value for key, value in config.items() if _is_foreign(value)}
     known = {key: value for key, value in config.items() if key not in foreign}
     try:
@@ -29,6 +29,11 @@ def complete_config(config: JsonDict) -> JsonDict:
     except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"the {model_type} config is not valid: {error}") from error
     return completed | foreign
+
+
+def is_known(config: JsonDict) -> bool:
+    """Whether it is of a `model_type` that transformers knows."""
+    return str(config.get("model_type")) in CONFIG_MAPPING
 
 
 def _is_foreign(value: object) -> bool:

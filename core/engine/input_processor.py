@@ -109,6 +109,8 @@ class InputProcessor:
             self._images = PromptImages.load(spec, checkpoint, registry, encode, max_image_tokens)
             prompt = self._images.image_prompt
             self._image_token = self.tokenizer.token_id_text(prompt.image_token_id)
+            if checkpoint.processor_chat_template is not None:
+                self.tokenizer.use_template(checkpoint.processor_chat_template)
             self.tokenizer.complete_with(prompt.complete, prompt.chat_template)
 
     @property

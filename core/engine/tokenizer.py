@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -43,8 +44,9 @@ class Tokenizer:
         try:
             folder, options = checkpoint.transformers_source
             self._hf: Any = AutoTokenizer.from_pretrained(folder, **options)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower
             raise ConfigError(f"{checkpoint.name}: no usable tokenizer: {error}") from error
+        _check_vocabulary(self._hf, folder, checkpoint.name, options)
         backend = getattr(self._hf, "backend_tokenizer", None)
         if backend is None:
             raise ConfigError(f"{checkpoint.name}: the tokenizer has no fast (Rust) version")
@@ -66,8 +68,12 @@ class Tokenizer:
         the chat template to use if the checkpoint brings none."""
         self._complete = complete
         if chat_template and not self._hf.chat_template:
-            self._hf.chat_template = chat_template
-            self._takes_parts = self._template_takes_parts()
+            self.use_template(chat_template)
+
+    def use_template(self, chat_template: str) -> None:
+        """Render chats by this template."""
+        self._hf.chat_template = chat_template
+        self._takes_parts = self._template_takes_parts()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a raw prompt, special tokens recognised, and added unless it begins a
@@ -172,6 +178,17 @@ class Tokenizer:
         except Exception:  # noqa: BLE001 - templates raise what they like
             return False
         return _PROBE in text and "'type'" not in text
+
+
+def _check_vocabulary(tokenizer: Any, folder: Path, name: str, options: Mapping[str, str]) -> None:
+    """Raises ConfigError for a folder without a vocabulary: some of transformers' tokenizers are
+    made without one, and read every text as nothing or as unknown."""
+    names = {"tokenizer.json", "tokenizer.model", *tokenizer.vocab_files_names.values()}
+    if not options and not any((folder / file).is_file() for file in names):
+        raise ConfigError(
+            f"{name}: no usable tokenizer: {folder} has none of {', '.join(sorted(names))}; copy "
+            "the tokenizer's files from the model's repository"
+        )
 
 
 def _decodes_alike(tokenizer: Any, backend: BackendTokenizer) -> bool:

@@ -85,6 +85,18 @@ def _llama3(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     return kept * speeds + (1 - kept) * speeds / settings["factor"], 1.0
 
 
+def _longrope(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
+    """Each speed divided by a factor of its own (LongRoPE: Ding et al., 2024, arXiv:2402.13753)."""
+    short, long = settings["short_factor"], settings["long_factor"]
+    if short != long:
+        raise ValueError("rope_type 'longrope' with factors that change with a text's length")
+    amplitude = settings.get("attention_factor")
+    if amplitude is None:
+        raise ValueError("rope_type 'longrope' without attention_factor")
+    factors = torch.tensor(short, dtype=torch.float32, device=speeds.device)
+    return speeds / factors, float(amplitude)
+
+
 def _yarn(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     """YaRN (Peng et al., 2023, arXiv:2309.00071), with the amplitude that it gives attention."""
     half, theta = len(speeds), float(settings.get("rope_theta") or 10000.0)
@@ -126,5 +138,6 @@ _SCALINGS: dict[str, _Scaling] = {
     "mrope": _default,
     "linear": _linear,
     "llama3": _llama3,
+    "longrope": _longrope,
     "yarn": _yarn,
 }

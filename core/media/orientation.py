@@ -7,12 +7,13 @@ import struct
 
 from PIL import Image
 
-from .tiff_ifd import read_ifd
+from .tiff_ifd import Ifd, read_ifd
 from .warn_once import warn_once
 
 _TAG = 0x0112
 #: Of metadata; orientation is near the start.
 _MAX_BYTES = 2**20
+_UNREADABLE = "unreadable EXIF metadata: such images are taken to be upright"
 _XMP = re.compile(rb"""tiff:Orientation(?:=["']|>)([1-8])""")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,10 +46,24 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def orientation_in(ifd: Ifd, data: bytes) -> int | None:
+    """That of a directory, of whatever type of number, as in Pillow; data: its file."""
+    try:
+        number = ifd.number(_TAG, data)
+    except struct.error:
+        warn_once(_UNREADABLE)
+        return None
+    if number is None:
+        return None
+    return int(number) if number in _TRANSPOSE else 1
+
+
 def _in_exif(exif: bytes) -> int | None:
     prefix = b"Exif\0\0"
+    data = exif.removeprefix(prefix).removeprefix(prefix)
     try:
-        return read_ifd(exif.removeprefix(prefix).removeprefix(prefix)).integer(_TAG)
+        ifd = read_ifd(data)
     except (ValueError, struct.error):
-        warn_once("unreadable EXIF metadata: such images are taken to be upright")
+        warn_once(_UNREADABLE)
         return None
+    return orientation_in(ifd, data)

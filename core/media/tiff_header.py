@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..contracts import ImageSize
 from .image_layout import ImageLayout
+from .orientation import orientation_in
 from .pillow_guard import damaged
 from .tiff_ifd import Ifd, IfdEntry, read_ifd
 
-_WIDTH, _HEIGHT, _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 274, 322, 323
+_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 #: Layout of the samples, colours, compression, strips, tiles, JPEG inside TIFF, ICC profile.
 _PICTURE_TAGS = frozenset(
     [
@@ -36,7 +37,7 @@ def read_tiff(data: bytes) -> ImageLayout:
     _check_tile(ifd, width, height)
     view = memoryview(data)
     picture = (view[: ifd.start], ifd.pack(entries), view[ifd.end :])
-    return ImageLayout(ImageSize(width, height), picture, ifd.integer(_ORIENTATION) or 1)
+    return ImageLayout(ImageSize(width, height), picture, orientation_in(ifd, data) or 1)
 
 
 def _check_count(tag: int, entry: IfdEntry) -> None:

@@ -9,7 +9,13 @@ from typing import NamedTuple
 #: An order of magnitude more than cameras and scanners write.
 MAX_ENTRIES = 4096
 
-_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+#: Of struct, by a tag's type: those that count something, of which none may be below 0.
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+#: The types that Pillow reads a number from; a fraction is two.
+_NUMBERS = {
+    **{3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"},
+    16: "Q",
+}
 
 
 class IfdEntry(NamedTuple):
@@ -43,7 +49,26 @@ class Ifd:
         if entry.num_values != 1 or entry.type not in _INTEGERS:
             raise ValueError(f"tag {tag} must hold one integer")
         value: int = struct.unpack_from(self.byte_order + _INTEGERS[entry.type], entry.value)[0]
+        if value < 0:
+            raise ValueError(f"tag {tag} is below 0")
         return value
+
+    def number(self, tag: int, data: bytes) -> float | None:
+        """The first value of a tag of numbers of any type; None without it, and for other types.
+        data: the file. Raises struct.error for a value that is not there."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.type not in _NUMBERS or entry.num_values < 1:
+            return None
+        layout = struct.Struct(self.byte_order + _NUMBERS[entry.type])
+        if layout.size * entry.num_values <= len(entry.value):
+            values = layout.unpack_from(entry.value)
+        else:
+            pointer = struct.Struct(self.byte_order + ("Q" if self.is_big else "I"))
+            (start,) = pointer.unpack(entry.value)
+            values = layout.unpack_from(data[start : start + layout.size])
+        if len(values) == 1:
+            return float(values[0])
+        return values[0] / values[1] if values[1] else None
 
     def pack(self, entries: dict[int, IfdEntry]) -> bytes:
         """A directory of these entries alone, the last of its file, as long as this one."""

@@ -57,7 +57,11 @@ def _load(deployment: Deployment) -> Any:
     folder, options = checkpoint.transformers_source
     try:
         model, info = _auto_class(deployment).from_pretrained(
-            folder, dtype=deployment.dtype, output_loading_info=True, **options
+            folder,
+            dtype=deployment.dtype,
+            output_loading_info=True,
+            **options,
+            **checkpoint.transformers_config,
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{checkpoint.name}: transformers can't load it: {error}") from error

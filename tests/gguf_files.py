@@ -1,0 +1,176 @@
+"""Tiny GGUF files, with the names, keys and changed weights that llama.cpp's converter writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGUFValueType, GGUFWriter, RopeScalingType, TokenType
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+_GEMMA_NORMS = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_LAYER_PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+#: Beginnings of keys that no architecture's name comes before.
+_SHARED = ("general.", "note.", "split.", "tokenizer.")
+_OUTER = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+
+
+def write_gguf(
+    path: Path,
+    folder: Path,
+    keys: dict[str, Any] | None = None,
+    tensors: dict[str, Any] | None = None,
+    pre: str = "gpt-2",
+) -> Path:
+    """The folder's model as a file. keys: further ones, those of the architecture without its
+    name. tensors: further ones. pre: how texts are split, by llama.cpp's name."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    config = model.config
+    architecture = config.model_type.removesuffix("_text")
+    writer = GGUFWriter(path, architecture)
+    _write_sizes(writer, config)
+    _write_tokenizer(writer, folder, pre)
+    for key, value in (keys or {}).items():
+        name = key if key.startswith(_SHARED) else f"{architecture}.{key}"
+        writer.add_key_value(name, value, GGUFValueType.get_type(value))
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        writer.add_tensor(_tensor_name(name, architecture), _converted(name, weight, config))
+    for name, values in (_factors(config) | (tensors or {})).items():
+        writer.add_tensor(name, np.array(values, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _write_sizes(writer: GGUFWriter, config: Any) -> None:
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_file_type(0)
+    rope = config.rope_parameters
+    rope = rope.get("full_attention", rope)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if config.model_type == "phi3":
+        writer.add_rope_dimension_count(int(head_dim * rope["partial_rotary_factor"]))
+        writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        writer.add_sliding_window(config.sliding_window or 0)
+    else:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    if config.model_type == "llama":
+        writer.add_vocab_size(config.vocab_size)
+        writer.add_rope_dimension_count(head_dim)
+    if config.model_type.startswith("gemma"):
+        writer.add_sliding_window(config.sliding_window)
+    if config.model_type == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "longrope":
+        original = config.original_max_position_embeddings
+        longer = config.max_position_embeddings / original
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(longer) / math.log(original)))
+
+
+def _write_tokenizer(writer: GGUFWriter, folder: Path, pre: str) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    stored = json.loads((folder / "tokenizer.json").read_text())
+    special = {token["content"] for token in stored["added_tokens"]}
+    ids = tokenizer.get_vocab()
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    by_id = {number: token for token, number in ids.items()}
+    tokens = [by_id.get(number, f"[PAD{number}]") for number in range(size)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens]
+    )
+    merges = stored["model"]["merges"]
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(tokenizer.chat_template)
+
+
+def _tensor_name(name: str, architecture: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.{suffix}"
+    _, _, layer, part = stem.split(".", 3)
+    parts = {**_LAYER_PARTS, **(_GEMMA_NORMS if architecture.startswith("gemma") else {})}
+    return f"blk.{layer}.{parts[part]}.{suffix}"
+
+
+def _converted(name: str, weight: torch.Tensor, config: Any) -> Any:
+    """As the converter stores it: Llama's queries and keys rotate neighbours instead of halves,
+    and Gemma's norms scale by the weight alone."""
+    values = weight.float().numpy()
+    if config.model_type == "llama" and (".q_proj." in name or ".k_proj." in name):
+        heads = config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads
+        halves = values.reshape(heads, 2, len(values) // heads // 2, *values.shape[1:])
+        values = halves.swapaxes(1, 2).reshape(values.shape)
+    if config.model_type.startswith("gemma") and name.endswith("norm.weight"):
+        values = values + 1
+    return np.ascontiguousarray(values)
+
+
+def _factors(config: Any) -> dict[str, Any]:
+    """The tensors that stand for Llama 3.1's scaling (the published formula) and LongRoPE's."""
+    rope = config.rope_parameters
+    if rope.get("rope_type") == "longrope":
+        return {
+            "rope_factors_long.weight": rope["long_factor"],
+            "rope_factors_short.weight": rope["short_factor"],
+        }
+    if rope.get("rope_type") != "llama3":
+        return {}
+    low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
+    trained = rope["original_max_position_embeddings"]
+    factors = []
+    for index in range(0, config.head_dim, 2):
+        length = 2 * math.pi * rope["rope_theta"] ** (index / config.head_dim)
+        kept = min(max((trained / length - low) / (high - low), 0.0), 1.0)
+        factors.append(1 / ((1 - kept) / factor + kept))
+    return {"rope_freqs.weight": factors}
