@@ -87,7 +87,10 @@ class EngineCore:
         )
         logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
         kv_cache = KVCacheManager(
-            self._plan.num_blocks, config.block_size, config.enable_prefix_caching
+            self._plan.num_blocks,
+            config.block_size,
+            config.enable_prefix_caching,
+            model.kv_cache_spec.recompute_beyond,
         )
         self._scheduler = Scheduler(
             kv_cache,

@@ -81,7 +81,8 @@ def _check_positions(model: Any, name: str) -> None:
     for settings in (rope, *(part for part in rope.values() if isinstance(part, dict))):
         kind = settings.get("rope_type")
         original = settings.get("original_max_position_embeddings") or limit
-        if kind == "dynamic" or (kind == "longrope" and original < limit):
+        # "dynamic" does too, but beyond the limit, to which the engine keeps.
+        if kind == "longrope" and original < limit:
             raise ConfigError(
                 f"{name}: rope_type {kind!r} changes with the length of a sequence, which "
                 "automatic deployment can't do"
