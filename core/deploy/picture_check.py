@@ -32,10 +32,13 @@ from ..interfaces import LanguageModel
 from ..media.media_limits import MediaLimits
 from ..registry import get_registry
 from .agreement import Agreement, distance, require_agreement, within_rounding
+from .processor_images import EXTRAS
 from .tower_output import features_of
 
 # Not typed.
 _loader: Any = AutoProcessor
+#: What a tower gets of what a processor makes; images that are filled up are refused elsewhere.
+_SERVED = {"pixel_values", "pixel_attention_mask", *EXTRAS}
 _NUM_TOKENS = 3
 _BLOCK_SIZE = 16
 _WORDS = "What is this?"
@@ -167,13 +170,18 @@ def _transformers_inputs(processor: Any, pictures: Sequence[Image.Image]) -> Any
 def _ask(model: Any, inputs: Any, pictures: Sequence[Image.Image]) -> _Answer:
     accepted = inspect.signature(model.get_image_features).parameters
     given = {name: value for name, value in inputs.items() if name in accepted}
+    unserved = sorted(set(given) - _SERVED)
+    if unserved:
+        raise ConfigError(
+            f"its tower takes {', '.join(unserved)} besides pixels, which automatic deployment "
+            "doesn't give it"
+        )
     result = model.generate(
         **inputs,
         do_sample=False,
         num_beams=1,
         max_new_tokens=_NUM_TOKENS,
         min_new_tokens=_NUM_TOKENS,
-        eos_token_id=-1,
         output_logits=True,
         return_dict_in_generate=True,
     )

@@ -85,6 +85,8 @@ def rotary_table(
     if rope_type not in (*_SCALINGS, _LONGROPE):
         supported = ", ".join(sorted((*_SCALINGS, _LONGROPE)))
         raise ValueError(f"rope_type {rope_type!r} is not supported; supported: {supported}")
+    if settings.get("mrope_interleaved"):
+        raise ValueError("mrope_interleaved in rope_parameters is not supported")
     if rope_type == _LONGROPE and sections:
         raise ValueError("rope_type 'longrope' with mrope_section is not supported")
     try:
