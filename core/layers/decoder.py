@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
@@ -19,6 +20,8 @@ from .prepared_decoder import prepare_decoder
 from .prepared_linear import prepare_linear_layers
 from .quantized_linear import linear_weight
 from .rotary import RotaryTable, rotary_table
+
+logger = logging.getLogger(__name__)
 
 
 class DecoderLayer(nn.Module):
@@ -154,7 +157,11 @@ class DecoderForCausalLM(nn.Module):
     def prepare(self) -> None:
         """See `core.interfaces.Preparable`."""
         kernels, dtype = self._build.kernels, self._build.dtype
-        self._decoder = prepare_decoder(self.model, self._config, self._build)
+        if type(self).forward is DecoderForCausalLM.forward:
+            known = (DecoderLayer, SandwichDecoderLayer)
+            self._decoder = prepare_decoder(self.model, self._config, self._build, known)
+        else:
+            logger.info("the decoder runs layer by layer: %s does, by its forward", type(self))
         if self._decoder is None:
             prepare_linear_layers(self.model, kernels, dtype)
         else:
