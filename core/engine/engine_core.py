@@ -18,6 +18,7 @@ from .encoder_cache_manager import EncoderCacheManager
 from .encoder_digest import encoder_digest
 from .encoder_runner import EncodeError
 from .feature_writer import FeatureWriter
+from .generation_defaults import GenerationDefaults
 from .heap import keep_freed_memory
 from .kv_cache_manager import KVCacheManager
 from .loader import choose_kernels, load_model
@@ -66,6 +67,13 @@ class EngineCore:
             logger.info(
                 "no plugin serves %s: it is deployed automatically from transformers",
                 ", ".join(spec.architectures),
+            )
+        unheard = GenerationDefaults.read(checkpoint.generation_config).not_honoured
+        if unheard:
+            logger.warning(
+                "%s: of its generation_config.json not honoured: %s",
+                checkpoint.name,
+                ", ".join(unheard),
             )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)

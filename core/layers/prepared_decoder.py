@@ -59,7 +59,7 @@ def _unknown_parts(
     parts = [(f"layers.{name}", part) for name, part in model.layers.named_modules() if name]
     for name, part in (*parts, ("norm", model.norm)):
         if not is_known(part, *kinds) and linear_weight(part) is None:
-            yield f"{name}, a {type(part).__module__}.{type(part).__name__}"
+            yield f"{name} ({type(part).__module__}.{type(part).__name__})"
         elif isinstance(part, RMSNorm) and part.eps != config.norm_eps:
             yield f"{name}, whose eps is not the config's"
     for i, layer in enumerate(model.layers):
