@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from octavo.core.engine.hf_config import complete_config
 from octavo.core.layers.decoder_config import DecoderConfig
 from octavo.core.layers.rotary import rotary_table
 from octavo.kernels.ops import AttentionMetadata
-from parity import check_equal
-from text_checkpoints import save_family
+from parity import Reference, apply_template, check_equal, conversation
+from PIL import Image
+from text_checkpoints import SIZES, save_family
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from vision_checkpoints.llava import save_llava
 
 TRAINED, LIMIT = 64, 256
 LONGROPE: dict[str, Any] = {
@@ -24,12 +27,18 @@ LONGROPE: dict[str, Any] = {
     "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5],
     "long_factor": [1.0, 1.5, 2.0, 3.0, 5.0, 8.0],
 }
-PHI4: dict[str, Any] = {
-    "max_position_embeddings": LIMIT,
-    "original_max_position_embeddings": TRAINED,
-    "partial_rotary_factor": 0.75,
-    "rope_scaling": LONGROPE,
-}
+
+
+def phi4(**longrope: Any) -> dict[str, Any]:
+    """Settings of a config, which changes what it is given."""
+    return {
+        "max_position_embeddings": LIMIT,
+        "original_max_position_embeddings": TRAINED,
+        "partial_rotary_factor": 0.75,
+        "rope_scaling": {**LONGROPE, **longrope},
+    }
+
+
 LLAMA3 = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
@@ -100,13 +109,12 @@ def test_tables_are_transformers(kind: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"attention_factor": 1.7}, {"factor": 2.0}])
 @pytest.mark.parametrize("known", [TRAINED, TRAINED + 1])
 def test_longrope_tables_are_transformers(known: int, more: dict[str, Any]) -> None:
-    settings = {**PHI4, "rope_scaling": {**LONGROPE, **more}}
-    config = Phi3Config(hidden_size=64, num_attention_heads=4, **settings)
+    config = Phi3Config(hidden_size=64, num_attention_heads=4, **phi4(**more))
     _check_table(config, known, known)
 
 
 def test_each_sequence_of_a_batch_turns_by_its_own_length() -> None:
-    config = Phi3Config(hidden_size=64, num_attention_heads=4, **PHI4)
+    config = Phi3Config(hidden_size=64, num_attention_heads=4, **phi4())
     settings, head_dim = _read(config)
     table = rotary_table(settings, head_dim, LIMIT, torch.device("cpu"), torch.float32)
     positions = torch.tensor([7, 8, 7, 8, 8])
@@ -118,9 +126,9 @@ def test_each_sequence_of_a_batch_turns_by_its_own_length() -> None:
 
 
 @pytest.fixture(scope="module")
-def phi4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phi4_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Phi-4-mini."""
-    return save_family(tmp_path_factory.mktemp("phi4"), "Phi3", PHI4)
+    return save_family(tmp_path_factory.mktemp("phi4"), "Phi3", phi4())
 
 
 #: Tokens of the prompt and of the answer: short, at the border, beyond it from the start and
@@ -129,9 +137,9 @@ LENGTHS = [(10, 12), (TRAINED - 1, 1), (TRAINED, 6), (TRAINED + 1, 6), (150, 12)
 
 
 @pytest.fixture(scope="module")
-def expected(phi4: Path) -> list[tuple[list[int], list[int], torch.Tensor]]:
+def expected(phi4_folder: Path) -> list[tuple[list[int], list[int], torch.Tensor]]:
     """What transformers generates, which computes a sequence anew when it outgrows TRAINED."""
-    model = AutoModelForCausalLM.from_pretrained(phi4, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(phi4_folder, dtype=torch.float32).eval()
     answers = []
     for length, count in LENGTHS:
         # The prompts begin alike, so that the cache of prefixes is asked for blocks of the others.
@@ -157,10 +165,10 @@ def expected(phi4: Path) -> list[tuple[list[int], list[int], torch.Tensor]]:
 )
 def test_phi4_answers_as_transformers(
     settings: dict[str, Any],
-    phi4: Path,
+    phi4_folder: Path,
     expected: list[tuple[list[int], list[int], torch.Tensor]],
 ) -> None:
-    llm = LLM(phi4, dtype="float32", kv_cache_memory=2**24, **settings)
+    llm = LLM(phi4_folder, dtype="float32", kv_cache_memory=2**24, **settings)
     params = [
         SamplingParams(temperature=0, max_tokens=count, ignore_eos=True, logprobs=-1)
         for _, count in LENGTHS
@@ -174,9 +182,9 @@ def test_phi4_answers_as_transformers(
 
 
 def test_batch_invariant_answers_are_the_same(
-    phi4: Path, expected: list[tuple[list[int], list[int], torch.Tensor]]
+    phi4_folder: Path, expected: list[tuple[list[int], list[int], torch.Tensor]]
 ) -> None:
-    llm = LLM(phi4, dtype="float32", kv_cache_memory=2**24, batch_invariant=True)
+    llm = LLM(phi4_folder, dtype="float32", kv_cache_memory=2**24, batch_invariant=True)
     params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, logprobs=-1)
     check_equal(llm.generate([{"prompt_token_ids": expected[-1][0]}], params)[0], expected[-1])
 
@@ -186,3 +194,32 @@ def test_a_rope_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
     save_family(tmp_path, "Llama", {"rope_parameters": rope})
     with pytest.raises(ConfigError, match=r"llama can't be built .* rope_type 'proportional' is"):
         LLM(tmp_path, kv_cache_memory=2**24)
+
+
+def test_a_sequence_with_pictures_grows_over_the_border(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    """Its pictures are encoded again if their features are gone. Truth is transformers' forward
+    over the whole sequence, as its LLaVA keeps the keys of before."""
+    longrope = {**LONGROPE, "short_factor": [1.0] * 8, "long_factor": [1.0, 1.5, 2, 3, 4, 5, 6, 8]}
+    text = partial(Phi3Config, original_max_position_embeddings=TRAINED, rope_scaling=longrope)
+    save_llava(tmp_path, "siglip", text)
+    reference = Reference(tmp_path)
+    prompt = conversation("What is this?", pictures[:1])
+    inputs = apply_template(reference.processor, prompt)
+    count = TRAINED + 4 - inputs["input_ids"].shape[1]
+    params = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
+    # The cache holds the features of one picture, and the requests show one each.
+    room = 16 * SIZES["hidden_size"] * 4
+    llm = LLM(tmp_path, dtype="float32", kv_cache_memory=2**24, encoder_cache_memory=room)
+    other = conversation("What is this?", pictures[1:2])
+    for output, chat in zip(llm.chat([prompt, other], params), (prompt, other), strict=True):
+        inputs = apply_template(reference.processor, chat)
+        for token_id in output.outputs[0].token_ids:
+            with torch.inference_mode():
+                logits = reference.model(**inputs, use_cache=False).logits[0, -1]
+            assert token_id == int(logits.argmax())
+            for name, value in (("input_ids", token_id), ("attention_mask", 1)):
+                inputs[name] = torch.cat((inputs[name], torch.tensor([[value]])), dim=1)
+    assert llm.stats().encoder_runs > 2
+    llm._core.check_integrity()
