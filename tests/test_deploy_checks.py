@@ -17,6 +17,7 @@ from octavo.core.engine.config import ConfigError
 from parity import check_parity
 from PIL import Image
 from text_checkpoints import save_family, save_text_model
+from transformers import Idefics3Processor
 from vision_checkpoints import VISION_MODELS
 from vision_checkpoints.deepstack import REFUSED, save_qwen3_vl
 
@@ -122,6 +123,15 @@ def test_other_logits_are_refused(idefics3: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(DeployedVisionModel, "encode_images", swapped)
     with pytest.raises(ConfigError, match="2 pictures: "):
+        _load(idefics3)
+
+
+def test_a_processor_that_raises_is_named(idefics3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(self: Any, *args: Any, **options: Any) -> str:
+        raise KeyError("rows")
+
+    monkeypatch.setattr(Idefics3Processor, "replace_image_token", raising)
+    with pytest.raises(ConfigError, match="can't follow Idefics3Processor: KeyError: 'rows'"):
         _load(idefics3)
 
 
