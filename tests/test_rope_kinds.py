@@ -123,6 +123,8 @@ def test_each_sequence_of_a_batch_turns_by_its_own_length() -> None:
         expected, _ = table.lookup(positions[token : token + 1], _metadata(1, known=(length,)))
         assert torch.equal(cos[token], expected[0])
     assert not torch.equal(cos[1], cos[3])
+    with pytest.raises(ValueError, match="give lookup the metadata"):
+        table.lookup(positions)
 
 
 @pytest.fixture(scope="module")

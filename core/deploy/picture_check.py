@@ -180,6 +180,7 @@ def _ask(model: Any, inputs: Any, pictures: Sequence[Image.Image]) -> _Answer:
         **inputs,
         do_sample=False,
         num_beams=1,
+        num_return_sequences=1,
         max_new_tokens=_NUM_TOKENS,
         min_new_tokens=_NUM_TOKENS,
         output_logits=True,

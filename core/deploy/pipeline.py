@@ -75,7 +75,6 @@ def _deploy(
     verdict = Verdict(deployment, [step.name for step in same])
     known = verdict.read() if trust_verdicts else None
     check = None if known else Check(deployment)
-    model = None
     for step in changes:
         if check is not None and step not in same:
             verdict.write(_compare(check, _wrap(deployment), tell))

@@ -29,11 +29,17 @@ class RotaryTable:
     sections: tuple[int, ...] = ()
     short_limit: int = 0
 
-    def lookup(self, positions: Tensor, metadata: AttentionMetadata) -> tuple[Tensor, Tensor]:
+    def lookup(
+        self, positions: Tensor, metadata: AttentionMetadata | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Positions [num_tokens], or [3, num_tokens] with sections -> cos and sin, each
-        [num_tokens, rotary_dim]. The former stand for three equal ones. metadata: of the same
-        tokens."""
+        [num_tokens, rotary_dim]. The former stand for three equal ones.
+
+        metadata: of the same tokens. Raises ValueError for none where lengths of sequences count.
+        """
         if self.short_limit:
+            if metadata is None:
+                raise ValueError("this rope turns by a sequence's length: give lookup the metadata")
             positions = positions + self._first_rows(metadata)
         rows = self.table.index_select(0, positions.flatten())
         cos, sin = rows.chunk(2, dim=-1)
