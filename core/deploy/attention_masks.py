@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,7 +60,8 @@ def check_masks(decoder: Any, hidden_size: int, name: str) -> None:
         if function is None or (id(function), window) in checked:
             continue
         checked.add((id(function), window))
-        wrong = next((q for q in queries if not _sees_as_kernel(function, window, q)), None)
+        sees = partial(_sees_as_kernel, function, window, device=weight.device)
+        wrong = next((query for query in queries if not sees(query)), None)
         if wrong is not None:
             kind = f", {kinds[layer]}," if layer < len(kinds) else ""
             raise ConfigError(
@@ -92,18 +94,24 @@ def _query_positions(config: Any) -> list[int]:
     return sorted(position for position in around if 0 <= position < limit)
 
 
-def _sees_as_kernel(function: _MaskFunction, window: int, query: int) -> bool:
-    zero, queries = torch.tensor(0), torch.tensor(query)
-    keys = torch.arange(query + 2)
+def _sees_as_kernel(function: _MaskFunction, window: int, query: int, device: torch.device) -> bool:
+    zero, queries = (torch.tensor(value, device=device) for value in (0, query))
+    keys = torch.arange(query + 2, device=device)
     expected = keys <= queries
     if window:
         expected &= keys > queries - window
     return torch.equal(function(zero, zero, queries, keys).expand_as(keys), expected)
 
 
-def _note_mask(q_length: int, kv_length: int, mask_function: _MaskFunction, **_: Any) -> Tensor:
+def _note_mask(
+    q_length: int,
+    kv_length: int,
+    mask_function: _MaskFunction,
+    device: torch.device | None = None,
+    **_: Any,
+) -> Tensor:
     """transformers' signature for what makes a mask: [batch, 1, q_length, kv_length]."""
-    mask = torch.ones(1, 1, q_length, kv_length, dtype=torch.bool)
+    mask = torch.ones(1, 1, q_length, kv_length, dtype=torch.bool, device=device)
     _current.get().made.append((mask, mask_function))
     return mask
 
