@@ -31,17 +31,13 @@ LLAMA4: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("quantization", [None, "int8"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_pictures_that_reach_later_layers(
-    name: str, quantization: str | None, tmp_path: Path
-) -> None:
+def test_pictures_that_reach_later_layers(name: str, tmp_path: Path) -> None:
+    """Also in a model that is quantised, whose logits are not compared in the end."""
     save, part = REFUSED[name]
+    quantization = "int8" if name == "qwen3-vl" else None
     with pytest.raises(ConfigError, match=f"its tower gives {part} beside the features"):
-        LLM(
-            save(tmp_path), kv_cache_memory=2**24, model_impl="transformers",
-            quantization=quantization,
-        )  # fmt: skip
+        LLM(save(tmp_path), kv_cache_memory=2**24, quantization=quantization)
 
 
 @pytest.mark.parametrize("experts", [False, True])
