@@ -20,11 +20,16 @@ WeightPlace = str | tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class KVCacheSpec:
-    """What one token costs in the paged cache: the same heads in every layer."""
+    """What one token costs in the paged cache: the same heads in every layer.
+
+    recompute_beyond: a sequence that grows longer than this has other keys, of all of its tokens,
+        and is computed anew; None if keys never change.
+    """
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
+    recompute_beyond: int | None = None
 
     def bytes_per_token(self, dtype: torch.dtype) -> int:
         """Bytes of keys and values that one token occupies over all layers."""

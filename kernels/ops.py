@@ -26,6 +26,8 @@ class AttentionMetadata:
         are never cut between two steps unless their beginning is in the cache.
     output_rows:     rows of the batch, ascending and each once, that a model's output is wanted of:
         the others may hold anything. None for all.
+    known_lens:      tokens of each sequence as far as it is known, those of later steps too, for
+        what depends on a sequence's whole length. None where none follow: context_lens.
     """
 
     query_start_loc: Tensor
@@ -36,6 +38,7 @@ class AttentionMetadata:
     context_lens: tuple[int, ...]
     bidirectional: Tensor | None = None
     output_rows: Tensor | None = None
+    known_lens: tuple[int, ...] | None = None
 
 
 class PagedAttention(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_agreement(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "image features  3 images" in report
     assert "agrees with transformers" in report
     assert "0 different" in report
+
+
+def test_what_a_checkpoint_asks_of_generation_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_text_model(tmp_path, "llama")
+    asked = {"repetition_penalty": 0.05, "num_return_sequences": 2, "do_sample": True}
+    (tmp_path / "generation_config.json").write_text(json.dumps(asked))
+    assert main(["verify", str(tmp_path), "--dtype", "float32", "--max-tokens", "24"]) == 0
+    assert "0 different, 0 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def save_text_model(folder: Path, name: str) -> Path:
 
 def save_family(folder: Path, family: str, settings: dict[str, Any]) -> Path:
     """Write a model of a family in transformers."""
-    suffix = "TextConfig" if family in ("Gemma3", "Gemma4") else "Config"
+    suffix = "TextConfig" if family in ("Gemma3", "Gemma4", "Llama4") else "Config"
     config = getattr(transformers, family + suffix)(**{**SIZES, **settings})
     torch.manual_seed(0)
     model = getattr(transformers, f"{family}ForCausalLM")(config)

@@ -89,11 +89,12 @@ class ChatCompletionRequest(msgspec.Struct):
     def sampling_params(self, defaults: dict[str, Any]) -> SamplingParams:
         """The sampling settings, on top of the model's defaults. Raises RequestError."""
         given = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
-        stop = self.stop or ()
+        stop = (self.stop,) if isinstance(self.stop, str) else self.stop
+        given["stop"] = None if stop is None else tuple(stop)
         return SamplingParams(
-            **defaults | {name: value for name, value in given.items() if value is not None},
-            max_tokens=self._max_tokens,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            **defaults
+            | {name: value for name, value in given.items() if value is not None}
+            | {"max_tokens": self._max_tokens},
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
 

@@ -15,12 +15,15 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
 )
 
 from ...core.engine.checkpoint import Checkpoint
 from ...core.engine.config import ConfigError
 from .cases import Case
 
+# Not typed.
+_generation_config: Any = GenerationConfig
 _auto: Any = {"text": AutoModelForCausalLM, "images": AutoModelForImageTextToText}
 
 
@@ -51,8 +54,10 @@ class Reference:
             self.takes_images = hasattr(config, "vision_config")
             load = _auto["images" if self.takes_images else "text"].from_pretrained
             options = {"dtype": dtype, "attn_implementation": "eager", **source}
-            given = checkpoint.transformers_config
+given = checkpoint.transformers_config
             self._model = load(folder, **options, **given).to(device).eval()
+            # Greedy answers are compared, whatever the checkpoint asks for besides.
+            self._model.generation_config = _generation_config()
             processor: Any = AutoProcessor if self.takes_images else AutoTokenizer
             self._processor = processor.from_pretrained(folder, **source)
             self.has_template = bool(self._processor.chat_template)

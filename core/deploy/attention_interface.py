@@ -73,11 +73,16 @@ def _attention_forward(
         raise ValueError("its attention layers don't say which they are")
     query, key, value = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window = sliding_window or 0
-    if not window and _is_sliding(module, layer):
-        raise ValueError(f"layer {layer} has a sliding window and doesn't say how long")
+    window = window_of(module, layer, sliding_window)
     attended = _current.get().attend(layer, query, key, value, scale, window, softcap or 0.0)
     return attended[None], None
+
+
+def window_of(module: nn.Module, layer: int, sliding_window: int | None) -> int:
+    """How many positions a layer sees; 0 is all. Raises ValueError if it doesn't say."""
+    if not sliding_window and _is_sliding(module, layer):
+        raise ValueError(f"layer {layer} has a sliding window and doesn't say how long")
+    return sliding_window or 0
 
 
 def _is_sliding(module: nn.Module, layer: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from .deployed_model import DeployedModel
 from .deployment import Deployment
 from .processor_images import EXTRAS
+from .tower_output import features_of
 
 
 class DeployedVisionModel(DeployedModel):
@@ -33,10 +33,7 @@ class DeployedVisionModel(DeployedModel):
     def _encode(self, pixels: Tensor, layout: tuple[int, ...]) -> Tensor:
         inputs = {"pixel_values": pixels, **_extras(layout, pixels.device)}
         given = {name: value for name, value in inputs.items() if name in self._accepted}
-        output: Any = self._model.get_image_features(**given)
-        features = getattr(output, "pooler_output", output)
-        pieces = [features] if isinstance(features, Tensor) else features
-        return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in pieces])
+        return features_of(self._model.get_image_features(**given))
 
 
 def _extras(layout: tuple[int, ...], device: torch.device) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from ..engine.checkpoint import Checkpoint
 from ..engine.quantizer import Quantizer
 from ..interfaces import KVCacheSpec
 from .transformers_spec import transformers_spec
-from .verification import Reference
 
 
 @dataclass
@@ -22,9 +21,7 @@ class Deployment:
 
     dry_run: nothing is loaded; the model has shapes and no weights (torch's device "meta").
     quantizer: a method that was asked for.
-    num_check_tokens: how many tokens of a few prompts the deployed model must agree on.
     model: transformers' model, once it is loaded.
-    reference: what it answered before anything was changed.
     kv_cache_spec: what its attention keeps, once it is the paged one.
     """
 
@@ -34,9 +31,7 @@ class Deployment:
     kernels: KernelTable
     dry_run: bool = False
     quantizer: Quantizer | None = None
-    num_check_tokens: int = 4
     model: Any = None
-    reference: Reference | None = None
     kv_cache_spec: KVCacheSpec | None = None
 
     @property

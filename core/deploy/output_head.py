@@ -29,10 +29,13 @@ class OutputHead:
 
 
 def _trunk_name(model: Any) -> str:
-    """The child that is the decoder, or has it inside."""
+    """The child that is the decoder, or has it inside. Raises ValueError if none is."""
     decoder = model.get_decoder()
     children: dict[str, nn.Module] = dict(model.named_children())
-    return next(name for name, child in children.items() if decoder in set(child.modules()))
+    for name, child in children.items():
+        if decoder in set(child.modules()):
+            return name
+    raise ValueError(f"{type(model).__name__} doesn't say which part of it is the decoder")
 
 
 class _NoTrunk(nn.Module):

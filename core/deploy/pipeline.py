@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from ..engine.config import ConfigError
+from .check import Check
 from .deployed_model import DeployedModel
 from .deployed_vision_model import DeployedVisionModel
 from .deployment import Deployment, Pass
@@ -14,7 +15,7 @@ from .passes.load import Load
 from .passes.pack_weights import PackWeights
 from .passes.paged_attention import PagedAttention
 from .passes.quantize import Quantize
-from .verification import check_agreement
+from .verdicts import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -41,29 +42,62 @@ def deploy(
     deployment: Deployment,
     passes: Sequence[Pass] = PASSES,
     tell: Callable[[str], None] = logger.info,
+    trust_verdicts: bool = True,
 ) -> DeployedModel:
-    """Apply the passes and check that the model still answers as it did when it was loaded,
-    unless it was quantised.
+    """Apply the passes and check that the model still answers as it did when it was loaded: a
+    quantised one, before it is quantised.
 
-    tell: takes a line for each pass. Raises ConfigError if the model can't be deployed.
+    tell: takes a line for each pass. trust_verdicts: whether what was checked before on this
+    machine is taken as it was. Raises ConfigError if the model can't be deployed.
     """
     name = deployment.checkpoint.name
     try:
-        for step in passes:
-            tell(f"{step.name}: {step.apply(deployment)}")
-        assert deployment.reference is not None
-        model = (DeployedVisionModel if deployment.takes_images else DeployedModel)(deployment)
-        agreement = deployment.reference.compare(model, deployment.dtype)
-    except ConfigError:
-        raise
+        return _deploy(deployment, passes, tell, trust_verdicts)
+    except ConfigError as error:
+        if str(error).startswith(name):
+            raise
+        raise ConfigError(f"{name}: {error}") from error
     except Exception as error:  # models raise what they like
         raise ConfigError(
             f"{name}: automatic deployment failed, {type(error).__name__}: {error}"
         ) from error
-    if deployment.quantizer is None:
-        check_agreement(agreement, deployment.dtype, name)
-    tell(f"check: {agreement.describe()}")
+
+
+def _deploy(
+    deployment: Deployment,
+    passes: Sequence[Pass],
+    tell: Callable[[str], None],
+    trust_verdicts: bool,
+) -> DeployedModel:
+    load, *changes = passes
+    tell(f"{load.name}: {load.apply(deployment)}")
+    same = [step for step in changes if step.preserves_greedy or deployment.quantizer is None]
+    verdict = Verdict(deployment, [step.name for step in same])
+    known = verdict.read() if trust_verdicts else None
+    check = None if known else Check(deployment)
+    for step in changes:
+        if check is not None and step not in same:
+            verdict.write(_compare(check, _wrap(deployment), tell))
+            check = None
+        tell(f"{step.name}: {step.apply(deployment)}")
+    model = _wrap(deployment)
+    if check is not None:
+        verdict.write(_compare(check, model, tell))
+    for line in known or ():
+        tell(f"{line} (when it was first loaded)")
     return model
+
+
+def _wrap(deployment: Deployment) -> DeployedModel:
+    return (DeployedVisionModel if deployment.takes_images else DeployedModel)(deployment)
+
+
+def _compare(check: Check, model: DeployedModel, tell: Callable[[str], None]) -> list[str]:
+    lines = []
+    for line in check.compare(model):
+        tell(line)
+        lines.append(line)
+    return lines
 
 
 def describe(deployment: Deployment, passes: Sequence[Pass], tell: Callable[[str], None]) -> None:

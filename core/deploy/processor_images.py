@@ -20,6 +20,7 @@ from ..engine.config import ConfigError
 #: What get_image_features may want besides pixels, in the order in which layouts hold them.
 EXTRAS = ("image_grid_thw", "image_sizes", "batch_num_images")
 _KEPT_SIZES = 256
+_LONGEST_REASON = 200
 _PROBE = "octavoprobe"
 #: For checkpoints that are not made for chat: images and texts in their order.
 _PLAIN_TEMPLATE = (
@@ -137,7 +138,7 @@ class ProcessorImagePrompt(ImagePrompt):
     special tokens, in which images are expanded, and text around them, which is part of the
     prompt before it is tokenised.
 
-    Raises ConfigError for a processor that adds to a prompt elsewhere.
+    Raises ConfigError for a processor that adds to a prompt elsewhere, or can't be asked.
     """
 
     def __init__(
@@ -146,6 +147,24 @@ class ProcessorImagePrompt(ImagePrompt):
         preprocessor: ProcessorPreprocessor,
         encode: Callable[[str], Sequence[int]],
     ) -> None:
+        try:
+            self._ask(config, preprocessor, encode)
+        except ConfigError:
+            raise
+        except Exception as error:  # processors raise what they like, some all of their settings
+            reason = (str(error).strip().splitlines() or [""])[-1][:_LONGEST_REASON]
+            raise ConfigError(
+                f"automatic deployment can't follow {type(preprocessor.processor).__name__}: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
+
+    def _ask(
+        self,
+        config: JsonDict,
+        preprocessor: ProcessorPreprocessor,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        """Learn how the processor writes images."""
         self._preprocessor = preprocessor
         self._encode = encode
         processor = preprocessor.processor

@@ -43,13 +43,15 @@ def forward_by_blocks(
         tile[places] = embeds[tokens]
         tile_positions = positions.new_zeros(*positions.shape[:-1], block_size)
         tile_positions[..., places] = positions[..., tokens]
-        metadata = _block_metadata(block_table[: index + 1], places, kv_cache[0].keys)
+        metadata = _block_metadata(
+            block_table[: index + 1], places, kv_cache[0].keys, item.request.num_tokens
+        )
         pieces.append(model.forward(tile, tile_positions, kv_cache, metadata)[places])
     return torch.cat(pieces)
 
 
 def _block_metadata(
-    block_table: Sequence[int], places: slice, key_cache: Tensor
+    block_table: Sequence[int], places: slice, key_cache: Tensor, known_len: int
 ) -> AttentionMetadata:
     num_blocks, block_size = key_cache.shape[:2]
 
@@ -66,4 +68,5 @@ def _block_metadata(
         slot_mapping=slots,
         query_lens=(block_size,),
         context_lens=(context_len,),
+        known_lens=(known_len,),
     )

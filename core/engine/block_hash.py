@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from .messages import MediaSpan
 
 _ROOT = b"octavo-block-1"
+#: As long as the other, so that no salt can make one of the other.
+_RECOMPUTED_ROOT = b"octavo-block-2"
 
 
-def root_hash(cache_salt: str) -> bytes:
-    """The parent of a sequence's first block; requests share blocks only under one salt."""
-    return hashlib.sha256(_ROOT + cache_salt.encode()).digest()
+def root_hash(cache_salt: str, recomputed: bool = False) -> bytes:
+    """The parent of a sequence's first block; requests share blocks only under one salt, and only
+    if both or neither were recomputed (see `KVCacheSpec.recompute_beyond`)."""
+    root = _RECOMPUTED_ROOT if recomputed else _ROOT
+    return hashlib.sha256(root + cache_salt.encode()).digest()
 
 
 def hash_block(

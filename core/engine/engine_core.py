@@ -18,6 +18,7 @@ from .encoder_cache_manager import EncoderCacheManager
 from .encoder_digest import encoder_digest
 from .encoder_runner import EncodeError
 from .feature_writer import FeatureWriter
+from .generation_defaults import GenerationDefaults
 from .heap import keep_freed_memory
 from .kv_cache_manager import KVCacheManager
 from .loader import choose_kernels, load_model
@@ -67,6 +68,13 @@ class EngineCore:
                 "no plugin serves %s: it is deployed automatically from transformers",
                 ", ".join(spec.architectures),
             )
+        unheard = GenerationDefaults.read(checkpoint.generation_config).not_honoured
+        if unheard:
+            logger.warning(
+                "%s: of its generation_config.json not honoured: %s",
+                checkpoint.name,
+                ", ".join(unheard),
+            )
         device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
         if device.type == "cpu":
@@ -87,7 +95,10 @@ class EngineCore:
         )
         logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
         kv_cache = KVCacheManager(
-            self._plan.num_blocks, config.block_size, config.enable_prefix_caching
+            self._plan.num_blocks,
+            config.block_size,
+            config.enable_prefix_caching,
+            model.kv_cache_spec.recompute_beyond,
         )
         self._scheduler = Scheduler(
             kv_cache,

@@ -64,6 +64,7 @@ def build_input_batch(
             context_lens=tuple(seq_lens),
             bidirectional=None if visible is None else visible.to(device),
             output_rows=None if all_wanted else tensors[5],
+            known_lens=tuple(item.request.num_tokens for item in scheduled),
         ),
     )
 

@@ -13,6 +13,7 @@ from ..contracts import ImageSize
 from ..garbage import paused_collections
 from ..registry import Registry
 from .checkpoint import Checkpoint
+from .generation_defaults import GenerationDefaults
 from .image_features import check_features
 from .image_views import ImageInput, ViewedImage
 from .messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
@@ -99,7 +100,7 @@ class InputProcessor:
         model_impl: str = "auto",
     ) -> None:
         self.tokenizer = Tokenizer(checkpoint)
-        self._default = _default_sampling(checkpoint)
+        self._defaults = GenerationDefaults.read(checkpoint.generation_config)
         self._logits_processors = sorted(registry.logits_processors)
         self._images: PromptImages | None = None
         self._image_token: str | None = None
@@ -115,8 +116,9 @@ class InputProcessor:
 
     @property
     def default_sampling(self) -> dict[str, Any]:
-        """The sampling settings that the checkpoint's generation config asks for."""
-        return dict(self._default)
+        """The sampling settings that the checkpoint's generation config asks for; see
+        GenerationDefaults."""
+        return dict(self._defaults.sampling)
 
     def size_of_features(self, param: str) -> ImageSize:
         """A size for features that come without their image's, where any will do.
@@ -170,6 +172,7 @@ class InputProcessor:
         self._check_ids(prompt, spans, limits)
         self._check_params(params, limits)
         self._check_length(len(prompt), params, limits)
+        params = self._limited(len(prompt), params, limits)
         request = EngineRequest(
             request_id,
             prompt,
@@ -177,7 +180,7 @@ class InputProcessor:
             spans,
             [],
             arrival,
-            [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)],
+            self._banned(params, limits),
             priority=options.priority,
             cache_salt=options.cache_salt,
             queue_timeout=options.queue_timeout,
@@ -189,6 +192,20 @@ class InputProcessor:
         # Of an image that is named and shown, the one with its content.
         viewed.sort(key=lambda image: image.image.content is not None)
         return BuiltRequest(request, {image.media_key: image for image in viewed}, limits)
+
+    def _limited(self, length: int, params: SamplingParams, limits: EngineReady) -> SamplingParams:
+        """With the checkpoint's limit of an answer, if the request gives none."""
+        limit = self._defaults.max_new_tokens
+        if params.max_tokens is not None or limit is None:
+            return params
+        limit = max(limit, params.min_tokens)
+        return msgspec.structs.replace(params, max_tokens=min(limit, limits.max_model_len - length))
+
+    def _banned(self, params: SamplingParams, limits: EngineReady) -> list[list[int]]:
+        """What spells words that are not to be generated; ids outside the vocabulary can't be."""
+        words = [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)]
+        given = (list(ids) for ids in params.bad_words_ids)
+        return words + [ids for ids in given if all(0 <= i < limits.vocab_size for i in ids)]
 
     def _check_ids(
         self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady
@@ -232,11 +249,3 @@ class InputProcessor:
                 f"{room} of the context of {limits.max_model_len}",
                 "max_tokens",
             )
-
-
-def _default_sampling(checkpoint: Checkpoint) -> dict[str, Any]:
-    config = checkpoint.generation_config
-    if config.get("do_sample") is False:
-        return {"temperature": 0.0}
-    names = ("temperature", "top_k", "top_p")
-    return {name: config[name] for name in names if config.get(name) is not None}

@@ -33,10 +33,18 @@ class KVCacheManager:
     token attends. If the step fails, `discard_uncomputed` takes the names back.
 
     prefix_caching: whether blocks are named at all.
+    recompute_beyond: see `KVCacheSpec`.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool = True) -> None:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        prefix_caching: bool = True,
+        recompute_beyond: int | None = None,
+    ) -> None:
         self.block_size = block_size
+        self.recompute_beyond = recompute_beyond
         self._prefix_caching = prefix_caching
         self.pool = BlockPool(num_blocks)
         self._held: dict[str, _HeldBlocks] = {}
@@ -107,9 +115,13 @@ class KVCacheManager:
         size = self.block_size
         hashes = request.block_hashes
         for index in range(len(hashes), num_tokens // size):
-            parent = hashes[-1] if hashes else root_hash(request.cache_salt)
+            parent = hashes[-1] if hashes else self._root_hash(request)
             tokens = request.token_ids[index * size : (index + 1) * size]
             hashes.append(hash_block(parent, tokens, index * size, request.spans))
+
+    def _root_hash(self, request: Request) -> bytes:
+        limit = self.recompute_beyond
+        return root_hash(request.cache_salt, limit is not None and request.num_tokens > limit)
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the block tables and the pool disagree."""

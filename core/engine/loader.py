@@ -15,7 +15,7 @@ from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
 from ..freed_memory import return_freed_memory
 from ..interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
-from ..registry import Registry
+from ..registry import Registry, UnsupportedModelError
 from .checkpoint import Checkpoint
 from .config import ConfigError
 from .hf_config import complete_config
@@ -59,7 +59,15 @@ def _build(
     """A plugin's model, filled."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
     with torch.device("meta"):
-        model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
+        try:
+            model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
+        except (KeyError, ValueError) as error:
+            if isinstance(error, (ConfigError, UnsupportedModelError)):
+                raise
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ConfigError(
+                f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
+            ) from error
         if quantizer is not None:
             quantizer.prepare(model)
     _fill(model, checkpoint, context.device, context.dtype)

@@ -78,7 +78,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """A request that is ready to be scheduled. Times are in seconds of `time.monotonic`.
 
     spans: in order; they don't overlap. media: the images they show, each once.
-    bad_word_ids: the token sequences that spell sampling_params.bad_words.
+    bad_word_ids: the token sequences of sampling_params' bad_words and bad_words_ids.
     bidirectional: runs of prompt positions [start, end) whose tokens see each other, in order;
         each is computed in one step.
     priority: under the policy "priority", lower goes first.

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..contracts import load_object
 from ..interfaces import MultiModalModel, OutputHeadModel, QuantMethod
+from ..layers.known_modules import is_known
 from ..registry import Registry
 from .checkpoint import Checkpoint
 from .config import ConfigError
@@ -60,7 +61,7 @@ class Quantizer:
             if isinstance(part, OutputHeadModel):
                 path = f"{name}.{_HEAD}" if name else _HEAD
                 head = part.output_head()
-                if isinstance(head, nn.Linear):
+                if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
                     replacement = self._method.quantize(path, head)
                     model.set_submodule(path, replacement or head)
 
@@ -73,9 +74,10 @@ def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module 
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:
-    """The linear layers of the language model but its head."""
+    """The linear layers of the language model but its head. A subclass may compute anything with
+    its weight, and stays."""
     for name, module in model.named_modules():
         parts = name.split(".")
         outside = isinstance(model, MultiModalModel) and _LANGUAGE_MODEL not in parts
-        if isinstance(module, nn.Linear) and not outside and parts[-1] != _HEAD:
+        if is_known(module, nn.Linear) and not outside and parts[-1] != _HEAD:
             yield name

@@ -30,8 +30,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     stop: strings that end the text and are not part of it.
     stop_token_ids: tokens that end the text besides the model's own.
     bad_words: words that are not generated.
+    bad_words_ids: the same as token ids: where an answer has all but the last of them, the last
+        is not generated.
     ignore_eos: go on after the model's end-of-sequence token.
-    max_tokens: generate at most this many; None is as many as the context allows.
+    max_tokens: generate at most this many; None is as many as the context, and the checkpoint's
+        `max_new_tokens`, allow.
     min_tokens: nothing ends the answer before it has this many.
     logprobs: return the log-probabilities of this many likeliest tokens and of the chosen one;
         -1 returns the whole vocabulary.
@@ -53,6 +56,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     bad_words: tuple[str, ...] = ()
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
     ignore_eos: bool = False
     max_tokens: int | None = 16
     min_tokens: int = 0
@@ -128,6 +132,10 @@ class BeamSearchParams(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+def _ids(value: Any) -> bool:
+    return len(value) > 0 and all(type(token_id) is int for token_id in value)
+
+
 def _count_or_none(value: int | None) -> bool:
     return value is None or value >= -1
 
@@ -144,6 +152,7 @@ _LIMITS: tuple[tuple[str, Any, str], ...] = (
     ("seed", lambda v: v is None or -(2**63) <= v < 2**63, "a 64-bit integer"),
     ("stop", lambda v: all(v), "made of strings that are not empty"),
     ("bad_words", lambda v: all(v), "made of strings that are not empty"),
+    ("bad_words_ids", lambda v: all(_ids(ids) for ids in v), "lists of token ids, none empty"),
     ("max_tokens", lambda v: v is None or v >= 1, "at least 1"),
     ("min_tokens", lambda v: v >= 0, "at least 0"),
     ("logprobs", _count_or_none, "at least 0, or -1 for all"),

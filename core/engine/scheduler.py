@@ -321,6 +321,8 @@ class Scheduler:
         status = self._stop_status(request, token.token_id)
         if status is not None:
             self.finish(request.request_id, status)
+        elif request.num_tokens - 1 == self.kv_cache.recompute_beyond:
+            self._recompute(request)
         return [token.token_id]
 
     def _stop_status(self, request: Request, token_id: int) -> RequestStatus | None:
@@ -355,6 +357,13 @@ class Scheduler:
         self._stop(request)
         self.waiting.add(request)
         output.preempted.append(request)
+
+    def _recompute(self, request: Request) -> None:
+        """What it has computed is of no use to it any more, since it has grown; see
+        `KVCacheSpec.recompute_beyond`."""
+        self._stop(request)
+        request.block_hashes.clear()
+        self.waiting.add(request)
 
     def _stop(self, request: Request) -> None:
         self._clear(request)

@@ -8,6 +8,7 @@ from ...kernels.dispatch import KernelTable
 from ...kernels.ops import AttentionMetadata
 from ..interfaces import KVLayer
 from .decoder_config import DecoderConfig
+from .known_modules import is_known
 from .norm import RMSNorm
 
 
@@ -33,6 +34,17 @@ class PagedSelfAttention(nn.Module):
         self._window = config.window(layer)
         self._softcap = config.attention_softcap
         self._kernels = kernels
+
+    def follows(self, config: DecoderConfig, layer: int) -> bool:
+        """Whether it attends as one that is made for this layer of a config."""
+        normed = {is_known(norm, RMSNorm) for norm in (self.q_norm, self.k_norm)}
+        traits = (self._head_dim, self._scale, self._window, self._softcap)
+        return normed == {config.qk_norm} and traits == (
+            config.head_dim,
+            config.attention_scale,
+            config.window(layer),
+            config.attention_softcap,
+        )
 
     def forward(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import torch
@@ -18,7 +19,9 @@ from .norm import RMSNorm
 from .prepared_decoder import prepare_decoder
 from .prepared_linear import prepare_linear_layers
 from .quantized_linear import linear_weight
-from .rotary import rotary_table
+from .rotary import RotaryTable, rotary_table
+
+logger = logging.getLogger(__name__)
 
 
 class DecoderLayer(nn.Module):
@@ -105,9 +108,6 @@ class DecoderForCausalLM(nn.Module):
         self.vocab_size = config.vocab_size
         self.hidden_size = config.hidden_size
         self.max_position_embeddings = config.max_position_embeddings
-        self.kv_cache_spec = KVCacheSpec(
-            len(config.layer_types), config.num_kv_heads, config.head_dim
-        )
         self._config = config
         self._build = build
         self._decoder: PreparedDecoder | None = None
@@ -122,6 +122,12 @@ class DecoderForCausalLM(nn.Module):
             )
             for kind in dict.fromkeys(config.layer_types)
         }
+        self.kv_cache_spec = KVCacheSpec(
+            len(config.layer_types),
+            config.num_kv_heads,
+            config.head_dim,
+            _recompute_beyond(self._rotary.values()),
+        )
         # Rounded as the embeddings are.
         scale = torch.tensor(config.embedding_scale, dtype=build.dtype, device="cpu")
         self._embedding_scale = scale.item()
@@ -151,7 +157,11 @@ class DecoderForCausalLM(nn.Module):
     def prepare(self) -> None:
         """See `core.interfaces.Preparable`."""
         kernels, dtype = self._build.kernels, self._build.dtype
-        self._decoder = prepare_decoder(self.model, self._config, self._build)
+        if type(self).forward is DecoderForCausalLM.forward:
+            known = (DecoderLayer, SandwichDecoderLayer)
+            self._decoder = prepare_decoder(self.model, self._config, self._build, known)
+        else:
+            logger.info("the decoder runs layer by layer: %s does, by its forward", type(self))
         if self._decoder is None:
             prepare_linear_layers(self.model, kernels, dtype)
         else:
@@ -180,7 +190,7 @@ class DecoderForCausalLM(nn.Module):
         metadata: AttentionMetadata,
     ) -> Tensor:
         """See `core.interfaces.LanguageModel.forward`."""
-        rotary = {kind: table.lookup(positions) for kind, table in self._rotary.items()}
+        rotary = {kind: table.lookup(positions, metadata) for kind, table in self._rotary.items()}
         if self._decoder is not None:
             return self._decoder(embeds, list(rotary.values()), kv_cache, metadata)
         x = embeds
@@ -199,6 +209,16 @@ class DecoderForCausalLM(nn.Module):
             logits = self.output_head()(hidden)
         softcap = self._config.final_softcap
         return torch.tanh(logits / softcap) * softcap if softcap else logits
+
+
+def _recompute_beyond(tables: Iterable[RotaryTable]) -> int | None:
+    """See KVCacheSpec. Raises ValueError if there are several such lengths."""
+    limits = {table.short_limit for table in tables if table.short_limit}
+    if len(limits) > 1:
+        raise ValueError(
+            f"layers whose rope changes at different lengths, {sorted(limits)}, are not supported"
+        )
+    return limits.pop() if limits else None
 
 
 def _norm(config: DecoderConfig, build: BuildContext) -> RMSNorm:

@@ -97,5 +97,11 @@ def _rope_settings(config: JsonDict) -> dict[str, JsonDict]:
     """Settings are one for all layers, or one for each kind of layer."""
     settings = config.get("rope_parameters") or {}
     if _FULL in settings or _SLIDING in settings:
-        return dict(settings)
-    return {_FULL: settings, _SLIDING: settings}
+        return {kind: _with_trained_length(part, config) for kind, part in settings.items()}
+    return dict.fromkeys((_FULL, _SLIDING), _with_trained_length(settings, config))
+
+
+def _with_trained_length(settings: JsonDict, config: JsonDict) -> JsonDict:
+    """Some configs say beside the settings for how long sequences a model was trained first."""
+    name = "original_max_position_embeddings"
+    return {name: config[name], **settings} if config.get(name) else settings

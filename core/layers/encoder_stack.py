@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
@@ -15,10 +16,13 @@ from ...kernels.weights import (
     EncoderWeights,
     PreparedEncoder,
 )
+from .known_modules import declares_weights, is_known
 from .mlp import MLP, GatedMLP
 from .norm import norm_weights
 from .prepared_linear import prepare_linear_layers
 from .quantized_linear import linear_weights
+
+logger = logging.getLogger(__name__)
 
 #: cos and sin, [num_tokens, head_dim], that queries and keys rotate by.
 Rotary = tuple[Tensor, Tensor]
@@ -32,7 +36,8 @@ class EncoderLayer(Protocol):
         ...
 
     def weights(self) -> EncoderLayerWeights | None:
-        """What a kernel computes the same with; None if none knows how."""
+        """What a kernel computes the same with as `__call__`; None if none knows how. A subclass
+        that computes otherwise overrides both, or is called layer by layer."""
         ...
 
 
@@ -76,11 +81,16 @@ class EncoderStack(nn.ModuleList):
 
     def prepare(self) -> None:
         """See `core.interfaces.Preparable`. What is prepared takes the layers' place in
-        `state_dict`; where no kernel runs whole layers, their linear layers are prepared."""
+        `state_dict`; where no kernel runs whole layers, or one of them is of a kind that isn't
+        known, their linear layers are prepared."""
         if not len(self):
             return
         dtype: torch.dtype = next(self.parameters()).dtype
-        if all(layer.weights() is not None for layer in self._layers()):
+        unknown = next((layer for layer in self if not _is_declared(layer)), None)
+        if unknown is not None:
+            kind = f"{type(unknown).__module__}.{type(unknown).__name__}"
+            logger.info("a tower runs layer by layer: no kernel knows %s, or a part of it", kind)
+        else:
             self._prepared = self._kernels.encoder(
                 EncoderWeights(self._shape, dtype, num_layers=len(self), layers=self._take())
             )
@@ -103,24 +113,32 @@ class EncoderStack(nn.ModuleList):
         return (cast(EncoderLayer, self[i]) for i in range(len(self)))
 
 
+def _is_declared(layer: nn.Module) -> bool:
+    return declares_weights(layer) and cast(EncoderLayer, layer).weights() is not None
+
+
 def layer_weights(
     projections: Sequence[nn.Module],
     mlp: MLP | GatedMLP,
     norms: tuple[nn.Module, nn.Module],
     scales: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> EncoderLayerWeights | None:
-    """What `EncoderLayer.weights` gives; None for a linear layer that isn't known.
+    """What `EncoderLayer.weights` gives; None for a linear layer, an MLP or a norm that isn't
+    known.
 
     projections: what gives queries, keys and values, as one layer or three, then attention's
         output. norms, scales: before and after attention, then of the MLP.
     """
+    if not is_known(mlp, MLP, GatedMLP):
+        return None
     parts = (
         (mlp.up_proj, mlp.down_proj, mlp.gate_proj)
         if isinstance(mlp, GatedMLP)
         else (mlp.fc1, mlp.fc2)
     )
     weights = linear_weights((*projections, *parts))
-    if weights is None:
+    attention_norm, mlp_norm = map(norm_weights, norms)
+    if weights is None or attention_norm is None or mlp_norm is None:
         return None
     *qkv, output = weights[: len(projections)]
     up, down, *gate = weights[len(projections) :]
@@ -129,8 +147,8 @@ def layer_weights(
         output,
         up,
         down,
-        attention_norm=norm_weights(norms[0]),
-        mlp_norm=norm_weights(norms[1]),
+        attention_norm=attention_norm,
+        mlp_norm=mlp_norm,
         gate=gate[0] if gate else None,
         attention_scale=scales[0],
         mlp_scale=scales[1],

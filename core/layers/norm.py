@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
+from .known_modules import is_known
 
 
 class RMSNorm(nn.Module):
@@ -17,7 +18,7 @@ class RMSNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(hidden_size))
-        self._eps = eps
+        self.eps = eps
         self._unit_offset = unit_offset
         self._kernel = kernels.rms_norm
         self._add_kernel = kernels.add_rms_norm
@@ -29,16 +30,24 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension of x."""
-        return self._kernel(x, self.scale, self._eps)
+        return self._kernel(x, self.scale, self.eps)
 
     def add(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         """The norm of x + residual, and that sum."""
-        return self._add_kernel(x, residual, self.scale, self._eps)
+        if not is_known(self, RMSNorm):
+            # Whose `forward` may compute anything.
+            total = x + residual
+            return self(total), total
+        return self._add_kernel(x, residual, self.scale, self.eps)
 
 
-def norm_weights(norm: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Factors and offsets of an RMSNorm, which has none of the latter, or of an nn.LayerNorm."""
-    if isinstance(norm, RMSNorm):
+def norm_weights(norm: nn.Module) -> tuple[Tensor, Tensor | None] | None:
+    """Factors and offsets of an RMSNorm, which has none of the latter, or of an nn.LayerNorm; None
+    for a kind of norm that isn't known."""
+    if is_known(norm, RMSNorm):
+        assert isinstance(norm, RMSNorm)
         return norm.scale.detach(), None
-    assert isinstance(norm, nn.LayerNorm)
-    return norm.weight.detach(), norm.bias.detach()
+    if is_known(norm, nn.LayerNorm):
+        assert isinstance(norm, nn.LayerNorm)
+        return norm.weight.detach(), norm.bias.detach()
+    return None

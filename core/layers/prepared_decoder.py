@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...kernels.weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
 from ..interfaces import BuildContext
+from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
+from .known_modules import is_known
+from .mlp import GatedMLP
+from .norm import RMSNorm
 from .quantized_linear import linear_weight, require_weight
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_decoder(
-    model: Any, config: DecoderConfig, build: BuildContext
+    model: Any, config: DecoderConfig, build: BuildContext, known_layers: Sequence[type[nn.Module]]
 ) -> PreparedDecoder | None:
     """What runs the layers of a DecoderModel, which are let go then; None if they must be run one
-    by one, as when a plugin's quantisation has put layers of its own into them."""
-    if not all(linear_weight(part) for layer in model.layers for part in _linear_layers(layer)):
+    by one, which the log says: a kernel takes weights by their names, and computes with them what
+    the layers and parts that it knows do. Others, such as a plugin's, may do anything.
+
+    known_layers: classes of whole layers.
+    """
+    unknown = next(_unknown_parts(model, config, known_layers), None)
+    if unknown is not None:
+        logger.info("the decoder runs layer by layer: no kernel knows %s", unknown)
         return None
     weights = DecoderWeights(
         hidden_size=config.hidden_size,
@@ -36,6 +49,30 @@ def prepare_decoder(
         layers=_take_layers(model, config),
     )
     return build.kernels.decoder(weights)
+
+
+def _unknown_parts(
+    model: Any, config: DecoderConfig, known_layers: Sequence[type[nn.Module]]
+) -> Iterator[str]:
+    """Names of parts that a kernel can't compute for."""
+    kinds = (*known_layers, PagedSelfAttention, GatedMLP, RMSNorm, nn.Identity)
+    parts = [(f"layers.{name}", part) for name, part in model.layers.named_modules() if name]
+    for name, part in (*parts, ("norm", model.norm)):
+        if not is_known(part, *kinds) and linear_weight(part) is None:
+            yield f"{name} ({type(part).__module__}.{type(part).__name__})"
+        elif isinstance(part, RMSNorm) and part.eps != config.norm_eps:
+            yield f"{name}, whose eps is not the config's"
+    for i, layer in enumerate(model.layers):
+        if not layer.self_attn.follows(config, i):
+            yield f"layers.{i}.self_attn, which is not made for this layer of the config"
+        widths = {_num_outputs(part) for part in (layer.mlp.gate_proj, layer.mlp.up_proj)}
+        if layer.mlp.activation != config.activation or widths != {config.intermediate_size}:
+            yield f"layers.{i}.mlp, which is not made for this layer of the config"
+
+
+def _num_outputs(layer: nn.Module) -> int:
+    weight = require_weight(layer).weight
+    return len(weight if isinstance(weight, Tensor) else weight.scale)
 
 
 def _linear_layers(layer: Any) -> list[nn.Module]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...kernels.ops import DequantLinear, QuantizedWeight
 from ...kernels.reference import dequant_linear
 from ...kernels.weights import LinearWeight
+from .known_modules import is_known
 
 _VALUES_AT_ONCE = 1 << 18
 
@@ -53,10 +54,12 @@ class QuantizedLinear(nn.Module):
 def linear_weight(layer: nn.Module) -> LinearWeight | None:
     """What a linear layer multiplies with, or None for a kind of layer that isn't known, such as
     a plugin's."""
-    if type(layer) is nn.Linear:
+    if is_known(layer, nn.Linear):
+        assert isinstance(layer, nn.Linear)
         bias = None if layer.bias is None else layer.bias.detach()
         return LinearWeight(layer.weight.detach(), bias)
-    if type(layer) is QuantizedLinear:
+    if is_known(layer, QuantizedLinear):
+        assert isinstance(layer, QuantizedLinear)
         return LinearWeight(layer.weight, layer.bias)
     return None
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...kernels.ops import AttentionMetadata
 from ..contracts import JsonDict
 
 
@@ -20,14 +21,26 @@ class RotaryTable:
     table: [num_positions, 2 * rotary_dim], a position's cosines before its sines.
     sections: for three-dimensional positions (time, height, width), how many of the rotary_dim / 2
         speeds follow each; empty for plain ones (M-RoPE: Wang et al., 2024, arXiv:2409.12191).
+    short_limit: sequences of at most so many tokens turn by other speeds than longer ones, all of
+        their tokens alike; these are the last rows of the table. 0: all turn by the same.
     """
 
     table: Tensor
     sections: tuple[int, ...] = ()
+    short_limit: int = 0
 
-    def lookup(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def lookup(
+        self, positions: Tensor, metadata: AttentionMetadata | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Positions [num_tokens], or [3, num_tokens] with sections -> cos and sin, each
-        [num_tokens, rotary_dim]. The former stand for three equal ones."""
+        [num_tokens, rotary_dim]. The former stand for three equal ones.
+
+        metadata: of the same tokens. Raises ValueError for none where lengths of sequences count.
+        """
+        if self.short_limit:
+            if metadata is None:
+                raise ValueError("this rope turns by a sequence's length: give lookup the metadata")
+            positions = positions + self._first_rows(metadata)
         rows = self.table.index_select(0, positions.flatten())
         cos, sin = rows.chunk(2, dim=-1)
         if positions.dim() == 1:
@@ -38,6 +51,17 @@ class RotaryTable:
     def widened(self) -> RotaryTable:
         """The same in float32, for kernels that rotate so."""
         return replace(self, table=self.table.float())
+
+    def _first_rows(self, metadata: AttentionMetadata) -> Tensor | int:
+        """Where the angles of each token's sequence begin in the table."""
+        short = len(self.table) - self.short_limit
+        lengths = metadata.known_lens or metadata.context_lens
+        first = [0 if length > self.short_limit else short for length in lengths]
+        if len(set(first)) == 1:
+            return first[0]
+        device = self.table.device
+        counts = torch.tensor(metadata.query_lens, device=device)
+        return torch.tensor(first, device=device).repeat_interleave(counts)
 
     def _mix(self, table: Tensor) -> Tensor:
         """[3, num_tokens, rotary_dim] -> [num_tokens, rotary_dim], each section from its row."""
@@ -51,21 +75,65 @@ def rotary_table(
     """The table for a config's `rope_parameters`. Angles are computed in float32 (Su et al.,
     2021, arXiv:2104.09864).
 
-    Raises ValueError for a rope type that is not known.
+    num_positions: the model's limit, `max_position_embeddings`.
+    Raises ValueError for a rope type that is not known or whose settings are not complete.
     """
-    rotary_dim = int(head_dim * settings.get("partial_rotary_factor", 1.0))
+    rotary_dim = int(head_dim * (settings.get("partial_rotary_factor") or 1.0))
     steps = torch.arange(0, rotary_dim, 2, dtype=torch.float32, device=device) / rotary_dim
     speeds = 1.0 / float(settings.get("rope_theta") or 10000.0) ** steps
     rope_type = settings.get("rope_type") or settings.get("type") or "default"
-    if rope_type not in _SCALINGS:
-        raise ValueError(
-            f"rope_type {rope_type!r} is not supported; supported: {', '.join(sorted(_SCALINGS))}"
-        )
-    speeds, amplitude = _SCALINGS[rope_type](speeds, settings)
-    angles = torch.outer(torch.arange(num_positions, dtype=torch.float32, device=device), speeds)
+    sections = tuple(settings.get("mrope_section") or ())
+    settings = {
+        "original_max_position_embeddings": num_positions,
+        **settings,
+        "max_position_embeddings": num_positions,
+    }
+    if rope_type not in (*_SCALINGS, _LONGROPE):
+        supported = ", ".join(sorted((*_SCALINGS, _LONGROPE)))
+        raise ValueError(f"rope_type {rope_type!r} is not supported; supported: {supported}")
+    if settings.get("mrope_interleaved"):
+        raise ValueError("mrope_interleaved in rope_parameters is not supported")
+    if rope_type == _LONGROPE and sections:
+        raise ValueError("rope_type 'longrope' with mrope_section is not supported")
+    try:
+        if rope_type == _LONGROPE:
+            return _longrope_table(speeds, settings, dtype)
+        speeds, amplitude = _SCALINGS[rope_type](speeds, settings)
+    except KeyError as error:
+        raise ValueError(f"rope_type {rope_type!r} needs {error} in rope_parameters") from error
+    return RotaryTable(_angles(speeds, amplitude, num_positions).to(dtype), sections)
+
+
+def _angles(speeds: Tensor, amplitude: float, num_positions: int) -> Tensor:
+    """See RotaryTable.table."""
+    positions = torch.arange(num_positions, dtype=torch.float32, device=speeds.device)
+    angles = torch.outer(positions, speeds)
     cos, sin = angles.cos(), angles.sin()
-    table = torch.cat((cos, cos, sin, sin), dim=-1) * amplitude
-    return RotaryTable(table.to(dtype), tuple(settings.get("mrope_section") or ()))
+    return torch.cat((cos, cos, sin, sin), dim=-1) * amplitude
+
+
+def _longrope_table(speeds: Tensor, settings: JsonDict, dtype: torch.dtype) -> RotaryTable:
+    """LongRoPE (Ding et al., 2024, arXiv:2402.13753): each speed is divided by a number of its
+    own, which is one in sequences within the context that the model was first trained on, and
+    another in longer ones."""
+    num_positions = settings["max_position_embeddings"]
+    trained, factor = settings["original_max_position_embeddings"], _factor(settings)
+    amplitude = settings.get("attention_factor")
+    if amplitude is None:
+        amplitude = math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
+
+    def angles(name: str, count: int) -> Tensor:
+        divisors = torch.tensor(settings[name], dtype=torch.float32, device=speeds.device)
+        if len(divisors) != len(speeds):
+            raise ValueError(
+                f"{name} has {len(divisors)} numbers, where the model turns {len(speeds)} pairs"
+            )
+        return _angles(speeds / divisors, amplitude, count).to(dtype)
+
+    if trained >= num_positions:
+        return RotaryTable(angles("short_factor", num_positions))
+    table = torch.cat((angles("long_factor", num_positions), angles("short_factor", trained)))
+    return RotaryTable(table, short_limit=trained)
 
 
 def _default(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
@@ -85,18 +153,6 @@ def _llama3(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     return kept * speeds + (1 - kept) * speeds / settings["factor"], 1.0
 
 
-def _longrope(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
-    """Each speed divided by a factor of its own (LongRoPE: Ding et al., 2024, arXiv:2402.13753)."""
-    short, long = settings["short_factor"], settings["long_factor"]
-    if short != long:
-        raise ValueError("rope_type 'longrope' with factors that change with a text's length")
-    amplitude = settings.get("attention_factor")
-    if amplitude is None:
-        raise ValueError("rope_type 'longrope' without attention_factor")
-    factors = torch.tensor(short, dtype=torch.float32, device=speeds.device)
-    return speeds / factors, float(amplitude)
-
-
 def _yarn(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     """YaRN (Peng et al., 2023, arXiv:2309.00071), with the amplitude that it gives attention."""
     half, theta = len(speeds), float(settings.get("rope_theta") or 10000.0)
@@ -113,8 +169,20 @@ def _yarn(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     low, high = max(low, 0), min(high, 2 * half - 1)
     indices = torch.arange(half, dtype=torch.float32, device=speeds.device)
     slowed = ((indices - low) / (high - low or 0.001)).clamp(0, 1)
-    factor = float(settings["factor"])
+    factor = _factor(settings)
     return slowed * speeds / factor + (1 - slowed) * speeds, _yarn_amplitude(settings, factor)
+
+
+def _dynamic(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
+    """Dynamic NTK: speeds change in sequences beyond `max_position_embeddings`, which are longer
+    than the engine takes."""
+    return speeds, 1.0
+
+
+def _factor(settings: JsonDict) -> float:
+    """How much longer sequences may be than those that the model was trained on first."""
+    ratio = settings["max_position_embeddings"] / settings["original_max_position_embeddings"]
+    return float(settings.get("factor") or ratio)
 
 
 def _yarn_amplitude(settings: JsonDict, factor: float) -> float:
@@ -131,13 +199,14 @@ def _yarn_amplitude(settings: JsonDict, factor: float) -> float:
     return amplitude(1.0)
 
 
+_LONGROPE = "longrope"
 _Scaling = Callable[[Tensor, Any], tuple[Tensor, float]]
 #: "mrope" is the older name for plain speeds with sections.
 _SCALINGS: dict[str, _Scaling] = {
     "default": _default,
+    "dynamic": _dynamic,
     "mrope": _default,
     "linear": _linear,
     "llama3": _llama3,
-    "longrope": _longrope,
     "yarn": _yarn,
 }

@@ -12,6 +12,7 @@ from ...kernels.dispatch import KernelTable
 from ...kernels.weights import EncoderLayerWeights, EncoderShape
 from ..contracts import JsonDict
 from .encoder_stack import EncoderStack, Rotary, layer_weights
+from .known_modules import is_known
 from .mlp import MLP
 from .ragged import attend_within, together
 
@@ -85,6 +86,8 @@ class VisionLayer(nn.Module):
     def weights(self) -> EncoderLayerWeights | None:
         """See `EncoderLayer`."""
         attention = self.self_attn
+        if not is_known(attention, VisionAttention):
+            return None
         projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
         return layer_weights(projections, self.mlp, (self.layer_norm1, self.layer_norm2))
 

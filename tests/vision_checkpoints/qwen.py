@@ -12,14 +12,14 @@ from octavo.app import DEMO_MODEL
 from text_checkpoints import SIZES, randomise_norms
 from transformers import AutoTokenizer, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
-_CHAT = (
+CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
     "{% if p.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
     "{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "<|im_start|>assistant\n"
 )
-_PARTS = {
+PARTS = {
     "vision_start_token_id": "<|vision_start|>",
     "vision_end_token_id": "<|vision_end|>",
     "image_token_id": "<|image_pad|>",
@@ -48,7 +48,7 @@ def save_qwen(folder: Path, generation: str) -> Path:
         extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
     )
     tokenizer.add_special_tokens(
-        {"extra_special_tokens": [*_PARTS.values(), "<|im_start|>", "<|im_end|>"]}
+        {"extra_special_tokens": [*PARTS.values(), "<|im_start|>", "<|im_end|>"]}
     )
     family, vision = _GENERATIONS[generation]
     config = getattr(transformers, f"{family}Config")(
@@ -62,7 +62,7 @@ def save_qwen(folder: Path, generation: str) -> Path:
                 "mrope_section": [2, 3, 3],
             },
         },
-        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in _PARTS.items()},
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in PARTS.items()},
     )
     model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
     randomise_norms(model)
@@ -71,7 +71,7 @@ def save_qwen(folder: Path, generation: str) -> Path:
         patch_size=4, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 48}
     )
     getattr(transformers, f"{family}Processor")(
-        images, tokenizer, Qwen2VLVideoProcessor(patch_size=4), chat_template=_CHAT
+        images, tokenizer, Qwen2VLVideoProcessor(patch_size=4), chat_template=CHAT
     ).save_pretrained(folder)
     return folder
 

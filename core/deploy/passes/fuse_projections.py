@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...layers.known_modules import is_known
 from ..deployment import Deployment
 from ..fused_linear import FusedLinear
 from ..kv_geometry import run_once
@@ -52,7 +53,7 @@ def _candidates(
     for parent in decoder.modules():
         for names in _PATTERNS:
             layers = [getattr(parent, name, None) for name in names]
-            linear = [layer for layer in layers if type(layer) is nn.Linear]
+            linear = [layer for layer in layers if layer is not None and is_known(layer, nn.Linear)]
             if len(linear) == len(names):
                 yield parent, names, linear
 

@@ -10,7 +10,6 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImage
 
 from ...engine.config import ConfigError
 from ..deployment import Deployment
-from ..verification import Reference
 
 # Not typed.
 _text_class: Any = AutoModelForCausalLM
@@ -30,9 +29,6 @@ class Load:
         model = _describe(deployment) if deployment.dry_run else _load(deployment)
         _check_positions(model, deployment.checkpoint.name)
         deployment.model = model.eval().requires_grad_(False)
-        if not deployment.dry_run:
-            prefix = deployment.spec.image_attention == "prefix"
-            deployment.reference = Reference(model, deployment.num_check_tokens, prefix)
         count = sum(p.numel() for p in deployment.model.parameters())
         dtype = str(deployment.dtype).removeprefix("torch.")
         return (
@@ -81,11 +77,17 @@ def _check_positions(model: Any, name: str) -> None:
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None:
         raise ConfigError(f"{name}: its config has no max_position_embeddings")
+    if getattr(config, "attn_temperature_tuning", False):
+        raise ConfigError(
+            f"{name}: its attn_temperature_tuning scales queries by their place in a step, not by "
+            "their position, which automatic deployment can't do"
+        )
     rope = getattr(config, "rope_parameters", None) or {}
     for settings in (rope, *(part for part in rope.values() if isinstance(part, dict))):
         kind = settings.get("rope_type")
         original = settings.get("original_max_position_embeddings") or limit
-        if kind == "dynamic" or (kind == "longrope" and original < limit):
+        # "dynamic" does too, but beyond the limit, to which the engine keeps.
+        if kind == "longrope" and original < limit:
             raise ConfigError(
                 f"{name}: rope_type {kind!r} changes with the length of a sequence, which "
                 "automatic deployment can't do"

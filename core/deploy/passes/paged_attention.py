@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..attention_interface import IMPLEMENTATION
+from ..attention_masks import check_masks
 from ..deployment import Deployment
 from ..kv_geometry import record_kv_cache_spec
 
@@ -24,6 +25,8 @@ class PagedAttention:
                 module.config._attn_implementation = IMPLEMENTATION
         name = deployment.checkpoint.name
         spec = record_kv_cache_spec(decoder, deployment.hidden_size, name)
+        if not deployment.dry_run:
+            check_masks(decoder, deployment.hidden_size, name)
         deployment.kv_cache_spec = spec
         return (
             f"{spec.num_layers} layers by the {deployment.kernels.backends['paged_attention']} "

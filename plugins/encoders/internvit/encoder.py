@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ....core.contracts import JsonDict
 from ....core.interfaces import BuildContext, WeightPlace
 from ....core.layers.encoder_stack import EncoderStack, Rotary, layer_weights
+from ....core.layers.known_modules import is_known
 from ....core.layers.mlp import MLP
 from ....core.layers.norm import RMSNorm
 from ....core.layers.ragged import attend_within
@@ -84,7 +85,8 @@ class Layer(nn.Module):
     def weights(self) -> EncoderLayerWeights | None:
         """See `EncoderLayer`. No kernel normalises queries and keys over all heads."""
         attention = self.attention
-        if not isinstance(attention.q_norm, nn.Identity):
+        plain = is_known(attention, Attention) and is_known(attention.q_norm, nn.Identity)
+        if not plain:
             return None
         return layer_weights(
             (attention.q_proj, attention.k_proj, attention.v_proj, attention.projection_layer),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ....core.layers.encoder_stack import Rotary, layer_weights
+from ....core.layers.known_modules import is_known
 from ....core.layers.mlp import MLP, GatedMLP
 from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
@@ -54,6 +55,8 @@ class Block(nn.Module):
 
     def weights(self) -> EncoderLayerWeights | None:
         """See `core.layers.encoder_stack.EncoderLayer`."""
+        if not is_known(self.attn, PatchAttention):
+            return None
         projections = (self.attn.qkv, self.attn.proj)
         return layer_weights(projections, self.mlp, (self.norm1, self.norm2))
 
