@@ -31,7 +31,15 @@ logger = logging.getLogger(__name__)
 
 #: The engine's settings that mean something to a model that gives embeddings, beside those of
 #: images and of the encoder cache, whose names begin with the words below.
-_SETTINGS = {"model", "device", "dtype", "max_num_seqs", "max_num_queued_reqs", "request_timeout"}
+_SETTINGS = {
+    "model",
+    "device",
+    "dtype",
+    "max_num_seqs",
+    "max_num_queued_reqs",
+    "request_timeout",
+    "engine_stall_timeout",
+}
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
 
@@ -94,7 +102,7 @@ async def _serve(
     settings = EmbedderSettings(config.model, config.device, config.dtype)
     queued = config.max_num_queued_reqs
     max_open = None if queued is None else config.max_num_seqs + queued
-    embedder = AsyncEmbedder(settings, metrics, max_open)
+    embedder = AsyncEmbedder(settings, metrics, max_open, config.engine_stall_timeout)
     embedder.launch()
     images = vectors = None
     try:

@@ -28,13 +28,18 @@ _MODULE = "octavo.core.embedding.embedding_process"
 class AsyncEmbedder:
     """To be used from one event loop. What comes while a batch runs makes up the next ones.
 
-    max_open: requests that may be open; None is any number.
+    max_open: requests that may be open; None is any number. stall_timeout: see StallWatch.
     """
 
     def __init__(
-        self, settings: EmbedderSettings, metrics: EmbeddingMetrics, max_open: int | None
+        self,
+        settings: EmbedderSettings,
+        metrics: EmbeddingMetrics,
+        max_open: int | None,
+        stall_timeout: float,
     ) -> None:
         self._settings = settings
+        self._stall_timeout = stall_timeout
         self._metrics = metrics
         self._max_open = max_open
         self._num_open = 0
@@ -149,6 +154,7 @@ class AsyncEmbedder:
             FromEmbedder,
             on_message=lambda message: post(lambda: self._take(message)),
             on_exit=lambda reason: post(lambda: self._bury(reason)),
+            stall_timeout=self._stall_timeout,
         )
 
     def _take(self, message: FromEmbedder) -> None:

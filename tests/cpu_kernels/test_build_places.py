@@ -102,7 +102,7 @@ def test_code_is_not_loaded_from_a_folder_that_others_can_write(
     shared = own_temporary / f"octavo-kernels-{os.geteuid()}"
     shared.mkdir()
     shared.chmod(0o777)
-    with pytest.raises(KernelError, match="only this user can write.*OCTAVO_KERNEL_CACHE"):
+    with pytest.raises(KernelError, match=r"only this user can write.*OCTAVO_KERNEL_CACHE"):
         build.build_library(OWN.base, (*QUICK, "-DOTHERS"))
 
 
