@@ -13,6 +13,8 @@ def bind_sockets(host: str, port: int) -> list[socket.socket]:
 
     Raises ConfigError if the address can't be had.
     """
+    if not 0 <= port < 2**16:
+        raise ConfigError(f"--port: {port} is no port; they go up to 65535")
     sockets: list[socket.socket] = []
     flags = socket.AI_PASSIVE
     try:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from .acceptor import Acceptor, default_max_connections
 from .bound_sockets import port_refusal
-from .counted_socket import CountedSocket, default_max_connections
 from .open_requests import OpenRequests
 from .patient_protocol import PatientProtocol
 from .stop_signals import StopSignals
@@ -29,7 +28,6 @@ _SWITCH_INTERVAL_S = 0.001
 _BACKLOG = 2048
 #: What requests have to tell their clients that they are cut.
 _LAST_WORDS_S = 2.0
-_COMPLAINT_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,42 +54,52 @@ async def run_app(
     requests = OpenRequests(app)
     config = uvicorn.Config(
         requests,
-        http=PatientProtocol,
         log_level="info",
         # The last resort, for what is stuck.
         timeout_graceful_shutdown=int(listen.drain_timeout + 2 * _LAST_WORDS_S) + 1,
     )
-    server = _Server(config)
-    asyncio.get_running_loop().set_exception_handler(_Complaints())
+    server = _Server(config, sockets, listen.max_connections or default_max_connections())
     signals.is_serving = True
     ending = asyncio.ensure_future(_end(server, requests, listen.drain_timeout, signals, cut))
     for sock in sockets:
         logger.info("serving on %s", _url(sock))
     try:
-        await server.serve(sockets)
+        await server.serve(sockets=[])
     finally:
         ending.cancel()
     return not requests.num_cut
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's, which neither accepts connections nor takes signals: it would raise them again
+    before the engine is ended in order."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], max_connections: int
+    ) -> None:
+        super().__init__(config)
+        self._acceptor = Acceptor(sockets, max_connections, partial(PatientProtocol, self))
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """We take them: uvicorn would raise them again before the engine is ended in order."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._acceptor.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._acceptor.stop()
+        await super().shutdown(sockets)
 
 
 def _listening(listen: ListenConfig) -> list[socket.socket]:
-    most = listen.max_connections or default_max_connections()
-    sockets: list[socket.socket] = []
-    for bound in listen.sockets:
-        port = bound.getsockname()[1]
-        sockets.append(CountedSocket(bound, most))
+    for sock in listen.sockets:
         try:
-            sockets[-1].listen(_BACKLOG)
+            sock.listen(_BACKLOG)
         except OSError as error:
-            raise port_refusal(error, port) from error
-    return sockets
+            raise port_refusal(error, sock.getsockname()[1]) from error
+    return listen.sockets
 
 
 async def _end(
@@ -118,25 +126,6 @@ async def _end(
     await asyncio.sleep(_LAST_WORDS_S)
     for connection in list(server.server_state.connections):
         connection.transport.abort()
-
-
-class _Complaints:
-    """Of the event loop; those of too many open connections are made seldom and short."""
-
-    def __init__(self) -> None:
-        self._last = -_COMPLAINT_PAUSE_S
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
-            loop.default_exception_handler(context)
-            return
-        if time.monotonic() - self._last >= _COMPLAINT_PAUSE_S:
-            self._last = time.monotonic()
-            logger.warning(
-                "%s: new ones wait until others end; see --max-connections and ulimit -n",
-                error.strerror,
-            )
 
 
 def _url(sock: socket.socket) -> str:

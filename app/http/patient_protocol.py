@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .errors import error_body
@@ -17,8 +19,12 @@ class PatientProtocol(H11Protocol):
     """uvicorn's own, which would wait for ever for a client that sends its headers byte by byte.
     A connection that is kept alive without a word is uvicorn's to end."""
 
-    _timer: asyncio.TimerHandle | None = None
-    _has_begun = False
+    def __init__(self, server: uvicorn.Server, on_lost: Callable[[], None]) -> None:
+        """Of a server that has started. on_lost: is called at the connection's end."""
+        super().__init__(server.config, server.server_state, server.lifespan.state)
+        self._on_lost = on_lost
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_begun = False
 
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
@@ -38,6 +44,7 @@ class PatientProtocol(H11Protocol):
         """The connection has ended."""
         self._stop_timer()
         super().connection_lost(exc)
+        self._on_lost()
 
     def _is_idle(self) -> bool:
         """Whether no request is being answered."""
