@@ -106,8 +106,10 @@ def test_one_that_computes_is_given_time_and_one_that_does_nothing_is_not() -> N
     assert looks[:-1] == [None] * 159
     assert looks[-1] == "one step took more than 160 s and it was killed"
     watch = StallWatch(8, lambda: 7)
-    looks = [watch.look(lambda: None) for _ in range(8)]
-    assert looks == [None] * 7 + ["it did nothing for 8 s and was killed"]
+    hangs = "it did nothing for 8 s and was killed"
+    assert [watch.look(lambda: None) for _ in range(12)] == [None] * 11 + [hangs]
+    watch.heard()
+    assert [watch.look(lambda: None) for _ in range(8)] == [None] * 7 + [hangs]
 
 
 @pytest.mark.parametrize("stage", ["loading", "serving"])

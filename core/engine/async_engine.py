@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 
 from .beam_search import BeamSearch
 from .child_process import Spawned
@@ -207,8 +207,10 @@ class AsyncEngine:
                 if isinstance(output, Exception):
                     raise output
                 if isinstance(output, MediaWanted):
-                    for key in output.media_keys:
-                        process.send(MediaSupply(await reload(key)))
+                    with suppress(TimeoutError):  # of which the outbox tells
+                        async with timers.limit():
+                            for key in output.media_keys:
+                                process.send(MediaSupply(await reload(key)))
                     continue
                 abort = state.update(output)
                 if abort is not None:

@@ -29,6 +29,11 @@ class DeadlineTimers:
         self._queued = self._at(request.queue_timeout or config.queue_timeout, queued=True)
         self._total = self._at(request.timeout or config.request_timeout, queued=False)
 
+    def limit(self) -> asyncio.Timeout:
+        """Around what is done for the request meanwhile, which raises TimeoutError when `report`
+        is called for the whole request."""
+        return asyncio.timeout_at(self._total.when() if self._total is not None else None)
+
     def started(self) -> None:
         """The request waits no more."""
         if self._queued is not None:

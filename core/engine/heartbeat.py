@@ -23,7 +23,8 @@ class StallWatch:
 
     Slow ones use the processor: a long prefill, a compiler, a model that is loaded. A child that
     is silent for half of `timeout` seconds gets a Ping; if it does not answer for the other half
-    and uses no processor time either, it hangs. So does one whose step computes for twenty times
+    and uses no processor time either, it hangs, while it loads if it does neither for all of it.
+    So does one whose step computes for twenty times
     as long, once it has loaded its model. Looks are counted, not the time between them, so that a
     machine that sleeps or has no time for us accuses nobody.
 
@@ -55,7 +56,8 @@ class StallWatch:
             ping()
         self._idle = self._idle + 1 if ticks == self._last_ticks else 0
         self._last_ticks = ticks
-        if self._idle * self.interval >= self._timeout / 2:
+        patience = self._timeout / 2 if self._loaded else self._timeout
+        if self._idle * self.interval >= patience:
             return f"it did nothing for {self._timeout:g} s and was killed"
         limit = _PATIENCE_WITH_WORK * self._timeout
         if self._loaded and silent >= limit:
