@@ -118,7 +118,7 @@ class AsyncEngine:
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         if not self._alive:
-            raise EngineDeadError("the engine is restarting; send the request again")
+            raise self._restarting()
         limit = self._config.max_num_queued_reqs
         if limit is not None and self._num_open + num_answers > self._config.max_num_seqs + limit:
             raise EngineOverloadedError(
@@ -226,8 +226,13 @@ class AsyncEngine:
         the keys of its images may mean other features there."""
         digest = self.limits.encoder_digest if self.limits is not None else ""
         if self._process is None or not self._alive or request.encoder_digest != digest:
-            raise EngineDeadError("the engine is restarting; send the request again")
+            raise self._restarting()
         return self._process
+
+    def _restarting(self) -> EngineDeadError:
+        seconds = self._restart_pause.retry_after
+        message = f"the engine is restarting; send the request again in {seconds} s"
+        return EngineDeadError(message, seconds)
 
     def _spawn(self, child: Spawned | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -264,6 +269,7 @@ class AsyncEngine:
             self._start_error = message.message
         else:
             self._alive = True
+            self._restart_pause.loaded()
             self.limits = message
             if self._first_start is not None and not self._first_start.done():
                 self._first_start.set_result(message)
@@ -284,14 +290,15 @@ class AsyncEngine:
             self._first_start.set_exception(ConfigError(error))
             return
         logger.error("the engine's process died (%s); starting another", reason)
-        self.fail_open_requests(f"the engine died ({reason}) and the request with it")
         pause = self._restart_pause.after_death()
+        message = f"the engine died ({reason}) and the request with it"
+        self.fail_open_requests(message, self._restart_pause.retry_after)
         asyncio.get_running_loop().call_later(pause, self._respawn)
 
-    def fail_open_requests(self, message: str) -> None:
+    def fail_open_requests(self, message: str, retry_after: int | None = None) -> None:
         """End what is open with an EngineDeadError that says why."""
         for outbox in self._outboxes.values():
-            outbox.put_nowait(EngineDeadError(message))
+            outbox.put_nowait(EngineDeadError(message, retry_after))
 
     def _respawn(self) -> None:
         if not self._stopping:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import select
 import signal
@@ -15,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import Future
 
 import msgspec
@@ -34,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 #: A worker is forked in milliseconds by a host that has loaded.
 _FORK_TIMEOUT_S = 60.0
-#: What the host takes to import torch and the model's preprocessor, until one has been measured.
-_USUAL_START_S = 10.0
 #: On the socket between the two: the host has loaded and is there; it is to fork a worker.
 _HERE, _FORK = b"h", b"f"
 #: The server must answer, and the engine compute, while images pour in.
@@ -112,8 +108,6 @@ class WorkerHost:
         self._pause = RestartPause()
         self._control: socket.socket | None = None
         self._is_ready = False
-        self._start_s = _USUAL_START_S
-        self._back_at = 0.0
         self.first_start: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="octavo-media-host", daemon=True)
         self._thread.start()
@@ -131,7 +125,7 @@ class WorkerHost:
         except WorkerDiedError as error:
             ours.close()
             if error.retry_after is None:
-                error.retry_after = self._seconds_to_start()
+                error.retry_after = self._pause.retry_after
             raise
 
     def stop(self) -> None:
@@ -147,15 +141,11 @@ class WorkerHost:
             if self._stopped.is_set():
                 raise WorkerDiedError("the server is shutting down")
             if self._control is None or not self._is_ready:
-                seconds = max(1, math.ceil(self._back_at - time.monotonic()))
-                raise WorkerDiedError("their process is being started again", retry_after=seconds)
+                raise WorkerDiedError("their process is being started again")
             try:
                 socket.send_fds(self._control, [_FORK], [theirs.fileno()])
             except OSError as error:
                 raise WorkerDiedError(f"their process has just ended ({error})") from error
-
-    def _seconds_to_start(self) -> int:
-        return max(1, math.ceil(self._start_s))
 
     def _run(self) -> None:
         pause = 0.0
@@ -169,7 +159,6 @@ class WorkerHost:
                     # Not waited for before, as `stop` kills what this tells of.
                     self._control, self._is_ready = None, False
                     pause = self._pause.after_death()
-                    self._back_at = time.monotonic() + pause + self._start_s
                     how = reap_group(self._process, 0.0)
             if not self._stopped.is_set():
                 self._tell_of_death(reason or how)
@@ -202,7 +191,6 @@ class WorkerHost:
 
     def _watch(self, control: socket.socket) -> str:
         """Return when the host has ended, or hangs: why, if it does."""
-        started = time.monotonic()
         watch = StallWatch(self._stall_timeout, lambda: process_ticks(self._process.pid))
         poll = select.poll()
         poll.register(control, select.POLLIN)
@@ -215,14 +203,14 @@ class WorkerHost:
             with contextlib.suppress(ConnectionError):
                 if control.recv(64):
                     watch.heard()
-                    self._ready(started)
+                    self._ready()
                     continue
             return ""
 
-    def _ready(self, started: float) -> None:
+    def _ready(self) -> None:
         with self._lock:
             if not self._is_ready:
-                self._start_s = time.monotonic() - started
+                self._pause.loaded()
             self._is_ready = True
         if not self.first_start.done():
             self.first_start.set_result(None)
