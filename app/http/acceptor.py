@@ -45,10 +45,12 @@ class Acceptor:
             sock.setblocking(False)
             self._tasks.append(asyncio.ensure_future(self._accept(sock)))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Take no more; what is open goes on."""
         for task in self._tasks:
             task.cancel()
+        # Before their numbers may be other files'.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for sock in self._sockets:
             sock.close()
 

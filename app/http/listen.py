@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
         self._acceptor.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._acceptor.stop()
+        await self._acceptor.stop()
         await super().shutdown(sockets)
 
 
