@@ -136,6 +136,20 @@ def test_a_server_that_loads_ends_in_order() -> None:
     assert (status, out, err) == (0, "put away\n", "")
 
 
+def test_the_third_signal_ends_a_server_that_does_not_end() -> None:
+    with toy(load=600.0, end=600.0) as server:
+        server.until("loading")
+        server.process.send_signal(signal.SIGINT)
+        server.until("put away")
+        # Signals of one number that wait are one.
+        server.process.send_signal(signal.SIGTERM)
+        while server.process.poll() is None:
+            server.process.send_signal(signal.SIGINT)
+            threading.Event().wait(0.05)
+        status, _, err = server.end()
+    assert (status, err) == (128 + signal.SIGINT, "")
+
+
 def test_headers_that_never_end_are_answered_408() -> None:
     with toy(headers=0.2) as server, server.connect() as slow, server.connect() as silent:
         slow.sendall(b"GET /count HTTP/1.1\r\nX-Slow: 1\r\n")

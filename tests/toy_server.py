@@ -74,6 +74,7 @@ async def serve(signals: StopSignals) -> bool:
     finally:
         # As a writer does that has to be flushed.
         await asyncio.to_thread(print, "put away", flush=True)
+        await asyncio.sleep(settings.get("end", 0.0))
 
 
 if __name__ == "__main__":
