@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from .. import __version__
 from ..core.contracts import load_object
@@ -21,7 +22,9 @@ from ..core.registry import UnsupportedModelError, get_registry
 from . import DEFAULT_PROMPT, DEMO_MODEL
 from .bench_cli import add_bench
 from .engine_options import add_engine_options, add_queue_options, engine_config
+from .http.bound_sockets import bind_sockets
 from .intake_options import add_intake_options, intake_config
+from .listen_options import add_listen_options
 
 _MAX_BODY_MIB = 64
 _MODEL_HELP = "a folder, a GGUF file or a hub id"
@@ -79,6 +82,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--served-model-name", help="the name that clients use")
     parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
+    add_listen_options(parser)
     add_engine_options(parser)
     add_queue_options(parser)
     add_intake_options(parser)
@@ -126,16 +130,23 @@ def _serve(options: argparse.Namespace) -> int:
     config = engine_config(options)
     name = options.served_model_name or _default_name(options.model)
     intake = intake_config(options)
+    load_object("octavo.app.http.stop_signals:end_silently")()
+    sockets = bind_sockets(options.host, options.port)
     # The engine's process imports torch while this one does; the other commands need not.
     with Spawned("octavo.core.engine.engine_process") as child:
         gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
         listen_class = load_object("octavo.app.http.listen:ListenConfig")
-        listen = listen_class(options.host, options.port, options.max_body_mib * 2**20)
+        listen = listen_class(
+            sockets,
+            options.max_body_mib * 2**20,
+            options.drain_timeout,
+            options.max_connections,
+        )
         if not gives_embeddings(options.model):
-            load_object("octavo.app.http.server:serve")(config, intake, name, listen, child)
-            return 0
-    load_object("octavo.app.http.embedding_server:serve")(config, intake, name, listen)
-    return 0
+            serve = load_object("octavo.app.http.server:serve")
+            return cast(int, serve(config, intake, name, listen, child))
+    serve = load_object("octavo.app.http.embedding_server:serve")
+    return cast(int, serve(config, intake, name, listen))
 
 
 def _default_name(model: str) -> str:

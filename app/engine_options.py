@@ -154,6 +154,14 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--request-timeout", type=float, metavar="SECONDS", help="how long a request may take"
     )
+    parser.add_argument(
+        "--engine-stall-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=EngineConfig.engine_stall_timeout,
+        help="an engine, or a process that reads images, that says and computes nothing for so "
+        "long is killed and started again; so is one whose step takes 20 times as long",
+    )
 
 
 def parse_bytes(text: str) -> int:

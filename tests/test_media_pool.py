@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -159,10 +159,42 @@ def test_headers_are_read_while_pictures_wait(reader: ImageReader) -> None:
     assert blocked.result(10) is not None
 
 
-def test_a_host_that_died_is_started_again(reader: ImageReader) -> None:
+def test_a_host_that_died_is_started_again_and_says_when(reader: ImageReader) -> None:
     host = reader._host._process
-    host.kill()
-    host.wait()
-    # Its workers end with it.
-    assert asyncio.run(reader.decode(png(11))).shape == (30, 40, 3)
+    os.kill(host.pid, signal.SIGKILL)
+    refused: list[MediaError] = []
+    answer: object = None
+    deadline = time.monotonic() + 60
+    # Its workers end with it, and may have answered before.
+    while not refused or isinstance(answer, MediaError):
+        assert time.monotonic() < deadline
+        (answer,) = asyncio.run(together_or_not(reader.decode(png(11))))
+        if isinstance(answer, MediaError):
+            refused.append(answer)
+        time.sleep(0.05)
+    assert {answer.kind for answer in refused} == {"busy"}
+    for refusal in refused:
+        assert refusal.retry_after is not None
+        assert f"send it again in {refusal.retry_after} s" in str(refusal)
     assert reader._host._process.pid != host.pid
+
+
+def test_a_host_that_hangs_is_started_again(stages: Counter[str]) -> None:
+    settings = WorkerSettings(None, "auto", LIMITS, (255, 255, 255))
+    reader = ImageReader(settings, PoolSize(1), lambda stage, seconds: None, stall_timeout=0.5)
+    try:
+        asyncio.run(reader.wait_until_ready())
+        host = reader._host._process
+        os.kill(host.pid, signal.SIGSTOP)
+        assert host.wait(60) == -signal.SIGKILL
+        deadline = time.monotonic() + 60
+        while isinstance(asyncio.run(together_or_not(reader.decode(png(12))))[0], MediaError):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        reader.stop()
+
+
+async def together_or_not(*jobs: Awaitable[object]) -> list[object]:
+    """What each gives or raises."""
+    return await asyncio.gather(*jobs, return_exceptions=True)

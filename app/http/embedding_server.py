@@ -24,14 +24,23 @@ from .common_answers import exposition, model_list, not_served, restarting
 from .embedding_state import EmbeddingState
 from .embeddings import embeddings
 from .errors import EXCEPTION_HANDLERS
-from .listen import ListenConfig, run_app, run_until_interrupted
+from .listen import ListenConfig, run_app, run_until_stopped
 from .server_images import ServerImages
+from .stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
 #: The engine's settings that mean something to a model that gives embeddings, beside those of
 #: images and of the encoder cache, whose names begin with the words below.
-_SETTINGS = {"model", "device", "dtype", "max_num_seqs", "max_num_queued_reqs", "request_timeout"}
+_SETTINGS = {
+    "model",
+    "device",
+    "dtype",
+    "max_num_seqs",
+    "max_num_queued_reqs",
+    "request_timeout",
+    "engine_stall_timeout",
+}
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
 
@@ -78,23 +87,26 @@ def create_app(state: EmbeddingState) -> Starlette:
     return app
 
 
-def serve(
-    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
-) -> None:
-    """Load and serve until interrupted. Raises ConfigError if the model can't be loaded."""
+def serve(config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig) -> int:
+    """Load and serve until told to stop; returns the exit status. Raises ConfigError if the model
+    can't be loaded."""
     _warn_of_unused(config)
-    run_until_interrupted(_serve(config, intake, model_name, listen))
+    return run_until_stopped(lambda signals: _serve(config, intake, model_name, listen, signals))
 
 
 async def _serve(
-    config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig
-) -> None:
+    config: EngineConfig,
+    intake: IntakeConfig,
+    model_name: str,
+    listen: ListenConfig,
+    signals: StopSignals,
+) -> bool:
     metrics = EmbeddingMetrics()
     tier = open_tier(config, get_registry(), metrics.media.observe_store)
     settings = EmbedderSettings(config.model, config.device, config.dtype)
     queued = config.max_num_queued_reqs
     max_open = None if queued is None else config.max_num_seqs + queued
-    embedder = AsyncEmbedder(settings, metrics, max_open)
+    embedder = AsyncEmbedder(settings, metrics, max_open, config.engine_stall_timeout)
     embedder.launch()
     images = vectors = None
     try:
@@ -103,6 +115,7 @@ async def _serve(
             embedder, images.reader, config.encoder_cache_memory, tier, metrics.media
         )
         await embedder.wait_until_ready()
+        await images.reader.wait_until_ready()
         state = EmbeddingState(
             embedder,
             images.intake,
@@ -113,7 +126,8 @@ async def _serve(
             config.request_timeout,
             int(time.time()),
         )
-        await run_app(create_app(state), listen)
+        # No answer is sent in pieces, so none has begun that would need to be ended.
+        return await run_app(create_app(state), listen, signals, lambda: None)
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

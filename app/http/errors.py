@@ -68,7 +68,8 @@ async def handle_engine_error(request: Request, error: Exception) -> Response:
     status, code = _status_of(error)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = error_body(str(error), kind, getattr(error, "param", None), code)
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status in (429, 503) else None
+    seconds = getattr(error, "retry_after", None) or _RETRY_AFTER_S
+    headers = {"Retry-After": str(seconds)} if status in (429, 503) else None
     return JSONResponse(body, status_code=status, headers=headers)
 
 

@@ -1,47 +1,168 @@
-"""Where a server listens, and running an application there."""
+"""Where a server listens, and running an application there until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
+import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from .acceptor import Acceptor, default_max_connections
+from .bound_sockets import port_refusal
+from .open_requests import OpenRequests
+from .patient_protocol import PatientProtocol
+from .stop_signals import StopSignals
+
+logger = logging.getLogger(__name__)
+
 _SWITCH_INTERVAL_S = 0.001
-#: What open requests have to end, once the server is told to.
-_SHUTDOWN_S = 10
+_BACKLOG = 2048
+#: What requests have to tell their clients that they are cut.
+_LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True)
 class ListenConfig:
-    """max_body_bytes: of one request."""
+    """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
+    requests have to end once the server is told to. max_connections: beyond, they wait; None is
+    what the limit on open files allows."""
 
-    host: str
-    port: int
+    sockets: list[socket.socket]
     max_body_bytes: int
+    drain_timeout: float
+    max_connections: int | None
 
 
-async def run_app(app: Starlette, listen: ListenConfig) -> None:
-    """Serve until interrupted."""
+async def run_app(
+    app: Starlette, listen: ListenConfig, signals: StopSignals, cut: Callable[[], None]
+) -> bool:
+    """Serve until told to stop; returns whether all requests were answered whole. cut: ends the
+    answers that have begun, so that their clients are told.
+
+    Raises ConfigError if another server listens there by now.
+    """
+    sockets = _listening(listen)
+    requests = OpenRequests(app)
     config = uvicorn.Config(
-        app,
-        host=listen.host,
-        port=listen.port,
+        requests,
         log_level="info",
-        timeout_graceful_shutdown=_SHUTDOWN_S,
+        # The last resort, for what is stuck.
+        timeout_graceful_shutdown=int(listen.drain_timeout + 2 * _LAST_WORDS_S) + 1,
     )
-    await uvicorn.Server(config).serve()
+    server = _Server(config, sockets, listen.max_connections or default_max_connections())
+    signals.is_serving = True
+    ending = asyncio.ensure_future(_end(server, requests, listen.drain_timeout, signals, cut))
+    for sock in sockets:
+        logger.info("serving on %s", _url(sock))
+    try:
+        await server.serve(sockets=[])
+    finally:
+        ending.cancel()
+    return not requests.num_cut
 
 
-def run_until_interrupted(server: Coroutine[Any, Any, None]) -> None:
-    """Run a server in an event loop of its own."""
+class _Server(uvicorn.Server):
+    """uvicorn's, which neither accepts connections nor takes signals: it would raise them again
+    before the engine is ended in order."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], max_connections: int
+    ) -> None:
+        super().__init__(config)
+        self._acceptor = Acceptor(sockets, max_connections, partial(PatientProtocol, self))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._acceptor.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._acceptor.stop()
+        await super().shutdown(sockets)
+
+
+def _listening(listen: ListenConfig) -> list[socket.socket]:
+    for sock in listen.sockets:
+        try:
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            raise port_refusal(error, sock.getsockname()[1]) from error
+    return listen.sockets
+
+
+async def _end(
+    server: uvicorn.Server,
+    requests: OpenRequests,
+    drain_timeout: float,
+    signals: StopSignals,
+    cut: Callable[[], None],
+) -> None:
+    """When told to stop, take no more connections, and cut what is not done in time. To be
+    cancelled once all has ended."""
+    await signals.stop.wait()
+    server.should_exit = True
+    if requests.num_open:
+        logger.info("%d requests have %g s to end", requests.num_open, drain_timeout)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(drain_timeout):
+            await signals.hurry.wait()
+    if requests.num_open:
+        logger.warning("%d requests are cut", requests.num_open)
+    cut()
+    requests.cut()
+    # Clients that don't read what they are told are hung up on.
+    await asyncio.sleep(_LAST_WORDS_S)
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_until_stopped(serve: Callable[[StopSignals], Coroutine[Any, Any, bool]]) -> int:
+    """Run a server in an event loop of its own; returns the exit status: 0, or 1 if it had to cut
+    requests. After a signal the process ends here, once everything is put away.
+
+    serve: returns whether it had not; it is cancelled when the server is to stop while it loads.
+    """
     # So that the event loop need not wait long for threads that read large requests.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with asyncio.Runner() as runner:
+        signals, status = runner.run(_run(serve))
+        if signals.stop.is_set():
+            logging.shutdown()
+            sys.stdout.flush()
+            # Threads that still read a tokenizer or a picture are not waited for.
+            os._exit(status)
+    return status
+
+
+async def _run(
+    serve: Callable[[StopSignals], Coroutine[Any, Any, bool]],
+) -> tuple[StopSignals, int]:
+    signals = StopSignals()
+    signals.listen()
+    serving = asyncio.ensure_future(serve(signals))
+    stop = asyncio.ensure_future(signals.stop.wait())
+    await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not signals.is_serving:
+        serving.cancel()
     try:
-        asyncio.run(server)
-    except KeyboardInterrupt:
-        return  # uvicorn has shut down and passes on what interrupted it
+        return signals, 0 if await serving else 1
+    except asyncio.CancelledError:
+        return signals, 0

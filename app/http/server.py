@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,9 +26,10 @@ from .captions import captions
 from .chat_completions import chat_completions
 from .common_answers import exposition, model_list, not_served, restarting
 from .errors import EXCEPTION_HANDLERS
-from .listen import ListenConfig, run_app, run_until_interrupted
+from .listen import ListenConfig, run_app, run_until_stopped
 from .server_media import ServerMedia
 from .state import ServerState
+from .stop_signals import StopSignals
 
 
 async def health(request: Request) -> Response:
@@ -85,12 +87,14 @@ def serve(
     model_name: str,
     listen: ListenConfig,
     child: Spawned,
-) -> None:
-    """Load and serve until interrupted. child: the engine's process.
+) -> int:
+    """Load and serve until told to stop; returns the exit status. child: the engine's process.
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
-    run_until_interrupted(_serve(config, intake, model_name, listen, child))
+    return run_until_stopped(
+        lambda signals: _serve(config, intake, model_name, listen, child, signals)
+    )
 
 
 async def _serve(
@@ -99,7 +103,8 @@ async def _serve(
     model_name: str,
     listen: ListenConfig,
     child: Spawned,
-) -> None:
+    signals: StopSignals,
+) -> bool:
     checkpoint = find_checkpoint(config.model)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
@@ -116,6 +121,7 @@ async def _serve(
             InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
         )
         await engine.wait_until_ready(inputs.tokenizer)
+        await media.wait_until_ready()
         state = ServerState(
             config,
             engine,
@@ -127,7 +133,8 @@ async def _serve(
             listen.max_body_bytes,
             int(time.time()),
         )
-        await run_app(create_app(state), listen)
+        cut = partial(engine.fail_open_requests, "the server is shutting down")
+        return await run_app(create_app(state), listen, signals, cut)
     finally:
         if media is not None:
             await media.close()

@@ -36,7 +36,9 @@ class ServerImages:
         settings = WorkerSettings(
             model, config.model_impl, config.media_limits, config.image_background
         )
-        reader = ImageReader(settings, sources.pool, metrics.observe_stage)
+        reader = ImageReader(
+            settings, sources.pool, metrics.observe_stage, config.engine_stall_timeout
+        )
         limits = IntakeLimits(
             config.max_images_per_prompt,
             config.max_image_bytes,

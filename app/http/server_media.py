@@ -30,6 +30,10 @@ class ServerMedia:
         loader.start()
         return cls(images, loader)
 
+    async def wait_until_ready(self) -> None:
+        """Wait until pictures can be read. Raises ConfigError if they can't be."""
+        await self._images.reader.wait_until_ready()
+
     async def close(self) -> None:
         """End the processes, and let connections go."""
         self.loader.stop()

@@ -28,13 +28,18 @@ _MODULE = "octavo.core.embedding.embedding_process"
 class AsyncEmbedder:
     """To be used from one event loop. What comes while a batch runs makes up the next ones.
 
-    max_open: requests that may be open; None is any number.
+    max_open: requests that may be open; None is any number. stall_timeout: see StallWatch.
     """
 
     def __init__(
-        self, settings: EmbedderSettings, metrics: EmbeddingMetrics, max_open: int | None
+        self,
+        settings: EmbedderSettings,
+        metrics: EmbeddingMetrics,
+        max_open: int | None,
+        stall_timeout: float,
     ) -> None:
         self._settings = settings
+        self._stall_timeout = stall_timeout
         self._metrics = metrics
         self._max_open = max_open
         self._num_open = 0
@@ -125,7 +130,9 @@ class AsyncEmbedder:
 
     def _check_alive(self) -> None:
         if not self._alive:
-            raise EngineDeadError("the engine is restarting; send the request again")
+            seconds = self._restart_pause.retry_after
+            message = f"the engine is restarting; send the request again in {seconds} s"
+            raise EngineDeadError(message, seconds)
 
     def _send_batch(self) -> None:
         if self._running or not self._alive:
@@ -149,6 +156,7 @@ class AsyncEmbedder:
             FromEmbedder,
             on_message=lambda message: post(lambda: self._take(message)),
             on_exit=lambda reason: post(lambda: self._bury(reason)),
+            stall_timeout=self._stall_timeout,
         )
 
     def _take(self, message: FromEmbedder) -> None:
@@ -159,6 +167,7 @@ class AsyncEmbedder:
             self._start_error = message.message
         else:
             self._alive = True
+            self._restart_pause.loaded()
             self._ready = message
             if self._first_start is not None and not self._first_start.done():
                 self._first_start.set_result(message)
@@ -182,15 +191,16 @@ class AsyncEmbedder:
             self._first_start.set_exception(ConfigError(error))
             return
         logger.error("the engine's process died (%s); starting another", reason)
-        self._fail_all(f"the engine died ({reason}) and the request with it")
         pause = self._restart_pause.after_death()
+        message = f"the engine died ({reason}) and the request with it"
+        self._fail_all(message, self._restart_pause.retry_after)
         asyncio.get_running_loop().call_later(pause, self._respawn)
 
-    def _fail_all(self, message: str) -> None:
+    def _fail_all(self, message: str, retry_after: int | None = None) -> None:
         jobs, self._running = [*self._running, *self._queue.take_all()], []
         for job in jobs:
             if not job.result.done():
-                job.result.set_exception(EngineDeadError(message))
+                job.result.set_exception(EngineDeadError(message, retry_after))
 
     def _respawn(self) -> None:
         if not self._stopping:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..engine.config import ConfigError
+from ..engine.heartbeat import Ping, Pong
 from ..engine.messages import StartFailed
 from ..engine.shared_array import SharedArray
 from ..engine.wire import Connection
@@ -78,16 +79,22 @@ def run(sock: socket.socket) -> None:
     settings = Connection[EmbedderSettings](sock, EmbedderSettings).receive()
     if settings is None:
         return  # the parent is gone
-    connection: Connection[ToEmbedder] = Connection(sock, ToEmbedder)
+    connection: Connection[ToEmbedder | Ping] = Connection(sock, ToEmbedder | Ping)
     try:
         embedder = load_embedder(settings.model, settings.device, settings.dtype)
     except ConfigError as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return
+    except Exception as error:  # libraries may raise anything
+        logger.exception("the model can't be loaded")
+        message = f"the model can't be loaded: {type(error).__name__}: {error}"
+        connection.send(connection.encode(StartFailed(message)))
+        return
     ready = EmbedderReady(embedder.dimension, embedder.fingerprint(), embedder.digest())
     connection.send(connection.encode(ready))
     while (batch := connection.receive()) is not None:
-        connection.send(connection.encode(answer(embedder, batch)))
+        reply = Pong() if isinstance(batch, Ping) else answer(embedder, batch)
+        connection.send(connection.encode(reply))
 
 
 def main(sock: socket.socket) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 
 from .beam_search import BeamSearch
 from .child_process import Spawned
 from .config import ConfigError, EngineConfig
+from .deadline_timers import DeadlineTimers
 from .engine_process import EngineProcess, FromEngine
 from .errors import (
     EngineDeadError,
     EngineOverloadedError,
     RequestError,
     RequestFailedError,
+    RequestTimeoutError,
     error_for,
 )
 from .loaded_request import LoadedRequest
@@ -29,6 +31,7 @@ from .messages import (
     MediaInput,
     MediaSupply,
     MediaWanted,
+    RequestsStarted,
     StartFailed,
     StepReport,
     TokenLogprobs,
@@ -50,7 +53,7 @@ Reload = Callable[[str], Awaitable[MediaInput]]
 MediaListener = Callable[[MediaEvents | None], None]
 
 
-Outbox = asyncio.Queue[EngineOutput | MediaWanted | EngineDeadError]
+Outbox = asyncio.Queue[EngineOutput | MediaWanted | EngineDeadError | RequestTimeoutError]
 
 
 class AsyncEngine:
@@ -67,6 +70,7 @@ class AsyncEngine:
         self._events = events
         self._metrics = metrics
         self._outboxes: dict[str, Outbox] = {}
+        self._timers: dict[str, DeadlineTimers] = {}
         self._num_open = 0
         self._process: EngineProcess | None = None
         self._first_start: asyncio.Future[EngineReady] | None = None
@@ -103,7 +107,7 @@ class AsyncEngine:
     async def stop(self) -> None:
         """End the engine's process; requests that are open fail."""
         self._stopping = True
-        self._fail_open_requests("the server is shutting down")
+        self.fail_open_requests("the server is shutting down")
         if self._process is not None:
             await asyncio.to_thread(self._process.stop)
 
@@ -114,7 +118,7 @@ class AsyncEngine:
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         if not self._alive:
-            raise EngineDeadError("the engine is restarting; send the request again")
+            raise self._restarting()
         limit = self._config.max_num_queued_reqs
         if limit is not None and self._num_open + num_answers > self._config.max_num_seqs + limit:
             raise EngineOverloadedError(
@@ -132,7 +136,8 @@ class AsyncEngine:
     ) -> AsyncGenerator[RequestOutput]:
         """The growing output, after each step that added to it; closing it aborts the request.
 
-        Raises EngineDeadError, what `error_for` gives for a failure, and what `reload` raises.
+        Raises EngineDeadError, RequestTimeoutError also where the engine does not watch the time
+        as it hangs, what `error_for` gives for a failure, and what `reload` raises.
         """
         request = loaded.request
         self._events.received(request)
@@ -194,21 +199,26 @@ class AsyncEngine:
             raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: Outbox = asyncio.Queue()
         self._outboxes[request.request_id] = outbox
+        timers = DeadlineTimers(request, self._config, outbox.put_nowait)
+        self._timers[request.request_id] = timers
         try:
             while not state.finished:
                 output = await outbox.get()
-                if isinstance(output, EngineDeadError):
+                if isinstance(output, Exception):
                     raise output
                 if isinstance(output, MediaWanted):
-                    for key in output.media_keys:
-                        process.send(MediaSupply(await reload(key)))
+                    with suppress(TimeoutError):  # of which the outbox tells
+                        async with timers.limit():
+                            for key in output.media_keys:
+                                process.send(MediaSupply(await reload(key)))
                     continue
                 abort = state.update(output)
                 if abort is not None:
                     process.send(abort)
                 yield output
         finally:
-            del self._outboxes[request.request_id]
+            timers.cancel()
+            del self._outboxes[request.request_id], self._timers[request.request_id]
             process.send(Abort(request.request_id))
 
     def _process_for(self, request: EngineRequest) -> EngineProcess:
@@ -216,8 +226,13 @@ class AsyncEngine:
         the keys of its images may mean other features there."""
         digest = self.limits.encoder_digest if self.limits is not None else ""
         if self._process is None or not self._alive or request.encoder_digest != digest:
-            raise EngineDeadError("the engine is restarting; send the request again")
+            raise self._restarting()
         return self._process
+
+    def _restarting(self) -> EngineDeadError:
+        seconds = self._restart_pause.retry_after
+        message = f"the engine is restarting; send the request again in {seconds} s"
+        return EngineDeadError(message, seconds)
 
     def _spawn(self, child: Spawned | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -246,10 +261,15 @@ class AsyncEngine:
                 self._post(wanted)
             for output in message.outputs:
                 self._post(output)
+        elif isinstance(message, RequestsStarted):
+            for request_id in message.request_ids:
+                if request_id in self._timers:
+                    self._timers[request_id].started()
         elif isinstance(message, StartFailed):
             self._start_error = message.message
         else:
             self._alive = True
+            self._restart_pause.loaded()
             self.limits = message
             if self._first_start is not None and not self._first_start.done():
                 self._first_start.set_result(message)
@@ -270,13 +290,15 @@ class AsyncEngine:
             self._first_start.set_exception(ConfigError(error))
             return
         logger.error("the engine's process died (%s); starting another", reason)
-        self._fail_open_requests(f"the engine died ({reason}) and the request with it")
         pause = self._restart_pause.after_death()
+        message = f"the engine died ({reason}) and the request with it"
+        self.fail_open_requests(message, self._restart_pause.retry_after)
         asyncio.get_running_loop().call_later(pause, self._respawn)
 
-    def _fail_open_requests(self, message: str) -> None:
+    def fail_open_requests(self, message: str, retry_after: int | None = None) -> None:
+        """End what is open with an EngineDeadError that says why."""
         for outbox in self._outboxes.values():
-            outbox.put_nowait(EngineDeadError(message))
+            outbox.put_nowait(EngineDeadError(message, retry_after))
 
     def _respawn(self) -> None:
         if not self._stopping:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import queue
 import socket
 import subprocess
@@ -10,23 +12,33 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
+from ...kernels.parent_death import die_with_parent
 from ..contracts import load_object
+from .heartbeat import Ping, Pong, StallWatch
+from .process_group import group_ticks, kill_group, reap_group
 from .wire import Connection, Frame
 
+logger = logging.getLogger(__name__)
+
 Incoming = TypeVar("Incoming")
+
+#: What a child has to end by itself, as its last features are yet to be written to a store.
+_PATIENCE_S = 5.0
 
 
 class Spawned:
     """A process that imports a module at once, and then runs its function `main` with a socket.
 
-    It waits there for settings, so that it can be started before they are known.
+    It waits there for settings, so that it can be started before they are known. It ends with the
+    thread that spawned it, which should be the one that runs the event loop.
     """
 
     def __init__(self, module: str) -> None:
         self.name = module.rpartition(".")[2]
         self.socket, theirs = socket.socketpair()
+        arguments = [module, str(theirs.fileno()), str(os.getpid())]
         # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", __name__, module, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", __name__, *arguments]
         # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
         theirs.close()
@@ -37,17 +49,20 @@ class Spawned:
     def __exit__(self, *exception: object) -> None:
         """End it, if nothing else has."""
         self.socket.close()
-        self.process.kill()
+        if self.process.returncode is None:
+            kill_group(self.process.pid)
         self.process.wait()
 
 
 class ChildProcess(Generic[Incoming]):
-    """A process that was spawned, and the two threads that talk to it.
+    """A process that was spawned, and the threads that talk to it and watch it.
 
     settings: the first message that it gets; not an argument, which other users could read, as
-        it may hold a store's password. incoming: the messages that it sends.
+        it may hold a store's password. incoming: the messages that it sends, beside the Pong that
+        it answers a Ping with.
     on_message and on_exit are called from the reading thread, on_exit last and once, with what
     is known of the end.
+    stall_timeout: see StallWatch; a child that hangs is killed.
     """
 
     def __init__(
@@ -57,17 +72,25 @@ class ChildProcess(Generic[Incoming]):
         incoming: type[Incoming] | Any,
         on_message: Callable[[Incoming], None],
         on_exit: Callable[[str], None],
+        stall_timeout: float,
     ) -> None:
         self._process = child.process
-        self._connection: Connection[Incoming] = Connection(child.socket, incoming)
+        self._connection: Connection[Incoming | Pong] = Connection(child.socket, incoming | Pong)
         self._outbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        # Encoded here, as only one thread may encode.
+        self._ping = self._connection.encode(Ping())
         self.send(settings)
         self._on_message = on_message
         self._on_exit = on_exit
+        self._watch = StallWatch(stall_timeout, lambda: group_ticks(child.process.pid))
+        self._has_loaded = self._heard = False
+        self._ended = threading.Event()
+        self._stall = ""
         name = f"octavo-{child.name}"
-        threads = ((self._read, f"{name}-reader"), (self._write, f"{name}-writer"))
+        targets = {"reader": self._read, "writer": self._write, "watch": self._watch_for_stalls}
         self._threads = [
-            threading.Thread(target=target, name=name, daemon=True) for target, name in threads
+            threading.Thread(target=target, name=f"{name}-{role}", daemon=True)
+            for role, target in targets.items()
         ]
         for thread in self._threads:
             thread.start()
@@ -84,6 +107,9 @@ class ChildProcess(Generic[Incoming]):
 
     def stop(self) -> None:
         """End the child and wait for it."""
+        if not self._has_loaded and not self._ended.is_set():
+            # It has nothing to put away, and would not hear us yet.
+            kill_group(self._process.pid)
         self._outbox.put(None)
         self._connection.hang_up()
         for thread in self._threads:
@@ -94,24 +120,37 @@ class ChildProcess(Generic[Incoming]):
             while (frame := self._outbox.get()) is not None:
                 self._connection.send(frame)
         except OSError:
-            # No memory or no descriptor left, or the child is gone: the reader reports it.
+            # No memory left, or the child is gone: the reader reports it.
             self._connection.hang_up()
 
     def _read(self) -> None:
         while (message := self._connection.receive()) is not None:
-            self._on_message(message)
+            self._has_loaded = self._heard = True
+            if not isinstance(message, Pong):
+                self._on_message(message)
+        self._ended.set()
         self._connection.close()
         self._outbox.put(None)
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self._on_exit(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
+        how = reap_group(self._process, _PATIENCE_S)
+        self._on_exit(self._stall or how)
+
+    def _watch_for_stalls(self) -> None:
+        while not self._ended.wait(self._watch.interval):
+            if self._heard:
+                self._heard = False
+                self._watch.heard()
+                continue
+            reason = self._watch.look(lambda: self._outbox.put(self._ping))
+            if reason is not None and not self._ended.is_set():
+                logger.error("process %d hangs: %s", self.pid, reason)
+                self._stall = reason
+                kill_group(self.pid)
+                return
 
 
 def _main() -> None:
-    """The child's entry: its arguments are a module and the socket's descriptor."""
+    """The child's entry: its arguments are a module, the socket's descriptor and its parent."""
+    die_with_parent(int(sys.argv[3]))
     main = load_object(f"{sys.argv[1]}:main")
     main(socket.socket(fileno=int(sys.argv[2])))
 

@@ -50,6 +50,8 @@ class EngineConfig:
     max_num_queued_reqs: requests that may wait beyond max_num_seqs; None is any number.
     queue_timeout, request_timeout: seconds a request may wait, and last, unless it says itself;
         None is forever.
+    engine_stall_timeout: seconds that a process which runs a model may be silent without using
+        the processor until it is taken for hung and started again.
     batch_invariant: log-probabilities don't depend, to the bit, on what else runs or is cached.
     trace: a file for a trace of every step, in the format of Chrome and Perfetto.
     max_image_tokens: what an image may take of a prompt; larger ones are shrunk or cut into fewer
@@ -90,6 +92,7 @@ class EngineConfig:
     max_num_queued_reqs: int | None = None
     queue_timeout: float | None = None
     request_timeout: float | None = None
+    engine_stall_timeout: float = 30.0
     batch_invariant: bool = False
     trace: str | None = None
 
@@ -122,7 +125,12 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
-        for name in ("queue_timeout", "request_timeout", "encoder_cache_ttl"):
+        for name in (
+            "queue_timeout",
+            "request_timeout",
+            "engine_stall_timeout",
+            "encoder_cache_ttl",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < _LONGEST_S:
                 raise ConfigError(f"{name} must be above 0 seconds and finite, got {value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 from torch import Tensor
@@ -57,6 +58,8 @@ class EngineCore:
     @paused_collections()
     def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
         self._config = config
+        #: Is told of requests as the first step that computes them begins.
+        self.on_started: Callable[[list[str]], None] = lambda request_ids: None
         spec = choose_model(checkpoint.config, registry, config.model_impl)
         if config.batch_invariant and spec.image_attention != "causal":
             raise ConfigError(
@@ -219,6 +222,10 @@ class EngineCore:
         self._events.evicted += scheduled.evicted_media
         if not scheduled.scheduled:
             return outputs
+        requests = [item.request for item in scheduled.scheduled]
+        new = [r.parent_id for r in requests if r.timings.first_scheduled >= started]
+        if new:
+            self.on_started(new)
         try:
             sampled = self._run(scheduled)
         except Exception as error:  # models, kernels and processors may be plugins

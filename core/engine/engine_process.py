@@ -16,12 +16,14 @@ from .child_process import ChildProcess, Spawned
 from .config import ConfigError, EngineConfig
 from .engine_core import EngineCore
 from .find_checkpoint import find_checkpoint
+from .heartbeat import Ping, Pong
 from .messages import (
     Abort,
     EngineOutput,
     EngineReady,
     EngineRequest,
     MediaSupply,
+    RequestsStarted,
     StartFailed,
     StepReport,
 )
@@ -32,8 +34,8 @@ logger = logging.getLogger(__name__)
 #: How often deadlines are looked at while all open requests wait for images.
 _PARKED_PAUSE_S = 0.05
 
-ToEngine = EngineRequest | MediaSupply | Abort
-FromEngine = EngineReady | StartFailed | StepReport
+ToEngine = EngineRequest | MediaSupply | Abort | Ping
+FromEngine = EngineReady | StartFailed | RequestsStarted | StepReport
 
 
 class EngineProcess(ChildProcess[FromEngine]):
@@ -50,7 +52,8 @@ class EngineProcess(ChildProcess[FromEngine]):
         child: Spawned | None = None,
     ) -> None:
         child = child or Spawned(__name__)
-        super().__init__(child, asdict(config), FromEngine, on_message, on_exit)
+        timeout = config.engine_stall_timeout
+        super().__init__(child, asdict(config), FromEngine, on_message, on_exit, timeout)
 
 
 class EngineLoop:
@@ -60,6 +63,7 @@ class EngineLoop:
         self._core = core
         self._connection = connection
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        core.on_started = lambda request_ids: self._send(RequestsStarted(request_ids))
         # The model and its libraries stay: looking through them for garbage would hold up a step
         # now and then.
         gc.freeze()
@@ -117,6 +121,8 @@ class EngineLoop:
             return self._core.add(message)
         if isinstance(message, MediaSupply):
             self._core.supply(message.media)
+        elif isinstance(message, Ping):
+            self._send(Pong())
         else:
             self._core.abort(message)
         return []
@@ -124,7 +130,7 @@ class EngineLoop:
     def _report(self, outputs: list[EngineOutput]) -> None:
         self._send(StepReport(outputs, self._core.stats(), self._core.take_media_events()))
 
-    def _send(self, message: FromEngine) -> None:
+    def _send(self, message: FromEngine | Pong) -> None:
         self._connection.send(self._connection.encode(message))
 
 
@@ -141,5 +147,10 @@ def main(sock: socket.socket) -> None:
         core = EngineCore(config, find_checkpoint(config.model), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
         connection.send(connection.encode(StartFailed(str(error))))
+        return
+    except Exception as error:  # libraries, plugins and compilers may raise anything
+        logger.exception("the engine can't be started")
+        message = f"the engine can't be started: {type(error).__name__}: {error}"
+        connection.send(connection.encode(StartFailed(message)))
         return
     EngineLoop(core, connection).run()

@@ -30,7 +30,12 @@ class RequestTimeoutError(TimeoutError):
 
 
 class EngineDeadError(RuntimeError):
-    """The engine died, and the request with it; it restarts, unless it keeps dying."""
+    """The engine died, and the request with it; it restarts, unless it keeps dying. retry_after:
+    seconds until it probably serves again."""
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineOverloadedError(RuntimeError):

@@ -238,6 +238,12 @@ class StepReport(msgspec.Struct, frozen=True, tag=True):
     media: MediaEvents
 
 
+class RequestsStarted(msgspec.Struct, frozen=True, tag=True):
+    """Requests that the step which begins now is the first to compute."""
+
+    request_ids: list[str]
+
+
 class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its model; the facts that requests are checked against.
 

@@ -17,11 +17,12 @@ class RequestError(ValueError):
 
 
 class ImageError(RequestError):
-    """An image of a request can't be had or used. kind: see MediaError."""
+    """An image of a request can't be had or used. kind, retry_after: see MediaError."""
 
     def __init__(self, error: MediaError, param: str) -> None:
         super().__init__(f"{param}: {error}", param)
         self.kind: MediaErrorKind = error.kind
+        self.retry_after = error.retry_after
 
 
 class ImageNotCachedError(RequestError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +19,7 @@ from .shared_array import SharedArray
 
 _HEADER = struct.Struct("<IB")
 _ALIGNMENT = 64
+_DESCRIPTOR_S, _PAUSE_S = 10.0, 0.05
 
 Incoming = TypeVar("Incoming")
 
@@ -58,7 +61,7 @@ class Connection(Generic[Incoming]):
         if not frame.arrays:
             self._socket.sendall(header + body)
             return
-        descriptor = _share(frame.arrays)
+        descriptor = _share_in_time(frame.arrays)
         try:
             socket.send_fds(self._socket, [header], [descriptor])
         finally:
@@ -122,6 +125,19 @@ class Connection(Generic[Incoming]):
 
 def _padded_size(item: SharedArray) -> int:
     return -(-item.num_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _share_in_time(items: list[SharedArray]) -> int:
+    """As `_share`; waits a while for a descriptor where none is left, as connections that end
+    give theirs back and a lost message costs all requests. Raises OSError."""
+    deadline = time.monotonic() + _DESCRIPTOR_S
+    while True:
+        try:
+            return _share(items)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def _share(items: list[SharedArray]) -> int:

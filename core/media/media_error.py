@@ -10,8 +10,12 @@ MediaErrorKind = Literal["invalid", "busy", "unavailable", "timeout"]
 
 
 class MediaError(ValueError):
-    """An image that can't be used, and why; the message says what to do about it."""
+    """An image that can't be used, and why; the message says what to do about it. retry_after:
+    seconds after which it may be, where that is known."""
 
-    def __init__(self, message: str, kind: MediaErrorKind = "invalid") -> None:
+    def __init__(
+        self, message: str, kind: MediaErrorKind = "invalid", retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.kind: MediaErrorKind = kind
+        self.retry_after = retry_after

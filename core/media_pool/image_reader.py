@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import ImageSize
+from ..engine.config import EngineConfig
 from ..engine.messages import PixelInput
 from ..engine.shared_array import SharedArray
 from .host import WorkerHost
@@ -40,12 +41,22 @@ class ImageReader:
     """Reads headers in one process and pictures in others, so that a repeated image need not wait
     until new ones are decoded."""
 
-    def __init__(self, settings: WorkerSettings, size: PoolSize, observe: Observe) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        size: PoolSize,
+        observe: Observe,
+        stall_timeout: float = EngineConfig.engine_stall_timeout,
+    ) -> None:
         self._observe = observe
-        self._host = WorkerHost(settings)
+        self._host = WorkerHost(settings, stall_timeout)
         workers = size.num_workers or len(os.sched_getaffinity(0))
         self._headers = WorkerLane("header", self._host, 1, _MAX_INSPECTED, _INSPECT_TIMEOUT_S)
         self._pictures = WorkerLane("picture", self._host, workers, size.max_queued, size.timeout)
+
+    async def wait_until_ready(self) -> None:
+        """Wait until pictures can be read. Raises ConfigError if they can't be."""
+        await asyncio.shield(asyncio.wrap_future(self._host.first_start))
 
     async def inspect(self, data: bytes) -> ImageSize:
         """The upright picture's size. Raises MediaError."""

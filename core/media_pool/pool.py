@@ -109,12 +109,19 @@ class WorkerLane:
             worker = self._host.fork()
         except WorkerDiedError as error:
             logger.warning("no process to read images with: %s", error)
-            raise MediaError(_NOT_NOW, "busy") from error
+            raise _not_now(error) from error
         try:
             return worker.ask(job, self._timeout), worker
         except WorkerDiedError as error:
             (worker.kill if error.hangs else worker.close)()
             raise _failed(error) from error
+
+
+def _not_now(error: WorkerDiedError) -> MediaError:
+    if error.retry_after is None:
+        return MediaError(_NOT_NOW, "busy")
+    message = f"images can't be read right now, as {error}; send it again in {error.retry_after} s"
+    return MediaError(message, "busy", error.retry_after)
 
 
 def _failed(error: WorkerDiedError) -> MediaError:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from .. import parent_death
 from ..spec import KernelError
 from .isa import Isa
 
@@ -31,6 +36,13 @@ _FLAGS = (
     "-Wno-maybe-uninitialized",
 )
 _TIMEOUT_SECONDS = 300
+#: What compiling may take on the disk, for a moment.
+_ROOM_BYTES = 64 * 2**20
+_LOCK_PAUSE_S = 0.05
+_PREFIX = "build-"
+
+#: Why a library could not be had, by its name: operation after operation asks for it.
+_failures: dict[str, str] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -40,18 +52,85 @@ class CompilerMissingError(KernelError):
 
 
 def build_library(isa: Isa, extra_flags: Sequence[str] = ()) -> Path:
-    """The shared library for a level of instructions, compiled unless it is in the cache.
+    """The shared library for a level of instructions, compiled unless it is in the cache or, where
+    nothing can be written there, in a private folder for temporary files.
 
-    Raises CompilerMissingError, or KernelError with what the compiler said.
+    Raises CompilerMissingError, or KernelError with what the compiler said; the same again when
+    asked again, as this process tries once.
     """
     flags = (*_FLAGS, *isa.flags, *extra_flags)
     compiler, version = find_compiler()
-    library = cache_folder() / f"{_digest(flags, version)}-{isa.name}" / "octavo_cpu.so"
-    if not library.exists():
-        started = time.monotonic()
-        _compile(compiler, flags, library)
-        _log.info("compiled CPU kernels (%s) in %.1f s", isa.name, time.monotonic() - started)
+    name = f"{_digest(flags, version)}-{isa.name}"
+    if name in _failures:
+        raise KernelError(_failures[name])
+    try:
+        return _find_or_build(name, isa, compiler, flags)
+    except KernelError as error:
+        _failures[name] = str(error)
+        raise
+
+
+def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str]) -> Path:
+    try:
+        return _build_in(cache_folder() / name, isa, compiler, flags)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        why = str(error)
+    try:
+        folder = _temporary_folder()
+        _log.warning("compiled kernels can't be kept (%s); they go to %s", why, folder)
+        return _build_in(folder / name, isa, compiler, flags)
+    except OSError as error:
+        raise KernelError(
+            f"there is nowhere to compile to ({why}; {error}); name a folder that can be written "
+            "in OCTAVO_KERNEL_CACHE"
+        ) from error
+
+
+def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str]) -> Path:
+    """Raises OSError if the folder can't be written or has no room, and KernelError."""
+    library = folder / "octavo_cpu.so"
+    if os.path.exists(library):
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder) as alone:
+        if alone:  # what others left that were killed
+            for left in folder.glob(f"{_PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        if not library.exists():
+            started = time.monotonic()
+            _compile(compiler, flags, library)
+            _log.info("compiled CPU kernels (%s) in %.1f s", isa.name, time.monotonic() - started)
     return library
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Wait while another process compiles there; gives whether none does. One that hangs is not
+    waited for for ever, and the lock of one that dies ends with it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    waiting = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waiting:
+                _log.info("another process compiles the CPU kernels; waiting for it")
+            waiting = True
+        except OSError:  # the file system has no locks
+            return False
+        else:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOCK_PAUSE_S)
 
 
 @cache
@@ -78,6 +157,16 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(base) / "octavo" / "kernels"
 
 
+def _temporary_folder() -> Path:
+    """Raises OSError if it is not ours alone: what lies in it is loaded as code."""
+    folder = Path(tempfile.gettempdir()) / f"octavo-kernels-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OSError(f"{folder} is not a folder that only this user can write")
+    return folder
+
+
 def _digest(flags: Sequence[str], version: str) -> str:
     """Of all that the library is made from."""
     digest = hashlib.sha256("\0".join((*flags, version)).encode())
@@ -88,27 +177,59 @@ def _digest(flags: Sequence[str], version: str) -> str:
 
 def _compile(compiler: str, flags: Sequence[str], library: Path) -> None:
     """All sources at once; the library appears whole or not at all, whoever else builds it."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=_PREFIX) as folder:
+        _check_room(folder)
+        command = [*_tied(compiler), *flags]
         jobs, objects = [], []
         for source in sorted(SOURCES.glob("*.cpp")):
             objects.append(f"{folder}/{source.stem}.o")
-            jobs.append([compiler, *flags, "-c", str(source), "-o", objects[-1]])
-        _run_all(jobs)
+            jobs.append([*command, "-c", str(source), "-o", objects[-1]])
+        _run_all(jobs, folder)
         built = f"{folder}/{library.name}"
-        _run_all([[compiler, *flags, "-shared", *objects, "-o", built]])
+        _run_all([[*command, "-shared", *objects, "-o", built]], folder)
         os.replace(built, library)
 
 
-def _run_all(jobs: Sequence[Sequence[str]]) -> None:
+def _check_room(folder: str) -> None:
+    """Raises OSError if the disk is full: compilers take minutes to find out."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, _ROOM_BYTES)
+
+
+def _tied(compiler: str) -> list[str]:
+    """A command that ends, with the compiler's parts, when this process does."""
+    tie = [sys.executable, "-IS", parent_death.__file__]
+    # Parts of the wrapper's command are parted by commas.
+    parts = [] if any("," in part for part in tie) else ["-wrapper", ",".join(tie)]
+    return [*tie, compiler, *parts]
+
+
+def _run_all(jobs: Sequence[Sequence[str]], temporary: str) -> None:
+    """Raises KernelError with what the compilers said. temporary: for their own files."""
+    environment = {
+        **os.environ,
+        "TMPDIR": temporary,
+        parent_death.PARENT_VARIABLE: str(os.getpid()),
+    }
     running = [
-        subprocess.Popen(job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
         for job in jobs
     ]
     failures = []
-    for process in running:
-        output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-        if process.returncode:
-            failures.append(output)
+    try:
+        for process in running:
+            output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+            if process.returncode:
+                failures.append(output)
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"the CPU kernels did not compile within {_TIMEOUT_SECONDS} s") from error
+    finally:
+        for process in running:
+            process.kill()  # nothing, where it has ended
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
     if failures:
         raise KernelError("the CPU kernels did not compile:\n" + "\n".join(failures))
