@@ -54,7 +54,7 @@ class Reference:
             self.takes_images = hasattr(config, "vision_config")
             load = _auto["images" if self.takes_images else "text"].from_pretrained
             options = {"dtype": dtype, "attn_implementation": "eager", **source}
-given = checkpoint.transformers_config
+            given = checkpoint.transformers_config
             self._model = load(folder, **options, **given).to(device).eval()
             # Greedy answers are compared, whatever the checkpoint asks for besides.
             self._model.generation_config = _generation_config()
