@@ -11,6 +11,8 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from .half_closed import HalfClosedProtocol
+
 _SWITCH_INTERVAL_S = 0.001
 #: What open requests have to end, once the server is told to.
 _SHUTDOWN_S = 10
@@ -18,11 +20,13 @@ _SHUTDOWN_S = 10
 
 @dataclass(frozen=True)
 class ListenConfig:
-    """max_body_bytes: of one request."""
+    """max_body_bytes: of one request. allowed_origins: of web pages that may use the API from a
+    browser; "*" is any."""
 
     host: str
     port: int
     max_body_bytes: int
+    allowed_origins: tuple[str, ...] = ()
 
 
 async def run_app(app: Starlette, listen: ListenConfig) -> None:
@@ -31,6 +35,7 @@ async def run_app(app: Starlette, listen: ListenConfig) -> None:
         app,
         host=listen.host,
         port=listen.port,
+        http=HalfClosedProtocol,
         log_level="info",
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )

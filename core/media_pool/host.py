@@ -6,7 +6,6 @@ A worker that died or had to be killed is so replaced in milliseconds.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ import msgspec
 import torch
 
 from ..engine.wire import Connection
+from ..log_format import set_up_logging
 from .messages import Answer, Job, WorkerReady, WorkerSettings
 from .worker import Worker
 
@@ -134,7 +134,7 @@ class WorkerHost:
 
 def main() -> None:
     """Entry of the host: its arguments are the control socket's descriptor and the settings."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging()
     torch.set_num_threads(1)
     control = socket.socket(fileno=int(sys.argv[1]))
     worker = Worker(msgspec.json.decode(sys.argv[2], type=WorkerSettings))
