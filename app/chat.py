@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..core.engine.errors import RequestError
 from ..core.engine.image_part import ImagePart
-from .message_parts import read_part
+from .message_parts import read_part, refuse_unknown
+from .nesting import MAX_NESTING, is_nested_too_deep
+
+#: The fields of a message, all of them given to the chat template.
+MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content")
+#: Notes on an earlier answer that its clients send back with it.
+HARMLESS_MESSAGE_FIELDS = ("annotations",)
+_KNOWN_FIELDS = (*MESSAGE_FIELDS, *HARMLESS_MESSAGE_FIELDS)
 
 
 def read_messages(
@@ -27,6 +35,7 @@ def read_messages(
         param = f"messages[{i}]"
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise RequestError(f"{param} must be an object with a role", param)
+        refuse_unknown(message, _KNOWN_FIELDS, param)
         content = message.get("content")
         if isinstance(content, Sequence) and not isinstance(content, str):
             parts = [
@@ -37,7 +46,8 @@ def read_messages(
             content = [{"type": "image"} if isinstance(p, ImagePart) else p for p in parts]
         elif not isinstance(content, str) and not (content is None and message.get("tool_calls")):
             raise RequestError(f"{param}.content must be text or a list", f"{param}.content")
-        rendered.append({**message, "content": content, **_read_tool_calls(message, param)})
+        given = {name: message[name] for name in MESSAGE_FIELDS if message.get(name) is not None}
+        rendered.append({**given, "content": content, **_read_tool_calls(message, param)})
     return rendered, images
 
 
@@ -57,16 +67,35 @@ def _read_tool_calls(message: Mapping[str, Any], param: str) -> dict[str, Any]:
     if not calls:
         return {}
     param = f"{param}.tool_calls"
-    try:
-        return {"tool_calls": [_read_tool_call(call) for call in calls]}
-    except (TypeError, KeyError, ValueError) as error:
-        raise RequestError(
-            f"{param} must be a list of calls of functions with a name and arguments in JSON", param
-        ) from error
+    if not isinstance(calls, list | tuple):
+        raise RequestError(f"{param} must be a list of calls of functions", param)
+    return {"tool_calls": [_read_tool_call(call, f"{param}[{i}]") for i, call in enumerate(calls)]}
 
 
-def _read_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call["function"])
-    if isinstance(function["arguments"], str):
-        function["arguments"] = json.loads(function["arguments"])
-    return {**call, "function": function}
+def _read_tool_call(call: Any, param: str) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise RequestError(f"{param} must be the call of a function with a name", param)
+    arguments = _read_arguments(function.get("arguments"), f"{param}.function.arguments")
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _read_arguments(arguments: Any, param: str) -> Mapping[str, Any]:
+    """An object, or its JSON; nothing at all is what some clients write of a call without any."""
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    if isinstance(arguments, str):
+        try:
+            data = arguments.encode()
+            arguments = msgspec.json.decode(data)
+            too_deep = is_nested_too_deep(data)
+        except RecursionError:
+            too_deep = True
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise RequestError(f"{param} must be JSON: {error}", param) from error
+        if too_deep:
+            message = f"{param} is nested more than {MAX_NESTING} levels deep"
+            raise RequestError(message, param)
+    if not isinstance(arguments, Mapping):
+        raise RequestError(f"{param} must be a JSON object", param)
+    return arguments

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +17,7 @@ from ..core.descriptors import raise_descriptor_limit
 from ..core.engine.child_process import Spawned
 from ..core.engine.config import DTYPES, ConfigError
 from ..core.engine.request_error import RequestError
+from ..core.log_format import set_up_logging
 from ..core.openmp import limit_spinning
 from ..core.registry import UnsupportedModelError, get_registry
 from . import DEFAULT_PROMPT, DEMO_MODEL
@@ -35,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     limit_spinning()
     raise_descriptor_limit()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging()
     try:
         status: int = options.run(options)
     except (ConfigError, UnsupportedModelError, RequestError) as error:
@@ -83,6 +83,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--served-model-name", help="the name that clients use")
     parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
     add_listen_options(parser)
+    parser.add_argument(
+        "--allowed-origins",
+        nargs="+",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="web pages that may use the API from a browser, such as https://example.com, or '*' "
+        "for all (default: none)",
+    )
     add_engine_options(parser)
     add_queue_options(parser)
     add_intake_options(parser)
@@ -141,12 +150,22 @@ def _serve(options: argparse.Namespace) -> int:
             options.max_body_mib * 2**20,
             options.drain_timeout,
             options.max_connections,
+            tuple(options.allowed_origins),
         )
         if not gives_embeddings(options.model):
             serve = load_object("octavo.app.http.server:serve")
             return cast(int, serve(config, intake, name, listen, child))
     serve = load_object("octavo.app.http.embedding_server:serve")
     return cast(int, serve(config, intake, name, listen))
+
+
+def _origin(text: str) -> str:
+    """As browsers write it: a scheme, a host and perhaps a port."""
+    if text != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no origin; write it as https://example.com, without a path, or '*'"
+        )
+    return text
 
 
 def _default_name(model: str) -> str:

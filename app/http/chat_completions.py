@@ -6,30 +6,31 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...core.engine.outputs import RequestOutput
 from ..chat import read_messages
-from .chat_request import ChatCompletionRequest
+from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_response import ChatResponses, ChunkCursor, event
 from .clients import last_of, unless_gone
-from .errors import ENGINE_ERRORS, error_body
+from .errors import ENGINE_ERRORS, engine_error_body
 from .json_body import check_model, read_json
 from .pipeline import Chat, beam_search, generate
+from .request_ids import unexpected
 from .state import ServerState
-
-_decoder = msgspec.json.Decoder(ChatCompletionRequest)
 
 
 async def chat_completions(http: Request) -> Response:
     """Answer a conversation."""
     server: ServerState = http.app.state.server
-    body = await read_json(http, _decoder, server.max_body_bytes)
+    body = await read_json(http, CHAT_FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
+    body.check()
+    streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
     messages, images = read_messages(body.messages)
     chat = Chat(
         f"chatcmpl-{uuid.uuid4().hex}",
@@ -49,33 +50,41 @@ async def chat_completions(http: Request) -> Response:
         return JSONResponse(responses.completion(await unless_gone(http, last_of(outputs))))
     # Only with its first output has a request passed all that can refuse it with a status.
     first = await unless_gone(http, anext(outputs))
-    usage = body.stream_options is not None and body.stream_options.include_usage
     return StreamingResponse(
-        _stream(responses, first, outputs, usage), media_type="text/event-stream"
+        _stream(http, responses, first, outputs, streaming.include_usage),
+        media_type="text/event-stream",
     )
 
 
 async def _stream(
+    http: Request,
     responses: ChatResponses,
     first: RequestOutput,
     rest: AsyncGenerator[RequestOutput],
     include_usage: bool,
 ) -> AsyncIterator[bytes]:
-    """Server-sent events. The status is sent by then, so an engine failure is an event too."""
+    """Server-sent events. The status is sent by then, so a failure is an event too, and the end
+    of a stream that says [DONE] nowhere."""
     cursor = ChunkCursor(responses)
     output = first
+
+    def written(chunk: dict[str, Any]) -> bytes:
+        return event({**chunk, "usage": None} if include_usage else chunk)
+
     try:
         async with aclosing(rest):
             for completion in first.outputs:
                 opening = {"role": "assistant", "content": ""}
-                yield event(responses.chunk(completion.index, opening))
+                yield written(responses.chunk(completion.index, opening))
             for chunk in cursor.next_chunks(first):
-                yield event(chunk)
+                yield written(chunk)
             async for output in rest:
                 for chunk in cursor.next_chunks(output):
-                    yield event(chunk)
+                    yield written(chunk)
         if include_usage:
             yield event(responses.usage_chunk(output))
+        yield b"data: [DONE]\n\n"
     except ENGINE_ERRORS as error:
-        yield event(error_body(str(error), "server_error", None, None))
-    yield b"data: [DONE]\n\n"
+        yield event(engine_error_body(error)[1])
+    except Exception as error:  # noqa: BLE001 - logged, and told to the client
+        yield event(unexpected(http, error))

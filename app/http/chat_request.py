@@ -33,6 +33,11 @@ _SAMPLING_FIELDS = (
 )
 
 
+#: As OpenAI's API has them.
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_MAX_STOPS = 4
+
+
 class StreamOptions(msgspec.Struct):
     """OpenAI's `stream_options`."""
 
@@ -40,10 +45,12 @@ class StreamOptions(msgspec.Struct):
 
 
 class ChatCompletionRequest(msgspec.Struct):
-    """The fields that are understood; None takes the model's or the server's default.
+    """The fields that are honoured; None takes the model's or the server's default.
 
     tools, chat_template_kwargs: given to the chat template, the former unless tool_choice is
         "none"; what the model answers is not searched for calls.
+    add_generation_prompt: whether the prompt ends with what opens an answer; True unless
+        continue_final_message is, which leaves the last message open for the answer to go on.
     max_image_tokens: what each image may take of the prompt.
     timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
     """
@@ -81,10 +88,34 @@ class ChatCompletionRequest(msgspec.Struct):
     timeout: float | None = None
     max_image_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["auto", "none"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """Raises RequestError for fields that mean nothing together, and for what OpenAI's API
+        refuses too."""
+        if self.top_logprobs and not self.logprobs:
+            raise RequestError("top_logprobs needs logprobs to be true", "top_logprobs")
+        if self.stream_options is not None and not self.stream:
+            raise RequestError("stream_options needs stream to be true", "stream_options")
+        if isinstance(self.stop, list) and len(self.stop) > _MAX_STOPS:
+            raise RequestError(
+                f"stop has {len(self.stop)} strings, more than the {_MAX_STOPS} allowed", "stop"
+            )
+        if self.add_generation_prompt and self.continue_final_message:
+            raise RequestError(
+                "add_generation_prompt can't be joined with continue_final_message",
+                "add_generation_prompt",
+            )
+        for i, message in enumerate(self.messages):
+            role = message.get("role") if isinstance(message, dict) else None
+            if isinstance(role, str) and role not in _ROLES:
+                param = f"messages[{i}].role"
+                raise RequestError(f"{param} must be one of {', '.join(_ROLES)}", param)
 
     def sampling_params(self, defaults: dict[str, Any]) -> SamplingParams:
         """The sampling settings, on top of the model's defaults. Raises RequestError."""
@@ -117,10 +148,18 @@ class ChatCompletionRequest(msgspec.Struct):
         )
 
     def template_options(self) -> dict[str, Any]:
-        """What the chat template is given besides the messages."""
-        return template_options(
-            None if self.tool_choice == "none" else self.tools, self.chat_template_kwargs
-        )
+        """What the chat template is given besides the messages. Raises RequestError."""
+        given = self.chat_template_kwargs or {}
+        own: dict[str, bool] = {}
+        if self.add_generation_prompt is not None or self.continue_final_message:
+            own["add_generation_prompt"] = bool(self.add_generation_prompt)
+        if self.continue_final_message is not None:
+            own["continue_final_message"] = self.continue_final_message
+        for name in own:
+            if name in given:
+                raise RequestError(f"{name} is given twice", f"chat_template_kwargs.{name}")
+        tools = None if self.tool_choice == "none" else self.tools
+        return template_options(tools, {**given, **own})
 
     def options(self, arrival: float) -> RequestOptions:
         """What is asked for beside sampling. Raises RequestError."""

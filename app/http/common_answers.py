@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .errors import HttpError, error_body
+from .json_body import check_model
 
 
 def restarting() -> Response:
@@ -24,10 +25,13 @@ def exposition(registry: CollectorRegistry) -> Response:
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def model_list(name: str, created: int, **facts: int) -> Response:
-    """GET /v1/models. facts: of this model, beside OpenAI's."""
+def model_facts(request: Request, name: str, created: int, **facts: int) -> Response:
+    """GET /v1/models and /v1/models/{id}. facts: of this model, beside OpenAI's."""
     model = {"id": name, "object": "model", "created": created, "owned_by": "octavo", **facts}
-    return JSONResponse({"object": "list", "data": [model]})
+    if "id" not in request.path_params:
+        return JSONResponse({"object": "list", "data": [model]})
+    check_model(request.path_params["id"], name)
+    return JSONResponse(model)
 
 
 def not_served(message: str) -> Callable[[Request], Awaitable[Response]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 
 from starlette.applications import Starlette
@@ -20,11 +21,12 @@ from ...core.engine.config import EngineConfig
 from ...core.engine.store_tier import open_tier
 from ...core.registry import get_registry
 from ..intake_config import IntakeConfig
-from .common_answers import exposition, model_list, not_served, restarting
+from .common_answers import exposition, model_facts, not_served, restarting
 from .embedding_state import EmbeddingState
 from .embeddings import embeddings
 from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
+from .middleware import middleware
 from .server_images import ServerImages
 from .stop_signals import StopSignals
 
@@ -60,14 +62,14 @@ async def metrics(request: Request) -> Response:
 
 
 async def list_models(request: Request) -> Response:
-    """GET /v1/models."""
+    """GET /v1/models, and /v1/models/{id}."""
     server: EmbeddingState = request.app.state.server
     dimension = server.embedder.ready.dimension
-    return model_list(server.model_name, server.started, dimensions=dimension)
+    return model_facts(request, server.model_name, server.started, dimensions=dimension)
 
 
-def create_app(state: EmbeddingState) -> Starlette:
-    """The application around a running embedder."""
+def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> Starlette:
+    """The application around a running embedder. allowed_origins: see ListenConfig."""
     no_text = not_served(
         f"model {state.model_name!r} gives embeddings and no text; send texts and images to "
         "POST /v1/embeddings"
@@ -77,10 +79,12 @@ def create_app(state: EmbeddingState) -> Starlette:
             Route("/health", health),
             Route("/metrics", metrics),
             Route("/v1/models", list_models),
+            Route("/v1/models/{id:path}", list_models),
             Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/v1/chat/completions", no_text, methods=["POST"]),
             Route("/v1/captions", no_text, methods=["POST"]),
         ],
+        middleware=middleware(allowed_origins),
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = state
@@ -127,7 +131,8 @@ async def _serve(
             int(time.time()),
         )
         # No answer is sent in pieces, so none has begun that would need to be ended.
-        return await run_app(create_app(state), listen, signals, lambda: None)
+        application = create_app(state, listen.allowed_origins)
+        return await run_app(application, listen, signals, lambda: None)
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

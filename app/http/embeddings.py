@@ -20,9 +20,14 @@ from ...core.engine.together import together
 from .clients import unless_gone
 from .embedding_state import EmbeddingState
 from .embeddings_request import EmbeddingsRequest
+from .field_table import FieldTable
 from .json_body import check_model, read_json
 
-_decoder = msgspec.json.Decoder(EmbeddingsRequest)
+FIELDS = FieldTable(
+    EmbeddingsRequest,
+    harmless={"user": "a name of the caller, for the provider's records"},
+    free=frozenset({"input"}),
+)
 #: Images of one request whose files are held at once.
 _IMAGES_AT_ONCE = 32
 
@@ -37,7 +42,7 @@ async def embeddings(http: Request) -> Response:
     none.
     """
     server: EmbeddingState = http.app.state.server
-    body = await read_json(http, _decoder, server.max_body_bytes)
+    body = await read_json(http, FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
     body.check_dimensions(server.embedder.ready.dimension)

@@ -29,7 +29,6 @@ class EmbeddingsRequest(msgspec.Struct):
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
-    user: str | None = None
     cache_salt: str | None = None
 
     def items(self) -> list[str | ImagePart]:

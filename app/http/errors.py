@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -41,12 +41,18 @@ class HttpError(Exception):
     """An error with its status and the part of the request at fault."""
 
     def __init__(
-        self, status: int, message: str, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
+        self.headers = headers
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, object]:
@@ -59,18 +65,23 @@ async def handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     body = error_body(str(error), kind, error.param, error.code)
-    return JSONResponse(body, status_code=error.status)
+    return JSONResponse(body, status_code=error.status, headers=error.headers)
 
 
 async def handle_engine_error(request: Request, error: Exception) -> Response:
     """Answer what the engine raised: 400 for what could never run, 503 or 429 with Retry-After
     for what may go well later, 504 for a request that took too long, 500 for a failure."""
-    status, code = _status_of(error)
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    body = error_body(str(error), kind, getattr(error, "param", None), code)
+    status, body = engine_error_body(error)
     seconds = getattr(error, "retry_after", None) or _RETRY_AFTER_S
     headers = {"Retry-After": str(seconds)} if status in (429, 503) else None
     return JSONResponse(body, status_code=status, headers=headers)
+
+
+def engine_error_body(error: Exception) -> tuple[int, dict[str, object]]:
+    """The status and the body that tell of what the engine raised."""
+    status, code = _status_of(error)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return status, error_body(str(error), kind, getattr(error, "param", None), code)
 
 
 def _status_of(error: Exception) -> tuple[int, str | None]:
@@ -91,12 +102,16 @@ async def handle_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def handle_not_found(request: Request, error: Exception) -> Response:
-    """Answer an unknown path or method."""
-    status = getattr(error, "status_code", 404)
+    """Answer an unknown path, or a method that a path doesn't have."""
+    assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path} is not part of this API"
-    return JSONResponse(
-        error_body(message, "invalid_request_error", None, None), status_code=status
-    )
+    headers = None
+    if error.headers is not None and "Allow" in error.headers:
+        allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
+        message += f"; use {allowed}"
+        headers = {"Allow": allowed}
+    body = error_body(message, "invalid_request_error", None, None)
+    return JSONResponse(body, status_code=error.status_code, headers=headers)
 
 
 #: For every server's application.

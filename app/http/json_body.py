@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 
+from ..nesting import MAX_NESTING, is_nested_too_deep
 from .errors import HttpError
+from .field_table import FieldTable
+from .request_body import read_body
 
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
-async def read_json(http: Request, decoder: msgspec.json.Decoder[Body], max_bytes: int) -> Body:
-    """Raises HttpError for a body that is too large, no JSON, or has a field of another type."""
-    data = bytearray()
-    async for chunk in http.stream():
-        data += chunk
-        if len(data) > max_bytes:
-            raise HttpError(413, f"the body is larger than {max_bytes} bytes")
+async def read_json(http: Request, table: FieldTable[Body], max_bytes: int) -> Body:
+    """Raises HttpError for a body that is too large, no JSON object, nested too deep, or has a
+    field that is not known, not honoured or of another type."""
+    return table.read(_decode(await read_body(http, max_bytes)))
+
+
+def _decode(data: bytes) -> dict[str, Any]:
     try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        path = str(error).partition(" - at `$")[2]
-        raise HttpError(400, str(error), path.strip(".`") or None) from error
+        given = msgspec.json.decode(data)
+        too_deep = is_nested_too_deep(data)
+    except RecursionError:
+        too_deep = True
+    except UnicodeDecodeError as error:
+        raise HttpError(400, f"the body is not written in UTF-8: {error.reason}") from error
+    except msgspec.ValidationError as error:  # a number that no Python int is made of
+        raise HttpError(400, f"the body has a number that is too large: {error}") from error
     except msgspec.DecodeError as error:
         raise HttpError(400, f"the body is not valid JSON: {error}") from error
+    if too_deep:
+        raise HttpError(400, f"the body is nested more than {MAX_NESTING} levels deep")
+    if not isinstance(given, dict):
+        raise HttpError(400, "the body must be a JSON object")
+    return given
 
 
 def check_model(name: str | None, served: str) -> None:

@@ -34,12 +34,14 @@ _LAST_WORDS_S = 2.0
 class ListenConfig:
     """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
     requests have to end once the server is told to. max_connections: beyond, they wait; None is
-    what the limit on open files allows."""
+    what the limit on open files allows. allowed_origins: of web pages that may use the API from a
+    browser; "*" is any."""
 
     sockets: list[socket.socket]
     max_body_bytes: int
     drain_timeout: float
     max_connections: int | None
+    allowed_origins: tuple[str, ...] = ()
 
 
 async def run_app(

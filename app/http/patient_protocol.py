@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .errors import error_body
+from .half_closed import HalfClosedProtocol
 
 HEADERS_TIMEOUT_S = 20.0
 
 
-class PatientProtocol(H11Protocol):
-    """uvicorn's own, which would wait for ever for a client that sends its headers byte by byte.
+class PatientProtocol(HalfClosedProtocol):
+    """uvicorn's own would wait for ever for a client that sends its headers byte by byte.
     A connection that is kept alive without a word is uvicorn's to end."""
 
     def __init__(self, server: uvicorn.Server, on_lost: Callable[[], None]) -> None:

@@ -60,7 +60,7 @@ async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams)
 async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
     """The request with its images ready, within the request's time."""
     async with AsyncExitStack() as stack:
-        async with _time_limit(server, chat.options):
+        async with _time_limit(server, chat):
             built = await _build(server, chat)
             loaded = await stack.enter_async_context(server.loader.loading(built))
         yield loaded, partial(server.loader.reload, built)
@@ -82,9 +82,10 @@ async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
 
 
 @asynccontextmanager
-async def _time_limit(server: ServerState, options: RequestOptions) -> AsyncIterator[None]:
+async def _time_limit(server: ServerState, chat: Chat) -> AsyncIterator[None]:
     """Raises RequestTimeoutError if a request is not ready for the engine in time, which watches
     it from then on."""
+    options = chat.options
     queued = options.queue_timeout or server.config.queue_timeout
     total = options.timeout or server.config.request_timeout
     given = [seconds for seconds in (queued, total) if seconds is not None]
@@ -96,6 +97,7 @@ async def _time_limit(server: ServerState, options: RequestOptions) -> AsyncIter
     except TimeoutError as error:
         is_queued = queued is not None and queued == min(given)
         what = "started" if is_queued else "finished"
+        why = "reading its images" if chat.images else "writing its prompt"
         raise RequestTimeoutError(
-            f"the request was not {what} within its timeout: its images took too long", is_queued
+            f"the request was not {what} within its timeout: {why} took too long", is_queued
         ) from error

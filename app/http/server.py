@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from starlette.applications import Starlette
@@ -24,9 +25,10 @@ from ...core.registry import get_registry
 from ..intake_config import IntakeConfig
 from .captions import captions
 from .chat_completions import chat_completions
-from .common_answers import exposition, model_list, not_served, restarting
+from .common_answers import exposition, model_facts, not_served, restarting
 from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
+from .middleware import middleware
 from .server_media import ServerMedia
 from .state import ServerState
 from .stop_signals import StopSignals
@@ -56,13 +58,14 @@ async def metrics(request: Request) -> Response:
 
 
 async def list_models(request: Request) -> Response:
-    """GET /v1/models."""
+    """GET /v1/models, and /v1/models/{id}."""
     server: ServerState = request.app.state.server
-    return model_list(server.model_name, server.started, max_model_len=server.limits.max_model_len)
+    max_model_len = server.limits.max_model_len
+    return model_facts(request, server.model_name, server.started, max_model_len=max_model_len)
 
 
-def create_app(state: ServerState) -> Starlette:
-    """The application around a running engine."""
+def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starlette:
+    """The application around a running engine. allowed_origins: see ListenConfig."""
     no_embeddings = not_served(
         f"model {state.model_name!r} gives no embeddings; serve a CLIP or SigLIP model for them"
     )
@@ -71,10 +74,12 @@ def create_app(state: ServerState) -> Starlette:
             Route("/health", health),
             Route("/metrics", metrics),
             Route("/v1/models", list_models),
+            Route("/v1/models/{id:path}", list_models),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/captions", captions, methods=["POST"]),
             Route("/v1/embeddings", no_embeddings, methods=["POST"]),
         ],
+        middleware=middleware(allowed_origins),
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = state
@@ -134,7 +139,7 @@ async def _serve(
             int(time.time()),
         )
         cut = partial(engine.fail_open_requests, "the server is shutting down")
-        return await run_app(create_app(state), listen, signals, cut)
+        return await run_app(create_app(state, listen.allowed_origins), listen, signals, cut)
     finally:
         if media is not None:
             await media.close()

@@ -20,6 +20,7 @@ from ..engine.heartbeat import Ping, Pong
 from ..engine.messages import StartFailed
 from ..engine.shared_array import SharedArray
 from ..engine.wire import Connection
+from ..log_format import set_up_logging
 from .embedder import Embedder
 from .load_embedder import load_embedder
 from .messages import (
@@ -99,8 +100,7 @@ def run(sock: socket.socket) -> None:
 
 def main(sock: socket.socket) -> None:
     """Entry of the child."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging()
     try:
         run(sock)
     except ConnectionError:

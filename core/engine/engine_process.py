@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ..log_format import set_up_logging
 from ..registry import UnsupportedModelError, get_registry
 from .child_process import ChildProcess, Spawned
 from .config import ConfigError, EngineConfig
@@ -136,8 +137,7 @@ class EngineLoop:
 
 def main(sock: socket.socket) -> None:
     """Entry of the child. The first message that comes is the configuration."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging()
     settings = Connection[dict[str, Any]](sock, dict[str, Any]).receive()
     if settings is None:
         return  # the parent is gone

@@ -25,6 +25,7 @@ from ..engine.heartbeat import StallWatch
 from ..engine.process_group import kill_group, process_ticks, reap_group
 from ..engine.restart_pause import RestartPause
 from ..engine.wire import Connection
+from ..log_format import set_up_logging
 from .messages import Answer, Job, WorkerReady, WorkerSettings
 from .worker import Worker
 
@@ -224,7 +225,7 @@ def main() -> None:
     """Entry of the host: its arguments are the control socket's descriptor, its parent and the
     settings."""
     die_with_parent(int(sys.argv[2]))
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging()
     torch.set_num_threads(1)
     control = socket.socket(fileno=int(sys.argv[1]))
     worker = Worker(msgspec.json.decode(sys.argv[3], type=WorkerSettings))

@@ -1,0 +1,74 @@
+"""Every field of POST /v1/chat/completions; docs/api.md lists them, and a test compares both."""
+
+from __future__ import annotations
+
+from .chat_request import ChatCompletionRequest, StreamOptions
+from .field_table import FieldTable
+
+_NO_CONSTRAINTS = "answers can't be constrained; ask for the form in the prompt"
+_NO_AUDIO = "the model gives text only"
+_TEMPLATE = "use chat_template_kwargs, if the model's template knows it"
+_OWN_TEMPLATE = "prompts are written by the model's own chat template"
+
+CHAT_FIELDS = FieldTable(
+    ChatCompletionRequest,
+    harmless={
+        "user": "a name of the caller, for the provider's records",
+        "safety_identifier": "a name of the caller, for the provider's records",
+        "metadata": "notes for the provider's records",
+        "store": "answers are kept nowhere",
+        "service_tier": "there is one",
+        "prediction": "makes answers come sooner, never others",
+        "prompt_cache_key": "what prompts share is found without it",
+        "prompt_cache_options": "what prompts share is found without it",
+        "prompt_cache_retention": "blocks are kept for as long as there is room",
+        "parallel_tool_calls": "answers are not searched for calls",
+    },
+    fixed={
+        "response_format": ({"type": "text"},),
+        "tool_choice": ("auto", "none"),
+        "modalities": (["text"],),
+        "function_call": ("auto", "none"),
+        "functions": ([],),
+        "echo": (False,),
+        "include_stop_str_in_output": (False,),
+        "skip_special_tokens": (True,),
+        "spaces_between_special_tokens": (True,),
+        "add_special_tokens": (False,),
+        "return_tokens_as_token_ids": (False,),
+        "return_token_ids": (False,),
+        "include_reasoning": (True,),
+        "best_of": (1,),
+    },
+    refused={
+        "audio": _NO_AUDIO,
+        "moderation": "nothing is moderated",
+        "reasoning_effort": _TEMPLATE,
+        "thinking_token_budget": "the length of thoughts is not limited; max_tokens limits all",
+        "verbosity": "ask for a short or a long answer in the prompt",
+        "web_search_options": "the server searches nothing",
+        "structured_outputs": _NO_CONSTRAINTS,
+        "guided_json": _NO_CONSTRAINTS,
+        "guided_regex": _NO_CONSTRAINTS,
+        "guided_choice": _NO_CONSTRAINTS,
+        "guided_grammar": _NO_CONSTRAINTS,
+        "guided_decoding_backend": _NO_CONSTRAINTS,
+        "guided_whitespace_pattern": _NO_CONSTRAINTS,
+        "structural_tag": _NO_CONSTRAINTS,
+        "chat_template": _OWN_TEMPLATE,
+        "documents": _TEMPLATE,
+        "truncate_prompt_tokens": "a prompt is taken whole or refused; shorten it",
+        "mm_processor_kwargs": "use max_image_tokens or an image's detail",
+        "media_io_kwargs": "the operator's flags say how images are read",
+        "request_id": "the answer's id is the server's",
+        "kv_transfer_params": "blocks are not moved between servers",
+        "vllm_xargs": "there are none",
+        "images": "put them into a message's content, as parts of type image_url",
+    },
+    free=frozenset({"messages", "tools", "chat_template_kwargs", "logits_processors"}),
+)
+
+STREAM_OPTIONS = FieldTable(
+    StreamOptions,
+    fixed={"include_obfuscation": (False,), "continuous_usage_stats": (False,)},
+)

@@ -1,0 +1,77 @@
+"""Every field is honoured, harmless or refused by its name; bad bodies get 400."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from octavo.app.http.chat_fields import CHAT_FIELDS
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from serving import chat, running_server
+
+GOOD = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+DOCS = Path(__file__).parents[1] / "docs" / "api.md"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_server("--dtype", "float32", "--kv-cache-memory", "64MiB") as base:
+        yield base
+
+
+def post(base: str, body: bytes, **headers: str) -> httpx.Response:
+    return httpx.post(f"{base}/v1/chat/completions", content=body, headers=headers, timeout=60)
+
+
+def test_all_of_openais_fields_are_in_the_table_and_the_docs() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.MULTILINE))
+    table = (*CHAT_FIELDS.honoured.__struct_fields__, *CHAT_FIELDS.harmless)
+    assert listed == {*table, *CHAT_FIELDS.fixed, *CHAT_FIELDS.refused}
+    assert set(CompletionCreateParamsBase.__annotations__) <= listed
+
+
+def test_harmless_fields_change_nothing(url: str) -> None:
+    expected = chat(url, max_tokens=4, temperature=0).json()["choices"]
+    given = dict.fromkeys(CHAT_FIELDS.harmless, "x")
+    assert chat(url, max_tokens=4, temperature=0, **given).json()["choices"] == expected
+
+
+@pytest.mark.parametrize("name", [*CHAT_FIELDS.refused, *CHAT_FIELDS.fixed, "zzz"])
+def test_what_is_not_honoured_is_named(url: str, name: str) -> None:
+    answer = chat(url, **{name: "xml"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == name
+
+
+def nested(depth: int) -> Any:
+    return json.loads("[" * depth + "]" * depth)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":[{"role":"user","content":"caf\xe9"}]}',
+        b'{"messages":[{"role":"user","content":"\\ud83d"}]}',
+        b"[" * 100_000,
+        json.dumps({**GOOD, "tools": [{"a": nested(500)}]}).encode(),
+        json.dumps({**GOOD, "chat_template_kwargs": {"a": nested(500)}}).encode(),
+    ],
+)
+def test_bad_bodies_get_400(url: str, body: bytes) -> None:
+    answer = post(url, body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_compressed_bodies(url: str) -> None:
+    body = json.dumps(GOOD).encode()
+    assert post(url, gzip.compress(body), **{"Content-Encoding": "gzip"}).status_code == 200
+    bomb = gzip.compress(bytes(65 * 2**20))
+    assert post(url, bomb, **{"Content-Encoding": "gzip"}).status_code == 413
+    assert post(url, body, **{"Content-Encoding": "br"}).status_code == 415
