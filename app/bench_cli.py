@@ -115,6 +115,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--startup", action="store_true", help="judge the time to load, too")
     parser.add_argument(
+        "--model", help="default: the demo model, and a made one that no processor's cache holds"
+    )
+    parser.add_argument(
         "--min-effect",
         type=float,
         default=Threshold.min_effect,

@@ -13,6 +13,9 @@ from PIL import ImageColor
 from ..core.engine.config import DTYPES, KV_CACHE_DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
 from ..core.engine.request_queue import POLICIES
 
+#: As vLLM's: of all tokens of a vocabulary, one request could ask for gigabytes.
+_SERVED_LOGPROBS = 20
+
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Those that every command with a model has."""
@@ -147,6 +150,13 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
         "--max-num-queued-reqs",
         type=int,
         help="requests that may wait; more are refused with 503 (default: any number)",
+    )
+    parser.add_argument(
+        "--max-logprobs",
+        type=int,
+        default=_SERVED_LOGPROBS,
+        help="likeliest tokens that a request may ask for at each position; -1 is all "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--queue-timeout", type=float, metavar="SECONDS", help="how long a request may wait"

@@ -12,15 +12,18 @@ from pathlib import Path
 
 import octavo
 import pytest
-from octavo.app.benchmarks.compare.compare_config import METRICS, CompareConfig
+from octavo.app import DEMO_MODEL
+from octavo.app.benchmarks.compare.compare_config import MEMORY_METRICS, METRICS, CompareConfig
 from octavo.app.benchmarks.compare.measure import measure
 from octavo.app.benchmarks.compare.paired_runs import SideRuns, log_ratios
 from octavo.app.benchmarks.compare.self_check import tally
 from octavo.app.benchmarks.compare.side import find_side
+from octavo.app.benchmarks.compare.worker_process import WorkerProcess
+from octavo.app.benchmarks.smollm2_checkpoint import save_smollm2
 from octavo.app.cli import main
 
 ROOT = Path(octavo.__file__).resolve().parent
-ONE_PAIR = CompareConfig(pairs=1, quads=1, startup=True)
+ONE_PAIR = CompareConfig(pairs=1, quads=1, startup=True, model=str(DEMO_MODEL))
 
 
 def runs(side: str, factors: dict[str, float], pairs: int = 8, run_id: str = "one") -> SideRuns:
@@ -145,6 +148,25 @@ def test_both_sides_do_the_same_and_a_slowdown_shows(tmp_path: Path) -> None:
     path = tmp_path / "base.json"
     base.write(path)
     assert json.loads(path.read_text())["run_id"] == new.run_id
+
+
+def test_models_that_are_measured(tmp_path: Path) -> None:
+    """By default also one whose weights come from memory, here of one layer only."""
+    assert CompareConfig().metrics == (*METRICS, *MEMORY_METRICS)
+    assert CompareConfig(model=str(DEMO_MODEL)).metrics == METRICS
+    save_smollm2(tmp_path, num_layers=1)
+    assert CompareConfig(model=str(tmp_path)).metrics == METRICS[:-1]
+
+    async def measured() -> list[float]:
+        options = [f"--model={tmp_path}", f"--memory-model={tmp_path}"]
+        worker = await WorkerProcess.spawn(find_side(str(ROOT)), tmp_path, options)
+        try:
+            await worker.until_ready()
+            return [await worker.measure(metric, seed=1) for metric in MEMORY_METRICS]
+        finally:
+            await worker.stop()
+
+    assert all(seconds > 0 for seconds in asyncio.run(measured()))
 
 
 def test_a_self_check_counts_alarms() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from octavo import LLM
+from octavo import LLM, SamplingParams
+from octavo.core.engine.request_error import RequestError
 from openai import OpenAI
 from PIL import Image
 from serving import free_blocks, running_server, wait_until
@@ -104,6 +105,34 @@ def test_logprobs(client: OpenAI) -> None:
 
 
 GOOD = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+
+
+@pytest.mark.parametrize("field", ["top_logprobs", "prompt_logprobs"])
+def test_log_probabilities_are_capped(url: str, field: str) -> None:
+    """All of a vocabulary at each position is gigabytes."""
+    for count, status in ((20, 200), (21, 400), (-1, 400), (10**9, 400)):
+        answer = httpx.post(
+            f"{url}/v1/chat/completions", json={**GOOD, "logprobs": True, field: count}, timeout=60
+        )
+        assert answer.status_code == status, answer.text
+        if status == 400:
+            error = answer.json()["error"]
+            assert error["param"] == field
+            assert "at most 20" in error["message"]
+
+
+def test_what_is_not_streamed_is_refused(url: str) -> None:
+    body = {**GOOD, "prompt_logprobs": 1, "stream": True}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt_logprobs")
+
+
+def test_another_cap_of_log_probabilities() -> None:
+    params = SamplingParams(max_tokens=1, logprobs=3)
+    llm = LLM(dtype="float32", kv_cache_memory=16 * 2**20, max_logprobs=2)
+    with pytest.raises(RequestError, match=r"logprobs is 3; .* at most 2") as raised:
+        llm.generate("Hello", params)
+    assert raised.value.param == "logprobs"
 
 
 def with_image(url: str) -> dict[str, Any]:

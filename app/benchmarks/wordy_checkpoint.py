@@ -40,10 +40,10 @@ def save_wordy(folder: Path) -> None:
     model = _library.LlamaForCausalLM(config)
     model.lm_head.weight.data.normal_(std=_HEAD_SCALE)
     model.save_pretrained(folder)
-    _library.PreTrainedTokenizerFast(tokenizer_object=_tokenizer()).save_pretrained(folder)
+    _library.PreTrainedTokenizerFast(tokenizer_object=wordy_tokenizer()).save_pretrained(folder)
 
 
-def _tokenizer() -> Tokenizer:
+def wordy_tokenizer() -> Tokenizer:
     """Byte-level, with a made-up word for every token beyond the bytes."""
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters = string.ascii_lowercase

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from ...core.engine.outputs import RequestOutput
 from ..chat import read_messages
@@ -29,7 +31,7 @@ async def chat_completions(http: Request) -> Response:
     body = await read_json(http, CHAT_FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
-    body.check()
+    body.check(server.limits.max_logprobs)
     streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
     messages, images = read_messages(body.messages)
     chat = Chat(
@@ -44,16 +46,26 @@ async def chat_completions(http: Request) -> Response:
     beams = body.beam_search_params(server.limits.max_model_len)
     if beams is not None:
         found = await unless_gone(http, beam_search(server, chat, beams))
-        return JSONResponse(responses.completion(found))
+        return await _whole(responses, found)
     outputs = generate(server, chat)
     if not body.stream:
-        return JSONResponse(responses.completion(await unless_gone(http, last_of(outputs))))
+        return await _whole(responses, await unless_gone(http, last_of(outputs)))
     # Only with its first output has a request passed all that can refuse it with a status.
     first = await unless_gone(http, anext(outputs))
     return StreamingResponse(
         _stream(http, responses, first, outputs, streaming.include_usage),
         media_type="text/event-stream",
     )
+
+
+async def _whole(responses: ChatResponses, output: RequestOutput) -> Response:
+    """The answer in one piece. Log-probabilities make it large: writing them down must not keep
+    the event loop from others."""
+
+    def written() -> bytes:
+        return msgspec.json.encode(responses.completion(output))
+
+    return Response(await asyncio.to_thread(written), media_type="application/json")
 
 
 async def _stream(

@@ -8,7 +8,7 @@ import msgspec
 
 from ...core.engine.input_processor import RequestOptions
 from ...core.engine.request_error import RequestError
-from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
+from ...core.engine.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from ..chat import template_options
 
 #: Sampling fields that pass through as they are.
@@ -95,11 +95,15 @@ class ChatCompletionRequest(msgspec.Struct):
     stream: bool = False
     stream_options: dict[str, Any] | None = None
 
-    def check(self) -> None:
-        """Raises RequestError for fields that mean nothing together, and for what OpenAI's API
-        refuses too."""
+    def check(self, max_logprobs: int) -> None:
+        """Raises RequestError for fields that mean nothing together, for what OpenAI's API
+        refuses too, and for more log-probabilities than `max_logprobs`, see EngineConfig."""
+        for name in ("top_logprobs", "prompt_logprobs"):
+            check_num_logprobs(getattr(self, name), max_logprobs, name)
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs to be true", "top_logprobs")
+        if self.prompt_logprobs is not None and self.stream:
+            raise RequestError("prompt_logprobs can't be joined with stream", "prompt_logprobs")
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options needs stream to be true", "stream_options")
         if isinstance(self.stop, list) and len(self.stop) > _MAX_STOPS:

@@ -52,6 +52,8 @@ class EngineConfig:
         None is forever.
     engine_stall_timeout: seconds that a process which runs a model may be silent without using
         the processor until it is taken for hung and started again.
+    max_logprobs: likeliest tokens whose log-probabilities a request may ask for, at each position;
+        -1 is the whole vocabulary. Of a server it is 20 unless it is told otherwise.
     batch_invariant: log-probabilities don't depend, to the bit, on what else runs or is cached.
     trace: a file for a trace of every step, in the format of Chrome and Perfetto.
     max_image_tokens: what an image may take of a prompt; larger ones are shrunk or cut into fewer
@@ -93,6 +95,7 @@ class EngineConfig:
     queue_timeout: float | None = None
     request_timeout: float | None = None
     engine_stall_timeout: float = 30.0
+    max_logprobs: int = -1
     batch_invariant: bool = False
     trace: str | None = None
 
@@ -138,6 +141,8 @@ class EngineConfig:
             raise ConfigError(
                 f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"
             )
+        if self.max_logprobs < -1:
+            raise ConfigError(f"max_logprobs must be at least 0, or -1, got {self.max_logprobs}")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise ConfigError(f"max_model_len must be at least 2, got {self.max_model_len}")
 

@@ -138,6 +138,7 @@ class EngineCore:
             hidden_size=model.hidden_size,
             dtype=str(dtype).removeprefix("torch."),
             encoder_digest=digest,
+            max_logprobs=config.max_logprobs,
         )
 
     def describe(self) -> EngineReady:

@@ -20,7 +20,7 @@ from .messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
 from .model_choice import choose_model
 from .prompt_images import PromptImages
 from .request_error import RequestError
-from .sampling_params import SamplingParams
+from .sampling_params import SamplingParams, check_num_logprobs
 from .tokenizer import Tokenizer
 
 _MAX_SALT_LENGTH = 1024
@@ -219,6 +219,8 @@ class InputProcessor:
             )
 
     def _check_params(self, params: SamplingParams, limits: EngineReady) -> None:
+        for name in ("logprobs", "prompt_logprobs"):
+            check_num_logprobs(getattr(params, name), limits.max_logprobs, name)
         for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
             outside = [i for i in getattr(params, name) or () if not 0 <= i < limits.vocab_size]
             if outside:

@@ -250,6 +250,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     eos_token_ids: tokens that end an answer.
     hidden_size, dtype: width and number format of an image's features.
     encoder_digest: of all that features depend on beside the image; see `encoder_digest.py`.
+    max_logprobs: see EngineConfig.
     """
 
     max_model_len: int
@@ -260,6 +261,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     hidden_size: int
     dtype: str
     encoder_digest: str
+    max_logprobs: int = -1
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True):

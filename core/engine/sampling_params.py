@@ -132,6 +132,15 @@ class BeamSearchParams(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+def check_num_logprobs(count: int | None, limit: int, name: str) -> None:
+    """Raises RequestError if more log-probabilities are asked for at a position than `limit`, of
+    which -1 is none; so is a count of -1, the whole vocabulary."""
+    if count is not None and limit >= 0 and not 0 <= count <= limit:
+        raise RequestError(
+            f"{name} is {count}; this server gives at most {limit} (see --max-logprobs)", name
+        )
+
+
 def _ids(value: Any) -> bool:
     return len(value) > 0 and all(type(token_id) is int for token_id in value)
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....core.engine.config import ConfigError
+from ....core.engine.find_checkpoint import find_checkpoint
 
-METRICS = ("prefill", "decode", "batch", "image")
+TEXT_METRICS = ("prefill", "decode", "batch")
+METRICS = (*TEXT_METRICS, "image")
+#: Of a made checkpoint, whose weights lie in no cache.
+MEMORY_METRICS = ("decode_memory_bf16", "decode_memory_int8")
 _MOST_PAIRS = 16
 
 
@@ -19,11 +23,13 @@ class CompareConfig:
     quads: of measurements in each pair, in the order base, new, new, base or the reverse, so that
         a drift of the machine cancels.
     startup: whether the time until the model is loaded is a metric.
+    model: a folder or hub id to measure instead of the demo model and the made checkpoint.
     """
 
     pairs: int = 8
     quads: int = 3
     startup: bool = False
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.pairs <= _MOST_PAIRS:
@@ -33,8 +39,12 @@ class CompareConfig:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is measured."""
-        return (*METRICS, "startup") if self.startup else METRICS
+        """What is measured, in turn, once the model is loaded; of an image only where the model
+        takes one."""
+        if self.model is None:
+            return (*METRICS, *MEMORY_METRICS)
+        takes_images = "vision_config" in find_checkpoint(self.model).config
+        return METRICS if takes_images else TEXT_METRICS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,12 @@
 """Measures the `octavo` that its interpreter finds, one piece of work at a time.
 
-    python -P worker.py [--slowdown SHARE]
+    python -P worker.py [--model MODEL] [--memory-model FOLDER] [--slowdown SHARE]
 
 Run as a script, so that old versions can be measured that lack this file: it uses their public
 class alone. Lines of JSON go in, {"metric": …, "seed": …}, and come out, {"seconds": …}; the first
-one out tells what was loaded. --slowdown 0.3 makes each engine step take 1.3 times as long, for
-checking that this is noticed.
+one out tells what was loaded. --model: instead of the demo model. --memory-model: for what is
+measured of a model whose weights lie in no cache. --slowdown 0.3 makes each engine step take 1.3
+times as long, for checking that this is noticed.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ _FIRST_ID = 10
 
 def _main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--model")
+    parser.add_argument("--memory-model")
     parser.add_argument("--slowdown", type=float, default=0.0)
     options = parser.parse_args()
     answers = _take_stdout()
     octavo = importlib.import_module("octavo")
     if options.slowdown:
         _slow_down(options.slowdown)
-    work = Work(octavo)
+    work = Work(octavo, options.model, options.memory_model)
     _write(answers, {"package": os.path.realpath(str(octavo.__file__))})
     for line in sys.stdin:
         order = json.loads(line)
@@ -41,11 +44,12 @@ def _main() -> None:
 
 
 class Work:
-    """The demo model at small jobs; each method takes a seed and gives the seconds that count."""
+    """Models at small jobs; each method takes a seed and gives the seconds that count."""
 
-    def __init__(self, octavo: Any) -> None:
+    def __init__(self, octavo: Any, model: str | None, memory_model: str | None) -> None:
         self._octavo = octavo
-        self._llm = octavo.LLM(enable_prefix_caching=False, kv_cache_memory=64 * 2**20)
+        self._memory_model = memory_model
+        self._llm = self._load(*([model] if model is not None else []))
 
     def prefill(self, seed: int) -> float:
         """A prompt of 256 tokens, until its first token."""
@@ -53,9 +57,15 @@ class Work:
 
     def decode(self, seed: int) -> float:
         """12 tokens of one request, after its first."""
-        timings = self._generate([16], 13, seed)[0].metrics
-        seconds: float = timings.finished - timings.first_token
-        return seconds
+        return self._decode(self._llm, seed)
+
+    def decode_memory_bf16(self, seed: int) -> float:
+        """The same of a model that reads its weights from memory, in bfloat16."""
+        return self._decode(self._bf16, seed)
+
+    def decode_memory_int8(self, seed: int) -> float:
+        """The same, its weights in int8."""
+        return self._decode(self._int8, seed)
 
     def batch(self, seed: int) -> float:
         """16 short requests at once, four tokens each: mostly what a step takes beside the
@@ -73,13 +83,33 @@ class Work:
         messages = [{"role": "user", "content": parts}]
         return self._timed(lambda: self._llm.chat(messages, self._params(4)))
 
-    def _generate(self, prompt_lengths: list[int], num_output: int, seed: int) -> Any:
+    @functools.cached_property
+    def _bf16(self) -> Any:
+        return self._load(self._memory_model, dtype="bfloat16")
+
+    @functools.cached_property
+    def _int8(self) -> Any:
+        return self._load(self._memory_model, dtype="bfloat16", quantization="int8")
+
+    def _load(self, *model: Any, **settings: Any) -> Any:
+        return self._octavo.LLM(
+            *model, enable_prefix_caching=False, kv_cache_memory=64 * 2**20, **settings
+        )
+
+    def _decode(self, llm: Any, seed: int) -> float:
+        timings = self._generate([16], 13, seed, llm)[0].metrics
+        seconds: float = timings.finished - timings.first_token
+        return seconds
+
+    def _generate(
+        self, prompt_lengths: list[int], num_output: int, seed: int, llm: Any = None
+    ) -> Any:
         rng = random.Random(seed)
         prompts = [
             {"prompt_token_ids": [rng.randrange(_FIRST_ID, _VOCABULARY) for _ in range(length)]}
             for length in prompt_lengths
         ]
-        return self._llm.generate(prompts, self._params(num_output))
+        return (llm or self._llm).generate(prompts, self._params(num_output))
 
     def _params(self, num_output: int) -> Any:
         return self._octavo.SamplingParams(temperature=0, max_tokens=num_output, ignore_eos=True)

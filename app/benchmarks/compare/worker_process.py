@@ -6,6 +6,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,12 @@ class WorkerProcess:
         self.package = ""
 
     @classmethod
-    async def spawn(cls, side: Side, folder: Path, slowdown: float = 0.0) -> WorkerProcess:
-        """folder: where a link to the side's tree may be made; slowdown: see `worker.py`."""
+    async def spawn(cls, side: Side, folder: Path, options: Sequence[str]) -> WorkerProcess:
+        """folder: where a link to the side's tree may be made; options: of `worker.py`."""
         log = tempfile.TemporaryFile()  # noqa: SIM115 – closed by stop()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(side.python, "-P", str(_SCRIPT), "--slowdown", str(slowdown)),
+                *(side.python, "-P", str(_SCRIPT), *options),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
