@@ -188,7 +188,7 @@ def test_many_at_once(url: str, model: EmbeddingModel) -> None:
 
 BAD: dict[str, tuple[Any, str, str]] = {
     "nothing": ({}, "input", "input"),
-    "null": ({"input": None}, "a text, or a list", "input"),
+    "null": ({"input": None}, "missing required field", "input"),
     "an object": ({"input": {"type": "text", "text": "x"}}, "a text, or a list", "input"),
     "no items": ({"input": []}, "at least one", "input"),
     "an empty text": ({"input": ""}, "is empty", "input[0]"),

@@ -242,7 +242,7 @@ def test_captions_from_a_form(url: str) -> None:
 
 
 FORMS = {
-    "no file": ({"data": {"prompt": "x"}, "files": {"other": b"x"}}, 400, "image"),
+    "no file": ({"data": {"prompt": "x"}, "files": {"other": b"x"}}, 400, "other"),
     "no image": ({"files": {"image": b"hello"}}, 400, "image[0]"),
     "no number": ({"files": {"image": b"x"}, "data": {"max_tokens": "many"}}, 400, "max_tokens"),
     "no form": ({"json": {}}, 415, None),
