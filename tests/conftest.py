@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from octavo import LLM
 from octavo.app import DEMO_MODEL
 from openai import OpenAI
 from PIL import Image
 from text_checkpoints import save_text_model
 from vision_checkpoints.llava import save_llava
+
+# Random examples are the same in each run, unless `scripts/soak` gives a seed.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("fresh", deadline=None)
+settings.load_profile("fresh" if "OCTAVO_TEST_SEED" in os.environ else "fixed")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 
 @contextmanager
@@ -29,10 +30,12 @@ def running_server(*arguments: str) -> Iterator[str]:
             process.terminate()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Fails after so many seconds, four times as many on a machine that others use too."""
+    deadline = time.monotonic() + 4 * seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        if time.monotonic() > deadline:
+            pytest.fail("waited in vain")
         time.sleep(0.05)
 
 

@@ -447,11 +447,12 @@ def test_bombs_in_text_stay_packed() -> None:
     text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(2**20)))
     data = png(8, 0, [b"\1\2\3"], *[text] * 2000)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.thread_time()
     picture = decode_image(data, LIMITS)
-    seconds = time.perf_counter() - start
+    cpu_seconds = time.thread_time() - start
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert picture.size == (3, 1)
     assert peak < 4 * 2**20
-    assert seconds < 0.25
+    # Of some hundredths; unfolding all of it would take seconds.
+    assert cpu_seconds < 1

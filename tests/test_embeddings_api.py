@@ -9,7 +9,6 @@ import re
 import signal
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -310,10 +309,8 @@ def test_a_killed_embedder_comes_back(url: str, model: EmbeddingModel) -> None:
         thread.start()
     wait_until(lambda: metric(url, "num_requests_running") == 2, 20)
     os.kill(pid, signal.SIGKILL)
-    killed = time.monotonic()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - killed < 2
     for answer in answers:
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1

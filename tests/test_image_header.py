@@ -237,7 +237,7 @@ def test_bombs(name: str) -> None:
     data = make()
     assert len(data) <= LIMITS.max_bytes
     read = partial(_outcome, data)
-    seconds = min(_timed(read) for _ in range(3))
+    cpu_seconds = min(_timed(read) for _ in range(3))
     tracemalloc.start()
     outcome = read()
     _, peak = tracemalloc.get_traced_memory()
@@ -246,7 +246,8 @@ def test_bombs(name: str) -> None:
         assert outcome[0] in ((2, 1), (5, 5), (16000, 16))
     else:
         assert message in str(outcome)
-    assert seconds < 0.05
+    # Ten times what the slowest takes, where decoding or unfolding would take minutes.
+    assert cpu_seconds < 0.5
     assert peak < 8 * MIB
 
 
@@ -258,9 +259,9 @@ def _outcome(data: bytes) -> tuple[Any, ...]:
 
 
 def _timed(read: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     read()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize("image_format", FORMATS)

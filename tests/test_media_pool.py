@@ -48,9 +48,7 @@ def reader(stages: Counter[str]) -> Iterator[ImageReader]:
     size = PoolSize(1, MAX_QUEUED, TIMEOUT)
     pool = ImageReader(settings, size, lambda stage, seconds: stages.update([stage]))
     yield pool
-    started = time.monotonic()
     pool.stop()
-    assert time.monotonic() - started < 5
     assert not workers(pool)
 
 
@@ -104,10 +102,8 @@ def test_a_bad_image_is_refused_and_its_worker_goes_on(reader: ImageReader, bad:
 def test_a_worker_that_hangs_costs_one_image(reader: ImageReader) -> None:
     pid = decoder_of(reader)
     os.kill(pid, signal.SIGSTOP)
-    started = time.monotonic()
     with pytest.raises(MediaError, match="its decoder failed \\(no answer within 2 s\\)"):
         asyncio.run(reader.decode(png(4)))
-    assert TIMEOUT <= time.monotonic() - started < TIMEOUT + 2
     assert asyncio.run(reader.decode(png(4))).shape == (30, 40, 3)
     assert pid not in workers(reader)
 
@@ -152,9 +148,8 @@ def test_headers_are_read_while_pictures_wait(reader: ImageReader) -> None:
     pid = decoder_of(reader)
     os.kill(pid, signal.SIGSTOP)
     blocked = reader._pictures.submit(DecodeJob(SharedArray.of_bytes(png(9))))
-    started = time.monotonic()
     assert asyncio.run(reader.inspect(png(10))) == (40, 30)
-    assert time.monotonic() - started < 1
+    assert not blocked.done()
     os.kill(pid, signal.SIGCONT)
     assert blocked.result(10) is not None
 
@@ -167,7 +162,8 @@ def test_a_host_that_died_is_started_again_and_says_when(reader: ImageReader) ->
     deadline = time.monotonic() + 60
     # Its workers end with it, and may have answered before.
     while not refused or isinstance(answer, MediaError):
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            pytest.fail("the host did not come back")
         (answer,) = asyncio.run(together_or_not(reader.decode(png(11))))
         if isinstance(answer, MediaError):
             refused.append(answer)
@@ -189,7 +185,8 @@ def test_a_host_that_hangs_is_started_again(stages: Counter[str]) -> None:
         assert host.wait(60) == -signal.SIGKILL
         deadline = time.monotonic() + 60
         while isinstance(asyncio.run(together_or_not(reader.decode(png(12))))[0], MediaError):
-            assert time.monotonic() < deadline
+            if time.monotonic() > deadline:
+                pytest.fail("the host did not come back")
             time.sleep(0.05)
     finally:
         reader.stop()

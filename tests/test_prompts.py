@@ -83,7 +83,7 @@ def test_tools_and_template_arguments_reach_the_template(
     with pytest.raises(RequestError, match="can't set chat_template, tokenize"):
         llm.chat(messages, ONE, chat_template_kwargs={"tokenize": True, "chat_template": "x"})
     broken = [{**messages[1], "tool_calls": [{"function": {**call, "arguments": "{"}}]}]
-    with pytest.raises(RequestError, match=r"messages\[0\].tool_calls\[0\].function.arguments must be JSON"):
+    with pytest.raises(RequestError, match=r"tool_calls\[0\].function.arguments must be JSON"):
         llm.chat(broken, ONE)
 
 

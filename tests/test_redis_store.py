@@ -177,13 +177,12 @@ def test_a_killed_server_costs_nothing(
     tier = make_tier(server.url)
     assert tier.put("a", features(1))
     server.kill()
-    start = time.monotonic()
     for _ in range(20):
         assert tier.get("a") is None
         assert not tier.put("a", features(1))
         assert tier.lease("a", "me")
         tier.release("a", "me")
-    assert time.monotonic() - start < 1
+    assert tier.stats.breaker_open
     assert [record.message[:30] for record in caplog.records] == ["encoder store redis fails and "]
     server.restart()
     time.sleep(2 * PAUSE)
@@ -201,22 +200,29 @@ def test_a_restart_between_two_calls_is_no_failure(server: RedisServer) -> None:
     store.close()
 
 
-def test_a_hanging_server_costs_little(server: RedisServer, make_tier: MakeTier) -> None:
+def test_a_hanging_server_costs_little(
+    server: RedisServer, make_tier: MakeTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get = RedisStore.get
+
+    def get_and_count(store: RedisStore, key: str) -> bytes | None:
+        asked.append(key)
+        return get(store, key)
+
+    monkeypatch.setattr(RedisStore, "get", get_and_count)
     for tier in (make_tier(server.url), make_tier(server.unix_url)):
         assert tier.put("a", features(1))
         assert tier.put("b", features(2))
         server.pause()
         for _ in range(3):
-            start = time.monotonic()
             assert tier.get("a") is None
-            assert 0.09 < time.monotonic() - start < 0.3
         assert tier.stats.breaker_open
-        seconds = []
-        for _ in range(20):
-            start = time.monotonic()
+        # Left alone from now on, but for one call after each pause.
+        asked.clear()
+        for _ in range(1000):
             assert tier.get("a") is None
-            seconds.append(time.monotonic() - start)
-        assert sorted(seconds)[10] < 0.001
+        assert len(asked) < 100
         server.resume()
         # Answers to what was given up must not be taken for others.
         assert answers_again(tier, "b", features(2))
@@ -332,10 +338,8 @@ def test_a_value_that_trickles_is_given_up() -> None:
         serving = pool.submit(trickle, listener, ended)
         port = listener.getsockname()[1]
         store = RedisStore(f"redis://127.0.0.1:{port}?max_connections=1&socket_timeout=0.2")
-        start = time.monotonic()
         with pytest.raises(StoreError, match="didn't answer within 2 s"):
             store.get("a")
-        assert 1.9 < time.monotonic() - start < 4
         assert store.get("a") == b"short", "its only thread did not come back"
         ended.set()
         store.close()
@@ -343,7 +347,7 @@ def test_a_value_that_trickles_is_given_up() -> None:
 
 
 def read_slowly(listener: socket.socket, size: int) -> int:
-    """Take a SET of so many bytes at some 12 MiB/s, as over a slow line."""
+    """Take a SET of so many bytes in more than a second, as over a slow line."""
     client, _ = listener.accept()
     with client:
         taken = 0
@@ -352,7 +356,7 @@ def read_slowly(listener: socket.socket, size: int) -> int:
                 client.sendall(b"+OK\r\n")
             elif taken < size:
                 taken += len(data)
-                time.sleep(0.005)
+                time.sleep(1.2 * len(data) / size)
                 if taken >= size:
                     client.sendall(b"+OK\r\n")
             else:
@@ -368,26 +372,22 @@ def test_a_slow_line_may_take_longer_than_one_timeout() -> None:
         listener.listen()
         serving = pool.submit(read_slowly, listener, size)
         store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}?socket_timeout=1")
-        start = time.monotonic()
         store.set("a", bytes(size), None)
-        assert time.monotonic() - start > 1
         store.close()
         assert serving.result(20) > size
 
 
 def test_closing_ends_calls_that_wait(server: RedisServer) -> None:
-    store = RedisStore(f"{server.url}?socket_timeout=5&max_connections=1")
+    store = RedisStore(f"{server.url}?socket_timeout=60&max_connections=1")
     store.set("a", b"x", None)
     server.pause()
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(store.get, "a") for _ in range(3)]
         time.sleep(0.1)
-        start = time.monotonic()
         store.close()
         for call in calls:
             with pytest.raises(StoreError):
                 call.result(20)
-        assert time.monotonic() - start < 2
 
 
 FAULTY_URLS = {
@@ -440,8 +440,6 @@ def test_every_call_ends_soon_without_a_server(
     store.set("a", b"x", None)
     for broken in (server.pause, server.kill):
         broken()
-        start = time.monotonic()
         with pytest.raises(StoreError, match=re.escape(server.url)):
             call(store)
-        assert time.monotonic() - start < 0.5
     store.close()

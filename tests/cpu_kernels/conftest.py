@@ -1,4 +1,4 @@
-"""Every check of an operation runs on each build of the kernels, with inputs of a fresh seed."""
+"""Every check of an operation runs on each build of the kernels, with random inputs."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def level(request: pytest.FixtureRequest, test_cache: Path) -> Iterator[Level]:
 
 @pytest.fixture(autouse=True)
 def seed() -> Iterator[int]:
-    """A fresh seed, or OCTAVO_TEST_SEED; a failure shows it."""
-    value = int(os.environ.get("OCTAVO_TEST_SEED") or random.SystemRandom().randrange(2**31))
+    """OCTAVO_TEST_SEED, or 0; `scripts/soak` gives fresh ones. A failure shows it."""
+    value = int(os.environ.get("OCTAVO_TEST_SEED", "0"))
     print(f"OCTAVO_TEST_SEED={value}")
     torch.manual_seed(value)
     random.seed(value)

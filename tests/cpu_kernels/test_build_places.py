@@ -8,14 +8,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cpu_kernels.levels import OWN
 from octavo.kernels.cpu import build
 from octavo.kernels.spec import KernelError
+from serving import wait_until
 
 QUICK = ("-O0",)
 BUILD = """
@@ -56,13 +56,6 @@ def counting_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def calls_of(calls: Path) -> list[int]:
     return [int(line) for line in calls.read_text().split()]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:
@@ -149,21 +142,21 @@ def test_one_compiles_while_others_wait_and_a_dead_one_holds_up_nobody(
         subprocess.Popen([sys.executable, "-c", BUILD]) as other,
     ):
         try:
-            wait_for(lambda: len(calls_of(counting_compiler)) == num_sources)
+            wait_until(lambda: len(calls_of(counting_compiler)) == num_sources)
             processes = {holder.pid: holder, other.pid: other}
             first = calls_of(counting_compiler)
             owner = _parent_of(first[0])
             processes[owner].send_signal(signal.SIGKILL)
             # Its compilers end with it, and the one that waited begins.
-            wait_for(lambda: not any(map(is_running, first)))
-            wait_for(lambda: len(calls_of(counting_compiler)) == 2 * num_sources)
+            wait_until(lambda: not any(map(is_running, first)))
+            wait_until(lambda: len(calls_of(counting_compiler)) == 2 * num_sources)
             (last,) = set(processes) - {owner}
             assert {_parent_of(pid) for pid in calls_of(counting_compiler)[num_sources:]} == {last}
         finally:
             for process in (holder, other):
                 process.kill()
     second = calls_of(counting_compiler)[num_sources:]
-    wait_for(lambda: not any(map(is_running, second)))
+    wait_until(lambda: not any(map(is_running, second)))
 
 
 def _parent_of(pid: int) -> int:
@@ -175,10 +168,10 @@ def test_a_compilers_parts_end_with_it(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
     with subprocess.Popen([sys.executable, "-c", BUILD.replace("-O0", "-O3")]) as process:
         try:
-            wait_for(lambda: bool(_working_in(tmp_path)) or process.poll() is not None)
+            wait_until(lambda: bool(_working_in(tmp_path)) or process.poll() is not None)
         finally:
             process.kill()
-    wait_for(lambda: not _working_in(tmp_path))
+    wait_until(lambda: not _working_in(tmp_path))
 
 
 def _working_in(folder: Path) -> list[int]:
