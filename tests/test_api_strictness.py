@@ -34,8 +34,9 @@ def url() -> Iterator[str]:
         yield base
 
 
-def with_call(arguments: str) -> list[dict[str, Any]]:
-    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+def with_call(arguments: str, **fields: Any) -> list[dict[str, Any]]:
+    function = {"name": "f", "arguments": arguments}
+    call = {"id": "a", "type": "function", "function": function, **fields}
     return [
         USER,
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -53,6 +54,11 @@ def with_call(arguments: str) -> list[dict[str, Any]]:
         ("stream_options", {"stream_options": {"include_usage": True}}),
         ("messages[0].role", {"messages": [{**USER, "role": "zzz"}]}),
         ("messages[0].images", {"messages": [{**USER, "images": ["a"]}]}),
+        ("messages[1].tool_calls[0].zzz", {"messages": with_call("{}", zzz=1)}),
+        (
+            "messages[1].tool_calls[0].function.zzz",
+            {"messages": with_call("{}", function={"name": "f", "zzz": 1})},
+        ),
         (
             "messages[1].tool_calls[0].function.arguments",
             {"messages": with_call('{"a":' + "[" * 600 + "]" * 600 + "}")},
@@ -153,7 +159,7 @@ def test_an_unexpected_failure_is_openais_error() -> None:
     app = Starlette(
         routes=[Route("/", fail)],
         middleware=middleware(()),
-        exception_handlers=EXCEPTION_HANDLERS,  # type: ignore[arg-type]
+        exception_handlers=EXCEPTION_HANDLERS,
     )
 
     async def get() -> httpx.Response:
