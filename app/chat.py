@@ -17,6 +17,9 @@ MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reas
 #: Notes on an earlier answer that its clients send back with it.
 HARMLESS_MESSAGE_FIELDS = ("annotations",)
 _KNOWN_FIELDS = (*MESSAGE_FIELDS, *HARMLESS_MESSAGE_FIELDS)
+#: "index" is what streams number calls with, and clients send back.
+_CALL_FIELDS = ("id", "type", "function", "index")
+_FUNCTION_FIELDS = ("name", "arguments")
 
 
 def read_messages(
@@ -76,6 +79,8 @@ def _read_tool_call(call: Any, param: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise RequestError(f"{param} must be the call of a function with a name", param)
+    refuse_unknown(call, _CALL_FIELDS, param)
+    refuse_unknown(function, _FUNCTION_FIELDS, f"{param}.function")
     arguments = _read_arguments(function.get("arguments"), f"{param}.function.arguments")
     return {**call, "function": {**function, "arguments": arguments}}
 
