@@ -14,6 +14,7 @@ from octavo import LLM
 from octavo.app import DEMO_MODEL
 from openai import OpenAI
 from PIL import Image
+from serving import running_server
 from text_checkpoints import save_text_model
 from vision_checkpoints.llava import save_llava
 
@@ -48,6 +49,18 @@ def pictures() -> list[Image.Image]:
 def concepts() -> dict[str, list[str]]:
     table: dict[str, list[str]] = json.loads(Path(DEMO_MODEL, "concepts.json").read_text())
     return table
+
+
+@pytest.fixture(scope="session")
+def demo_server() -> Iterator[str]:
+    """The address of a server of the demo model, for tests that leave it as they found it."""
+    with running_server(
+        "--dtype=float32",
+        "--kv-cache-memory=64MiB",
+        "--max-body-mib=4",
+        "--allowed-origins=https://example.com",
+    ) as base:
+        yield base
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,15 @@ import httpx
 import pytest
 from octavo.app.http.chat_fields import CHAT_FIELDS
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
-from serving import chat, running_server
+from serving import chat
 
 GOOD = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 DOCS = Path(__file__).parents[1] / "docs" / "api.md"
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_server("--dtype", "float32", "--kv-cache-memory", "64MiB") as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 def post(base: str, body: bytes, **headers: str) -> httpx.Response:

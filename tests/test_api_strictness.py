@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ from octavo.app.http.errors import EXCEPTION_HANDLERS
 from octavo.app.http.middleware import middleware
 from octavo.core.log_format import LineFormatter
 from PIL import Image
-from serving import chat, running_server
+from serving import chat
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,10 +27,8 @@ ORIGIN = "https://example.com"
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    options = ("--dtype", "float32", "--kv-cache-memory", "64MiB", "--allowed-origins", ORIGIN)
-    with running_server(*options) as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 def with_call(arguments: str, **fields: Any) -> list[dict[str, Any]]:

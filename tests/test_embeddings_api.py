@@ -250,6 +250,7 @@ def test_a_generating_model_gives_no_embeddings() -> None:
     assert param == "model"
 
 
+@pytest.mark.redis
 def test_open_clip_with_a_store_and_limits(tmp_path: Path, pictures: list[Image.Image]) -> None:
     """Vectors come from Redis where memory keeps none; an operator may limit requests."""
     torch.manual_seed(0)

@@ -28,8 +28,10 @@ from redis_server import MISSING, RedisServer, find_servers
 ONE = Features("float32", np.arange(12, dtype=np.float32).reshape(3, 4))
 TWO = Features("bfloat16", np.arange(20, dtype=np.uint16).reshape(4, 5))
 
+REDIS = [pytest.param(binary, marks=pytest.mark.redis) for binary in find_servers() or [MISSING]]
 
-@pytest.fixture(params=["memory", *(find_servers() or [MISSING])])
+
+@pytest.fixture(params=["memory", *REDIS])
 def store(request: pytest.FixtureRequest) -> Iterator[EncoderStore]:
     with ExitStack() as stack:
         if request.param == MISSING:

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from octavo import LLM, SamplingParams
 from octavo.core.engine.request_error import RequestError
 from openai import OpenAI
 from PIL import Image
-from serving import free_blocks, running_server, wait_until
+from serving import free_blocks, wait_until
 
-MAX_BODY_MIB = 1
+MAX_BODY_MIB = 4  # of the demo server
 PICTURES = Path(__file__).parents[1] / "examples" / "images"
 
 
@@ -37,9 +36,8 @@ def ask(text: str, images: list[Image.Image]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_server("--max-body-mib", str(MAX_BODY_MIB), "--dtype", "float32") as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 def expected_text(offline: LLM, text: str, images: list[Image.Image]) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from octavo import LLM, BeamSearchParams, SamplingParams
 from openai import OpenAI
-from serving import chat, running_server
+from serving import chat
 
 MODEL = "octavo-demo"
 QUESTION: Any = [{"role": "user", "content": "What can you do?"}]
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_server("--dtype", "float32", "--kv-cache-memory", "64MiB") as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 #: Fields of the openai SDK, and those that it passes in extra_body.

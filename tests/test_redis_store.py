@@ -21,6 +21,8 @@ from octavo.core.encoder_store.store import StoreError, StoreRefusedError
 from octavo.core.encoder_store.tier import StoreTier, TierSettings
 from redis_server import MISSING, RedisServer, find_servers, has_tls, make_certificate
 
+pytestmark = pytest.mark.redis
+
 PAUSE = 0.1
 PATIENT = "socket_timeout=3&socket_connect_timeout=3"
 MakeTier = Callable[..., StoreTier]

@@ -24,6 +24,8 @@ from redis_server import MISSING, RedisServer, find_servers
 from safetensors.torch import load_file, save_file
 from serving import metric, running_server, wait_until
 
+pytestmark = pytest.mark.redis
+
 CORRUPT = 'encoder_cache_corrupt_total{tier="redis"}'
 OPTIONS = ("--dtype=float32", "--kv-cache-memory=64MiB", "--no-enable-prefix-caching")
 

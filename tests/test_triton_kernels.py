@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("triton")
 
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+
 CHECKS = Path(__file__).parent / "triton_interpreted"
 
 

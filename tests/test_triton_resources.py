@@ -14,6 +14,8 @@ from octavo.kernels import triton as kernels
 from octavo.kernels.triton.launches import server_launches
 from octavo.kernels.triton.resources import REGISTER_LIMIT, SHARED_LIMITS, compile_launches
 
+pytestmark = pytest.mark.triton
+
 DOCS = Path(octavo.__file__).parent / "docs" / "gpu-kernels.md"
 LAUNCHES = {f"{launch.op}: {launch.shape}": launch for launch in server_launches()}
 #: One of each kind, those with the most registers among them; the command compiles all.

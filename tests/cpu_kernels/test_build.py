@@ -32,6 +32,7 @@ def fresh_compiler() -> None:
     build.find_compiler.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
 def test_every_level_compiles_without_a_warning(
     level: Isa, test_cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ FLAGS = ("-O1", "-fsanitize=address")
 CHECKS = "products or exactly or several or test_attention or odd or own_way or gated or families"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # a minute of it compiles, if the kernels changed, beside what else runs
 def test_no_access_beyond_memory(test_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler, _ = find_compiler()
