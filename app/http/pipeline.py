@@ -67,6 +67,9 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
 
 
 async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
+    num_bytes = server.inputs.check_cost(
+        chat.messages, chat.template_options, chat.params, server.limits
+    )
     images = await server.intake.read(
         chat.images, chat.options.cache_salt, server.inputs.size_of_features
     )
@@ -78,7 +81,7 @@ async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
         )
 
     # Tokenising a long prompt holds the processor; the event loop must not wait for it.
-    return await asyncio.to_thread(build)
+    return await server.prompts.run(chat.options.client, num_bytes, build)
 
 
 @asynccontextmanager
