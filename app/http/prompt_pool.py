@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ...core.freed_memory import return_freed_memory
 from .errors import HttpError
@@ -48,7 +48,7 @@ class PromptPool:
         self._max_of_client = max(1, num_threads // 2)
         self._max_waiting_bytes = max_waiting_bytes
         #: Work that waits, by client; whose turn is next comes first.
-        self._waiting: dict[str, deque[_Work[object]]] = {}
+        self._waiting: dict[str, deque[_Work[Any]]] = {}
         self._waiting_bytes: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
 
@@ -87,7 +87,7 @@ class PromptPool:
             if not newest.done.done():
                 newest.done.set_exception(refusal)
 
-    def _take(self, item: _Work[object]) -> None:
+    def _take(self, item: _Work[Any]) -> None:
         """Out of what waits."""
         queue = self._waiting[item.client]
         queue.remove(item)
@@ -112,7 +112,7 @@ class PromptPool:
             future = asyncio.get_running_loop().run_in_executor(self._threads, _run, item)
             future.add_done_callback(partial(self._ended, item))
 
-    def _ended(self, item: _Work[object], future: asyncio.Future[object]) -> None:
+    def _ended(self, item: _Work[Any], future: asyncio.Future[Any]) -> None:
         self._running[item.client] -= 1
         if not self._running[item.client]:
             del self._running[item.client]

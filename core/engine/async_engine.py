@@ -119,8 +119,8 @@ class AsyncEngine:
         """
         if not self._alive:
             raise self._restarting()
-        limit = self._config.max_num_queued_reqs
-        if limit is not None and self._num_open + num_answers > self._config.max_num_seqs + limit:
+        limit = self._config.max_num_seqs + self._config.max_num_queued_reqs
+        if self._num_open + num_answers > limit:
             raise EngineOverloadedError(
                 f"{self._num_open} requests are open, as many as run at once and wait here; "
                 "send the request again later"
