@@ -62,6 +62,9 @@ class Tokenizer:
         special = sorted({t.content for t in added if t.special}, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self._complete: Callable[[str], str] = str
+        #: Bytes of the vocabulary's longest entry: no token stands for more of a text, as the
+        #: marks of spaces and of bytes in it take more room than what they stand for.
+        self.longest_token = max(len(text.encode()) for text in self._plain.get_vocab())
         self._takes_parts = self._template_takes_parts()
 
     def complete_with(self, complete: Callable[[str], str], chat_template: str | None) -> None:
