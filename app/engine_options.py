@@ -144,12 +144,13 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
         "--scheduling-policy",
         choices=POLICIES,
         default=EngineConfig.scheduling_policy,
-        help="first come first served, or by the requests' priority",
+        help="first come first served, or by the requests' priority; clients take turns",
     )
     parser.add_argument(
         "--max-num-queued-reqs",
         type=int,
-        help="requests that may wait; more are refused with 503 (default: any number)",
+        default=EngineConfig.max_num_queued_reqs,
+        help="requests that may wait; more are refused with 503",
     )
     parser.add_argument(
         "--max-logprobs",

@@ -14,7 +14,7 @@ from octavo.app.http.chat_fields import CHAT_FIELDS
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from serving import chat
 
-GOOD = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 DOCS = Path(__file__).parents[1] / "docs" / "api.md"
 
 
@@ -65,6 +65,26 @@ def test_bad_bodies_get_400(url: str, body: bytes) -> None:
     answer = post(url, body)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        (
+            {"messages": [*GOOD["messages"], {"role": "user", "content": "ab " * 10**6}]},
+            "messages[1].content",
+        ),
+        ({"messages": GOOD["messages"] * 20_000}, "messages["),
+        ({"bad_words": ["ab " * 10**6]}, "bad_words"),
+        ({"tools": [{"type": "function", "function": {"name": "ab " * 10**6}}]}, "tools"),
+    ],
+)
+def test_what_no_context_holds_is_refused_before_it_is_tokenised(
+    url: str, fields: dict[str, Any], param: str
+) -> None:
+    error = post(url, json.dumps({**GOOD, **fields}).encode()).json()["error"]
+    assert error["param"].startswith(param)
+    assert error["message"].startswith(f"with {error['param']} the request has more")
 
 
 def test_compressed_bodies(url: str) -> None:

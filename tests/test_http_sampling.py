@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from octavo import LLM, BeamSearchParams, SamplingParams
+from octavo.app import DEMO_MODEL
+from octavo.core.engine.checkpoint import Checkpoint
+from octavo.core.engine.tokenizer import Tokenizer
 from openai import OpenAI
 from serving import chat
 
@@ -94,3 +98,31 @@ def test_prompt_logprobs_and_cached_tokens(url: str) -> None:
     assert usage["prompt_tokens_details"]["cached_tokens"] == (count - 1) // 16 * 16
     salted = chat(url, "How are you today? " * 4, max_tokens=1, cache_salt="mine").json()["usage"]
     assert salted["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_bytes_join_to_the_text(client: OpenAI, stream: bool) -> None:
+    """Half characters among them, as every token is one of a smile's four bytes."""
+    smile = Tokenizer(Checkpoint("demo", Path(DEMO_MODEL))).encode_text("😀")
+    settings: Any = {
+        "model": MODEL,
+        "messages": QUESTION,
+        "max_tokens": 40,
+        "temperature": 1,
+        "seed": 3,
+        "logprobs": True,
+        "top_logprobs": 4,
+        "extra_body": {"allowed_token_ids": smile},
+    }
+    if stream:
+        choices = [c.choices[0] for c in client.chat.completions.create(**settings, stream=True)]
+        text = "".join(choice.delta.content or "" for choice in choices)
+    else:
+        choices = client.chat.completions.create(**settings).choices
+        text = choices[0].message.content or ""
+    entries = [entry for choice in choices if choice.logprobs for entry in choice.logprobs.content]
+    written = bytes(byte for entry in entries for byte in entry.bytes)
+    assert len(written) == len(entries) == 40
+    assert written.decode(errors="replace") == text
+    for entry in entries:
+        assert len({other.token for other in entry.top_logprobs}) == 4

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -42,6 +43,21 @@ def test_a_full_queue_refuses_at_once(url: str) -> None:
     assert {answer.json()["error"]["code"] for answer in answers} == {"timeout"}
     assert chat(url, max_tokens=2).status_code == 200
     assert metric(url, "kv_cache_usage_perc") == 0
+
+
+def test_who_fills_the_queue_makes_room_for_another(url: str) -> None:
+    def ask(client: str, **fields: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {client}"}
+        body = {"messages": [{"role": "user", "content": "Hello"}], **fields}
+        return httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(5) as pool:
+        flood = [pool.submit(ask, "greedy", timeout=3, **LONG) for _ in range(5)]
+        wait_until(lambda: metric(url, "num_requests_waiting") == 3, 10)
+        assert ask("greedy").status_code == 503
+        assert ask("polite", max_tokens=2).status_code == 200
+        statuses = sorted(future.result().status_code for future in flood)
+    assert statuses == [503, 504, 504, 504, 504]
 
 
 def test_a_request_that_waits_too_long_says_so(url: str) -> None:

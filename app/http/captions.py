@@ -22,6 +22,7 @@ from ...core.engine.sampling_params import SamplingParams
 from ...core.engine.together import together
 from .. import DEFAULT_PROMPT
 from .chat_response import usage
+from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import HttpError
 from .field_table import shortened
@@ -68,7 +69,8 @@ async def captions(http: Request) -> Response:
         **{**server.inputs.default_sampling, "max_tokens": _MAX_TOKENS, **fields}
     )
     images = [await _read_image(server, file, i) for i, file in enumerate(files)]
-    chats = [_chat(prompt, image, params, arrival) for image in images]
+    options = RequestOptions(arrival=arrival, client=client_of(http))
+    chats = [_chat(prompt, image, params, options) for image in images]
     answers = await unless_gone(http, together(last_of(generate(server, c)) for c in chats))
     data = [
         {
@@ -154,12 +156,12 @@ async def _read_image(server: ServerState, file: UploadFile, index: int) -> Imag
     return await server.intake.read_file(await file.read(), f"image[{index}]")
 
 
-def _chat(prompt: str, image: ImageInput, params: SamplingParams, arrival: float) -> Chat:
+def _chat(prompt: str, image: ImageInput, params: SamplingParams, options: RequestOptions) -> Chat:
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     return Chat(
         f"caption-{uuid.uuid4().hex}",
         [{"role": "user", "content": content}],
         [image],
         params,
-        RequestOptions(arrival=arrival),
+        options,
     )

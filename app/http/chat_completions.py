@@ -17,6 +17,7 @@ from ...core.engine.outputs import RequestOutput
 from ..chat import read_messages
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_response import ChatResponses, ChunkCursor, event
+from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import ENGINE_ERRORS, engine_error_body
 from .json_body import check_model, read_json
@@ -39,7 +40,7 @@ async def chat_completions(http: Request) -> Response:
         messages,
         images,
         body.sampling_params(server.inputs.default_sampling),
-        body.options(arrival),
+        body.options(arrival, client_of(http)),
         body.template_options(),
     )
     responses = ChatResponses(chat.request_id, server.model_name, server.inputs.tokenizer)

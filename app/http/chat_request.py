@@ -165,8 +165,8 @@ class ChatCompletionRequest(msgspec.Struct):
         tools = None if self.tool_choice == "none" else self.tools
         return template_options(tools, {**given, **own})
 
-    def options(self, arrival: float) -> RequestOptions:
-        """What is asked for beside sampling. Raises RequestError."""
+    def options(self, arrival: float, client: str) -> RequestOptions:
+        """What is asked for beside sampling. client: who asks. Raises RequestError."""
         return RequestOptions(
             self.priority,
             self.cache_salt or "",
@@ -174,6 +174,7 @@ class ChatCompletionRequest(msgspec.Struct):
             self.timeout,
             self.max_image_tokens,
             arrival,
+            client,
         )
 
     @property

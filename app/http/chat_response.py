@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import Any
 
 import msgspec
 
 from ...core.engine.messages import TokenLogprobs
 from ...core.engine.outputs import CompletionOutput, RequestOutput
+from ...core.engine.token_bytes import TextSoFar
 from ...core.engine.tokenizer import Tokenizer
 
 
@@ -17,7 +19,7 @@ class ChatResponses:
 
     def __init__(self, request_id: str, model_name: str, tokenizer: Tokenizer) -> None:
         self._head = {"id": request_id, "created": int(time.time()), "model": model_name}
-        self._tokenizer = tokenizer
+        self._tokens = tokenizer.token_bytes
 
     def completion(self, output: RequestOutput) -> dict[str, Any]:
         """The whole answer."""
@@ -48,29 +50,41 @@ class ChatResponses:
             "usage": usage(output),
         }
 
-    def logprobs(self, token_ids: list[int], logprobs: list[TokenLogprobs]) -> dict[str, Any]:
-        """OpenAI's form of log-probabilities."""
-        return {
-            "content": [
-                self._entry(token_id, position.chosen)
-                | {"top_logprobs": list(map(self._entry, position.top_ids, position.top_logprobs))}
-                for token_id, position in zip(token_ids, logprobs, strict=True)
-            ]
-        }
+    def logprobs(
+        self, completion: CompletionOutput, first: int, text: TextSoFar
+    ) -> dict[str, Any] | None:
+        """OpenAI's form of log-probabilities of the tokens from a position on, up to which the
+        text goes and which it is moved on from; None if they were not asked for."""
+        if completion.logprobs is None:
+            return None
+        content = []
+        new = zip(completion.token_ids[first:], completion.logprobs[first:], strict=True)
+        for token_id, position in new:
+            top = zip(position.top_ids, position.top_logprobs, strict=True)
+            content.append(
+                self._entry(text, token_id, position.chosen)
+                | {"top_logprobs": [self._entry(text, *other) for other in top]}
+            )
+            self._tokens.append(text, token_id)
+        if content and completion.ended_by_token:
+            content[-1]["bytes"] = None
+        return {"content": content}
 
     def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
-        logprobs = completion.logprobs
         return {
             "index": completion.index,
             "message": {"role": "assistant", "content": completion.text},
             "finish_reason": completion.finish_reason,
             "stop_reason": completion.stop_reason,
-            "logprobs": None if logprobs is None else self.logprobs(completion.token_ids, logprobs),
+            "logprobs": self.logprobs(completion, 0, TextSoFar()),
         }
 
-    def _entry(self, token_id: int, logprob: float) -> dict[str, Any]:
-        text = self._tokenizer.token_text(token_id)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+    def _entry(self, text: TextSoFar, token_id: int, logprob: float) -> dict[str, Any]:
+        return {
+            "token": self._tokens.name(token_id),
+            "logprob": logprob,
+            "bytes": self._tokens.bytes_in(text, token_id),
+        }
 
     def _prompt_entry(self, token_id: int, entry: TokenLogprobs) -> dict[str, Any]:
         """vLLM's form: token id to log-probability, rank and text; the token itself first."""
@@ -82,7 +96,7 @@ class ChatResponses:
             str(key): {
                 "logprob": logprob,
                 "rank": rank,
-                "decoded_token": self._tokenizer.token_text(key),
+                "decoded_token": self._tokens.name(key),
             }
             for key, (logprob, rank) in described.items()
         }
@@ -94,6 +108,7 @@ class ChunkCursor:
     def __init__(self, responses: ChatResponses) -> None:
         self._responses = responses
         self._sent: dict[int, tuple[int, int]] = {}
+        self._token_texts: defaultdict[int, TextSoFar] = defaultdict(TextSoFar)
         self._ended: set[int] = set()
 
     def next_chunks(self, output: RequestOutput) -> list[dict[str, Any]]:
@@ -117,8 +132,8 @@ class ChunkCursor:
             self._ended.add(index)
             choice["stop_reason"] = completion.stop_reason
         if new:
-            token_ids = completion.token_ids[sent_tokens:]
-            choice["logprobs"] = self._responses.logprobs(token_ids, new)
+            token_text = self._token_texts[index]
+            choice["logprobs"] = self._responses.logprobs(completion, sent_tokens, token_text)
         self._sent[index] = (len(completion.text), len(completion.token_ids))
         return chunk
 

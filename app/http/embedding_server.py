@@ -108,8 +108,7 @@ async def _serve(
     metrics = EmbeddingMetrics()
     tier = open_tier(config, get_registry(), metrics.media.observe_store)
     settings = EmbedderSettings(config.model, config.device, config.dtype)
-    queued = config.max_num_queued_reqs
-    max_open = None if queued is None else config.max_num_seqs + queued
+    max_open = config.max_num_seqs + config.max_num_queued_reqs
     embedder = AsyncEmbedder(settings, metrics, max_open, config.engine_stall_timeout)
     embedder.launch()
     images = vectors = None

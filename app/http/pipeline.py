@@ -38,7 +38,7 @@ class Chat(msgspec.Struct, frozen=True):
 
 async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOutput]:
     """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
-    with server.engine.admission(chat.params.n):
+    with server.engine.admission(chat.request_id, chat.options.client, chat.params.n):
         async with (
             _prepared(server, chat) as (loaded, reload),
             aclosing(server.engine.generate(loaded, reload)) as outputs,
@@ -49,7 +49,7 @@ async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOut
 
 async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams) -> RequestOutput:
     """The best hypotheses. Raises what ENGINE_ERRORS names."""
-    with server.engine.admission(params.beam_width):
+    with server.engine.admission(chat.request_id, chat.options.client, params.beam_width):
         async with _prepared(server, chat) as (loaded, reload):
             room = server.limits.max_model_len - len(loaded.request.prompt_token_ids)
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
@@ -67,6 +67,9 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
 
 
 async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
+    num_bytes = server.inputs.check_cost(
+        chat.messages, chat.template_options, chat.params, server.limits
+    )
     images = await server.intake.read(
         chat.images, chat.options.cache_salt, server.inputs.size_of_features
     )
@@ -78,7 +81,7 @@ async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
         )
 
     # Tokenising a long prompt holds the processor; the event loop must not wait for it.
-    return await asyncio.to_thread(build)
+    return await server.prompts.run(chat.options.client, num_bytes, build)
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from .common_answers import exposition, model_facts, not_served, restarting
 from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
 from .middleware import middleware
+from .prompt_pool import PromptPool
 from .server_media import ServerMedia
 from .state import ServerState
 from .stop_signals import StopSignals
@@ -118,6 +119,7 @@ async def _serve(
     metrics = EngineMetrics()
     engine = AsyncEngine(config, RequestEvents(registry), metrics)
     engine.launch(child)
+    prompts = PromptPool()
     media = None
     try:
         media = ServerMedia.open(config, intake, registry, metrics.media)
@@ -131,6 +133,7 @@ async def _serve(
             config,
             engine,
             inputs,
+            prompts,
             media.intake,
             media.loader,
             metrics,
@@ -143,4 +146,5 @@ async def _serve(
     finally:
         if media is not None:
             await media.close()
+        prompts.close()
         await engine.stop()

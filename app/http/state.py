@@ -11,6 +11,7 @@ from ...core.engine.media_loader import MediaLoader
 from ...core.engine.messages import EngineReady
 from ...core.engine.metrics import EngineMetrics
 from .image_intake import ImageIntake
+from .prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ServerState:
     config: EngineConfig
     engine: AsyncEngine
     inputs: InputProcessor
+    prompts: PromptPool
     intake: ImageIntake
     loader: MediaLoader
     metrics: EngineMetrics

@@ -28,14 +28,14 @@ _MODULE = "octavo.core.embedding.embedding_process"
 class AsyncEmbedder:
     """To be used from one event loop. What comes while a batch runs makes up the next ones.
 
-    max_open: requests that may be open; None is any number. stall_timeout: see StallWatch.
+    max_open: requests that may be open. stall_timeout: see StallWatch.
     """
 
     def __init__(
         self,
         settings: EmbedderSettings,
         metrics: EmbeddingMetrics,
-        max_open: int | None,
+        max_open: int,
         stall_timeout: float,
     ) -> None:
         self._settings = settings
@@ -93,7 +93,7 @@ class AsyncEmbedder:
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         self._check_alive()
-        if self._max_open is not None and self._num_open >= self._max_open:
+        if self._num_open >= self._max_open:
             raise EngineOverloadedError(
                 f"{self._num_open} requests are open, as many as run at once and wait here; "
                 "send the request again later"

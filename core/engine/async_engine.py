@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
+from .admission import Admission
 from .beam_search import BeamSearch
 from .child_process import Spawned
 from .config import ConfigError, EngineConfig
@@ -53,7 +54,9 @@ Reload = Callable[[str], Awaitable[MediaInput]]
 MediaListener = Callable[[MediaEvents | None], None]
 
 
-Outbox = asyncio.Queue[EngineOutput | MediaWanted | EngineDeadError | RequestTimeoutError]
+Outbox = asyncio.Queue[
+    EngineOutput | MediaWanted | EngineDeadError | EngineOverloadedError | RequestTimeoutError
+]
 
 
 class AsyncEngine:
@@ -71,7 +74,7 @@ class AsyncEngine:
         self._metrics = metrics
         self._outboxes: dict[str, Outbox] = {}
         self._timers: dict[str, DeadlineTimers] = {}
-        self._num_open = 0
+        self._admission = Admission(config.max_num_seqs + config.max_num_queued_reqs)
         self._process: EngineProcess | None = None
         self._first_start: asyncio.Future[EngineReady] | None = None
         self._alive = False
@@ -112,31 +115,23 @@ class AsyncEngine:
             await asyncio.to_thread(self._process.stop)
 
     @contextmanager
-    def admission(self, num_answers: int) -> Iterator[None]:
-        """A request of so many answers is open, from its arrival to its end.
+    def admission(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
+        """A client's request of so many answers is open, from its arrival to its end.
 
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         if not self._alive:
             raise self._restarting()
-        limit = self._config.max_num_queued_reqs
-        if limit is not None and self._num_open + num_answers > self._config.max_num_seqs + limit:
-            raise EngineOverloadedError(
-                f"{self._num_open} requests are open, as many as run at once and wait here; "
-                "send the request again later"
-            )
-        self._num_open += num_answers
-        try:
+        with self._admission.enter(request_id, client, num_answers):
             yield
-        finally:
-            self._num_open -= num_answers
 
     async def generate(
         self, loaded: LoadedRequest, reload: Reload
     ) -> AsyncGenerator[RequestOutput]:
         """The growing output, after each step that added to it; closing it aborts the request.
 
-        Raises EngineDeadError, RequestTimeoutError also where the engine does not watch the time
+        Raises EngineDeadError, EngineOverloadedError if its place goes to another client before it
+        has begun (see Admission), RequestTimeoutError also where the engine does not watch the time
         as it hangs, what `error_for` gives for a failure, and what `reload` raises.
         """
         request = loaded.request
@@ -201,6 +196,7 @@ class AsyncEngine:
         self._outboxes[request.request_id] = outbox
         timers = DeadlineTimers(request, self._config, outbox.put_nowait)
         self._timers[request.request_id] = timers
+        self._admission.wait(request.request_id, outbox.put_nowait)
         try:
             while not state.finished:
                 output = await outbox.get()
@@ -263,6 +259,7 @@ class AsyncEngine:
                 self._post(output)
         elif isinstance(message, RequestsStarted):
             for request_id in message.request_ids:
+                self._admission.start(request_id)
                 if request_id in self._timers:
                     self._timers[request_id].started()
         elif isinstance(message, StartFailed):

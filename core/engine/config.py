@@ -46,8 +46,8 @@ class EngineConfig:
     enable_prefix_caching: reuse the keys and values of prompts that begin alike.
     kv_cache_memory: bytes for the KV cache; None sizes it from what is free.
     encoder_cache_memory: bytes for the features of images that are in use or may be again.
-    scheduling_policy: "fcfs", or "priority" for the requests' own priorities.
-    max_num_queued_reqs: requests that may wait beyond max_num_seqs; None is any number.
+    scheduling_policy: "fcfs", or "priority" for the requests' own priorities; clients take turns.
+    max_num_queued_reqs: requests that may wait beyond max_num_seqs.
     queue_timeout, request_timeout: seconds a request may wait, and last, unless it says itself;
         None is forever.
     engine_stall_timeout: seconds that a process which runs a model may be silent without using
@@ -91,7 +91,7 @@ class EngineConfig:
     encoder_cache_max_item: int = 64 * 2**20
     encoder_cache_compression: bool = False
     scheduling_policy: str = "fcfs"
-    max_num_queued_reqs: int | None = None
+    max_num_queued_reqs: int = 1024
     queue_timeout: float | None = None
     request_timeout: float | None = None
     engine_stall_timeout: float = 30.0
@@ -137,7 +137,7 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < _LONGEST_S:
                 raise ConfigError(f"{name} must be above 0 seconds and finite, got {value}")
-        if self.max_num_queued_reqs is not None and self.max_num_queued_reqs < 0:
+        if self.max_num_queued_reqs < 0:
             raise ConfigError(
                 f"max_num_queued_reqs must be at least 0, got {self.max_num_queued_reqs}"
             )

@@ -18,6 +18,7 @@ from .image_features import check_features
 from .image_views import ImageInput, ViewedImage
 from .messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
 from .model_choice import choose_model
+from .prompt_cost import PromptBudget
 from .prompt_images import PromptImages
 from .request_error import RequestError
 from .sampling_params import SamplingParams, check_num_logprobs
@@ -32,6 +33,7 @@ class RequestOptions:
 
     max_image_tokens: what each of its images may take of the prompt.
     arrival: when it arrived, in seconds of `time.monotonic`; None for now.
+    client: who sent it; clients take turns.
     """
 
     priority: int = 0
@@ -40,6 +42,7 @@ class RequestOptions:
     timeout: float | None = None
     max_image_tokens: int | None = None
     arrival: float | None = None
+    client: str = ""
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -136,6 +139,22 @@ class InputProcessor:
             )
         return _SIZES[0]
 
+    def check_cost(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        template_options: Mapping[str, Any],
+        params: SamplingParams,
+        limits: EngineReady,
+    ) -> int:
+        """The bytes of text that are to be tokenised for a chat.
+
+        Raises RequestError, before any of it is, if they can't fit the context."""
+        longest = self.tokenizer.longest_token
+        words = PromptBudget(limits.max_model_len, longest)
+        words.spend_text(params.bad_words, "bad_words")
+        prompt = PromptBudget(limits.max_model_len, longest)
+        return prompt.spend(messages, template_options) + words.num_bytes
+
     def encode_chat(
         self, messages: Sequence[dict[str, Any]], template_options: Mapping[str, Any] | None = None
     ) -> list[int]:
@@ -186,6 +205,7 @@ class InputProcessor:
             queue_timeout=options.queue_timeout,
             timeout=options.timeout,
             encoder_digest=limits.encoder_digest,
+            client=options.client,
         )
         if self._images is not None:
             request = self._images.complete(request, viewed)

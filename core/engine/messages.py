@@ -84,6 +84,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     priority: under the policy "priority", lower goes first.
     cache_salt: only requests with the same salt share cached blocks.
     encoder_digest: of the engine for which the images' keys were made.
+    client: who sent it, by any name; of one priority, clients take turns.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
     """
 
@@ -100,6 +101,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     queue_timeout: float | None = None
     timeout: float | None = None
     encoder_digest: str = ""
+    client: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

@@ -25,6 +25,11 @@ class CompletionOutput:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
 
+    @property
+    def ended_by_token(self) -> bool:
+        """Whether the last token ended the answer and is not in its text."""
+        return self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
+
 
 @dataclass
 class RequestOutput:

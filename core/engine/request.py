@@ -56,8 +56,9 @@ class Request:
     """Mutable state of one answer. Tokens are the prompt's, then the generated ones.
 
     request_id: unique to the answer; parent_id and index: the request and which of its answers.
-    sequence_number: the order of arrival; rank: the place among all requests, lower first and
-        unique. Both are set by the scheduler.
+    client: who sent it.
+    sequence_number: the order of arrival; turn: its client's turn at which it may start; rank:
+        the place among all requests, lower first and unique. All are set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
     spans: where its images stand; media: the images by key.
     bidirectional: runs of positions [start, end) whose tokens see each other.
@@ -78,9 +79,11 @@ class Request:
     bidirectional: list[tuple[int, int]] = field(default_factory=list)
     priority: int = 0
     cache_salt: str = ""
+    client: str = ""
     queue_deadline: float | None = None
     deadline: float | None = None
     sequence_number: int = -1
+    turn: int = 0
     rank: tuple[int, ...] = ()
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0
@@ -118,6 +121,7 @@ class Request:
             bidirectional=message.bidirectional,
             priority=message.priority,
             cache_salt=message.cache_salt,
+            client=message.client,
             queue_deadline=deadline(message.queue_timeout),
             deadline=deadline(message.timeout),
         )

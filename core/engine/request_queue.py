@@ -8,18 +8,19 @@ from operator import attrgetter
 
 from .request import Request
 
-#: Gives a request's rank: lower is served first and preempted last.
-SchedulingPolicy = Callable[[Request], tuple[int, ...]]
+#: Gives a request's class: lower ones are served first and preempted last. Within one, clients
+#: take turns, and what one client sent is served in the order in which it came.
+SchedulingPolicy = Callable[[Request], int]
 
 
-def fcfs(request: Request) -> tuple[int, ...]:
-    """First come, first served."""
-    return (request.sequence_number,)
+def fcfs(request: Request) -> int:
+    """First come, first served; clients take turns."""
+    return 0
 
 
-def priority(request: Request) -> tuple[int, ...]:
-    """Lower `priority` first; first come, first served among equals."""
-    return (request.priority, request.sequence_number)
+def priority(request: Request) -> int:
+    """Lower `priority` first; first come, first served among equals, where clients take turns."""
+    return request.priority
 
 
 POLICIES: dict[str, SchedulingPolicy] = {"fcfs": fcfs, "priority": priority}

@@ -9,6 +9,7 @@ import msgspec
 
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
+from .fair_turns import FairTurns
 from .feasibility import check_features, check_runs
 from .kv_cache_manager import KVCacheManager
 from .media_inbox import MediaInbox
@@ -23,9 +24,10 @@ class Scheduler:
     """In-flight batching: requests join, compute and leave at every step, by rank.
 
     There are no phases: a request has computed some of its known tokens, and a step computes
-    more of them, as many as the token budget allows. The policy ranks all requests, running or
-    waiting; when slots or blocks run out, the running request with the worst rank is preempted
-    for one with a better rank, and later computes its tokens again.
+    more of them, as many as the token budget allows. All requests, running or waiting, are ranked
+    by the policy's class, then by turns between clients, then by their order; when slots or blocks
+    run out, the running request with the worst rank is preempted for one with a better rank, and
+    later computes its tokens again.
 
     A request that needs an image which is neither encoded nor in the inbox is parked: it waits
     aside, not in anyone's way, until the image is supplied.
@@ -46,6 +48,7 @@ class Scheduler:
         self.kv_cache = kv_cache
         self.encoder_cache = encoder_cache
         self._policy = POLICIES[policy]
+        self._turns: dict[int, FairTurns] = {}
         self.waiting = RequestQueue()
         self.running = RequestQueue()
         self._parked = ParkedRequests()
@@ -85,7 +88,9 @@ class Scheduler:
         if request.request_id in self._requests:
             raise ValueError(f"request id {request.request_id} is in use")
         request.sequence_number = self._num_added
-        request.rank = self._policy(request)
+        turns = self._turns.setdefault(self._policy(request), FairTurns())
+        turns.take(request)
+        request.rank = (self._policy(request), request.turn, request.sequence_number)
         self._num_added += 1
         self._requests[request.request_id] = request
         self._deadlines.add(request)
@@ -112,6 +117,7 @@ class Scheduler:
             running = request.status is RequestStatus.RUNNING
             (self.running if running else self.waiting).remove(request)
         request.transition(status)
+        self._end_turn(request)
         self._free(request)
         self._inbox.release(request.media, request_id)
         return request
@@ -231,6 +237,7 @@ class Scheduler:
         self.waiting.remove(request)
         request.transition(RequestStatus.RUNNING)
         self.running.add(request)
+        self._turns[self._policy(request)].start(request)
         self._schedule(request, chunk, output)
         return True
 
@@ -379,6 +386,12 @@ class Scheduler:
         request.failure = failure
         self.finish(request.request_id, RequestStatus.FINISHED_ERROR)
 
+    def _end_turn(self, request: Request) -> None:
+        turns = self._turns[self._policy(request)]
+        turns.end(request)
+        if not turns:
+            del self._turns[self._policy(request)]
+
     def _free(self, request: Request) -> None:
         self.kv_cache.free(request)
         for key in request.media:
@@ -394,6 +407,8 @@ class Scheduler:
         assert len(self.running) <= self._max_num_seqs
         assert all(r.status is RequestStatus.RUNNING for r in self.running)
         assert all(r.num_computed_tokens == 0 for r in (*self.waiting, *self._parked))
+        assert sum(map(len, self._turns.values())) <= len(live)
         if not live:
+            assert not self._turns
             assert self.kv_cache.num_free_blocks == self.kv_cache.pool.num_blocks
             assert self.encoder_cache.pinned_bytes == 0

@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint
 from .config import ConfigError
 from .request_error import RequestError
 from .special_text import SpecialTextGuard
+from .token_bytes import TokenBytes
 
 _PROBE = "octavoprobe"
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -51,9 +52,9 @@ class Tokenizer:
         if backend is None:
             raise ConfigError(f"{checkpoint.name}: the tokenizer has no fast (Rust) version")
         # The same text as transformers' own way, which takes several times as long.
-        self._decode: Callable[..., Any] = (
-            backend.decode if _decodes_alike(self._hf, backend) else self._hf.decode
-        )
+        alike = _decodes_alike(self._hf, backend)
+        self._decode: Callable[..., Any] = backend.decode if alike else self._hf.decode
+        self.token_bytes = TokenBytes(self.decode, backend, tidied=not alike)
         # The same vocabulary, but text such as "<image>" is encoded letter by letter.
         self._plain = BackendTokenizer.from_str(backend.to_str())
         self._plain.encode_special_tokens = True
@@ -61,6 +62,9 @@ class Tokenizer:
         special = sorted({t.content for t in added if t.special}, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self._complete: Callable[[str], str] = str
+        #: Bytes of the vocabulary's longest entry: no token stands for more of a text, as the
+        #: marks of spaces and of bytes in it take more room than what they stand for.
+        self.longest_token = max(len(text.encode()) for text in self._plain.get_vocab())
         self._takes_parts = self._template_takes_parts()
 
     def complete_with(self, complete: Callable[[str], str], chat_template: str | None) -> None:
@@ -99,11 +103,6 @@ class Tokenizer:
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text without special tokens."""
         text: str = self._decode(token_ids, skip_special_tokens=True)
-        return text
-
-    def token_text(self, token_id: int) -> str:
-        """One token as text."""
-        text: str = self._hf.decode([token_id])
         return text
 
     def token_id_text(self, token_id: int) -> str:

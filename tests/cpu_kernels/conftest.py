@@ -1,4 +1,7 @@
-"""Every check of an operation runs on each build of the kernels, with random inputs."""
+"""Every check of an operation runs on each build of the kernels, with random inputs.
+
+Without a compiler there is nothing to check: each file is skipped by its name.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,31 @@ from typing import Any
 
 import pytest
 import torch
-from cpu_kernels.levels import LEVELS, OWN, Level, build_level, use_library, wanted_flags
+from octavo.kernels.cpu.build import CompilerMissingError, find_compiler
 from octavo.kernels.cpu.memory import weight_memory
+
+try:
+    find_compiler()
+except CompilerMissingError as error:
+    LEVELS: tuple[Any, ...] = ()
+    MISSING = str(error)
+else:
+    from cpu_kernels.levels import LEVELS, OWN, Level, build_level, use_library, wanted_flags
+
+    MISSING = ""
+
+
+class SkippedFile(pytest.Module):
+    """A file of checks that can't be made here."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        pytest.skip(MISSING)
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    return SkippedFile.from_parent(parent, path=module_path) if MISSING else None
 
 
 @pytest.fixture(scope="session")
