@@ -111,15 +111,20 @@ def test_without_a_rate_a_request_arrives_when_it_may_be_sent(tmp_path: Path) ->
         result = bench(tmp_path, *options)
     assert server.most_open == 1
     assert result["arrival_times"] == sorted(result["arrival_times"])
-    assert max(result["ttfts"]) < sum(result["ttfts"]) / 2
+    # Each is counted from after the end of the one before, however long that took.
+    first_pieces = np.add(result["arrival_times"], result["ttfts"])
+    assert (first_pieces[:-1] < result["arrival_times"][1:]).all()
 
 
 def test_times_between_tokens_are_the_server_s(tmp_path: Path) -> None:
-    with slow_server(0.05, gap_s=0.08) as server:
+    with slow_server(0.05, gap_s=0.5) as server:
         result = bench(tmp_path, f"--base-url={server.base_url}", "--num-prompts=1")
     written = np.diff(server.seen[-1].pieces)
-    assert result["itls"][0] == pytest.approx(written, abs=0.05)
-    assert result["mean_tpot_ms"] == pytest.approx(1000 * written.mean(), abs=50)
+    # A reader that must wait for a core sees one piece late, and the next gap is shorter.
+    assert result["itls"][0] == pytest.approx(written, abs=0.45)
+    after_first = result["mean_e2el_ms"] - result["mean_ttft_ms"]
+    assert result["mean_tpot_ms"] == pytest.approx(after_first / 3)
+    assert after_first >= 999 * sum(result["itls"][0])
     assert (result["total_input_tokens"], result["total_output_tokens"]) == (7, 4)
 
 
