@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from ...core.engine.errors import RequestTimeoutError
 from ...core.engine.image_part import ImagePart
 from ...core.engine.together import together
+from .client_identity import client_of
 from .clients import unless_gone
 from .embedding_state import EmbeddingState
 from .embeddings_request import EmbeddingsRequest
@@ -35,6 +37,14 @@ _IMAGES_AT_ONCE = 32
 Result = tuple[NDArray[np.float32], int]
 
 
+@dataclass(frozen=True)
+class _Caller:
+    """Who asks, and with whom what is cached is shared."""
+
+    cache_salt: str
+    client: str
+
+
 async def embeddings(http: Request) -> Response:
     """Embed the items of a request, each of them a prompt of its own.
 
@@ -48,7 +58,8 @@ async def embeddings(http: Request) -> Response:
     body.check_dimensions(server.embedder.ready.dimension)
     items = body.items()
     with server.embedder.admission():
-        work = _within(server.request_timeout, server, items, body.cache_salt or "")
+        caller = _Caller(body.cache_salt or "", client_of(http))
+        work = _within(server.request_timeout, server, items, caller)
         results = await unless_gone(http, work)
     # Writing out many vectors holds the processor; the event loop must not wait for it.
     content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)
@@ -57,31 +68,31 @@ async def embeddings(http: Request) -> Response:
 
 
 async def _within(
-    seconds: float | None, server: EmbeddingState, items: Sequence[str | ImagePart], salt: str
+    seconds: float | None, server: EmbeddingState, items: Sequence[str | ImagePart], caller: _Caller
 ) -> list[Result]:
     try:
         async with asyncio.timeout(seconds):
-            return await _embed_all(server, items, salt)
+            return await _embed_all(server, items, caller)
     except TimeoutError as error:
         message = "the request was not finished within its timeout"
         raise RequestTimeoutError(message, queued=False) from error
 
 
 async def _embed_all(
-    server: EmbeddingState, items: Sequence[str | ImagePart], salt: str
+    server: EmbeddingState, items: Sequence[str | ImagePart], caller: _Caller
 ) -> list[Result]:
     slots = asyncio.Semaphore(_IMAGES_AT_ONCE)
-    return await together(_embed(server, item, salt, slots) for item in items)
+    return await together(_embed(server, item, caller, slots) for item in items)
 
 
 async def _embed(
-    server: EmbeddingState, item: str | ImagePart, salt: str, slots: asyncio.Semaphore
+    server: EmbeddingState, item: str | ImagePart, caller: _Caller, slots: asyncio.Semaphore
 ) -> Result:
     if isinstance(item, ImagePart):
         async with slots:
-            (image,) = await server.intake.read([item], salt)
-            return await server.images.get(image), 0
-    embedding = await server.embedder.embed_text(item)
+            (image,) = await server.intake.read([item], caller.cache_salt)
+            return await server.images.get(image, caller.client), 0
+    embedding = await server.embedder.embed_text(item, caller.client)
     assert embedding.vector is not None
     server.metrics.prompt_tokens.inc(embedding.num_tokens)
     return embedding.vector.array, embedding.num_tokens

@@ -127,6 +127,7 @@ async def _serve(
         inputs = await asyncio.to_thread(
             InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
         )
+        await asyncio.to_thread(inputs.tokenizer.token_bytes.prepare)
         await engine.wait_until_ready(inputs.tokenizer)
         await media.wait_until_ready()
         state = ServerState(

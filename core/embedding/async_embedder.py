@@ -106,20 +106,23 @@ class AsyncEmbedder:
             self._num_open -= 1
             self._metrics.record_open(self._num_open)
 
-    async def embed_text(self, text: str) -> Embedding:
-        """Raises EngineDeadError, or RequestFailedError if the model fails on it."""
-        return await self._embed(text)
+    async def embed_text(self, text: str, client: str) -> Embedding:
+        """client: who asks; clients take turns.
 
-    async def embed_image(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """An upright RGB picture, [height, width, 3] -> [dimension]. Raises as `embed_text`."""
-        embedding = await self._embed(SharedArray(picture))
+        Raises EngineDeadError, or RequestFailedError if the model fails on it.
+        """
+        return await self._embed(text, client)
+
+    async def embed_image(self, picture: NDArray[np.uint8], client: str) -> NDArray[np.float32]:
+        """An upright RGB picture, [height, width, 3] -> [dimension]. As `embed_text`."""
+        embedding = await self._embed(SharedArray(picture), client)
         assert embedding.vector is not None
         return embedding.vector.array
 
-    async def _embed(self, item: str | SharedArray) -> Embedding:
+    async def _embed(self, item: str | SharedArray, client: str) -> Embedding:
         self._check_alive()
         loop = asyncio.get_running_loop()
-        job = Job(item, loop.create_future())
+        job = Job(item, client, loop.create_future())
         self._queue.add(job)
         # After what else is ready to run, so that the items of one request begin together.
         loop.call_soon(self._send_batch)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import count
+from operator import itemgetter
 
 from ..engine.shared_array import SharedArray
 from .messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
@@ -15,9 +18,10 @@ _MAX_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Job:
-    """A text or a picture, and its embedding to be."""
+    """A text or a picture, and its embedding to be. client: who asks for it."""
 
     item: str | SharedArray
+    client: str
     result: asyncio.Future[Embedding]
 
     @property
@@ -27,8 +31,8 @@ class Job:
 
 
 class BatchQueue:
-    """First come first served: a batch begins with the item that has waited longest, and takes
-    others of its kind, in order."""
+    """A batch begins with the item that has waited longest, and takes others of its kind, by
+    turns between clients."""
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
@@ -43,7 +47,7 @@ class BatchQueue:
         jobs = [job for job in self._jobs if not job.result.done()]
         batch: list[Job] = []
         num_bytes = 0
-        for job in jobs:
+        for job in _by_turns(jobs):
             if type(job.item) is not type(jobs[0].item):
                 continue
             num_bytes += job.num_bytes
@@ -58,6 +62,13 @@ class BatchQueue:
         """Everything that waits."""
         jobs, self._jobs = self._jobs, []
         return jobs
+
+
+def _by_turns(jobs: list[Job]) -> list[Job]:
+    """The first of each client, then the second of each, and so on."""
+    of_client: defaultdict[str, count[int]] = defaultdict(count)
+    turns = [(next(of_client[job.client]), job) for job in jobs]
+    return [job for _, job in sorted(turns, key=itemgetter(0))]
 
 
 def to_message(batch: list[Job]) -> ToEmbedder:

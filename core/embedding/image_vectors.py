@@ -68,8 +68,8 @@ class ImageVectors:
         self._flights: dict[str, _Flight] = {}
         self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
 
-    async def get(self, image: ImageInput) -> Vector:
-        """[dimension]. Images that are asked for at once are computed once.
+    async def get(self, image: ImageInput, client: str) -> Vector:
+        """[dimension]. Images that are asked for at once are computed once. client: who asks.
 
         Raises ImageError, ImageNotCachedError for an image that only the caches could have, and
         what AsyncEmbedder raises.
@@ -83,7 +83,7 @@ class ImageVectors:
         name = key if image.content is not None else f"{key}?"
         flight = self._flights.get(name)
         if flight is None:
-            flight = _Flight(asyncio.ensure_future(self._obtain(key, image)))
+            flight = _Flight(asyncio.ensure_future(self._obtain(key, image, client)))
             self._flights[name] = flight
         flight.num_users += 1
         try:
@@ -123,7 +123,7 @@ class ImageVectors:
             if self._flights.get(name) is flight:
                 del self._flights[name]
 
-    async def _obtain(self, key: str, image: ImageInput) -> Vector:
+    async def _obtain(self, key: str, image: ImageInput, client: str) -> Vector:
         """Raises MediaError, ImageNotCachedError, and what AsyncEmbedder raises."""
         if self._tier is not None:
             features = await self._look_up(self._tier, key)
@@ -135,7 +135,7 @@ class ImageVectors:
         assert isinstance(image.content, bytes)
         async with self._budget.hold(3 * image.size.width * image.size.height):
             picture = await self._reader.decode(image.content)
-            vector = await self._embedder.embed_image(picture)
+            vector = await self._embedder.embed_image(picture, client)
         self._keep(self._key(image), vector)
         return vector
 

@@ -52,6 +52,11 @@ class TokenBytes:
         self._cached_bytes = lru_cache(_CACHED)(self._bytes_after)
         self._cached_text = lru_cache(_CACHED)(lambda token_id: decode([token_id]))
 
+    def prepare(self) -> None:
+        """Name all tokens now, which takes a second for large vocabularies, rather than when the
+        first name is asked for."""
+        _ = self._names
+
     def name(self, token_id: int) -> str:
         """The token's text within a text; OpenAI's "bytes:\\xe4\\xbd" for parts of a character;
         the vocabulary's entry for a special token, and where the text is another token's too."""
@@ -119,6 +124,8 @@ class TokenBytes:
         for token_id, name in names.items():
             sharers.setdefault(name, []).append(token_id)
         for name, token_ids in sharers.items():
+            if name and len(token_ids) == 1:
+                continue
             # Bytes give way to a word of one letter, and all to what is written like that.
             owner = min(token_ids, key=lambda i: (self._entries[i] != name, self._is_byte(i), i))
             for token_id in token_ids:
