@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ....core.contracts import load_object
 from ....core.engine.config import ConfigError
-from ....core.engine.find_checkpoint import find_checkpoint
 
 TEXT_METRICS = ("prefill", "decode", "batch")
 METRICS = (*TEXT_METRICS, "image")
@@ -43,6 +43,8 @@ class CompareConfig:
         takes one."""
         if self.model is None:
             return (*METRICS, *MEMORY_METRICS)
+        # Loaded here, as the command line is read without torch.
+        find_checkpoint = load_object("octavo.core.engine.find_checkpoint:find_checkpoint")
         takes_images = "vision_config" in find_checkpoint(self.model).config
         return METRICS if takes_images else TEXT_METRICS
 
