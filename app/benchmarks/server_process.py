@@ -63,11 +63,11 @@ class ServerClient:
                 return float(line.split()[1])
         raise RuntimeError(f"there is no metric {name}")
 
-    async def ask(self, request: str, patience: float | None = None) -> bytes:
+    async def ask(self, request: str | bytes, patience: float | None = None) -> bytes:
         """Send raw HTTP and read until the server closes or patience ends."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(request.encode())
+            writer.write(request.encode() if isinstance(request, str) else request)
             async with asyncio.timeout(patience):
                 return await reader.read()
         except TimeoutError:
