@@ -10,6 +10,7 @@ from ...core.engine.input_processor import RequestOptions
 from ...core.engine.request_error import RequestError
 from ...core.engine.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from ..chat import template_options
+from ..tools import read_tools
 
 #: Sampling fields that pass through as they are.
 _SAMPLING_FIELDS = (
@@ -87,7 +88,7 @@ class ChatCompletionRequest(msgspec.Struct):
     queue_timeout: float | None = None
     timeout: float | None = None
     max_image_tokens: int | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Any] | None = None
     tool_choice: Literal["auto", "none"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
@@ -162,8 +163,8 @@ class ChatCompletionRequest(msgspec.Struct):
         for name in own:
             if name in given:
                 raise RequestError(f"{name} is given twice", f"chat_template_kwargs.{name}")
-        tools = None if self.tool_choice == "none" else self.tools
-        return template_options(tools, {**given, **own})
+        tools = read_tools(self.tools)
+        return template_options([] if self.tool_choice == "none" else tools, {**given, **own})
 
     def options(self, arrival: float, client: str) -> RequestOptions:
         """What is asked for beside sampling. client: who asks. Raises RequestError."""
