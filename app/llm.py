@@ -89,6 +89,8 @@ class LLM:
         priorities = [0] * len(listed) if priority is None else list(priority)
         if len(priorities) != len(listed):
             raise RequestError(f"{len(priorities)} priorities for {len(listed)} prompts")
+        if any(priorities) and self._config.scheduling_policy != "priority":
+            raise RequestError('priority needs LLM(…, scheduling_policy="priority")', "priority")
         return self.run([self._prepare(p, params[i], priorities[i]) for i, p in enumerate(listed)])
 
     def beam_search(
