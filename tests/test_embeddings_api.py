@@ -24,6 +24,7 @@ from octavo import EmbeddingModel
 from octavo.app.http.server import create_app
 from openai import OpenAI
 from PIL import Image
+from redis import Redis
 from redis_server import MISSING, RedisServer, find_servers
 from serving import chat, is_healthy, metric, running_server, wait_until
 from starlette.testclient import TestClient
@@ -275,7 +276,7 @@ def test_open_clip_with_a_store_and_limits(tmp_path: Path, pictures: list[Image.
     servers = find_servers()
     assert servers, MISSING
     with RedisServer(servers[0]) as redis:
-        store = (f"--encoder-cache={redis.url}", "--encoder-cache-memory=0")
+        store = (f"--encoder-cache={redis.url}?socket_timeout=5", "--encoder-cache-memory=0")
         limits = ("--max-num-seqs=1", "--max-num-queued-reqs=0", "--request-timeout=3")
         with running_server(name, *store, *limits) as base:
             served = httpx.get(f"{base}/v1/models").json()["data"][0]
@@ -295,6 +296,13 @@ def test_open_clip_with_a_store_and_limits(tmp_path: Path, pictures: list[Image.
             count = sum(len(tokenizer.encode(text)) + 2 for text in texts)
             assert answer.json()["usage"]["prompt_tokens"] == count
             check_limits(base)
+            stored = Redis.from_url(redis.url)
+            num_stored = stored.dbsize()
+            # So that it is still to be written when the server is told to end.
+            stored.client_pause(500, all=False)
+            vectors(post(base, [part(noise(50))]))
+        assert stored.dbsize() == num_stored + 1
+        stored.close()
 
 
 def check_limits(base: str) -> None:
