@@ -21,6 +21,9 @@ import open_clip
 import pytest
 import torch
 from octavo import EmbeddingModel
+from octavo.app.cli import build_parser
+from octavo.app.engine_options import engine_config
+from octavo.app.http.embedding_server import _warn_of_unused
 from octavo.app.http.server import create_app
 from openai import OpenAI
 from PIL import Image
@@ -347,3 +350,21 @@ def test_a_killed_embedder_comes_back(url: str, model: EmbeddingModel) -> None:
         vectors(post(url, "a dog")), model.embed_texts(["a dog"]), **TOLERANCE
     )
     assert metric(url, "engine_restarts_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "unused"),
+    [
+        ([], ""),
+        (
+            ["--max-logprobs=3", "--max-num-batched-tokens=64"],
+            "--max-num-batched-tokens, --max-logprobs",
+        ),
+    ],
+)
+def test_settings_without_effect_are_named_if_they_are_given(
+    caplog: pytest.LogCaptureFixture, given: list[str], unused: str
+) -> None:
+    _warn_of_unused(engine_config(build_parser().parse_args(["serve", "x", *given])))
+    assert caplog.text.endswith(f": {unused}\n" if unused else "")
+    assert bool(caplog.text) == bool(unused)
