@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from octavo import LLM, SamplingParams
 from octavo.app import DEMO_MODEL
 from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.core.engine.request_error import RequestError
 from serving import chat
 from tokenizers import Tokenizer
 
@@ -214,3 +216,10 @@ def test_the_two_names_of_one_limit(demo_server: str) -> None:
     error = chat(demo_server, max_completion_tokens=10**6).json()["error"]
     assert error["param"] == "max_completion_tokens"
     assert error["message"].startswith("max_completion_tokens is 1000000")
+
+
+def test_priorities_offline_need_their_policy(offline: LLM) -> None:
+    with pytest.raises(RequestError, match="scheduling_policy") as raised:
+        offline.generate(["a", "b"], SamplingParams(max_tokens=1), priority=[0, 1])
+    assert raised.value.param == "priority"
+    assert len(offline.generate(["a"], SamplingParams(max_tokens=1), priority=[0])) == 1
