@@ -55,9 +55,12 @@ def read_messages(
 
 
 def template_options(
-    tools: Sequence[Mapping[str, Any]] | None, chat_template_kwargs: Mapping[str, Any] | None
+    tools: Sequence[dict[str, Any]], chat_template_kwargs: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What a chat template is given besides the messages. Raises RequestError."""
+    """What a chat template is given besides the messages. tools: as `read_tools` gives them.
+
+    Raises RequestError.
+    """
     options = dict(chat_template_kwargs or {})
     if tools and "tools" in options:
         raise RequestError("tools are given twice", "chat_template_kwargs")

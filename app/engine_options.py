@@ -14,7 +14,7 @@ from ..core.engine.config import DTYPES, KV_CACHE_DTYPES, MODEL_IMPLS, ConfigErr
 from ..core.engine.request_queue import POLICIES
 
 #: As vLLM's: of all tokens of a vocabulary, one request could ask for gigabytes.
-_SERVED_LOGPROBS = 20
+SERVED_LOGPROBS = 20
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +155,7 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-logprobs",
         type=int,
-        default=_SERVED_LOGPROBS,
+        default=SERVED_LOGPROBS,
         help="likeliest tokens that a request may ask for at each position; -1 is all "
         "(default: %(default)s)",
     )

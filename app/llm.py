@@ -28,6 +28,7 @@ from .offline_engine import OfflineEngine
 from .offline_run import OfflineRun
 from .pictures import PictureReader
 from .request_stream import stream
+from .tools import read_tools
 
 T = TypeVar("T")
 Prompt = str | Mapping[str, Any]
@@ -88,6 +89,8 @@ class LLM:
         priorities = [0] * len(listed) if priority is None else list(priority)
         if len(priorities) != len(listed):
             raise RequestError(f"{len(priorities)} priorities for {len(listed)} prompts")
+        if any(priorities) and self._config.scheduling_policy != "priority":
+            raise RequestError('priority needs LLM(…, scheduling_policy="priority")', "priority")
         return self.run([self._prepare(p, params[i], priorities[i]) for i, p in enumerate(listed)])
 
     def beam_search(
@@ -123,7 +126,7 @@ class LLM:
         or a path}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
         the chat template. Raises RequestError for a conversation that can't be served.
         """
-        options = template_options(tools, chat_template_kwargs)
+        options = template_options(read_tools(tools), chat_template_kwargs)
         single = bool(messages) and isinstance(messages[0], Mapping)
         conversations = [messages] if single else list(messages)
         params = self._params_for(len(conversations), sampling_params)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import importlib
+import importlib.util
 import json
-import re
-from pathlib import Path
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from octavo.app.http.chat_fields import CHAT_FIELDS
-from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from serving import chat
 
 GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
-DOCS = Path(__file__).parents[1] / "docs" / "api.md"
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,6 @@ def url(demo_server: str) -> str:
 
 def post(base: str, body: bytes, **headers: str) -> httpx.Response:
     return httpx.post(f"{base}/v1/chat/completions", content=body, headers=headers, timeout=60)
-
-
-def test_all_of_openais_fields_are_in_the_table_and_the_docs() -> None:
-    listed = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.MULTILINE))
-    table = (*CHAT_FIELDS.honoured.__struct_fields__, *CHAT_FIELDS.harmless)
-    assert listed == {*table, *CHAT_FIELDS.fixed, *CHAT_FIELDS.refused}
-    assert set(CompletionCreateParamsBase.__annotations__) <= listed
 
 
 def test_harmless_fields_change_nothing(url: str) -> None:
@@ -93,3 +86,71 @@ def test_compressed_bodies(url: str) -> None:
     bomb = gzip.compress(bytes(65 * 2**20))
     assert post(url, bomb, **{"Content-Encoding": "gzip"}).status_code == 413
     assert post(url, body, **{"Content-Encoding": "br"}).status_code == 415
+
+
+def without_header(body: bytes) -> bytes:
+    """As some clients send what they call deflate."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(body) + deflater.flush()
+
+
+@pytest.mark.parametrize("deflated", [zlib.compress, without_header])
+def test_deflated_bodies(url: str, deflated: Callable[[bytes], bytes]) -> None:
+    coding = {"Content-Encoding": "deflate"}
+    whole = deflated(json.dumps(GOOD).encode())
+    assert post(url, whole, **coding).json()["usage"]["completion_tokens"] == 1
+    for broken in (whole[:-5], whole + b"more", b"{}"):
+        assert post(url, broken, **coding).status_code == 400
+    assert post(url, deflated(bytes(65 * 2**20)), **coding).status_code == 413
+
+
+def test_zstd_bodies(url: str) -> None:
+    """Where the package is installed; elsewhere they are refused as any other coding."""
+    coding = {"Content-Encoding": "zstd"}
+    if importlib.util.find_spec("zstandard") is None:
+        answer = post(url, b"x", **coding)
+        assert answer.status_code == 415
+        assert "zstd" not in answer.headers["Accept-Encoding"]
+        return
+    compress = importlib.import_module("zstandard").compress
+    whole = compress(json.dumps(GOOD).encode())
+    assert post(url, whole, **coding).json()["usage"]["completion_tokens"] == 1
+    for broken in (b"{}", b"\x28\xb5\x2f\xfd" + whole[:8]):
+        assert post(url, broken, **coding).status_code == 400
+    assert post(url, compress(bytes(65 * 2**20)), **coding).status_code == 413
+
+
+PICTURE = "data:image/gif;base64,R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs="
+
+
+def showing(url: str) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return {**GOOD, "messages": [{"role": "user", "content": [part]}]}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [f" \n\t{PICTURE}\r\n ", PICTURE.replace("AIAAAP", " AIA\r\n\tAAP%0A"), PICTURE + "\n"],
+    ids=["around", "inside", "at the end"],
+)
+def test_white_space_in_data_urls(url: str, written: str) -> None:
+    def logprob(shown: str) -> float:
+        answer = chat(url, **showing(shown), logprobs=True, temperature=0).json()
+        found: float = answer["choices"][0]["logprobs"]["content"][0]["logprob"]
+        return found
+
+    expected = logprob(PICTURE)
+    assert logprob(written) == pytest.approx(expected, abs=1e-5)
+    black = PICTURE.replace("AP///////", "AAAAAAAAA")
+    assert logprob(black) != pytest.approx(expected, abs=1e-5)
+
+
+def test_who_sent_no_image_is_not_told_of_images(url: str) -> None:
+    def said(**fields: Any) -> str:
+        answer = chat(url, **{**GOOD, **fields})
+        assert answer.status_code == 504
+        message: str = answer.json()["error"]["message"]
+        return message
+
+    assert "image" not in said(timeout=1e-9)
+    assert "reading its images" in said(**showing(PICTURE), timeout=1e-9)

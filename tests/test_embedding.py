@@ -15,6 +15,7 @@ import pytest
 import torch
 from octavo import EmbeddingModel
 from octavo.app import DEMO_MODEL
+from octavo.core.embedding.open_clip_embedder import OpenClipEmbedder
 from octavo.core.engine.config import ConfigError
 from octavo.core.engine.request_error import RequestError
 from PIL import Image
@@ -103,6 +104,17 @@ def test_open_clip(vit: Path, pictures: list[Image.Image]) -> None:
     assert ours.embed_images([]).shape == (0, ours.dimension)
     with pytest.raises(RequestError, match=r"images\[1\]: nowhere\.png can't be read"):
         ours.embed_images([pictures[0], "nowhere.png"])
+
+
+def test_open_clip_keeps_no_word_for_ever(vit: Path) -> None:
+    ours = OpenClipEmbedder(f"open_clip:ViT-S-32-alt:{vit}", torch.device("cpu"), torch.float32)
+    tokenizer = open_clip.get_tokenizer("ViT-S-32-alt")
+    expected = tokenizer(["a <end_of_text> b1 c2"])
+    for start in range(0, 20_000, 1_000):
+        ours.embed_texts([" ".join(f"w{i}w" for i in range(start, start + 1_000))])
+    assert len(ours._tokenize.cache) < 10_000
+    assert torch.equal(ours._tokenize(["a <end_of_text> b1 c2"]), expected)
+    assert ours.max_text_bytes >= 77 * max(len(word.encode()) for word in tokenizer.encoder)
 
 
 def test_siglip(tmp_path: Path, pictures: list[Image.Image]) -> None:

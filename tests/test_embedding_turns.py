@@ -32,6 +32,12 @@ def test_one_text_does_not_wait_for_300_of_another_client() -> None:
     assert sum(map(len, found)) == 301
 
 
+def test_a_batch_of_texts_is_bounded_in_bytes() -> None:
+    """As some tokenizers take a time that grows with the square of a word's length."""
+    found = batches([("a", "é" * 2**12)] * 5 + [("b", "text")])
+    assert found == [["a", "b"], ["a", "a"], ["a", "a"]]
+
+
 def test_a_batch_begins_with_what_has_waited_longest() -> None:
     given: list[tuple[str, str | SharedArray]] = [("a", PICTURE), ("a", PICTURE), ("b", "text")]
     assert batches(given) == [["a", "a"], ["b"]]

@@ -21,9 +21,13 @@ import open_clip
 import pytest
 import torch
 from octavo import EmbeddingModel
+from octavo.app.cli import build_parser
+from octavo.app.engine_options import engine_config
+from octavo.app.http.embedding_server import _warn_of_unused
 from octavo.app.http.server import create_app
 from openai import OpenAI
 from PIL import Image
+from redis import Redis
 from redis_server import MISSING, RedisServer, find_servers
 from serving import chat, is_healthy, metric, running_server, wait_until
 from starlette.testclient import TestClient
@@ -97,7 +101,7 @@ def refusal(response: httpx.Response, status: int = 400) -> tuple[str, str]:
 
 def test_texts_by_the_openai_sdk(client: OpenAI, url: str, model: EmbeddingModel) -> None:
     """Which asks for base64 unless it is told not to."""
-    texts = ["a dog", "two cats on a roof", "long " * 100]
+    texts = ["a dog", "two cats on a roof", "long " * 40]
     expected = model.embed_texts(texts)
     usages = []
     for encoding in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
@@ -185,6 +189,20 @@ def test_many_at_once(url: str, model: EmbeddingModel) -> None:
     assert metric(url, "num_requests_running") == 0
 
 
+def test_texts_are_cut_off_but_none_is_tokenised_that_is_far_too_long(
+    url: str, model: EmbeddingModel
+) -> None:
+    """No token of the demo model's vocabulary is longer than this word."""
+    text = "extraterrestrial " * CONTEXT
+    limit = CONTEXT * len("Ġextraterrestrial".encode())
+    answer = post(url, text.ljust(limit))
+    np.testing.assert_allclose(vectors(answer), model.embed_texts([text]), **TOLERANCE)
+    assert answer.json()["usage"]["prompt_tokens"] == CONTEXT
+    said, param = refusal(post(url, ["x", text.ljust(limit + 1)]))
+    assert said.startswith(f"input[1] has {limit + 1} bytes")
+    assert param == "input[1]"
+
+
 BAD: dict[str, tuple[Any, str, str]] = {
     "nothing": ({}, "input", "input"),
     "null": ({"input": None}, "missing required field", "input"),
@@ -193,7 +211,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "an empty text": ({"input": ""}, "is empty", "input[0]"),
     "one that is empty": ({"input": ["x", ""]}, "is empty", "input[1]"),
     "an empty part": ({"input": ["x", {"type": "text", "text": ""}]}, "is empty", "input[1]"),
-    "too long": ({"input": ["x" * 65_537]}, "65537 characters", "input[0]"),
+    "too long": ({"input": ["x", "é" * 9_999]}, "19998 bytes, and the model's", "input[1]"),
     "token ids": ({"input": [1, 2, 3]}, "token ids are not taken", "input[0]"),
     "lists of them": ({"input": ["x", [1, 2]]}, "token ids are not taken", "input[1]"),
     "too many": ({"input": ["x"] * 2049}, "2049 items, more than the 2048", "input[2048]"),
@@ -209,8 +227,7 @@ def test_bad_input_is_named(url: str, name: str) -> None:
     body, message, param = BAD[name]
     said, where = refusal(httpx.post(f"{url}/v1/embeddings", json=body))
     assert re.search(message, said)
-    # A field that is missing, or null, is named by the message alone.
-    assert where == (param if body.get("input") is not None else None)
+    assert where == param
 
 
 @pytest.mark.parametrize(
@@ -262,7 +279,7 @@ def test_open_clip_with_a_store_and_limits(tmp_path: Path, pictures: list[Image.
     servers = find_servers()
     assert servers, MISSING
     with RedisServer(servers[0]) as redis:
-        store = (f"--encoder-cache={redis.url}", "--encoder-cache-memory=0")
+        store = (f"--encoder-cache={redis.url}?socket_timeout=5", "--encoder-cache-memory=0")
         limits = ("--max-num-seqs=1", "--max-num-queued-reqs=0", "--request-timeout=3")
         with running_server(name, *store, *limits) as base:
             served = httpx.get(f"{base}/v1/models").json()["data"][0]
@@ -282,6 +299,13 @@ def test_open_clip_with_a_store_and_limits(tmp_path: Path, pictures: list[Image.
             count = sum(len(tokenizer.encode(text)) + 2 for text in texts)
             assert answer.json()["usage"]["prompt_tokens"] == count
             check_limits(base)
+            stored = Redis.from_url(redis.url)
+            num_stored = stored.dbsize()
+            # So that it is still to be written when the server is told to end.
+            stored.client_pause(500, all=False)
+            vectors(post(base, [part(noise(50))]))
+        assert stored.dbsize() == num_stored + 1
+        stored.close()
 
 
 def check_limits(base: str) -> None:
@@ -326,3 +350,21 @@ def test_a_killed_embedder_comes_back(url: str, model: EmbeddingModel) -> None:
         vectors(post(url, "a dog")), model.embed_texts(["a dog"]), **TOLERANCE
     )
     assert metric(url, "engine_restarts_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "unused"),
+    [
+        ([], ""),
+        (
+            ["--max-logprobs=3", "--max-num-batched-tokens=64"],
+            "--max-num-batched-tokens, --max-logprobs",
+        ),
+    ],
+)
+def test_settings_without_effect_are_named_if_they_are_given(
+    caplog: pytest.LogCaptureFixture, given: list[str], unused: str
+) -> None:
+    _warn_of_unused(engine_config(build_parser().parse_args(["serve", "x", *given])))
+    assert caplog.text.endswith(f": {unused}\n" if unused else "")
+    assert bool(caplog.text) == bool(unused)

@@ -14,6 +14,7 @@ from gguf_files import write_gguf
 from octavo import LLM
 from octavo.core.engine.config import ConfigError
 from octavo.core.engine.find_checkpoint import find_checkpoint
+from octavo.core.engine.generation_defaults import GenerationDefaults
 from parity import GREEDY, check_equal, conversation, greedy_answer
 from text_checkpoints import save_family
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,6 +52,19 @@ GEMMA3: dict[str, Any] = {
         "sliding_attention": DEFAULT,
     },
 }
+
+
+def longrope(original: int) -> dict[str, Any]:
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "long_factor": [1.0 + i / 4 for i in range(8)],
+        "short_factor": [1.0 + i / 16 for i in range(8)],
+        "original_max_position_embeddings": original,
+    }
+    return {"rope_parameters": rope, "original_max_position_embeddings": original}
+
+
 #: By name: the family in transformers and what its config says.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"head_dim": 24}),
@@ -62,6 +76,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("Gemma2", GEMMA2),
     "gemma3": ("Gemma3", GEMMA3),
     "phi3": ("Phi3", {"sliding_window": 13}),
+    # The one keeps to its trained length, the other is beyond it from the start.
+    "phi3-longrope-short": ("Phi3", longrope(original=256)),
+    "phi3-longrope-long": ("Phi3", longrope(original=16)),
     "phi3-partial": ("Phi3", {"partial_rotary_factor": 0.75}),
 }
 
@@ -138,6 +155,7 @@ HARMLESS: dict[str, Any] = {
     "expert_count": 0,
     "logit_scale": 1.0,
     "general.sampling.temp": 0.5,
+    "general.sampling.min_p": 0.25,
     "split.count": 1,
     "note.made_by": "someone",
     "tokenizer.ggml.eot_token_id": 9,
@@ -152,6 +170,8 @@ def test_keys_that_change_nothing_are_taken(llama: Path, tmp_path: Path) -> None
     assert (plain.eos_token_ids, full.eos_token_ids) == ((2,), (2, 9))
     assert plain.generation_config["temperature"] == 0.8
     assert full.generation_config["temperature"] == 0.5
+    sampling = [GenerationDefaults.read(c.generation_config).sampling for c in (plain, full)]
+    assert [fields["min_p"] for fields in sampling] == [0.0, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -171,15 +191,7 @@ def test_factors_of_another_size_are_refused(llama: Path, tmp_path: Path) -> Non
 
 def test_longrope_is_the_folders(tmp_path: Path) -> None:
     """The tensors and the amplitude make the settings that the folder's config had."""
-    rope = {
-        "rope_type": "longrope",
-        "rope_theta": 10000.0,
-        "long_factor": [1.0 + i / 4 for i in range(8)],
-        "short_factor": [1.0 + i / 16 for i in range(8)],
-        "original_max_position_embeddings": 128,
-    }
-    settings = {"rope_parameters": rope, "original_max_position_embeddings": 128}
-    folder = save_family(tmp_path / "folder", "Phi3", settings)
+    folder = save_family(tmp_path / "folder", "Phi3", longrope(original=128))
     config = find_checkpoint(str(write_gguf(tmp_path / "long.gguf", folder))).config
     given = dict(config["rope_parameters"])
     # transformers' formula where a config states none: 512 positions from 128.

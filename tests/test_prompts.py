@@ -78,6 +78,11 @@ def test_tools_and_template_arguments_reach_the_template(
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]
     plain = llm.chat(messages, ONE, tools=harmless, chat_template_kwargs={"shout": True})[0]
     assert plain.prompt_token_ids == expected
+    odd = [
+        {"function": {"strict": False, "x": None, **harmless[0]["function"]}, "cache_control": {}},
+    ]
+    ids = llm.chat(messages, ONE, tools=odd, chat_template_kwargs={"shout": True})[0]
+    assert ids.prompt_token_ids == expected
     end = tokenizer.convert_tokens_to_ids("<|end|>")
     assert output.prompt_token_ids.count(end) == expected.count(end) == 3
     with pytest.raises(RequestError, match="can't set chat_template, tokenize"):

@@ -13,9 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from ...core.engine.errors import RequestError
 from ...core.engine.outputs import RequestOutput
 from ..chat import read_messages
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
+from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event
 from .client_identity import client_of
 from .clients import last_of, unless_gone
@@ -32,7 +34,17 @@ async def chat_completions(http: Request) -> Response:
     body = await read_json(http, CHAT_FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
-    body.check(server.limits.max_logprobs)
+    try:
+        return await _answer(http, server, body, arrival)
+    except RequestError as error:
+        raise body.named(error) from None
+
+
+async def _answer(
+    http: Request, server: ServerState, body: ChatCompletionRequest, arrival: float
+) -> Response:
+    """Raises what ENGINE_ERRORS names."""
+    body.check(server.limits.max_logprobs, server.config.scheduling_policy)
     streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
     messages, images = read_messages(body.messages)
     chat = Chat(

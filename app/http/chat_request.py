@@ -10,6 +10,7 @@ from ...core.engine.input_processor import RequestOptions
 from ...core.engine.request_error import RequestError
 from ...core.engine.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from ..chat import template_options
+from ..tools import read_tools
 
 #: Sampling fields that pass through as they are.
 _SAMPLING_FIELDS = (
@@ -33,6 +34,25 @@ _SAMPLING_FIELDS = (
 )
 
 
+#: What a beam search does without; each may have a value that asks for nothing.
+_NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
+    "stream": (),
+    "logprobs": (),
+    "prompt_logprobs": (),
+    "stop": (),
+    "stop_token_ids": (),
+    "logits_processors": (),
+    "logit_bias": (),
+    "allowed_token_ids": (),
+    "min_tokens": (),
+    "presence_penalty": (),
+    "frequency_penalty": (),
+    "repetition_penalty": (1,),
+    "temperature": (1,),
+    "top_p": (1,),
+    "top_k": (-1,),
+    "min_p": (),
+}
 #: As OpenAI's API has them.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _MAX_STOPS = 4
@@ -87,7 +107,7 @@ class ChatCompletionRequest(msgspec.Struct):
     queue_timeout: float | None = None
     timeout: float | None = None
     max_image_tokens: int | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Any] | None = None
     tool_choice: Literal["auto", "none"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
@@ -95,9 +115,10 @@ class ChatCompletionRequest(msgspec.Struct):
     stream: bool = False
     stream_options: dict[str, Any] | None = None
 
-    def check(self, max_logprobs: int) -> None:
-        """Raises RequestError for fields that mean nothing together, for what OpenAI's API
-        refuses too, and for more log-probabilities than `max_logprobs`, see EngineConfig."""
+    def check(self, max_logprobs: int, scheduling_policy: str) -> None:
+        """Raises RequestError for fields that mean nothing together or under this policy, for
+        what OpenAI's API refuses too, and for more log-probabilities than `max_logprobs`; see
+        EngineConfig."""
         for name in ("top_logprobs", "prompt_logprobs"):
             check_num_logprobs(getattr(self, name), max_logprobs, name)
         if self.top_logprobs and not self.logprobs:
@@ -110,6 +131,22 @@ class ChatCompletionRequest(msgspec.Struct):
             raise RequestError(
                 f"stop has {len(self.stop)} strings, more than the {_MAX_STOPS} allowed", "stop"
             )
+        older, newer = self.max_tokens, self.max_completion_tokens
+        if older is not None and newer is not None and older != newer:
+            raise RequestError(
+                "max_tokens and max_completion_tokens mean the same, and differ; give one",
+                "max_completion_tokens",
+            )
+        if self.priority and scheduling_policy != "priority":
+            raise RequestError(
+                "priority means nothing to this server; start it with "
+                "--scheduling-policy priority, or leave it out",
+                "priority",
+            )
+        if not self.use_beam_search:
+            for name, default in (("length_penalty", 1), ("early_stopping", False)):
+                if getattr(self, name) != default:
+                    raise RequestError(f"{name} needs use_beam_search to be true", name)
         if self.add_generation_prompt and self.continue_final_message:
             raise RequestError(
                 "add_generation_prompt can't be joined with continue_final_message",
@@ -140,8 +177,9 @@ class ChatCompletionRequest(msgspec.Struct):
         """
         if not self.use_beam_search:
             return None
-        for name in ("stream", "logprobs", "prompt_logprobs", "stop", "logits_processors"):
-            if getattr(self, name):
+        for name, neutral in _NOT_IN_BEAMS.items():
+            value = getattr(self, name)
+            if value and value not in neutral:
                 raise RequestError(f"use_beam_search can't be joined with {name}", name)
         return BeamSearchParams(
             beam_width=1 if self.n is None else self.n,
@@ -162,8 +200,15 @@ class ChatCompletionRequest(msgspec.Struct):
         for name in own:
             if name in given:
                 raise RequestError(f"{name} is given twice", f"chat_template_kwargs.{name}")
-        tools = None if self.tool_choice == "none" else self.tools
-        return template_options(tools, {**given, **own})
+        tools = read_tools(self.tools)
+        return template_options([] if self.tool_choice == "none" else tools, {**given, **own})
+
+    def named(self, error: RequestError) -> RequestError:
+        """The error by the name that the request has for the field at fault."""
+        newer = "max_completion_tokens"
+        if error.param != "max_tokens" or self.max_completion_tokens is None:
+            return error
+        return RequestError(str(error).replace("max_tokens", newer), newer)
 
     def options(self, arrival: float, client: str) -> RequestOptions:
         """What is asked for beside sampling. client: who asks. Raises RequestError."""

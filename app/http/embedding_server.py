@@ -20,6 +20,7 @@ from ...core.embedding.messages import EmbedderSettings
 from ...core.engine.config import EngineConfig
 from ...core.engine.store_tier import open_tier
 from ...core.registry import get_registry
+from ..engine_options import SERVED_LOGPROBS
 from ..intake_config import IntakeConfig
 from .common_answers import exposition, model_facts, not_served, restarting
 from .embedding_state import EmbeddingState
@@ -43,6 +44,8 @@ _SETTINGS = {
     "request_timeout",
     "engine_stall_timeout",
 }
+#: Of the command line, where they aren't the class's.
+_OTHER_DEFAULTS = {"max_logprobs": SERVED_LOGPROBS}
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
 
@@ -146,7 +149,7 @@ def _warn_of_unused(config: EngineConfig) -> None:
         for field in fields(EngineConfig)
         if field.name not in _SETTINGS
         and not field.name.startswith(_SETTINGS_OF_IMAGES)
-        and getattr(config, field.name) != field.default
+        and getattr(config, field.name) not in (field.default, _OTHER_DEFAULTS.get(field.name))
     ]
     if unused:
         logger.warning("of no effect on a model that gives embeddings: %s", ", ".join(unused))

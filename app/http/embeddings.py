@@ -56,7 +56,7 @@ async def embeddings(http: Request) -> Response:
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
     body.check_dimensions(server.embedder.ready.dimension)
-    items = body.items()
+    items = body.items(server.embedder.ready.max_text_bytes)
     with server.embedder.admission():
         caller = _Caller(body.cache_salt or "", client_of(http))
         work = _within(server.request_timeout, server, items, caller)

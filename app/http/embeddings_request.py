@@ -12,8 +12,6 @@ from ...core.engine.image_part import ImagePart
 from ..message_parts import read_part
 
 _MAX_ITEMS = 2048
-#: Of one text. Models see a hundred tokens or a few; all of a text is tokenised nevertheless.
-_MAX_CHARACTERS = 65_536
 
 
 class EmbeddingsRequest(msgspec.Struct):
@@ -31,8 +29,11 @@ class EmbeddingsRequest(msgspec.Struct):
     dimensions: int | None = None
     cache_salt: str | None = None
 
-    def items(self) -> list[str | ImagePart]:
-        """What is to be embedded, in order. Raises RequestError that names the item at fault."""
+    def items(self, max_text_bytes: int) -> list[str | ImagePart]:
+        """What is to be embedded, in order. max_text_bytes: of one text; see Embedder.
+
+        Raises RequestError that names the item at fault.
+        """
         given = [self.input] if isinstance(self.input, str) else self.input
         if not isinstance(given, list) or not given:
             raise RequestError(
@@ -45,7 +46,7 @@ class EmbeddingsRequest(msgspec.Struct):
                 "allowed; send fewer",
                 param,
             )
-        return [_read_item(item, f"input[{i}]") for i, item in enumerate(given)]
+        return [_read_item(item, f"input[{i}]", max_text_bytes) for i, item in enumerate(given)]
 
     def check_dimensions(self, dimension: int) -> None:
         """Raises RequestError for vectors of another width than the model's."""
@@ -57,9 +58,9 @@ class EmbeddingsRequest(msgspec.Struct):
             )
 
 
-def _read_item(item: Any, param: str) -> str | ImagePart:
+def _read_item(item: Any, param: str, max_text_bytes: int) -> str | ImagePart:
     if isinstance(item, str):
-        return _checked(item, param)
+        return _checked(item, param, max_text_bytes)
     if isinstance(item, int | list):
         raise RequestError(f"{param}: token ids are not taken here; send the text itself", param)
     kind = item.get("type") if isinstance(item, Mapping) else None
@@ -69,14 +70,20 @@ def _read_item(item: Any, param: str) -> str | ImagePart:
             param,
         )
     part = read_part(item, param, allow_local=False)
-    return part if isinstance(part, ImagePart) else _checked(part["text"], param)
+    if isinstance(part, ImagePart):
+        return part
+    return _checked(part["text"], param, max_text_bytes)
 
 
-def _checked(text: str, param: str) -> str:
+def _checked(text: str, param: str, max_bytes: int) -> str:
     if not text:
         raise RequestError(f"{param} is empty; send a text or an image", param)
-    if len(text) > _MAX_CHARACTERS:
+    # Before it is tokenised, which is done to all of a text whatever is cut off then.
+    num_bytes = len(text.encode())
+    if num_bytes > max_bytes:
         raise RequestError(
-            f"{param} has {len(text)} characters, more than the {_MAX_CHARACTERS} allowed", param
+            f"{param} has {num_bytes} bytes, and the model's context can't hold more than "
+            f"{max_bytes}; shorten it, or send it in pieces",
+            param,
         )
     return text

@@ -18,6 +18,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 _MAX_NAME = 64
 #: Beyond this, a float may not be the whole number that was written.
 _MAX_EXACT = 2**53
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 _PATH = re.compile(r"`\$\.?([^`]*)`$")
 
 
@@ -59,8 +60,7 @@ class FieldTable(Generic[Body]):
         try:
             return msgspec.convert(kept, self.honoured, str_keys=True)
         except msgspec.ValidationError as error:
-            found = _PATH.search(str(error))
-            path = found[1].removesuffix("[...]").strip(".") if found else ""
+            path = _path_of(str(error))
             message = str(error).replace("`$.", f"`{within}").replace("`$", "`")
             raise HttpError(400, message, within + path or None) from error
 
@@ -85,6 +85,14 @@ class FieldTable(Generic[Body]):
                 f"; did you mean {hint[0]}?" if hint else "; leave it out"
             )
             raise HttpError(400, message, param, "unknown_parameter")
+
+
+def _path_of(error: str) -> str:
+    """The field that msgspec's message is about, missing ones too; "" if it is about none."""
+    found = _PATH.search(error)
+    path = found[1].removesuffix("[...]").strip(".") if found else ""
+    missing = _MISSING.search(error)
+    return ".".join(filter(None, (path, missing and missing[1])))
 
 
 def shortened(name: str) -> str:

@@ -57,6 +57,8 @@ async def run_app(
     config = uvicorn.Config(
         requests,
         log_level="info",
+        # Its own would write what headers hold as it is; ours escapes it.
+        log_config=None,
         # The last resort, for what is stuck.
         timeout_graceful_shutdown=int(listen.drain_timeout + 2 * _LAST_WORDS_S) + 1,
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
+
+
+def max_text_bytes(context: int, vocabulary: Iterable[str]) -> int:
+    """context: tokens that the model sees of a text. No token stands for more bytes than the
+    longest of the vocabulary, so what is longer can't be seen whole."""
+    return context * max(len(token.encode()) for token in vocabulary)
 
 
 class Embedder(Protocol):
@@ -14,6 +20,8 @@ class Embedder(Protocol):
 
     #: Width of a vector.
     dimension: int
+    #: Beyond which a text surely has more tokens than the context; see `max_text_bytes`.
+    max_text_bytes: int
 
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB pictures -> [num_images, dimension]."""

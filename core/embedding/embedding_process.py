@@ -91,7 +91,9 @@ def run(sock: socket.socket) -> None:
         message = f"the model can't be loaded: {type(error).__name__}: {error}"
         connection.send(connection.encode(StartFailed(message)))
         return
-    ready = EmbedderReady(embedder.dimension, embedder.fingerprint(), embedder.digest())
+    ready = EmbedderReady(
+        embedder.dimension, embedder.max_text_bytes, embedder.fingerprint(), embedder.digest()
+    )
     connection.send(connection.encode(ready))
     while (batch := connection.receive()) is not None:
         reply = Pong() if isinstance(batch, Ping) else answer(embedder, batch)

@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoProcessor
 from ..engine.checkpoint import Checkpoint
 from ..engine.config import ConfigError
 from ..engine.encoder_digest import encoder_digest
+from .embedder import max_text_bytes
 from .model_kind import MODEL_TYPES
 
 _ORIGIN = f"embeddings of transformers {transformers.__version__}"
@@ -54,6 +55,7 @@ class HuggingFaceEmbedder:
         # and sees the filling.
         self._fills_up = model_type.startswith("siglip")
         self._max_length = checkpoint.config["text_config"]["max_position_embeddings"]
+        self.max_text_bytes = max_text_bytes(self._max_length, self._tokenize.get_vocab())
         self.dimension = self.embed_texts(["a"]).shape[1]
 
     @torch.inference_mode()

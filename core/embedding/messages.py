@@ -17,9 +17,10 @@ class EmbedderSettings(msgspec.Struct, frozen=True):
 
 
 class EmbedderReady(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded. fingerprint, digest: see Embedder."""
+    """The model is loaded. Its fields: see Embedder."""
 
     dimension: int
+    max_text_bytes: int
     fingerprint: str
     digest: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,11 +17,14 @@ from torch import Tensor
 
 from ..engine.config import ConfigError
 from ..engine.encoder_digest import encoder_digest
+from .embedder import max_text_bytes
 from .model_kind import PREFIX
 
 logger = logging.getLogger(__name__)
 
 _ORIGIN = f"embeddings of open_clip {open_clip.__version__}"
+#: That a tokenizer remembers.
+_MAX_WORDS = 2**13
 #: What reading a file that holds other weights, or none, ends in.
 _LOAD_ERRORS = (
     AssertionError,
@@ -52,8 +55,11 @@ class OpenClipEmbedder:
         model, self._transform = _load_model(model_name, weights)
         self._model = model.to(device, dtype).eval()
         self._name, self._device, self._dtype = model_name, device, dtype
+        self._known_words = dict(getattr(self._tokenize, "cache", {}))
         # What stands behind the end of a text that is shorter than the context.
-        self._filling = int(self._tokenize([""])[0, -1])
+        nothing = self._tokenize([""])[0]
+        self._filling = int(nothing[-1])
+        self.max_text_bytes = max_text_bytes(len(nothing), _vocabulary(self._tokenize))
         self.dimension = self.embed_texts([""]).shape[1]
 
     @torch.inference_mode()
@@ -67,8 +73,15 @@ class OpenClipEmbedder:
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """See Embedder."""
         token_ids = self._tokenize(list(texts)).to(self._device)
+        self._forget_words()
         vectors: Tensor = self._model.encode_text(token_ids)
         return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+    def _forget_words(self) -> None:
+        """open_clip's own tokenizer would keep every word that it ever saw."""
+        if len(getattr(self._tokenize, "cache", ())) > _MAX_WORDS:
+            self._tokenize.cache.clear()
+            self._tokenize.cache.update(self._known_words)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See Embedder."""
@@ -112,6 +125,13 @@ def _load_tokenizer(model_name: str) -> Any:
             f"{PREFIX}{model_name}: its tokenizer is on the Hugging Face hub and can't be "
             f"downloaded: {_reason(error)}; without a network, it must be in the hub's cache"
         ) from error
+
+
+def _vocabulary(tokenizer: Any) -> Iterable[str]:
+    """The tokens of one of open_clip's own, or of one that it has from transformers."""
+    wrapped = getattr(tokenizer, "tokenizer", None)
+    tokens: Iterable[str] = tokenizer.encoder if wrapped is None else wrapped.get_vocab()
+    return tokens
 
 
 def _load_model(model_name: str, weights: str) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ _LLAMA_CPP_SAMPLING = {
     "temp": ("temperature", 0.8),
     "top_k": ("top_k", 40),
     "top_p": ("top_p", 0.95),
+    "min_p": ("min_p", 0.0),
 }
 #: Tokens that end an answer, besides that which ends a text.
 _TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")

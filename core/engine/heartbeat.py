@@ -24,9 +24,9 @@ class StallWatch:
     Slow ones use the processor: a long prefill, a compiler, a model that is loaded. A child that
     is silent for half of `timeout` seconds gets a Ping; if it does not answer for the other half
     and uses no processor time either, it hangs, while it loads if it does neither for all of it.
-    So does one whose step computes for twenty times
-    as long, once it has loaded its model. Looks are counted, not the time between them, so that a
-    machine that sleeps or has no time for us accuses nobody.
+    So does one whose step computes for twenty times as long, once it has loaded its model. Looks
+    are counted, not the time between them, so that a machine that sleeps or has no time for us
+    accuses nobody.
 
     ticks: the child's processor time so far.
     """

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from octavo.app import DEMO_MODEL
 from text_checkpoints import SIZES, randomise_norms
 from transformers import (
@@ -22,12 +21,10 @@ from transformers import (
     GraniteDoclingImageProcessor,
     GraniteDoclingProcessor,
     LlavaNextImageProcessor,
-    Qwen2VLImageProcessor,
-    Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
 
-from .qwen import CHAT, PARTS
+from .qwen import ROPE, qwen_tokenizer, save_with_processor
 from .tiles import chat_template
 
 _EXPERTS = {
@@ -40,47 +37,22 @@ _EXPERTS = {
 
 def save_qwen3_vl(folder: Path, experts: bool = False, deepstack: tuple[int, ...] = (0,)) -> Path:
     torch.manual_seed(4)
-    tokenizer = AutoTokenizer.from_pretrained(
-        DEMO_MODEL,
-        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
-    )
-    tokenizer.add_special_tokens(
-        {"extra_special_tokens": [*PARTS.values(), "<|im_start|>", "<|im_end|>"]}
-    )
+    vision = {
+        "depth": 2,
+        "num_heads": 2,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": list(deepstack),
+    }
+    text = {**SIZES, **(_EXPERTS if experts else {}), "vocab_size": 2100, "rope_parameters": ROPE}
     family = "Qwen3VLMoe" if experts else "Qwen3VL"
-    config = getattr(transformers, f"{family}Config")(
-        vision_config={
-            "depth": 2,
-            "num_heads": 2,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": list(deepstack),
-        },
-        text_config={
-            **SIZES,
-            **(_EXPERTS if experts else {}),
-            "vocab_size": 2100,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1000.0,
-                "mrope_section": [2, 3, 3],
-            },
-        },
-        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in PARTS.items()},
-    )
-    model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
-    _save(model, folder)
-    images = Qwen2VLImageProcessor(
-        patch_size=4, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 48}
-    )
-    Qwen3VLProcessor(
-        images, tokenizer, Qwen3VLVideoProcessor(patch_size=4), chat_template=CHAT
-    ).save_pretrained(folder)
-    return folder
+    settings = {"vision_config": vision, "text_config": text}
+    videos = Qwen3VLVideoProcessor(patch_size=4)
+    return save_with_processor(folder, family, settings, qwen_tokenizer(), videos)
 
 
 def save_granite4_vision(folder: Path) -> Path:

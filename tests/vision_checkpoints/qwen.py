@@ -41,8 +41,11 @@ _GENERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def save_qwen(folder: Path, generation: str) -> Path:
-    torch.manual_seed(4)
+ROPE = {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [2, 3, 3]}
+
+
+def qwen_tokenizer() -> Any:
+    """The demo model's, with Qwen's special tokens."""
     tokenizer = AutoTokenizer.from_pretrained(
         DEMO_MODEL,
         extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
@@ -50,30 +53,35 @@ def save_qwen(folder: Path, generation: str) -> Path:
     tokenizer.add_special_tokens(
         {"extra_special_tokens": [*PARTS.values(), "<|im_start|>", "<|im_end|>"]}
     )
-    family, vision = _GENERATIONS[generation]
-    config = getattr(transformers, f"{family}Config")(
-        vision_config={**_VISION, **vision},
-        text_config={
-            **SIZES,
-            "vocab_size": 2100,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1000.0,
-                "mrope_section": [2, 3, 3],
-            },
-        },
-        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in PARTS.items()},
-    )
+    return tokenizer
+
+
+def save_with_processor(
+    folder: Path, family: str, settings: dict[str, Any], tokenizer: Any, videos: Any
+) -> Path:
+    """A model of random weights by its config's settings, and all that prepares its input."""
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in PARTS.items()}
+    config = getattr(transformers, f"{family}Config")(**settings, **ids)
     model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
     randomise_norms(model)
     model.save_pretrained(folder)
     images = Qwen2VLImageProcessor(
         patch_size=4, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 48}
     )
-    getattr(transformers, f"{family}Processor")(
-        images, tokenizer, Qwen2VLVideoProcessor(patch_size=4), chat_template=CHAT
-    ).save_pretrained(folder)
+    processor = getattr(transformers, f"{family.removesuffix('Moe')}Processor")
+    processor(images, tokenizer, videos, chat_template=CHAT).save_pretrained(folder)
     return folder
+
+
+def save_qwen(folder: Path, generation: str) -> Path:
+    torch.manual_seed(4)
+    family, vision = _GENERATIONS[generation]
+    settings = {
+        "vision_config": {**_VISION, **vision},
+        "text_config": {**SIZES, "vocab_size": 2100, "rope_parameters": ROPE},
+    }
+    videos = Qwen2VLVideoProcessor(patch_size=4)
+    return save_with_processor(folder, family, settings, qwen_tokenizer(), videos)
 
 
 MODELS = {name: (partial(save_qwen, generation=name), 23) for name in _GENERATIONS}

@@ -1,0 +1,50 @@
+"""docs/api.md lists the fields that the API has, and what becomes of each."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from octavo.app.http.captions import FIELDS as CAPTION_FIELDS
+from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
+from octavo.app.http.field_table import FieldTable
+from openai.types import EmbeddingCreateParams
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+DOCS = Path(__file__).parents[1] / "docs" / "api.md"
+
+
+def rows(table: FieldTable[Any]) -> dict[str, str]:
+    """By name, in the order of the table; a field of fixed values may be an honoured one, too."""
+    fixed = {
+        name: f"only {' or '.join(map(json.dumps, values))}" for name, values in table.fixed.items()
+    }
+    return {
+        **{name: "honoured" for name in table.honoured.__struct_fields__ if name not in fixed},
+        **{name: f"harmless: {why}" for name, why in table.harmless.items()},
+        **fixed,
+        **{name: f"refused: {what}" for name, what in table.refused.items()},
+    }
+
+
+TABLES = {
+    "chat/completions": rows(CHAT_FIELDS),
+    "embeddings": rows(EMBEDDING_FIELDS),
+    "captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
+}
+
+
+@pytest.mark.parametrize("path", TABLES)
+def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
+    section = DOCS.read_text().split(f"# Fields of POST /v1/{path}\n")[1].split("\n# ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    assert listed == list(TABLES[path].items())
+
+
+def test_all_of_openais_fields_are_known() -> None:
+    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["chat/completions"])
+    assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["embeddings"])
