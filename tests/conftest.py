@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,27 @@ from octavo.app import DEMO_MODEL
 from openai import OpenAI
 from PIL import Image
 from serving import running_server
+from sharing import SharedServerScheduling, check_users, longest_first
 from text_checkpoints import save_text_model
 from vision_checkpoints.llava import save_llava
+from xdist.scheduler import Scheduling
 
 # Random examples are the same in each run, unless `scripts/soak` gives a seed.
 settings.register_profile("fixed", deadline=None, derandomize=True)
 settings.register_profile("fresh", deadline=None)
 settings.load_profile("fresh" if "OCTAVO_TEST_SEED" in os.environ else "fixed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Which process gets which test."""
+    return SharedServerScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the order in which they run."""
+    check_users(items)
+    longest_first(items)
 
 
 @pytest.fixture(scope="session")

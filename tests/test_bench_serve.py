@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from octavo.app.benchmarks.arrivals import arrival_times
 from octavo.app.benchmarks.workload import Lengths, RequestMix, draw_shapes, text_of
 from octavo.app.cli import main
-from serving import metric, running_server
+from serving import metric
 from slow_chat_server import SlowServer, cut_stream, refusal, slow_server
 
 COUNT = 20
@@ -21,9 +20,8 @@ SERVICE_S = 0.1
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_server("--dtype=float32") as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 def bench(tmp_path: Path, *options: str, status: int = 0) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from shutil import copyfile
 
 import pytest
 import torch
+from gguf_files import write_gguf
 from octavo import LLM, SamplingParams
 from octavo.core.engine.config import ConfigError
 from octavo.core.engine.find_checkpoint import find_checkpoint
 from parity import check_equal, conversation, greedy_answer
+from text_checkpoints import save_text_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True, logprobs=-1)
@@ -43,10 +45,11 @@ def test_equal_to_transformers_on_the_same_file(gguf: Path) -> None:
     assert (stopped.text, stopped.finish_reason) == ("The capital of France is Paris.", "stop")
 
 
-def test_a_folder_with_one_file(gguf: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.gguf").symlink_to(gguf)
+def test_a_folder_with_one_file(tmp_path: Path) -> None:
+    made_of = save_text_model(tmp_path / "llama", "llama")
+    file = write_gguf(tmp_path / "model.gguf", made_of)
     assert find_checkpoint(str(tmp_path)).config["model_type"] == "llama"
-    copyfile(gguf, tmp_path / "other.gguf")
+    copyfile(file, tmp_path / "other.gguf")
     with pytest.raises(ConfigError, match=r"several GGUF files, name one: model.gguf, other.gguf"):
         find_checkpoint(str(tmp_path))
 

@@ -19,18 +19,14 @@ import numpy as np
 import pytest
 from image_mutations import mutated_files
 from PIL import Image
-from serving import running_server
 
 #: 5,000 take about two minutes.
 NUM_FILES = int(os.environ.get("OCTAVO_HOSTILE_FILES", "400"))
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_server(
-        "--dtype=float32", "--kv-cache-memory=64MiB", "--encoder-cache-memory=4MiB"
-    ) as base:
-        yield base
+def url(demo_server: str) -> str:
+    return demo_server
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +169,7 @@ def test_a_bomb_in_a_comment_is_never_inflated(url: str, client: httpx.Client) -
 
 def test_health_answers_while_large_images_pour_in(url: str, client: httpx.Client) -> None:
     """`python -m octavo.app.benchmarks.image_flood` measures how soon, from another process."""
-    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
     large = buffer.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -141,14 +142,17 @@ class GgufCheckpoint(Checkpoint):
         config = self.config
         with torch.device("meta"):
             model = _auto_model.from_config(AutoConfig.for_model(**config))
-        try:
-            places: dict[str, str] = _gguf.get_gguf_hf_weights_map(
-                model, self._tensor_processor(), self._metadata.architecture
-            )
-        except NotImplementedError as error:
-            raise self._unreadable(error) from error
         in_config = FACTOR_TENSORS if config.get("rope_parameters") else frozenset()
-        unused = set(self._metadata.tensor_names) - in_config - set(places)
+        wanted = set(self._metadata.tensor_names) - in_config
+        # transformers makes its table of names again for each module, which takes seconds; only
+        # files made from a part of the model need more than the whole one's.
+        whole = SimpleNamespace(
+            config=model.config, state_dict=model.state_dict, named_children=list
+        )
+        places = self._mapped(whole)
+        if wanted - set(places):
+            places = self._mapped(model)
+        unused = wanted - set(places)
         if unused:
             raise ConfigError(
                 f"{self.name}: the {config['model_type']} model has no use for {len(unused)} of "
@@ -156,6 +160,15 @@ class GgufCheckpoint(Checkpoint):
                 "file is of"
             )
         return places
+
+    def _mapped(self, model: Any) -> dict[str, str]:
+        """transformers' names of a model's tensors, by those of GGUF."""
+        processor, architecture = self._tensor_processor(), self._metadata.architecture
+        try:
+            names: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, processor, architecture)
+        except NotImplementedError as error:
+            raise self._unreadable(error) from error
+        return names
 
     def _tensor_processor(self) -> Any:
         """Undoes what llama.cpp's converter did to the tensors of some families."""
