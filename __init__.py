@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from .core.garbage import paused_collections
+from .core.system.garbage import paused_collections
 
 __version__ = "0.1.0"
 __all__ = [
@@ -17,11 +17,11 @@ __all__ = [
 
 # Imported on first use, so that `octavo --version` need not load torch.
 _LAZY = {
-    "BeamSearchParams": ".core.engine.sampling_params",
-    "EmbeddingModel": ".app.embedding",
-    "LLM": ".app.llm",
-    "RequestError": ".core.engine.request_error",
-    "SamplingParams": ".core.engine.sampling_params",
+    "BeamSearchParams": ".core.protocol.sampling_params",
+    "EmbeddingModel": ".app.offline.embedding_model",
+    "LLM": ".app.offline.llm",
+    "RequestError": ".core.protocol.request_error",
+    "SamplingParams": ".core.protocol.sampling_params",
 }
 
 

@@ -13,7 +13,7 @@ def main() -> int:
     catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if catches:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .cli import main as run
+    from .cli.cli import main as run
 
     if catches:
         signal.signal(signal.SIGINT, signal.default_int_handler)

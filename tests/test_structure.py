@@ -10,14 +10,14 @@ from pathlib import Path
 import octavo
 
 ROOT = Path(octavo.__file__).parent
-PARTS = ("app", "core", "kernels", "plugins")
+PARTS = ("app", "bench", "core", "kernels", "plugins")
 MAY_IMPORT = {
     "kernels": {"kernels"},
     "core": {"core", "kernels"},
     "plugins": {"plugins", "core", "kernels"},
     "app": {"app", "core"},
 }
-PLUGINS_MAY_IMPORT = ("core.contracts", "core.interfaces", "core.hookspecs", "core.layers",
+PLUGINS_MAY_IMPORT = ("core.contracts.specs", "core.contracts.interfaces", "core.registry.hookspecs", "core.layers",
                       "core.media.preprocess", "kernels")  # fmt: skip
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...core.engine.config import ConfigError
-from ...core.registry import PluginInfo, Registry, get_registry
+from ...core.protocol.config import ConfigError
+from ...core.registry.registry import PluginInfo, Registry, get_registry
 from ..table import print_table
 from .encoders import check_encoder
 from .finding import Finding, check_class

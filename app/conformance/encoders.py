@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ...core.contracts import EncoderExample, EncoderSpec, ImageSize, load_object
-from ...core.engine.hf_config import complete_config
-from ...core.engine.loader import build_context, choose_kernels
-from ...core.registry import Registry
+from ...core.checkpoints.hf_config import complete_config
+from ...core.contracts.specs import EncoderExample, EncoderSpec, ImageSize, load_object
+from ...core.models.loader import build_context, choose_kernels
+from ...core.registry.registry import Registry
 from .finding import Finding, attempt, check_class
 
 _SIZES = ((40, 30), (300, 200), (64, 64), (50, 170))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...core.contracts import load_object
+from ...core.contracts.specs import load_object
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...core.contracts import QuantSpec, load_object
+from ...core.contracts.specs import QuantSpec, load_object
 from .finding import Finding, attempt, check_class
 
 #: Of the output's size, at 4 bits and random weights; more is broken rather than coarse.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from ...core.engine.config import ConfigError
+from ...core.protocol.config import ConfigError
 
 
 def bind_sockets(host: str, port: int) -> list[socket.socket]:

@@ -16,10 +16,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ...core.engine.image_views import ImageInput
-from ...core.engine.input_processor import RequestOptions
-from ...core.engine.sampling_params import SamplingParams
-from ...core.engine.together import together
+from ...core.process.together import together
+from ...core.prompts.image_views import ImageInput
+from ...core.prompts.input_processor import RequestOptions
+from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
 from .chat_response import usage
 from .client_identity import client_of

@@ -13,9 +13,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ...core.engine.errors import RequestError
-from ...core.engine.outputs import RequestOutput
-from ..chat import read_messages
+from ...core.protocol.errors import RequestError
+from ...core.protocol.outputs import RequestOutput
+from ..serving.messages import read_messages
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from ...core.engine.input_processor import RequestOptions
-from ...core.engine.request_error import RequestError
-from ...core.engine.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
-from ..chat import template_options
-from ..tools import read_tools
+from ...core.prompts.input_processor import RequestOptions
+from ...core.protocol.request_error import RequestError
+from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
+from ..serving.messages import template_options
+from ..serving.tools import read_tools
 
 #: Sampling fields that pass through as they are.
 _SAMPLING_FIELDS = (

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from ...core.engine.messages import TokenLogprobs
-from ...core.engine.outputs import CompletionOutput, RequestOutput
-from ...core.engine.token_bytes import TextSoFar
-from ...core.engine.tokenizer import Tokenizer
+from ...core.prompts.token_bytes import TextSoFar
+from ...core.prompts.tokenizer import Tokenizer
+from ...core.protocol.messages import TokenLogprobs
+from ...core.protocol.outputs import CompletionOutput, RequestOutput
 
 
 class ChatResponses:

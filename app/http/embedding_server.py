@@ -17,18 +17,18 @@ from ...core.embedding.async_embedder import AsyncEmbedder
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
 from ...core.embedding.messages import EmbedderSettings
-from ...core.engine.config import EngineConfig
-from ...core.engine.store_tier import open_tier
-from ...core.registry import get_registry
-from ..engine_options import SERVED_LOGPROBS
-from ..intake_config import IntakeConfig
+from ...core.encoder_store.open_tier import open_tier
+from ...core.protocol.config import EngineConfig
+from ...core.registry.registry import get_registry
+from ..cli.engine_options import SERVED_LOGPROBS
+from ..serving.embedding_state import EmbeddingState
+from ..serving.intake_config import IntakeConfig
+from ..serving.server_images import ServerImages
 from .common_answers import exposition, model_facts, not_served, restarting
-from .embedding_state import EmbeddingState
 from .embeddings import embeddings
 from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
 from .middleware import middleware
-from .server_images import ServerImages
 from .stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)

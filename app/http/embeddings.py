@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...core.engine.errors import RequestTimeoutError
-from ...core.engine.image_part import ImagePart
-from ...core.engine.together import together
+from ...core.process.together import together
+from ...core.prompts.image_part import ImagePart
+from ...core.protocol.errors import RequestTimeoutError
+from ..serving.embedding_state import EmbeddingState
 from .client_identity import client_of
 from .clients import unless_gone
-from .embedding_state import EmbeddingState
 from .embeddings_request import EmbeddingsRequest
 from .field_table import FieldTable
 from .json_body import check_model, read_json

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ...core.engine.errors import RequestError
-from ...core.engine.image_part import ImagePart
-from ..message_parts import read_part
+from ...core.prompts.image_part import ImagePart
+from ...core.protocol.errors import RequestError
+from ..serving.message_parts import read_part
 
 _MAX_ITEMS = 2048
 

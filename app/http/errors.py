@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ...core.engine.errors import (
+from ...core.protocol.errors import (
     EngineDeadError,
     EngineOverloadedError,
     ImageError,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from ..nesting import MAX_NESTING, is_nested_too_deep
+from ..serving.nesting import MAX_NESTING, is_nested_too_deep
 from .errors import HttpError
 from .field_table import FieldTable
 from .request_body import read_body

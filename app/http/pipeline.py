@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from ...core.engine.async_engine import Reload
-from ...core.engine.errors import RequestTimeoutError
-from ...core.engine.image_part import ImagePart
-from ...core.engine.image_views import ImageInput
-from ...core.engine.input_processor import BuiltRequest, RequestOptions
-from ...core.engine.loaded_request import LoadedRequest
-from ...core.engine.outputs import RequestOutput
-from ...core.engine.sampling_params import BeamSearchParams, SamplingParams
+from ...core.client.async_engine import Reload
+from ...core.client.loaded_request import LoadedRequest
+from ...core.prompts.image_part import ImagePart
+from ...core.prompts.image_views import ImageInput
+from ...core.prompts.input_processor import BuiltRequest, RequestOptions
+from ...core.protocol.errors import RequestTimeoutError
+from ...core.protocol.outputs import RequestOutput
+from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from .state import ServerState
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from ...core.contracts import load_object
+from ...core.contracts.specs import load_object
 from .errors import HttpError
 
 #: Bytes decoded at once, which takes a few milliseconds; the event loop has its turn in between.

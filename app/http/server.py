@@ -13,16 +13,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ...core.engine.async_engine import AsyncEngine
-from ...core.engine.child_process import Spawned
-from ...core.engine.config import EngineConfig
-from ...core.engine.find_checkpoint import find_checkpoint
-from ...core.engine.input_processor import InputProcessor
-from ...core.engine.metrics import EngineMetrics
-from ...core.engine.model_choice import choose_model
-from ...core.engine.request_events import RequestEvents
-from ...core.registry import get_registry
-from ..intake_config import IntakeConfig
+from ...core.checkpoints.find_checkpoint import find_checkpoint
+from ...core.client.async_engine import AsyncEngine
+from ...core.models.model_choice import choose_model
+from ...core.observe.metrics import EngineMetrics
+from ...core.observe.request_events import RequestEvents
+from ...core.process.child_process import Spawned
+from ...core.prompts.input_processor import InputProcessor
+from ...core.protocol.config import EngineConfig
+from ...core.registry.registry import get_registry
+from ..serving.intake_config import IntakeConfig
+from ..serving.media import ServerMedia
 from .captions import captions
 from .chat_completions import chat_completions
 from .common_answers import exposition, model_facts, not_served, restarting
@@ -30,7 +31,6 @@ from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
 from .middleware import middleware
 from .prompt_pool import PromptPool
-from .server_media import ServerMedia
 from .state import ServerState
 from .stop_signals import StopSignals
 

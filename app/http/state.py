@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...core.engine.async_engine import AsyncEngine
-from ...core.engine.config import EngineConfig
-from ...core.engine.input_processor import InputProcessor
-from ...core.engine.media_loader import MediaLoader
-from ...core.engine.messages import EngineReady
-from ...core.engine.metrics import EngineMetrics
-from .image_intake import ImageIntake
+from ...core.client.async_engine import AsyncEngine
+from ...core.client.media_loader import MediaLoader
+from ...core.observe.metrics import EngineMetrics
+from ...core.prompts.input_processor import InputProcessor
+from ...core.protocol.config import EngineConfig
+from ...core.protocol.messages import EngineReady
+from ..serving.image_intake import ImageIntake
 from .prompt_pool import PromptPool
 
 

@@ -18,8 +18,8 @@ from transformers import (
     GenerationConfig,
 )
 
-from ...core.engine.checkpoint import Checkpoint
-from ...core.engine.config import ConfigError
+from ...core.checkpoints.checkpoint import Checkpoint
+from ...core.protocol.config import ConfigError
 from .cases import Case
 
 # Not typed.

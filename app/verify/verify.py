@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...core.engine.config import EngineConfig
-from ...core.engine.device import choose_device, choose_dtype
-from ...core.engine.errors import RequestError
-from ...core.engine.find_checkpoint import find_checkpoint
-from ...core.engine.outputs import CompletionOutput
-from ...core.engine.sampling_params import SamplingParams
-from ..llm import LLM
+from ...core.checkpoints.find_checkpoint import find_checkpoint
+from ...core.device.device import choose_device, choose_dtype
+from ...core.protocol.config import EngineConfig
+from ...core.protocol.errors import RequestError
+from ...core.protocol.outputs import CompletionOutput
+from ...core.protocol.sampling_params import SamplingParams
+from ..offline.llm import LLM
 from .cases import Case, make_cases
 from .comparison import TOLERANCES, Finding, compare_generation, compare_ids, compare_values
 from .reference import Reference

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from ..engine.config import ConfigError
+from ..protocol.config import ConfigError
 from .attention_interface import IMPLEMENTATION, window_of
 
 _PROBE = "octavo_mask_probe"

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from ...kernels.dispatch import KernelTable
 from ...kernels.ops import AttentionMetadata
-from ..interfaces import KVLayer, WeightPlace
+from ..contracts.interfaces import KVLayer, WeightPlace
 from .attention_interface import running
 from .deployment import Deployment
 from .output_head import OutputHead
@@ -51,7 +51,7 @@ def _widen(x: Tensor, width: int) -> Tensor:
 
 
 class DeployedModel(nn.Module):
-    """See `core.interfaces.LanguageModel`. deployment: one that all passes have been through."""
+    """See `core.contracts.interfaces.LanguageModel`. deployment: one that all passes have been through."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class DeployedModel(nn.Module):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `core.interfaces.LanguageModel.forward`. The ragged batch is one sequence to
+        """See `core.contracts.interfaces.LanguageModel.forward`. The ragged batch is one sequence to
         transformers; what tells its requests apart is the metadata."""
         if self._three_positions and positions.dim() == 1:
             positions = positions.expand(3, -1)

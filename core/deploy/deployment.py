@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 
 from ...kernels.dispatch import KernelTable
-from ..contracts import ModelSpec
-from ..engine.checkpoint import Checkpoint
-from ..engine.quantizer import Quantizer
-from ..interfaces import KVCacheSpec
+from ..checkpoints.checkpoint import Checkpoint
+from ..contracts.interfaces import KVCacheSpec
+from ..contracts.specs import ModelSpec
+from ..quantization.quantizer import Quantizer
 from .transformers_spec import transformers_spec
 
 

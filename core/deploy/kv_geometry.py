@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine.config import ConfigError
-from ..interfaces import KVCacheSpec
+from ..contracts.interfaces import KVCacheSpec
+from ..protocol.config import ConfigError
 from .attention_interface import running
 
 

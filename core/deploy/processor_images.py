@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from transformers import AutoProcessor
 
-from ..contracts import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict, PreprocessedImage
-from ..engine.config import ConfigError
+from ..contracts.specs import ImagePreprocessor, ImagePrompt, ImageSize, JsonDict, PreprocessedImage
+from ..protocol.config import ConfigError
 
 #: What get_image_features may want besides pixels, in the order in which layouts hold them.
 EXTRAS = ("image_grid_thw", "image_sizes", "batch_num_images")
@@ -34,7 +34,7 @@ _loader: Any = AutoProcessor
 
 
 class ProcessorPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Pixel values are the processor's own; the layout is,
+    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are the processor's own; the layout is,
     for each of EXTRAS, how many numbers it has and which.
 
     Raises ConfigError if there is no processor that takes images.
@@ -134,7 +134,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
 
 
 class ProcessorImagePrompt(ImagePrompt):
-    """See `core.contracts.ImagePrompt`. What the processor writes in place of a placeholder is its
+    """See `core.contracts.specs.ImagePrompt`. What the processor writes in place of a placeholder is its
     special tokens, in which images are expanded, and text around them, which is part of the
     prompt before it is tokenised.
 

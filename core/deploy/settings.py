@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 
 from ...kernels.dispatch import KernelTable
-from ..engine.checkpoint import Checkpoint
-from ..engine.config import EngineConfig
-from ..engine.device import (
+from ..checkpoints.checkpoint import Checkpoint
+from ..contracts.interfaces import KVCacheSpec
+from ..device.device import (
     available_memory,
     choose_device,
     choose_kv_cache_dtype,
     cpu_has_bf16,
 )
-from ..engine.memory_plan import MemoryPlan, plan_memory
-from ..interfaces import KVCacheSpec
+from ..device.memory_plan import MemoryPlan, plan_memory
+from ..protocol.config import EngineConfig
 
 _MIB = 2**20
 

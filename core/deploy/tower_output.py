@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
-from ..engine.config import ConfigError
+from ..protocol.config import ConfigError
 
 _FEATURES = "pooler_output"
 #: States on the way to the features, which no decoder sees.

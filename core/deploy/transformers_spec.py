@@ -10,8 +10,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from ..contracts import JsonDict, ModelSpec
-from ..registry import UnsupportedModelError
+from ..contracts.specs import JsonDict, ModelSpec
+from ..registry.registry import UnsupportedModelError
 
 _PACKAGE = __name__.rpartition(".")[0]
 #: Models whose images see themselves, which no config says.

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.child_process import ChildProcess, Spawned
-from ..engine.config import ConfigError
-from ..engine.errors import EngineDeadError, EngineOverloadedError, RequestFailedError
-from ..engine.messages import StartFailed
-from ..engine.restart_pause import RestartPause
-from ..engine.shared_array import SharedArray
+from ..process.child_process import ChildProcess, Spawned
+from ..process.restart_pause import RestartPause
+from ..protocol.config import ConfigError
+from ..protocol.errors import EngineDeadError, EngineOverloadedError, RequestFailedError
+from ..protocol.messages import StartFailed
+from ..protocol.shared_array import SharedArray
 from .batch_queue import BatchQueue, Job, to_message
 from .embedding_metrics import EmbeddingMetrics
 from .messages import Embedded, EmbedderReady, EmbedderSettings, Embedding, FromEmbedder

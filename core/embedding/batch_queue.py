@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from operator import itemgetter
 
-from ..engine.shared_array import SharedArray
+from ..protocol.shared_array import SharedArray
 from .messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
 
 _MAX_ITEMS = 32

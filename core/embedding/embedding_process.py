@@ -15,12 +15,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..engine.config import ConfigError
-from ..engine.heartbeat import Ping, Pong
-from ..engine.messages import StartFailed
-from ..engine.shared_array import SharedArray
-from ..engine.wire import Connection
-from ..log_format import set_up_logging
+from ..process.heartbeat import Ping, Pong
+from ..process.wire import Connection
+from ..protocol.config import ConfigError
+from ..protocol.messages import StartFailed
+from ..protocol.shared_array import SharedArray
+from ..system.log_format import set_up_logging
 from .embedder import Embedder
 from .load_embedder import load_embedder
 from .messages import (

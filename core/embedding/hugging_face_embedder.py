@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor
 
-from ..engine.checkpoint import Checkpoint
-from ..engine.config import ConfigError
-from ..engine.encoder_digest import encoder_digest
+from ..checkpoints.checkpoint import Checkpoint
+from ..models.encoder_digest import encoder_digest
+from ..protocol.config import ConfigError
 from .embedder import max_text_bytes
 from .model_kind import MODEL_TYPES
 

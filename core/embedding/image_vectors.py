@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoder_store.features import Features
+from ..encoder_store.find_features import find_fitting
+from ..encoder_store.media_key import features_key
 from ..encoder_store.memory_store import MemoryStore
 from ..encoder_store.tier import StoreTier, TierSettings
 from ..encoder_store.write_behind import WriteBehind
-from ..engine.errors import ImageError, ImageNotCachedError
-from ..engine.find_features import find_fitting
-from ..engine.image_views import ImageInput
-from ..engine.media_key import features_key
-from ..engine.media_metrics import MediaMetrics
-from ..engine.messages import StoreWrites
-from ..media.media_error import MediaError
 from ..media_pool.image_reader import ImageReader
+from ..observe.media_metrics import MediaMetrics
+from ..prompts.image_views import ImageInput
+from ..protocol.errors import ImageError, ImageNotCachedError
+from ..protocol.media_error import MediaError
+from ..protocol.messages import StoreWrites
 from .async_embedder import AsyncEmbedder
 from .byte_budget import ByteBudget
 

@@ -6,11 +6,11 @@ from typing import cast
 
 import torch
 
-from ..contracts import load_object
-from ..engine.config import DTYPES, ConfigError
-from ..engine.device import choose_device, choose_dtype
-from ..engine.find_checkpoint import find_checkpoint
-from ..garbage import paused_collections
+from ..checkpoints.find_checkpoint import find_checkpoint
+from ..contracts.specs import load_object
+from ..device.device import choose_device, choose_dtype
+from ..protocol.config import DTYPES, ConfigError
+from ..system.garbage import paused_collections
 from .embedder import Embedder
 from .model_kind import PREFIX
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..engine.messages import StartFailed
-from ..engine.shared_array import SharedArray
+from ..protocol.messages import StartFailed
+from ..protocol.shared_array import SharedArray
 
 
 class EmbedderSettings(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.find_checkpoint import find_checkpoint
+from ..checkpoints.find_checkpoint import find_checkpoint
 
 #: Of names of open_clip's models, as "open_clip:MODEL:WEIGHTS".
 PREFIX = "open_clip:"

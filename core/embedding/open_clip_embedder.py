@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..engine.config import ConfigError
-from ..engine.encoder_digest import encoder_digest
+from ..models.encoder_digest import encoder_digest
+from ..protocol.config import ConfigError
 from .embedder import max_text_bytes
 from .model_kind import PREFIX
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..contracts import load_object
-from ..engine.config import ConfigError
+from ..contracts.specs import load_object
+from ..protocol.config import ConfigError
 from .spec import EncoderStoreSpec
 from .store import EncoderStore
 

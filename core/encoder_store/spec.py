@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..contracts import CONTRACT_VERSION
+from ..contracts.specs import CONTRACT_VERSION
 
 
 @dataclass(frozen=True)

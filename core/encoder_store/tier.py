@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..engine.config import ConfigError
+from ..protocol.config import ConfigError
 from .breaker import CircuitBreaker
 from .codec import INSTALL_ZSTANDARD, BadEntryError, can_compress, pack, unpack
 from .features import Features

@@ -9,22 +9,16 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor
 
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.generation_defaults import GenerationDefaults
 from ..deploy.transformers_spec import TransformersSpec
-from ..garbage import paused_collections
-from ..registry import Registry
-from .checkpoint import Checkpoint
-from .config import ConfigError, EngineConfig
-from .device import available_memory, choose_device, choose_dtype, choose_kv_cache_dtype
-from .encoder_cache_manager import EncoderCacheManager
-from .encoder_digest import encoder_digest
-from .encoder_runner import EncodeError
-from .feature_writer import FeatureWriter
-from .generation_defaults import GenerationDefaults
-from .heap import keep_freed_memory
-from .kv_cache_manager import KVCacheManager
-from .loader import choose_kernels, load_model
-from .memory_plan import plan_memory
-from .messages import (
+from ..device.device import available_memory, choose_device, choose_dtype, choose_kv_cache_dtype
+from ..device.memory_plan import plan_memory
+from ..models.encoder_digest import encoder_digest
+from ..models.loader import choose_kernels, load_model
+from ..models.model_choice import choose_model
+from ..protocol.config import ConfigError, EngineConfig
+from ..protocol.messages import (
     Abort,
     EngineOutput,
     EngineReady,
@@ -35,13 +29,19 @@ from .messages import (
     MediaInput,
     PixelInput,
 )
-from .model_choice import choose_model
-from .model_runner import ModelRunner
-from .request import Request, RequestStatus
-from .sampler import Sampler
-from .scheduler import Scheduler
-from .scheduler_output import SampledToken, SchedulerOutput
-from .step_trace import StepTrace
+from ..registry.registry import Registry
+from ..system.garbage import paused_collections
+from ..system.heap import keep_freed_memory
+from .execution.encoder_runner import EncodeError
+from .execution.feature_writer import FeatureWriter
+from .execution.model_runner import ModelRunner
+from .execution.sampler import Sampler
+from .scheduling.encoder_cache_manager import EncoderCacheManager
+from .scheduling.kv_cache_manager import KVCacheManager
+from .scheduling.request import Request, RequestStatus
+from .scheduling.scheduler import Scheduler
+from .scheduling.scheduler_output import SampledToken, SchedulerOutput
+from .scheduling.step_trace import StepTrace
 
 logger = logging.getLogger(__name__)
 

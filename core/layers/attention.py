@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
 from ...kernels.ops import AttentionMetadata
-from ..interfaces import KVLayer
+from ..contracts.interfaces import KVLayer
 from .decoder_config import DecoderConfig
 from .known_modules import is_known
 from .norm import RMSNorm

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..contracts import JsonDict
+from ..contracts.specs import JsonDict
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 

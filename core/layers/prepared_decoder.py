@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...kernels.weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
-from ..interfaces import BuildContext
+from ..contracts.interfaces import BuildContext
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
 from .known_modules import is_known

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..interfaces import VisionEncoder
+from ..contracts.interfaces import VisionEncoder
 
 
 def together(function: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.ops import AttentionMetadata
-from ..contracts import JsonDict
+from ..contracts.specs import JsonDict
 
 
 @dataclass(frozen=True)

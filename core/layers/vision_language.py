@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ...kernels.ops import AttentionMetadata
-from ..contracts import JsonDict
-from ..interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
+from ..contracts.interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
+from ..contracts.specs import JsonDict
 
 #: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
 #: hold them in memory, and without the tower's inner "vision_model".
@@ -22,7 +22,7 @@ RENAMES = (
 
 
 class VisionLanguageModel(nn.Module):
-    """See `core.interfaces.LanguageModel`; a subclass adds its projector and `encode_images`.
+    """See `core.contracts.interfaces.LanguageModel`; a subclass adds its projector and `encode_images`.
 
     renames: patterns that turn a checkpoint's names into those of the parts here.
     """
@@ -64,7 +64,7 @@ class VisionLanguageModel(nn.Module):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `core.interfaces.LanguageModel.forward`."""
+        """See `core.contracts.interfaces.LanguageModel.forward`."""
         return self.language_model.forward(embeds, positions, kv_cache, metadata)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
 from ...kernels.weights import EncoderLayerWeights, EncoderShape
-from ..contracts import JsonDict
+from ..contracts.specs import JsonDict
 from .encoder_stack import EncoderStack, Rotary, layer_weights
 from .known_modules import is_known
 from .mlp import MLP

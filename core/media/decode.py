@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from ..contracts import ImageSize
+from ..contracts.specs import ImageSize
+from ..protocol.media_error import MediaError
+from ..protocol.media_limits import MediaLimits
 from .colour_profile import to_srgb
-from .image_header import read_layout
-from .media_error import MediaError
-from .media_limits import MediaLimits
-from .orientation import turn_upright
+from .headers.image_header import read_layout
+from .headers.orientation import turn_upright
 from .pillow_guard import damaged, guarded_pillow, silence_libtiff
 
 #: To be raised whenever the same bytes would give other pixels.

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load
 
 from ..encoder_store.features import Features
-from .media_error import MediaError
+from ..protocol.media_error import MediaError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _FLOATS = {"float32": np.float32, "float16": np.float16}

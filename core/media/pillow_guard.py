@@ -13,7 +13,7 @@ from functools import cache
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
-from .media_error import MediaError
+from ..protocol.media_error import MediaError
 
 #: What Pillow's plugins let out on damaged files: those of I/O and parsing, those that broken
 #: values cause further on (a missing attribute, an assertion, a division by zero), and failures

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ..contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 
 _INTERPOLATION = {
     Image.Resampling.LANCZOS: "lanczos",

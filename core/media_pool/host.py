@@ -20,12 +20,12 @@ import msgspec
 import torch
 
 from ...kernels.parent_death import die_with_parent
-from ..engine.config import ConfigError
-from ..engine.heartbeat import StallWatch
-from ..engine.process_group import kill_group, process_ticks, reap_group
-from ..engine.restart_pause import RestartPause
-from ..engine.wire import Connection
-from ..log_format import set_up_logging
+from ..process.heartbeat import StallWatch
+from ..process.process_group import kill_group, process_ticks, reap_group
+from ..process.restart_pause import RestartPause
+from ..process.wire import Connection
+from ..protocol.config import ConfigError
+from ..system.log_format import set_up_logging
 from .messages import Answer, Job, WorkerReady, WorkerSettings
 from .worker import Worker
 

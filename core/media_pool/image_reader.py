@@ -11,10 +11,10 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import ImageSize
-from ..engine.config import EngineConfig
-from ..engine.messages import PixelInput
-from ..engine.shared_array import SharedArray
+from ..contracts.specs import ImageSize
+from ..protocol.config import EngineConfig
+from ..protocol.messages import PixelInput
+from ..protocol.shared_array import SharedArray
 from .host import WorkerHost
 from .messages import (
     Answer,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..engine.messages import PixelInput
-from ..engine.shared_array import SharedArray
-from ..media.media_limits import MediaLimits
+from ..protocol.media_limits import MediaLimits
+from ..protocol.messages import PixelInput
+from ..protocol.shared_array import SharedArray
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):

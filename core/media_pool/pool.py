@@ -7,7 +7,7 @@ import queue
 import threading
 from concurrent.futures import Future
 
-from ..media.media_error import MediaError
+from ..protocol.media_error import MediaError
 from .host import WorkerDiedError, WorkerHandle, WorkerHost
 from .messages import Answer, Job, Refused
 

@@ -9,18 +9,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..contracts import ImagePreprocessor
-from ..engine.find_checkpoint import find_checkpoint
-from ..engine.image_views import derive
-from ..engine.model_choice import choose_model
-from ..engine.prepared_image import prepare_image
-from ..engine.prompt_images import load_preprocessor
-from ..engine.shared_array import SharedArray
-from ..engine.wire import Connection
+from ..checkpoints.find_checkpoint import find_checkpoint
+from ..contracts.specs import ImagePreprocessor
 from ..media.decode import decode_image
-from ..media.image_header import read_header
-from ..media.media_error import MediaError
-from ..registry import get_registry
+from ..media.headers.image_header import read_header
+from ..models.model_choice import choose_model
+from ..process.wire import Connection
+from ..prompts.image_views import derive
+from ..prompts.prepared_image import prepare_image
+from ..prompts.prompt_images import load_preprocessor
+from ..protocol.media_error import MediaError
+from ..protocol.shared_array import SharedArray
+from ..registry.registry import get_registry
 from .messages import (
     Answer,
     Decoded,

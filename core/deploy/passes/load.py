@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from ...engine.config import ConfigError
+from ...protocol.config import ConfigError
 from ..deployment import Deployment
 
 # Not typed.

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import EncoderExample, EncoderSpec
-from ....core.hookspecs import hookimpl
+from ....core.contracts.specs import EncoderExample, EncoderSpec
+from ....core.registry.hookspecs import hookimpl
 
 TINY = {
     "hidden_size": 32,

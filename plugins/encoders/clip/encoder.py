@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -31,7 +31,7 @@ class CLIPEmbeddings(nn.Module):
 
 
 class CLIPVisionEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`. The class token is the first feature."""
+    """See `core.contracts.interfaces.VisionEncoder`. The class token is the first feature."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -51,7 +51,7 @@ class CLIPVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.VisionEncoder`."""
+        """See `core.contracts.interfaces.VisionEncoder`."""
         features: Sequence[Tensor] = self.encoder(
             self.pre_layrnorm(self.embeddings(torch.stack(tuple(images))))
         )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext, WeightPlace
+from ....core.contracts.interfaces import BuildContext, WeightPlace
+from ....core.contracts.specs import JsonDict
 from ....core.layers.encoder_stack import EncoderStack, Rotary, layer_weights
 from ....core.layers.known_modules import is_known
 from ....core.layers.mlp import MLP
@@ -113,7 +113,7 @@ class Layers(nn.Module):
 
 
 class InternVisionEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`. The class token is the first feature."""
+    """See `core.contracts.interfaces.VisionEncoder`. The class token is the first feature."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -140,7 +140,7 @@ class InternVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.VisionEncoder`."""
+        """See `core.contracts.interfaces.VisionEncoder`."""
         embedded = self.embeddings(torch.stack(tuple(images)))
         lengths = [embedded.shape[1]] * len(embedded)
         features = self.encoder.layer.features(

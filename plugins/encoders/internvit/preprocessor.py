@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 from ....core.media.preprocess import PatchPreprocessor, PreprocessConfig
 
 _DEFAULTS = {
@@ -14,7 +14,7 @@ _DEFAULTS = {
 
 
 class InternVisionPreprocessor(PatchPreprocessor):
-    """See `core.contracts.ImagePreprocessor`."""
+    """See `core.contracts.specs.ImagePreprocessor`."""
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
         config = PreprocessConfig.from_dict(processor_config, _DEFAULTS)

@@ -9,7 +9,7 @@ import open_clip
 from open_clip.model import CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 
 
 def model_config(vision_config: JsonDict) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext, WeightPlace
+from ....core.contracts.interfaces import BuildContext, WeightPlace
+from ....core.contracts.specs import JsonDict
 from .tower import build_tower, chosen_blocks, features_shape, make_tables, read_features
 
 
 class OpenClipEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`. The class token, where the tower has one, is the first
+    """See `core.contracts.interfaces.VisionEncoder`. The class token, where the tower has one, is the first
     feature, as it is CLIP's. Raises ValueError for layers that the tower can't give."""
 
     def __init__(
@@ -32,5 +32,5 @@ class OpenClipEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.VisionEncoder`."""
+        """See `core.contracts.interfaces.VisionEncoder`."""
         return list(read_features(self.visual, torch.stack(tuple(images)), self._blocks))

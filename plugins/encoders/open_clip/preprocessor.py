@@ -8,13 +8,13 @@ from typing import Any
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from .config import frozen, published_preprocessing, vision_settings
 from .tower import features_shape
 
 
 class OpenClipPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Images are prepared as the model's published
+    """See `core.contracts.specs.ImagePreprocessor`. Images are prepared as the model's published
     weights want them. A processor's settings change that: those that open_clip's checkpoints
     have as `preprocess_cfg`, or `image_mean` and `image_std`; the size is always the tower's.
 

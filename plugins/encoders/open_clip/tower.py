@@ -10,7 +10,7 @@ from open_clip.model import _build_vision_tower
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 from .config import model_config, vision_settings
 
 _build: Any = _build_vision_tower

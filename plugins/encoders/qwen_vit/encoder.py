@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext, WeightPlace
+from ....core.contracts.interfaces import BuildContext, WeightPlace
+from ....core.contracts.specs import JsonDict
 from ....core.layers.encoder_stack import EncoderStack
 from ....core.layers.mlp import MLP, GatedMLP
 from ....core.layers.norm import RMSNorm
@@ -52,7 +52,7 @@ class Merger(nn.Module):
 
 
 class Qwen2VisionEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`. Features are merged patches at the decoder's width."""
+    """See `core.contracts.interfaces.VisionEncoder`. Features are merged patches at the decoder's width."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext

@@ -9,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 from PIL import Image
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import OPENAI_MEAN, OPENAI_STD, PreprocessConfig
 
 _DEFAULTS = {"size": {}, "resample": 3, "image_mean": OPENAI_MEAN, "image_std": OPENAI_STD}
@@ -45,7 +45,7 @@ class PixelRange:
 
 
 class QwenPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`.
+    """See `core.contracts.specs.ImagePreprocessor`.
 
     Pixel values are [patches, channels * frames * patch_size²], the patches that are merged into
     one feature side by side; the layout is the rows and columns of patches.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.ragged import together
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
@@ -56,7 +56,7 @@ class FractionalEmbeddings(SiglipEmbeddings):
 
 
 class SiglipVisionEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`."""
+    """See `core.contracts.interfaces.VisionEncoder`."""
 
     embeddings_class = SiglipEmbeddings
 
@@ -78,7 +78,7 @@ class SiglipVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.VisionEncoder`."""
+        """See `core.contracts.interfaces.VisionEncoder`."""
         features: list[Tensor] = self.encoder(self.embeddings(torch.stack(tuple(images))))
         if not hasattr(self, "post_layernorm"):
             return features

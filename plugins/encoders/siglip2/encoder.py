@@ -8,8 +8,8 @@ from math import isqrt
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext, WeightPlace
+from ....core.contracts.interfaces import BuildContext, WeightPlace
+from ....core.contracts.specs import JsonDict
 from ....core.layers.ragged import together
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
@@ -39,7 +39,7 @@ class Siglip2Embeddings(nn.Module):
 
 
 class Siglip2VisionEncoder(nn.Module):
-    """See `core.interfaces.VisionEncoder`."""
+    """See `core.contracts.interfaces.VisionEncoder`."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -60,7 +60,7 @@ class Siglip2VisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.VisionEncoder`."""
+        """See `core.contracts.interfaces.VisionEncoder`."""
         features: list[Tensor] = self.encoder(self.embeddings(images, layouts))
         if not hasattr(self, "post_layernorm"):
             return features

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from PIL import Image
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import PreprocessConfig
 
 _DEFAULTS = {
@@ -24,7 +24,7 @@ _PRECISION = 1e-5
 
 
 class Siglip2Preprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Pixel values are [patches, patch_size² * 3]; the
+    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [patches, patch_size² * 3]; the
     layout is their rows and columns.
 
     Raises ValueError for settings that don't resize, or cut patches of another size."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.decoder import DecoderForCausalLM
 from ....core.layers.decoder_config import DecoderConfig
 
 
 class GemmaForCausalLM(DecoderForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext, **traits: Any) -> None:
         if config.get("use_bidirectional_attention") is True:
@@ -33,14 +33,14 @@ class GemmaForCausalLM(DecoderForCausalLM):
 
 
 class Gemma2ForCausalLM(GemmaForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(config, build, sandwich_norms=True)
 
 
 class Gemma3ForCausalLM(GemmaForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(config, build, sandwich_norms=True, qk_norm=True)

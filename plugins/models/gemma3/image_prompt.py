@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
 
 _BEGIN, _END = "<start_of_image>", "<end_of_image>"
 
 
 class Gemma3ImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.ImagePrompt`."""
+    """See `core.contracts.specs.ImagePrompt`."""
 
     def __init__(
         self,

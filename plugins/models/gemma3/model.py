@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.norm import RMSNorm
 from ....core.layers.ragged import encode_stacked
 from ....core.layers.vision_language import VisionLanguageModel
@@ -40,7 +40,7 @@ class Projector(nn.Module):
 
 
 class Gemma3ForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         tower = build.vision_encoder(config["vision_config"], ())

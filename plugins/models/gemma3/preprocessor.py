@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....core.contracts import ImageSize, JsonDict
+from ....core.contracts.specs import ImageSize, JsonDict
 from ....core.media.preprocess import PatchPreprocessor, PreprocessConfig
 
 _DEFAULTS = {
@@ -14,7 +14,7 @@ _DEFAULTS = {
 
 
 class Gemma3Preprocessor(PatchPreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Raises ValueError if crops are asked for."""
+    """See `core.contracts.specs.ImagePreprocessor`. Raises ValueError if crops are asked for."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:
         if processor_config.get("do_pan_and_scan"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePrompt, ImageSize, JsonDict
+from ....core.contracts.specs import ImagePrompt, ImageSize, JsonDict
 from .preprocessor import Idefics3Preprocessor
 
 _AROUND, _IMAGE, _WHOLE = "<fake_token_around_image>", "<image>", "<global-img>"
 
 
 class Idefics3ImagePrompt(ImagePrompt):
-    """See `core.contracts.ImagePrompt`."""
+    """See `core.contracts.specs.ImagePrompt`."""
 
     def __init__(
         self,

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.pixel_shuffle import pixel_shuffle
 from ....core.layers.ragged import encode_stacked, together
 from ....core.layers.vision_language import VisionLanguageModel
 
 
 class Idefics3ForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     renames = (
         (re.compile(r"^model\.vision_model\."), "vision_tower."),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import PreprocessConfig, cut_tiles, to_pixels
 
 _DEFAULTS: dict[str, Any] = {
@@ -23,7 +23,7 @@ _TILE, _LONGEST_EDGE, _MOST_PIXELS_A_SIDE = 364, 4 * 364, 4096
 
 
 class Idefics3Preprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the whole
+    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the whole
     image last."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:

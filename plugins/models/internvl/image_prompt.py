@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, RepeatedPlaceholder
 
 
 class InternVLImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.ImagePrompt`."""
+    """See `core.contracts.specs.ImagePrompt`."""
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.activation import get_activation
 from ....core.layers.pixel_shuffle import pixel_shuffle
 from ....core.layers.ragged import encode_stacked, together
@@ -31,7 +31,7 @@ class Projector(nn.Module):
 
 
 class InternVLForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         layer = config["vision_feature_layer"]

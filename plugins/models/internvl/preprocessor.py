@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -28,7 +28,7 @@ _TILE, _MAX_TILES = 384, 12
 
 
 class InternVLPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the
+    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the
     thumbnail last, if there is more than one. Raises ValueError for tiles that aren't square."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:

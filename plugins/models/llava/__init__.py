@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import ModelSpec
-from ....core.hookspecs import hookimpl
+from ....core.contracts.specs import ModelSpec
+from ....core.registry.hookspecs import hookimpl
 
 
 @hookimpl
@@ -26,7 +26,7 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 name=name,
                 architectures=(architecture,),
                 load=f"{__name__}.anyres_model:{architecture}",
-                image_prompt="octavo.core.contracts:RepeatedPlaceholder",
+                image_prompt="octavo.core.contracts.specs:RepeatedPlaceholder",
                 preprocessor=f"{__name__}.anyres_preprocessor:{preprocessor}",
             )
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ....core.contracts import ImageSize
+from ....core.contracts.specs import ImageSize
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.ragged import encode_stacked, together
 from ....core.layers.vision_language import VisionLanguageModel
 from .anyres import Crop
@@ -18,7 +18,7 @@ from .projector import Projector
 
 
 class LlavaNextForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         features = FeatureSelection.from_dict(config)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ....core.contracts import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
+from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -30,7 +30,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class AnyresPreprocessor(ImagePreprocessor):
-    """See `core.contracts.ImagePreprocessor`.
+    """See `core.contracts.specs.ImagePreprocessor`.
 
     Pixel values are [tiles, 3, side, side]. The layout is the rows and columns of the grid, and
     the crop of its features; see Crop. Raises ValueError for settings that give uneven tiles.

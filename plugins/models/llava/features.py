@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.ragged import together
 from ....core.layers.vision_language import VisionLanguageModel
 from .features import FeatureSelection
@@ -15,7 +15,7 @@ from .projector import Projector
 
 
 class LlavaForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         features = FeatureSelection.from_dict(config)
@@ -27,7 +27,7 @@ class LlavaForConditionalGeneration(VisionLanguageModel):
     def encode_images(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """See `core.interfaces.MultiModalModel`."""
+        """See `core.contracts.interfaces.MultiModalModel`."""
         features = self.vision_tower(images, layouts)
         if self._skip_first:
             features = [rows[1:] for rows in features]

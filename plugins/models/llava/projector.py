@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 from ....core.layers.activation import get_activation
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ....core.contracts import RepeatedPlaceholder
+from ....core.contracts.specs import RepeatedPlaceholder
 
 _IMAGE, _BOS = "<image>", "<bos>"
 
 
 class PaliGemmaImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.ImagePrompt`."""
+    """See `core.contracts.specs.ImagePrompt`."""
 
     #: Its checkpoints are not made for chat; this writes images and texts in their order.
     chat_template = (

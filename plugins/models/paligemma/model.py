@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.ragged import together
 from ....core.layers.vision_language import VisionLanguageModel
 
@@ -21,7 +21,7 @@ class Projector(nn.Module):
 
 
 class PaliGemmaForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         # That the prompt sees itself is said by the request, not by the decoder.

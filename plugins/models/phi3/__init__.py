@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import ModelSpec
-from ....core.hookspecs import hookimpl
+from ....core.contracts.specs import ModelSpec
+from ....core.registry.hookspecs import hookimpl
 
 
 @hookimpl

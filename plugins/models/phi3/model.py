@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext, WeightPlace
+from ....core.contracts.interfaces import BuildContext, WeightPlace
+from ....core.contracts.specs import JsonDict
 from ....core.layers.decoder import DecoderForCausalLM
 from ....core.layers.decoder_config import DecoderConfig
 
@@ -14,7 +14,7 @@ _FUSED = {
 
 
 class Phi3ForCausalLM(DecoderForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(DecoderConfig.from_dict(config), build)

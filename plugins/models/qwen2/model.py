@@ -5,14 +5,14 @@ Positions are three-dimensional where the rope settings have sections, as in Qwe
 
 from __future__ import annotations
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.decoder import DecoderForCausalLM
 from ....core.layers.decoder_config import DecoderConfig
 
 
 class Qwen2ForCausalLM(DecoderForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(DecoderConfig.from_dict(config, qkv_bias=True), build)

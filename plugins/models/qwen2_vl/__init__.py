@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import ModelSpec
-from ....core.hookspecs import hookimpl
+from ....core.contracts.specs import ModelSpec
+from ....core.registry.hookspecs import hookimpl
 
 
 @hookimpl
@@ -17,7 +17,7 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 "Qwen2_5_VLForConditionalGeneration",
             ),
             load=f"{__name__}.model:Qwen2VLForConditionalGeneration",
-            image_prompt="octavo.core.contracts:RepeatedPlaceholder",
+            image_prompt="octavo.core.contracts.specs:RepeatedPlaceholder",
             positions="mrope",
         )
     )

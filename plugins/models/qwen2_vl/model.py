@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.vision_language import VisionLanguageModel
 
 
 class Qwen2VLForConditionalGeneration(VisionLanguageModel):
-    """See `core.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
 
     renames = (
         (re.compile(r"^(model\.)?visual\."), "vision_tower."),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ....core.contracts import JsonDict
-from ....core.interfaces import BuildContext
+from ....core.contracts.interfaces import BuildContext
+from ....core.contracts.specs import JsonDict
 from ....core.layers.decoder import DecoderForCausalLM
 from ....core.layers.decoder_config import DecoderConfig
 
 
 class Qwen3ForCausalLM(DecoderForCausalLM):
-    """See `core.interfaces.LanguageModel`."""
+    """See `core.contracts.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         bias = bool(config.get("attention_bias"))

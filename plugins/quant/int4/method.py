@@ -6,7 +6,7 @@ import logging
 
 from torch import nn
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 from ....core.layers.quantized_linear import QuantizedLinear, quantize_groups, quantize_rows
 
 _GROUP_SIZE = 64
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Int4Method:
-    """See `core.interfaces.QuantMethod`. The output head takes 8 bits, as it decides between
+    """See `core.contracts.interfaces.QuantMethod`. The output head takes 8 bits, as it decides between
     tokens directly. Raises ValueError for a checkpoint that stores weights in 4 bits, as each
     tool does so in its own way."""
 

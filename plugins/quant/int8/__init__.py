@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ....core.contracts import QuantSpec
-from ....core.hookspecs import hookimpl
+from ....core.contracts.specs import QuantSpec
+from ....core.registry.hookspecs import hookimpl
 
 
 @hookimpl

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from ....core.contracts import JsonDict
+from ....core.contracts.specs import JsonDict
 from ....core.layers.quantized_linear import QuantizedLinear, quantize_rows
 
 
 class Int8Method:
-    """See `core.interfaces.QuantMethod`. Raises ValueError for a checkpoint that stores weights
+    """See `core.contracts.interfaces.QuantMethod`. Raises ValueError for a checkpoint that stores weights
     in 8 bits, as each tool does so in its own way."""
 
     quantizes_head = True

@@ -1,0 +1,244 @@
+"""The `octavo` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from ... import __version__
+from ...bench.bench_cli import add_bench
+from ...core.contracts.specs import load_object
+from ...core.process.child_process import Spawned
+from ...core.protocol.config import DTYPES, ConfigError
+from ...core.protocol.request_error import RequestError
+from ...core.registry.registry import UnsupportedModelError, get_registry
+from ...core.system.descriptors import raise_descriptor_limit
+from ...core.system.log_format import set_up_logging
+from ...core.system.openmp import limit_spinning
+from .. import DEFAULT_PROMPT, DEMO_MODEL
+from ..http.bound_sockets import bind_sockets
+from .engine_options import add_engine_options, add_queue_options, engine_config
+from .intake_options import add_intake_options, intake_config
+from .listen_options import add_listen_options
+
+_MAX_BODY_MIB = 64
+_MODEL_HELP = "a folder, a GGUF file or a hub id"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    limit_spinning()
+    raise_descriptor_limit()
+    set_up_logging()
+    try:
+        status: int = options.run(options)
+    except (ConfigError, UnsupportedModelError, RequestError) as error:
+        print(f"octavo: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(prog="octavo", description="Serve vision-language models.")
+    parser.add_argument("--version", action="version", version=f"octavo {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
+    _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
+    _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
+    _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
+    _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
+    add_bench(commands.add_parser("bench", help="measure, and print a table"))
+    kernels = commands.add_parser("kernels", help="which kernels would run here, and why")
+    kernels.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    kernels.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
+    kernels.set_defaults(run=_list_kernels)
+    plugins = commands.add_parser("plugins", help="what is installed")
+    actions = plugins.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
+        run=_list_plugins
+    )
+    check = actions.add_parser("check", help="try whether plugins keep their contract")
+    check.add_argument("name", nargs="?", help="a plugin or a package; default: all")
+    check.set_defaults(run=_check_plugins)
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=DEMO_MODEL,
+        help=f"{_MODEL_HELP}, or open_clip:MODEL:WEIGHTS (default: the demo model)",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--served-model-name", help="the name that clients use")
+    parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
+    add_listen_options(parser)
+    parser.add_argument(
+        "--allowed-origins",
+        nargs="+",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="web pages that may use the API from a browser, such as https://example.com, or '*' "
+        "for all (default: none)",
+    )
+    add_engine_options(parser)
+    add_queue_options(parser)
+    add_intake_options(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_caption(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", type=Path, metavar="DIR_OR_FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
+    parser.add_argument("--model", default=DEMO_MODEL, help=_MODEL_HELP)
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    add_engine_options(parser)
+    parser.set_defaults(run=_caption)
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
+    parser.add_argument("--prompt", help="ask this and end; default: ask for each line typed")
+    parser.add_argument("--image", action="append", default=[], type=Path, help="show a picture")
+    parser.add_argument("--system", help="what the model is told first")
+    parser.add_argument("--max-tokens", type=int, default=256, help="of each answer")
+    parser.add_argument("--temperature", type=float, help="0 for the likeliest words only")
+    add_engine_options(parser)
+    parser.set_defaults(run=_chat)
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
+    parser.add_argument("--image", action="append", default=[], type=Path, help="one more picture")
+    parser.add_argument("--max-tokens", type=int, default=16, help="of each answer")
+    add_engine_options(parser)
+    parser.set_defaults(run=_verify, dtype="float32")
+
+
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=_MODEL_HELP)
+    parser.add_argument("--dry-run", action="store_true", help="load no weights, only look")
+    parser.add_argument("--skip", action="append", default=[], metavar="PASS", help="leave it out")
+    add_engine_options(parser)
+    parser.set_defaults(run=_deploy)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = engine_config(options)
+    name = options.served_model_name or _default_name(options.model)
+    intake = intake_config(options)
+    load_object("octavo.app.http.stop_signals:end_silently")()
+    sockets = bind_sockets(options.host, options.port)
+    # The engine's process imports torch while this one does; the other commands need not.
+    with Spawned("octavo.core.client.engine_process") as child:
+        gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
+        listen_class = load_object("octavo.app.http.listen:ListenConfig")
+        listen = listen_class(
+            sockets,
+            options.max_body_mib * 2**20,
+            options.drain_timeout,
+            options.max_connections,
+            tuple(options.allowed_origins),
+        )
+        if not gives_embeddings(options.model):
+            serve = load_object("octavo.app.http.server:serve")
+            return cast(int, serve(config, intake, name, listen, child))
+    serve = load_object("octavo.app.http.embedding_server:serve")
+    return cast(int, serve(config, intake, name, listen))
+
+
+def _origin(text: str) -> str:
+    """As browsers write it: a scheme, a host and perhaps a port."""
+    if text != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no origin; write it as https://example.com, without a path, or '*'"
+        )
+    return text
+
+
+def _default_name(model: str) -> str:
+    if model == DEMO_MODEL:
+        return "octavo-demo"
+    family, _, weights = model.rpartition(":")
+    if family and os.path.exists(weights):  # of open_clip
+        return f"{family}:{Path(weights).name}"
+    return Path(model).name.removesuffix(".gguf") if os.path.exists(model) else model
+
+
+def _caption(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.offline.llm:LLM")
+    write_captions = load_object("octavo.app.cli.captioning:write_captions")
+    load_object("octavo.app.cli.captioning:check_output")(options.output)
+    llm = llm_class(**asdict(engine_config(options)))
+    failed = write_captions(
+        llm, options.sources, options.output, options.prompt, options.max_tokens
+    )
+    if failed:
+        print(f"octavo: {failed} files have an error instead of a caption", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.offline.llm:LLM")
+    conversation_class = load_object("octavo.app.cli.chat:Conversation")
+    llm = llm_class(**asdict(engine_config(options)))
+    given = {"max_tokens": options.max_tokens, "temperature": options.temperature}
+    params = llm.default_sampling_params(**{k: v for k, v in given.items() if v is not None})
+    conversation = conversation_class(llm, params, options.system, options.image)
+    if options.prompt is not None:
+        print(conversation.ask(options.prompt))
+    else:
+        conversation.talk()
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    llm_class = load_object("octavo.app.offline.llm:LLM")
+    verify = load_object("octavo.app.verify.verify:verify_and_print")
+    config = engine_config(options)
+    agrees = verify(llm_class(**asdict(config)), config, options.image, options.max_tokens)
+    return 0 if agrees else 1
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    deploy_and_print = load_object("octavo.app.cli.deploying:deploy_and_print")
+    deploy_and_print(engine_config(options), options.skip, options.dry_run)
+    return 0
+
+
+def _list_kernels(options: argparse.Namespace) -> int:
+    list_kernels = load_object("octavo.app.cli.kernel_listing:list_kernels")
+    for line in list_kernels(options.device, options.dtype):
+        print(line)
+    return 0
+
+
+def _list_plugins(options: argparse.Namespace) -> int:
+    registry = get_registry()
+    for plugin in registry.plugins:
+        print(f"{plugin.name} ({plugin.source})")
+        if plugin.error:
+            print(f"  refused: {plugin.error}")
+        for (kind, name), owner in registry.owners.items():
+            if owner == plugin.name:
+                spec = getattr(registry, kind)[name]
+                served = getattr(spec, "architectures", ()) or getattr(spec, "model_types", ())
+                print(f"  {kind[:-1]} {name}" + (f": {', '.join(served)}" if served else ""))
+    return 0
+
+
+def _check_plugins(options: argparse.Namespace) -> int:
+    check = load_object("octavo.app.conformance.check:check_and_print")
+    return 0 if check(options.name) else 1

@@ -1,0 +1,1 @@
+"""What every face shares: messages and images on their way in."""

@@ -1,0 +1,1 @@
+"""Automatic deployment: the passes in order, checked against what transformers answers."""

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: which files, and what their configs say."""

@@ -1,0 +1,153 @@
+"""A model's files in the Hugging Face format, and what their configs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..contracts.specs import JsonDict
+from ..protocol.config import ConfigError
+from .hf_config import complete_config, is_known
+from .json_file import read_json
+from .weight_files import WeightFiles, find_weights
+
+_PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
+#: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
+_MAPPED_TOGETHER = 16 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in Hugging Face format. name: as the operator gave it."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def config(self) -> JsonDict:
+        """`config.json`, with what it leaves to transformers' defaults."""
+        return complete_config(read_json(self.path / "config.json"))
+
+    @cached_property
+    def generation_config(self) -> JsonDict:
+        """`generation_config.json`; empty if there is none."""
+        return _read_optional(self.path / "generation_config.json")
+
+    @cached_property
+    def image_processor_config(self) -> JsonDict:
+        """The image part of `processor_config.json`, or `preprocessor_config.json`; empty if a
+        model that only a plugin knows has neither. Raises ConfigError if another has neither:
+        pictures made by defaults would be those of another model."""
+        nested = self._processor_config.get("image_processor")
+        if nested is not None:
+            if not isinstance(nested, Mapping):
+                raise ConfigError(
+                    f"{self.name}: image_processor in {self.path / _PROCESSOR} is no object"
+                )
+            return nested
+        alone = self.path / _IMAGE_PROCESSOR
+        if not alone.is_file() and not is_known(self.config):
+            return {}
+        if not alone.is_file():
+            raise ConfigError(
+                f"{self.name}: the model takes images, but there is no {_IMAGE_PROCESSOR} in "
+                f"{self.path} (and no image_processor in a {_PROCESSOR}) to say how they are "
+                "prepared; copy that file from the model's repository"
+            )
+        return read_json(alone)
+
+    @cached_property
+    def processor_chat_template(self) -> str | None:
+        """The chat template that the files of the processor hold, which goes before that of the
+        tokenizer in models that take images; those in `chat_template.jinja` are both's."""
+        template = self._processor_config.get("chat_template")
+        legacy = self.path / "chat_template.json"
+        if template is None and not (self.path / "chat_template.jinja").is_file():
+            template = _read_optional(legacy).get("chat_template")
+        if template is not None and not isinstance(template, str):
+            raise ConfigError(f"{self.name}: the chat_template of the processor is no text")
+        return template
+
+    @cached_property
+    def _processor_config(self) -> JsonDict:
+        return _read_optional(self.path / _PROCESSOR)
+
+    @property
+    def dtype(self) -> str | None:
+        """The number format that the config names, if any."""
+        for config in (self.config, self.config.get("text_config") or {}):
+            dtype = config.get("dtype") or config.get("torch_dtype")
+            if dtype:
+                return str(dtype)
+        return None
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generation: those of the generation config, or of the model's."""
+        text_config = self.config.get("text_config") or {}
+        for config in (self.generation_config, self.config, text_config):
+            ids = config.get("eos_token_id")
+            if ids is not None:
+                return (ids,) if isinstance(ids, int) else tuple(ids)
+        return ()
+
+    @property
+    def transformers_source(self) -> tuple[Path, dict[str, str]]:
+        """The folder that transformers loads from, and what it must be told besides."""
+        return self.path, {}
+
+    @property
+    def transformers_config(self) -> dict[str, Any]:
+        """What transformers' model classes must be told of the config, if it is not in the files
+        as they read them."""
+        return {}
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor with its name, one at a time. Raises ConfigError if there are none, or a
+        file of them is missing."""
+        files = self._weight_files()
+        for path in files.present():
+            names = (name for name in _names_in(path) if files.holds(path, name))
+            while part := list(_map_some(path, names)):
+                yield from part
+
+    def weight_names(self) -> Iterator[str]:
+        """The names alone. Raises ConfigError as `weights` does."""
+        files = self._weight_files()
+        for path in files.present():
+            yield from (name for name in _names_in(path) if files.holds(path, name))
+
+    def _weight_files(self) -> WeightFiles:
+        try:
+            return find_weights(self.path)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
+
+
+def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
+    """The next tensors of a file, in a mapping of their own. What was read of a mapping stays
+    resident until all of its tensors are let go, and some of a checkpoint's are never."""
+    with safe_open(path, framework="pt") as file:
+        size = 0
+        while size < _MAPPED_TOGETHER and (name := next(names, None)) is not None:
+            tensor = file.get_tensor(name)
+            size += tensor.nbytes
+            yield name, tensor
+
+
+def _read_optional(path: Path) -> JsonDict:
+    return read_json(path) if path.is_file() else {}

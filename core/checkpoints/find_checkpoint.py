@@ -1,0 +1,62 @@
+"""Where a model's files are: in a folder, in one GGUF file, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import logging
+from glob import escape
+from pathlib import Path
+
+from ..protocol.config import ConfigError
+from .checkpoint import Checkpoint
+from .gguf.gguf_checkpoint import GgufCheckpoint
+from .weight_files import INDEX, WHOLE, find_weights
+
+logger = logging.getLogger(__name__)
+
+#: What a model consists of beside the shards that its index names.
+_HUB_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", WHOLE]
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """A local folder, a GGUF file, or a hub repository, downloaded if it is not cached.
+
+    Raises ConfigError if it is none of these, or if its config can't be read.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return GgufCheckpoint(name, path)
+    if path.is_dir():
+        return _in_folder(name, path)
+    if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+        raise ConfigError(f"model {name!r} is neither a folder nor a GGUF file")
+    return _in_folder(name, _download(name))
+
+
+def _in_folder(name: str, folder: Path) -> Checkpoint:
+    if (folder / "config.json").is_file():
+        return Checkpoint(name, folder)
+    ggufs = sorted(folder.glob("*.gguf"))
+    if len(ggufs) == 1:
+        return GgufCheckpoint(name, ggufs[0])
+    if ggufs:
+        listed = ", ".join(path.name for path in ggufs)
+        raise ConfigError(f"model {name!r}: {folder} has several GGUF files, name one: {listed}")
+    raise ConfigError(f"model {name!r}: {folder} has no config.json and no GGUF file")
+
+
+def _download(name: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    logger.info("looking for %s on the Hugging Face hub", name)
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_PATTERNS))
+        if not (folder / WHOLE).is_file() and (folder / INDEX).is_file():
+            shards = [escape(shard) for shard in find_weights(folder).names]
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=shards))
+        return folder
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"model {name!r} is neither a local folder nor available from the Hugging Face hub: "
+            f"{error}"
+        ) from error

@@ -1,0 +1,182 @@
+"""A language model in one GGUF file, as llama.cpp writes them; its tensors are dequantised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from gguf import GGUFReader, dequantize
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, modeling_gguf_pytorch_utils
+
+from ...contracts.specs import JsonDict
+from ...protocol.config import ConfigError
+from ..checkpoint import Checkpoint
+from .gguf_config import gguf_config
+from .gguf_header import MAGIC
+from .gguf_metadata import FACTOR_TENSORS, GgufMetadata
+from .gguf_tokenizer import check_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_SAMPLING = "general.sampling."
+#: What llama.cpp samples with unless a file says otherwise, by its names and transformers'.
+_LLAMA_CPP_SAMPLING = {
+    "temp": ("temperature", 0.8),
+    "top_k": ("top_k", 40),
+    "top_p": ("top_p", 0.95),
+    "min_p": ("min_p", 0.0),
+}
+#: Tokens that end an answer, besides that which ends a text.
+_TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+#: What transformers itself loads these files with; it is not typed.
+_gguf: Any = modeling_gguf_pytorch_utils
+_auto_model: Any = AutoModelForCausalLM
+
+
+@dataclass(frozen=True)
+class GgufCheckpoint(Checkpoint):
+    """path: the file. Raises ConfigError if it is not one, of an unknown architecture, or holds
+    something that can't be used, naming that."""
+
+    def __post_init__(self) -> None:
+        with self.path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ConfigError(f"{self.name}: {self.path} is not a GGUF file")
+        # So that a damaged one is refused here, and not by whoever reads it next.
+        assert self._tensor_places
+
+    @cached_property
+    def config(self) -> JsonDict:
+        """What `config.json` would say."""
+        metadata = self._metadata
+        try:
+            check_tokenizer(metadata)
+            parsed = _gguf.load_gguf_checkpoint(str(self.path))
+            config = gguf_config({**parsed["tokenizer_config"], **parsed["config"]}, metadata)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+        except (ValueError, IndexError, KeyError, OSError) as error:
+            raise self._unreadable(error) from error
+        return config
+
+    @cached_property
+    def generation_config(self) -> JsonDict:
+        """What the file recommends, else what llama.cpp samples with."""
+        given = {
+            key.removeprefix(_SAMPLING): value
+            for key, value in self._metadata.others.items()
+            if key.startswith(_SAMPLING)
+        }
+        unused = sorted(set(given) - set(_LLAMA_CPP_SAMPLING))
+        if unused:
+            logger.warning(
+                "%s: the file's recommendations for sampling are not followed: %s",
+                self.name,
+                ", ".join(f"{name} {given[name]}" for name in unused),
+            )
+        return {
+            name: given.get(key, default) for key, (name, default) in _LLAMA_CPP_SAMPLING.items()
+        }
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Also those that end a turn or a message, as llama.cpp has it."""
+        others = self._metadata.others
+        ends = (others[key] for key in _TURN_ENDS if key in others)
+        further = others.get("tokenizer.ggml.eos_token_ids") or ()
+        return tuple(dict.fromkeys((*super().eos_token_ids, *ends, *further)))
+
+    @property
+    def image_processor_config(self) -> JsonDict:
+        """Empty: these files hold language models alone."""
+        return {}
+
+    @property
+    def transformers_source(self) -> tuple[Path, dict[str, str]]:
+        """See Checkpoint."""
+        return self.path.parent, {"gguf_file": self.path.name}
+
+    @property
+    def transformers_config(self) -> dict[str, Any]:
+        """See Checkpoint; transformers alone would leave parts of the file out."""
+        return {"config": AutoConfig.for_model(**self.config)}
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor in float32 under the name that Hugging Face gives it, one at a time."""
+        processor, places = self._tensor_processor(), self._tensor_places
+        for tensor in GGUFReader(self.path).tensors:
+            if tensor.name in FACTOR_TENSORS:
+                continue  # the config has them
+            result = processor.process(
+                weights=dequantize(tensor.data, tensor.tensor_type),
+                name=tensor.name,
+                tensor_key_mapping=places,
+                parsed_parameters={},
+            )
+            yield places[result.name], torch.tensor(result.weights)
+
+    def weight_names(self) -> Iterator[str]:
+        """None: whether the head is tied, the config has from the tensors."""
+        return iter(())
+
+    @cached_property
+    def _metadata(self) -> GgufMetadata:
+        try:
+            return GgufMetadata(self.path)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+        except ValueError as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def _tensor_places(self) -> dict[str, str]:
+        """The name that transformers gives each tensor, by the file's. Raises ConfigError for a
+        tensor that no part of the model takes."""
+        config = self.config
+        with torch.device("meta"):
+            model = _auto_model.from_config(AutoConfig.for_model(**config))
+        in_config = FACTOR_TENSORS if config.get("rope_parameters") else frozenset()
+        wanted = set(self._metadata.tensor_names) - in_config
+        # transformers makes its table of names again for each module, which takes seconds; only
+        # files made from a part of the model need more than the whole one's.
+        whole = SimpleNamespace(
+            config=model.config, state_dict=model.state_dict, named_children=list
+        )
+        places = self._mapped(whole)
+        if wanted - set(places):
+            places = self._mapped(model)
+        unused = wanted - set(places)
+        if unused:
+            raise ConfigError(
+                f"{self.name}: the {config['model_type']} model has no use for {len(unused)} of "
+                f"the GGUF file's tensors, such as {min(unused)}; it is not the model that the "
+                "file is of"
+            )
+        return places
+
+    def _mapped(self, model: Any) -> dict[str, str]:
+        """transformers' names of a model's tensors, by those of GGUF."""
+        processor, architecture = self._tensor_processor(), self._metadata.architecture
+        try:
+            names: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, processor, architecture)
+        except NotImplementedError as error:
+            raise self._unreadable(error) from error
+        return names
+
+    def _tensor_processor(self) -> Any:
+        """Undoes what llama.cpp's converter did to the tensors of some families."""
+        kinds = _gguf.TENSOR_PROCESSORS
+        return kinds.get(self._metadata.architecture, _gguf.TensorProcessor)(self.config)
+
+    def _unreadable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{self.name}: the GGUF file can't be read, it is damaged or of an architecture or "
+            f"a type of quantisation that is not known: {error}"
+        )

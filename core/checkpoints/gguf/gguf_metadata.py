@@ -1,0 +1,133 @@
+"""What a GGUF file says besides its weights, each key and tensor accounted for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import (
+    GGML_QUANT_SIZES,
+    MODEL_ARCH_NAMES,
+    GGMLQuantizationType,
+    GGUFReader,
+    dequantize,
+)
+
+from ...contracts.specs import JsonDict
+from ...protocol.config import ConfigError
+from .gguf_header import read_header
+
+#: Tensors of factors of rotary positions: Llama 3.1's, and LongRoPE's for texts within and beyond
+#: the trained length.
+FREQUENCY_FACTORS = "rope_freqs.weight"
+LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
+FACTOR_TENSORS = frozenset([FREQUENCY_FACTORS, LONG_FACTORS, SHORT_FACTORS])
+
+#: Of other keys than the architecture's own: what transformers' tokenizer or we use, and what only
+#: describes the file.
+_KNOWN = re.compile(
+    r"general\..*|imatrix\..*|quantize\..*|split\.(no|tensors\.count)"
+    r"|tokenizer\.chat_templates?(\..*)?|tokenizer\.huggingface\.json"
+    r"|tokenizer\.ggml\.(model|pre|tokens|scores|token_type|token_type_count|merges"
+    r"|precompiled_charsmap|add_space_prefix|add_bos_token|add_eos_token"
+    r"|(bos|eos|eot|eom|unknown|padding|seperator|cls|mask|prefix|suffix|middle)_token_id"
+    r"|eos_token_ids|fim_(pre|suf|mid|pad|rep|sep)_token_id)"
+)
+#: Beginnings that programs give a meaning to; under others, makers of files leave notes.
+_SPACES = frozenset(["adapter", "clip", "split", "tokenizer", *MODEL_ARCH_NAMES.values()])
+#: What would say something of the model, under whatever beginning.
+_OF_A_MODEL = re.compile(r"(.*\.)?(attention|rope|ssm)\..*|.*[._]scale|(.*\.)?expert_.*")
+#: Values at which others change nothing.
+_HARMLESS: dict[str, Callable[[Any], bool]] = {
+    "general.type": lambda value: value == "model",
+    "split.count": lambda value: value <= 1,
+    "tokenizer.ggml.add_sep_token": lambda value: value is False,
+    "tokenizer.ggml.escape_whitespaces": lambda value: value is True,
+    "tokenizer.ggml.remove_extra_whitespaces": lambda value: value is False,
+}
+
+
+class GgufMetadata:
+    """The keys and tensors of a file.
+
+    architecture: by llama.cpp's name. fields: the architecture's own keys, without its name.
+    others: all other keys. tensor_names: of all tensors.
+
+    Raises ConfigError, naming it, for a key outside the architecture's own that is neither used
+    nor harmless, and for a type of tensors that can't be dequantised; ValueError and OSError for
+    what is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header = read_header(path)
+        self.architecture = str(header.keys.get("general.architecture"))
+        prefix = f"{self.architecture}."
+        self.fields: JsonDict = {
+            key.removeprefix(prefix): value
+            for key, value in header.keys.items()
+            if key.startswith(prefix)
+        }
+        self.others: JsonDict = {
+            key: value for key, value in header.keys.items() if not key.startswith(prefix)
+        }
+        for key, value in self.others.items():
+            _check(key, value)
+        for kind, name in {kind: name for name, kind in header.tensors.items()}.items():
+            _check_type(name, kind)
+        self.tensor_names = list(header.tensors)
+        self._path = path
+
+    def has_tensor(self, pattern: str) -> bool:
+        """Whether there is one whose name is this, or of this pattern."""
+        return any(re.fullmatch(pattern, name) for name in self.tensor_names)
+
+    def factors(self, name: str) -> list[float]:
+        """The values of one of FACTOR_TENSORS. Raises ConfigError if there is none."""
+        if name not in self._factors:
+            raise ConfigError(f"the GGUF file has no tensor {name}")
+        return self._factors[name]
+
+    @cached_property
+    def _factors(self) -> dict[str, list[float]]:
+        return {
+            tensor.name: dequantize(tensor.data, tensor.tensor_type).tolist()
+            for tensor in GGUFReader(self._path).tensors
+            if tensor.name in FACTOR_TENSORS
+        }
+
+
+def _check(key: str, value: Any) -> None:
+    harmless = _HARMLESS.get(key)
+    if harmless is None and (_KNOWN.fullmatch(key) or _is_note(key)):
+        return
+    if harmless is not None and harmless(value):
+        return
+    if key == "split.count":
+        raise ConfigError(
+            f"the GGUF file is one of {value} parts ({key}); merge them first, with "
+            "llama-gguf-split --merge"
+        )
+    raise ConfigError(f"the GGUF file's {key} = {value!r} is not supported")
+
+
+def _is_note(key: str) -> bool:
+    space, _, rest = key.partition(".")
+    return space not in _SPACES and not _OF_A_MODEL.fullmatch(rest)
+
+
+def _check_type(name: str, kind: int) -> None:
+    try:
+        known = GGMLQuantizationType(kind)
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[known][1]), np.uint8), known)
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"the GGUF file's tensor {name} is in {known.name}, which is not supported"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"the GGUF file's tensor {name} is of a type that is not known, {kind}"
+        ) from error

@@ -1,0 +1,90 @@
+"""How many requests may be open, shared fairly between clients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..protocol.errors import EngineOverloadedError
+
+#: Tells a request that waits for its first step that it is refused after all.
+Refuse = Callable[[EngineOverloadedError], None]
+
+
+@dataclass
+class _Open:
+    client: str
+    num_answers: int
+    refuse: Refuse | None = None
+
+
+class Admission:
+    """Counts the answers of open requests, from their arrival to their end.
+
+    When there are as many as may be, who has fewer than another takes the place of what that one
+    sent last and still waits: the longest queue is cut (McKenney, Stochastic fairness queueing,
+    1990), so that none can fill them all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: dict[str, _Open] = {}
+        self._num_answers: Counter[str] = Counter()
+
+    @contextmanager
+    def enter(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
+        """A request is open. Raises EngineOverloadedError if there is no room for it."""
+        for victim, refuse in self._victims(client, num_answers):
+            self._leave(victim)
+            refuse(self._error())
+        self._open[request_id] = _Open(client, num_answers)
+        self._num_answers[client] += num_answers
+        try:
+            yield
+        finally:
+            self._leave(request_id)
+
+    def wait(self, request_id: str, refuse: Refuse) -> None:
+        """A request, if it is open, waits for its first step, and may be refused until then."""
+        if request_id in self._open:
+            self._open[request_id].refuse = refuse
+
+    def start(self, request_id: str) -> None:
+        """It is not refused any more."""
+        if request_id in self._open:
+            self._open[request_id].refuse = None
+
+    def _victims(self, client: str, num_answers: int) -> list[tuple[str, Refuse]]:
+        """Who is to make room. Raises EngineOverloadedError if that would be unfair, or not
+        enough."""
+        counts = self._num_answers.copy()
+        counts[client] += num_answers
+        (largest, _), *_ = counts.most_common(1)
+        waiting = (
+            (request_id, request.num_answers, request.refuse)
+            for request_id, request in reversed(self._open.items())
+            if request.client == largest != client and request.refuse is not None
+        )
+        victims: list[tuple[str, Refuse]] = []
+        while counts.total() > self._most:
+            request_id, num_freed, refuse = next(waiting, ("", 0, None))
+            counts[largest] -= num_freed
+            if refuse is None or counts[largest] < counts[client]:
+                raise self._error()
+            victims.append((request_id, refuse))
+        return victims
+
+    def _leave(self, request_id: str) -> None:
+        request = self._open.pop(request_id, None)
+        if request is not None:
+            self._num_answers[request.client] -= request.num_answers
+            if not self._num_answers[request.client]:
+                del self._num_answers[request.client]
+
+    def _error(self) -> EngineOverloadedError:
+        return EngineOverloadedError(
+            f"{self._num_answers.total()} requests are open, as many as run at once and wait here; "
+            "send the request again later"
+        )

@@ -1,0 +1,1 @@
+"""What plugins declare and implement."""

@@ -1,0 +1,183 @@
+"""The torch side of the plugin contract: what a model and an encoder must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.dispatch import KernelTable
+from ...kernels.ops import AttentionMetadata
+from .specs import JsonDict
+
+#: Where a tensor of a checkpoint goes: the parameter's name; several names for one whose rows are
+#: those of several parameters, in this order; None for one that is not needed.
+WeightPlace = str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class KVCacheSpec:
+    """What one token costs in the paged cache: the same heads in every layer.
+
+    recompute_beyond: a sequence that grows longer than this has other keys, of all of its tokens,
+        and is computed anew; None if keys never change.
+    """
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    recompute_beyond: int | None = None
+
+    def bytes_per_token(self, dtype: torch.dtype) -> int:
+        """Bytes of keys and values that one token occupies over all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
+
+
+class KVLayer(NamedTuple):
+    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim], views
+    of a tensor that holds what belongs to the other layers between two blocks."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class VisionEncoder(Protocol):
+    """A vision tower, constructed as Class(vision_config, feature_layers, build).
+
+    feature_layers: whose outputs are wanted, side by side, as indices into transformers'
+        `hidden_states`; none for the tower's own final output.
+    """
+
+    #: Width of one feature vector.
+    hidden_size: int
+
+    def map_weight(self, name: str) -> WeightPlace:
+        """Where a checkpoint's tensor of this name goes."""
+        ...
+
+    def __call__(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
+    ) -> Sequence[Tensor]:
+        """Images as they were preprocessed, [channels, height, width] or of the encoder's own
+        shapes -> for each [num_tokens, hidden_size]. layouts: those of its own preprocessor, for
+        an encoder that takes images of any size."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """A decoder on the paged cache, constructed as Class(config, build)."""
+
+    vocab_size: int
+    hidden_size: int
+    max_position_embeddings: int
+    kv_cache_spec: KVCacheSpec
+
+    def map_weight(self, name: str) -> WeightPlace:
+        """Where a checkpoint's tensor of this name goes."""
+        ...
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """[num_tokens] -> [num_tokens, hidden_size]."""
+        ...
+
+    def forward(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        kv_cache: Sequence[KVLayer],
+        metadata: AttentionMetadata,
+    ) -> Tensor:
+        """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache.
+
+        positions: [num_tokens], or [3, num_tokens] for "mrope" if a sequence has images. Only the
+        metadata's output_rows need to be computed to the end; who wraps a model and wants them all
+        passes `dataclasses.replace(metadata, output_rows=None)`.
+        """
+        ...
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
+        ...
+
+
+@runtime_checkable
+class MultiModalModel(Protocol):
+    """What a LanguageModel that takes images offers besides."""
+
+    def encode_images(
+        self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """Images as they were preprocessed, each of its own shape -> for each [num_features,
+        hidden_size]. layouts: those of the images."""
+        ...
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """What a part of a model offers whose weights can be turned into what its kernels like best."""
+
+    def prepare(self) -> None:
+        """Called once, when all weights are there and final; what is replaced may be let go."""
+        ...
+
+
+@runtime_checkable
+class OutputHeadModel(Protocol):
+    """What a model offers whose output head may be quantised."""
+
+    def output_head(self) -> nn.Module:
+        """The layer that gives logits, as `lm_head` from then on; one of its own even if its
+        weight is the embeddings'."""
+        ...
+
+
+class QuantMethod(Protocol):
+    """Makes linear layers smaller, constructed as Class(settings) with the checkpoint's
+    `quantization_config`, or with {} if the operator asked for the method.
+
+    It is offered every nn.Linear of the language model except its head: for a model that takes
+    images, those below a part named `language_model`, so that towers stay as they are. A class
+    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Both
+    methods return the module that takes the layer's place, or None to leave it.
+    """
+
+    def prepare(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """For a checkpoint that is quantised: a module without storage whose parameters have the
+        checkpoint's names and shapes."""
+        ...
+
+    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """For a layer with loaded weights."""
+        ...
+
+
+class LogitsProcessor(Protocol):
+    """Changes the logits of one request, constructed as Class(arguments) with the JSON value
+    that the request gave. The constructor raises for arguments that make no sense."""
+
+    def __call__(
+        self, prompt_token_ids: Sequence[int], output_token_ids: Sequence[int], logits: Tensor
+    ) -> Tensor:
+        """logits: [vocab_size], float32, of the next token; returns the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a model's constructor needs besides its config.
+
+    device: where tables that are computed rather than loaded must be made; parameters are
+        created without storage and filled by the loader.
+    language_model: builds the text model of a nested config.
+    vision_encoder: builds the tower of a `vision_config` that gives the features of the
+        layers named. Both raise UnsupportedModelError if no plugin serves the model_type.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    kernels: KernelTable
+    language_model: Callable[[JsonDict], LanguageModel]
+    vision_encoder: Callable[[JsonDict, Sequence[int]], VisionEncoder]

@@ -1,0 +1,1 @@
+"""The device that computes, and how its memory is shared out."""

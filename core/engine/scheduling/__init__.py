@@ -1,0 +1,1 @@
+"""Bookkeeping of requests, blocks and features; plain Python."""

@@ -1,0 +1,135 @@
+"""Which blocks each request holds, and which of them were computed before by another."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from ...protocol.block_hash import hash_block, root_hash
+from .block_pool import Block, BlockPool
+from .request import Request
+
+
+class _HeldBlocks:
+    """A request's blocks, and their ids beside them, as every step wants these."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self.blocks: list[Block] = []
+        self.ids = array("q")
+        self.extend(blocks)
+
+    def extend(self, blocks: Iterable[Block]) -> None:
+        """Add blocks at the end."""
+        for block in blocks:
+            self.blocks.append(block)
+            self.ids.append(block.block_id)
+
+
+class KVCacheManager:
+    """Bookkeeping of the paged KV cache; the tensors belong to the model runner.
+
+    A full block is named by its contents when the step that fills it is scheduled. Within that
+    step it may already be shared: a forward stores all keys and values of a layer before any
+    token attends. If the step fails, `discard_uncomputed` takes the names back.
+
+    prefix_caching: whether blocks are named at all.
+    recompute_beyond: see `KVCacheSpec`.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        prefix_caching: bool = True,
+        recompute_beyond: int | None = None,
+    ) -> None:
+        self.block_size = block_size
+        self.recompute_beyond = recompute_beyond
+        self._prefix_caching = prefix_caching
+        self.pool = BlockPool(num_blocks)
+        self._held: dict[str, _HeldBlocks] = {}
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that no request holds."""
+        return self.pool.num_free_blocks
+
+    def block_ids(self, request: Request) -> array[int]:
+        """The request's block table, of 64-bit integers; it grows with the request."""
+        return self._held[request.request_id].ids
+
+    def match_prefix(self, request: Request) -> int:
+        """Hold the blocks that already have the request's first tokens; returns how many tokens.
+
+        At least one token is left to compute, as its logits are wanted; the whole prompt, if it
+        is to have log-probabilities.
+        """
+        self._extend_hashes(request, request.num_tokens)
+        matched: list[Block] = []
+        longest = 0 if request.wants_prompt_logprobs else request.num_tokens - 1
+        for block_hash in request.block_hashes[: longest // self.block_size]:
+            block = self.pool.find(block_hash)
+            if block is None:
+                break
+            matched.append(block)
+        self.pool.hold(matched)
+        self._held[request.request_id] = _HeldBlocks(matched)
+        return len(matched) * self.block_size
+
+    def allocate(self, request: Request, num_new_tokens: int) -> bool:
+        """Get blocks for the next tokens after the computed ones; False if there are too few."""
+        held = self._held[request.request_id]
+        num_tokens = request.num_computed_tokens + num_new_tokens
+        missing = -(-num_tokens // self.block_size) - len(held.blocks)
+        if missing > self.pool.num_free_blocks:
+            return False
+        if missing > 0:
+            held.extend(self.pool.allocate(missing))
+        first_filled = request.num_computed_tokens // self.block_size
+        if first_filled < num_tokens // self.block_size:
+            self._name_filled(request, held.blocks, first_filled, num_tokens)
+        return True
+
+    def _name_filled(
+        self, request: Request, blocks: list[Block], first: int, num_tokens: int
+    ) -> None:
+        self._extend_hashes(request, num_tokens)
+        for index in range(first, min(num_tokens // self.block_size, len(request.block_hashes))):
+            self.pool.name(blocks[index], request.block_hashes[index])
+
+    def discard_uncomputed(self, request: Request) -> None:
+        """Forget the contents of blocks that a failed step was to fill."""
+        blocks = self._held[request.request_id].blocks
+        for block in blocks[request.num_computed_tokens // self.block_size :]:
+            self.pool.forget(block)
+
+    def free(self, request: Request) -> None:
+        """Let go of everything that the request holds; harmless if it holds nothing."""
+        held = self._held.pop(request.request_id, None)
+        if held is not None:
+            self.pool.release(held.blocks)
+
+    def _extend_hashes(self, request: Request, num_tokens: int) -> None:
+        if not self._prefix_caching:
+            return
+        size = self.block_size
+        hashes = request.block_hashes
+        for index in range(len(hashes), num_tokens // size):
+            parent = hashes[-1] if hashes else self._root_hash(request)
+            tokens = request.token_ids[index * size : (index + 1) * size]
+            hashes.append(hash_block(parent, tokens, index * size, request.spans))
+
+    def _root_hash(self, request: Request) -> bytes:
+        limit = self.recompute_beyond
+        return root_hash(request.cache_salt, limit is not None and request.num_tokens > limit)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the block tables and the pool disagree."""
+        self.pool.check_integrity()
+        holders: dict[int, int] = {}
+        for held in self._held.values():
+            assert held.ids.tolist() == [block.block_id for block in held.blocks]
+            for block in held.blocks:
+                holders[block.block_id] = holders.get(block.block_id, 0) + 1
+                assert block.ref_count >= holders[block.block_id], block
+        assert len(holders) == self.pool.num_blocks - self.pool.num_free_blocks

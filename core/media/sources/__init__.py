@@ -1,0 +1,1 @@
+"""Where images come from: URLs, files and data in the request."""

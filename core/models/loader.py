@@ -1,0 +1,156 @@
+"""Builds a model without storage and fills it from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.dispatch import KernelTable, resolve_kernels
+from ...kernels.spec import KernelError
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.hf_config import complete_config
+from ..contracts.interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
+from ..contracts.specs import JsonDict, ModelSpec, load_object
+from ..deploy.deployment import Deployment
+from ..deploy.transformers_spec import TransformersSpec
+from ..protocol.config import ConfigError
+from ..quantization.quantizer import Quantizer
+from ..registry.registry import Registry, UnsupportedModelError
+from ..system.freed_memory import return_freed_memory
+
+
+def load_model(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    registry: Registry,
+    device: torch.device,
+    dtype: torch.dtype,
+    kernels: KernelTable,
+    quantization: str | None = None,
+) -> tuple[LanguageModel, int]:
+    """The checkpoint's model, ready to run, and the bytes of its weights.
+
+    Raises UnsupportedModelError if no plugin serves a part of it or its quantisation, and
+    ConfigError if its weights and its config don't fit each other.
+    """
+    if isinstance(spec, TransformersSpec):
+        deployment = Deployment(checkpoint, device, dtype, kernels)
+        if quantization is not None:
+            deployment.quantizer = Quantizer.choose(checkpoint, registry, quantization)
+        model: Any = load_object(spec.load)(deployment)
+    else:
+        context = build_context(registry, device, dtype, kernels)
+        model = _build(spec, checkpoint, registry, context, quantization)
+    return_freed_memory()
+    weights = [*model.parameters(), *model.buffers()]
+    return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
+
+
+def _build(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    registry: Registry,
+    context: BuildContext,
+    quantization: str | None,
+) -> nn.Module:
+    """A plugin's model, filled."""
+    quantizer = Quantizer.choose(checkpoint, registry, quantization)
+    with torch.device("meta"):
+        try:
+            model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
+        except (KeyError, ValueError) as error:
+            if isinstance(error, (ConfigError, UnsupportedModelError)):
+                raise
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ConfigError(
+                f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
+            ) from error
+        if quantizer is not None:
+            quantizer.prepare(model)
+    _fill(model, checkpoint, context.device, context.dtype)
+    model.eval().requires_grad_(False)
+    if quantizer is not None:
+        quantizer.quantize(model)
+    for part in [part for part in model.modules() if isinstance(part, Preparable)]:
+        part.prepare()
+    return model
+
+
+def _config_of(checkpoint: Checkpoint) -> JsonDict:
+    """The config; a head that the checkpoint stores is not tied, whatever the config says, as
+    some say nothing and their family's default is to tie."""
+    config = dict(checkpoint.config)
+    if any(name.endswith("lm_head.weight") for name in checkpoint.weight_names()):
+        config["tie_word_embeddings"] = False
+        if "text_config" in config:
+            config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
+    return config
+
+
+def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
+    """The plugins' kernels and our own, the best for each operation. Raises ConfigError for an
+    override in the environment that can't be followed."""
+    name = str(dtype).removeprefix("torch.")
+    try:
+        return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
+    except KernelError as error:
+        raise ConfigError(str(error)) from error
+
+
+def build_context(
+    registry: Registry, device: torch.device, dtype: torch.dtype, kernels: KernelTable
+) -> BuildContext:
+    """What models are built with, their nested parts served by the registry's plugins."""
+
+    def language_model(config: JsonDict) -> LanguageModel:
+        config = complete_config(config)
+        load = registry.text_model_for_config(config).load
+        return cast(LanguageModel, load_object(load)(config, context))
+
+    def vision_encoder(config: JsonDict, feature_layers: Sequence[int]) -> VisionEncoder:
+        config = complete_config(config)
+        load = registry.encoder_for_config(config).load
+        return cast(VisionEncoder, load_object(load)(config, feature_layers, context))
+
+    context = BuildContext(device, dtype, kernels, language_model, vision_encoder)
+    return context
+
+
+def _fill(
+    model: nn.Module, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> None:
+    expected = {name: weight.shape for name, weight in model.state_dict().items()}
+    loaded: dict[str, Tensor] = {}
+    for source, tensor in checkpoint.weights():
+        place = cast(LanguageModel, model).map_weight(source)
+        if place is None:
+            continue
+        targets = (place,) if isinstance(place, str) else place
+        if not all(target in expected for target in targets):
+            raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
+        shapes = [expected[target] for target in targets]
+        whole = shapes[0] if len(shapes) == 1 else _stacked(shapes)
+        if tensor.shape != whole:
+            raise ConfigError(
+                f"{checkpoint.name}: weight {source} has shape {list(tensor.shape)}, the config "
+                f"asks for {list(whole)}"
+            )
+        rows = [shape[0] for shape in shapes] if len(shapes) > 1 else []
+        parts = torch.split(tensor, rows) if rows else [tensor]
+        for target, part in zip(targets, parts, strict=True):
+            wanted = dtype if part.is_floating_point() else part.dtype
+            loaded[target] = part.to(device, wanted).contiguous()
+    missing = sorted(set(expected) - set(loaded))
+    if missing:
+        raise ConfigError(
+            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
+        )
+    model.load_state_dict(loaded, assign=True)
+
+
+def _stacked(shapes: Sequence[torch.Size]) -> torch.Size:
+    """The shape of the tensor whose rows are those of several."""
+    return torch.Size((sum(shape[0] for shape in shapes), *shapes[0][1:]))

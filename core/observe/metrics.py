@@ -1,0 +1,143 @@
+"""Prometheus metrics, with the names of vLLM's under the prefix `octavo:`."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ..protocol.messages import (
+    EngineOutput,
+    EngineReady,
+    EngineRequest,
+    EngineStats,
+    MediaEvents,
+    RequestTimings,
+)
+from .media_metrics import MediaMetrics
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2.5)
+_COUNTED = (
+    "prefix_cache_queries",
+    "prefix_cache_hits",
+    "num_preemptions",
+    "encoder_runs",
+    "encoder_loads",
+)
+
+
+class EngineMetrics:
+    """What a server exposes; one registry for each, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"octavo:{name}", text, registry=registry)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"octavo:{name}", text, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+            return Histogram(f"octavo:{name}", text, registry=registry, buckets=buckets)
+
+        self._running = gauge("num_requests_running", "Answers that are being computed.")
+        self._waiting = gauge("num_requests_waiting", "Answers that wait to be scheduled.")
+        self._kv_usage = gauge(
+            "kv_cache_usage_perc", "Share of the KV blocks that requests hold, from 0 to 1."
+        )
+        self._counters = {
+            "prefix_cache_queries": counter(
+                "prefix_cache_queries", "Prompt tokens looked up in the prefix cache."
+            ),
+            "prefix_cache_hits": counter(
+                "prefix_cache_hits", "Prompt tokens found in the prefix cache."
+            ),
+            "num_preemptions": counter("num_preemptions", "Preemptions."),
+            "encoder_runs": counter("encoder_runs", "Images encoded."),
+            "encoder_loads": counter(
+                "encoder_loads", "Images whose features the engine took as they came."
+            ),
+        }
+        self._engine_restarts = counter(
+            "engine_restarts", "Times the engine's process died and was started again."
+        )
+        self.time_to_first_token = histogram(
+            "time_to_first_token_seconds", "From arrival to an answer's first token."
+        )
+        self.inter_token_latency = histogram(
+            "inter_token_latency_seconds", "Between two tokens of an answer.", _TOKEN_SECONDS
+        )
+        self.e2e_request_latency = histogram(
+            "e2e_request_latency_seconds", "From arrival to an answer's end."
+        )
+        self.request_preparation_time = histogram(
+            "request_preparation_time_seconds", "From arrival until the engine has a request."
+        )
+        self.request_queue_time = histogram(
+            "request_queue_time_seconds", "From then until the first step that computes it."
+        )
+        self.request_prefill_time = histogram(
+            "request_prefill_time_seconds",
+            "From then to the first token, without what the encoder took.",
+        )
+        self.media = MediaMetrics(registry)
+        self._last: EngineStats | None = None
+
+    def restart(self) -> None:
+        """Another engine process counts from 0."""
+        if self._last is not None:
+            self._engine_restarts.inc()
+        self._last = EngineStats()
+        self.media.restart()
+
+    def record(
+        self, stats: EngineStats, limits: EngineReady | None, media: MediaEvents | None = None
+    ) -> None:
+        """Take in the state after a step."""
+        self._running.set(stats.num_requests_running)
+        self._waiting.set(stats.num_requests_waiting)
+        if limits is not None:
+            self._kv_usage.set(1 - stats.num_free_blocks / limits.num_blocks)
+        last = self._last or EngineStats()
+        for name in _COUNTED:
+            self._counters[name].inc(getattr(stats, name) - getattr(last, name))
+        self._last = stats
+        if media is not None and media.encode_seconds:
+            self.media.record_encoded(len(media.encoded), media.encode_seconds)
+
+    def watch(self, request: EngineRequest) -> RequestWatch:
+        """A watch on the latencies of one request's answers."""
+        return RequestWatch(self, request)
+
+
+class RequestWatch:
+    """Measures where the answer is received, so that the way from the engine counts too."""
+
+    def __init__(self, metrics: EngineMetrics, request: EngineRequest) -> None:
+        self._metrics = metrics
+        self._arrival = request.arrival_time
+        self._last_token: dict[int, float] = {}
+
+    def update(self, output: EngineOutput) -> None:
+        """An answer got tokens, or ended."""
+        now = time.monotonic()
+        if output.new_token_ids:
+            last = self._last_token.get(output.index)
+            if last is None:
+                self._metrics.time_to_first_token.observe(now - self._arrival)
+            else:
+                self._metrics.inter_token_latency.observe(now - last)
+            self._last_token[output.index] = now
+        if output.finish_reason is not None and output.failure is None:
+            self._metrics.e2e_request_latency.observe(now - self._arrival)
+            if output.timings is not None and output.timings.first_token:
+                self._observe_stages(output.timings)
+
+    def _observe_stages(self, timings: RequestTimings) -> None:
+        metrics = self._metrics
+        metrics.request_preparation_time.observe(timings.submitted - timings.arrival)
+        metrics.request_queue_time.observe(timings.first_scheduled - timings.submitted)
+        prefill = timings.first_token - timings.first_scheduled - timings.encode
+        metrics.request_prefill_time.observe(prefill)

@@ -1,0 +1,1 @@
+"""Child processes: started with a socket, watched, and ended."""

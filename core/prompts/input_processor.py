@@ -1,0 +1,273 @@
+"""From messages or prompts with images to an EngineRequest, checked against the model's limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.generation_defaults import GenerationDefaults
+from ..contracts.specs import ImageSize
+from ..models.model_choice import choose_model
+from ..protocol.messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
+from ..protocol.request_error import RequestError
+from ..protocol.sampling_params import SamplingParams, check_num_logprobs
+from ..registry.registry import Registry
+from ..system.garbage import paused_collections
+from .given_features import check_features
+from .image_views import ImageInput, ViewedImage
+from .prompt_cost import PromptBudget
+from .prompt_images import PromptImages
+from .tokenizer import Tokenizer
+
+_MAX_SALT_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """What a request may ask for beside sampling; see EngineRequest.
+
+    max_image_tokens: what each of its images may take of the prompt.
+    arrival: when it arrived, in seconds of `time.monotonic`; None for now.
+    client: who sent it; clients take turns.
+    """
+
+    priority: int = 0
+    cache_salt: str = ""
+    queue_timeout: float | None = None
+    timeout: float | None = None
+    max_image_tokens: int | None = None
+    arrival: float | None = None
+    client: str = ""
+
+    def __post_init__(self) -> None:
+        if self.max_image_tokens is not None and self.max_image_tokens < 1:
+            raise RequestError(
+                f"max_image_tokens must be at least 1, got {self.max_image_tokens}",
+                "max_image_tokens",
+            )
+        if len(self.cache_salt) > _MAX_SALT_LENGTH:
+            raise RequestError(
+                f"cache_salt must have at most {_MAX_SALT_LENGTH} characters", "cache_salt"
+            )
+        for name in ("queue_timeout", "timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise RequestError(f"{name} must be above 0 seconds, got {value}", name)
+
+
+_NO_OPTIONS = RequestOptions()
+#: Sizes that a model which cuts or scales images by their size would treat differently.
+_SIZES = (ImageSize(512, 512), ImageSize(1600, 500), ImageSize(300, 900))
+
+
+@dataclass(frozen=True)
+class BuiltRequest:
+    """A request whose images have no payload yet. images: each by its media key; limits: of the
+    engine that it was built for."""
+
+    request: EngineRequest
+    images: dict[str, ViewedImage]
+    limits: EngineReady
+
+    def with_payloads(self, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
+        """The request with what is to be sent of its images."""
+        return with_payloads(self.request, payloads)
+
+
+def with_payloads(request: EngineRequest, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
+    """A request with the payloads of its images, by media key; some may have none."""
+    media = [
+        msgspec.structs.replace(item, payload=payloads.get(item.media_key))
+        for item in request.media
+    ]
+    return msgspec.structs.replace(request, media=media)
+
+
+class InputProcessor:
+    """Builds requests; holds the tokenizer and the weightless half of the vision encoder.
+
+    max_image_tokens, model_impl: see EngineConfig.
+    """
+
+    @paused_collections()
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        registry: Registry,
+        max_image_tokens: int | None = None,
+        model_impl: str = "auto",
+    ) -> None:
+        self.tokenizer = Tokenizer(checkpoint)
+        self._defaults = GenerationDefaults.read(checkpoint.generation_config)
+        self._logits_processors = sorted(registry.logits_processors)
+        self._images: PromptImages | None = None
+        self._image_token: str | None = None
+        spec = choose_model(checkpoint.config, registry, model_impl)
+        if spec.image_prompt is not None:
+            encode = self.tokenizer.encode_text
+            self._images = PromptImages.load(spec, checkpoint, registry, encode, max_image_tokens)
+            prompt = self._images.image_prompt
+            self._image_token = self.tokenizer.token_id_text(prompt.image_token_id)
+            if checkpoint.processor_chat_template is not None:
+                self.tokenizer.use_template(checkpoint.processor_chat_template)
+            self.tokenizer.complete_with(prompt.complete, prompt.chat_template)
+
+    @property
+    def default_sampling(self) -> dict[str, Any]:
+        """The sampling settings that the checkpoint's generation config asks for; see
+        GenerationDefaults."""
+        return dict(self._defaults.sampling)
+
+    def size_of_features(self, param: str) -> ImageSize:
+        """A size for features that come without their image's, where any will do.
+
+        Raises RequestError if the model writes images of different sizes differently.
+        """
+        if self._images is None:
+            raise RequestError("the model takes no images", param)
+        prompt = self._images.image_prompt
+        if any(list(prompt.expand(s)) != list(prompt.expand(_SIZES[0])) for s in _SIZES):
+            raise RequestError(
+                f"{param}: what this model writes for an image depends on its size; give that of "
+                "the image as image_size, [width, height]",
+                param,
+            )
+        return _SIZES[0]
+
+    def check_cost(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        template_options: Mapping[str, Any],
+        params: SamplingParams,
+        limits: EngineReady,
+    ) -> int:
+        """The bytes of text that are to be tokenised for a chat.
+
+        Raises RequestError, before any of it is, if they can't fit the context."""
+        longest = self.tokenizer.longest_token
+        words = PromptBudget(limits.max_model_len, longest)
+        words.spend_text(params.bad_words, "bad_words")
+        prompt = PromptBudget(limits.max_model_len, longest)
+        return prompt.spend(messages, template_options) + words.num_bytes
+
+    def encode_chat(
+        self, messages: Sequence[dict[str, Any]], template_options: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Prompt ids of a chat, one placeholder id for each image part. template_options: what
+        the chat template is given besides the messages."""
+        return self.tokenizer.encode_chat(messages, self._image_token, template_options or {})
+
+    def build(
+        self,
+        request_id: str,
+        token_ids: Sequence[int],
+        images: Sequence[ImageInput],
+        params: SamplingParams,
+        limits: EngineReady,
+        options: RequestOptions = _NO_OPTIONS,
+    ) -> BuiltRequest:
+        """Expand the placeholders and check the images' sizes and the length.
+
+        Raises RequestError, naming the part at fault.
+        """
+        arrival = time.monotonic() if options.arrival is None else options.arrival
+        if not token_ids:
+            raise RequestError("the prompt is empty", "prompt")
+        if images and self._images is None:
+            raise RequestError("the model takes no images", images[0].param)
+        prompt, spans = list(token_ids), list[MediaSpan]()
+        viewed: list[ViewedImage] = []
+        if self._images is not None:
+            viewed = self._images.views.choose(
+                images, limits.encoder_digest, options.max_image_tokens
+            )
+            prompt, spans = self._images.expand(token_ids, viewed)
+            check_features(viewed, limits.hidden_size)
+        self._check_ids(prompt, spans, limits)
+        self._check_params(params, limits)
+        self._check_length(len(prompt), params, limits)
+        params = self._limited(len(prompt), params, limits)
+        request = EngineRequest(
+            request_id,
+            prompt,
+            params,
+            spans,
+            [],
+            arrival,
+            self._banned(params, limits),
+            priority=options.priority,
+            cache_salt=options.cache_salt,
+            queue_timeout=options.queue_timeout,
+            timeout=options.timeout,
+            encoder_digest=limits.encoder_digest,
+            client=options.client,
+        )
+        if self._images is not None:
+            request = self._images.complete(request, viewed)
+        # Of an image that is named and shown, the one with its content.
+        viewed.sort(key=lambda image: image.image.content is not None)
+        return BuiltRequest(request, {image.media_key: image for image in viewed}, limits)
+
+    def _limited(self, length: int, params: SamplingParams, limits: EngineReady) -> SamplingParams:
+        """With the checkpoint's limit of an answer, if the request gives none."""
+        limit = self._defaults.max_new_tokens
+        if params.max_tokens is not None or limit is None:
+            return params
+        limit = max(limit, params.min_tokens)
+        return msgspec.structs.replace(params, max_tokens=min(limit, limits.max_model_len - length))
+
+    def _banned(self, params: SamplingParams, limits: EngineReady) -> list[list[int]]:
+        """What spells words that are not to be generated; ids outside the vocabulary can't be."""
+        words = [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)]
+        given = (list(ids) for ids in params.bad_words_ids)
+        return words + [ids for ids in given if all(0 <= i < limits.vocab_size for i in ids)]
+
+    def _check_ids(
+        self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady
+    ) -> None:
+        placeholders = sum(span.length for span in spans)
+        outside = sum(not 0 <= token_id < limits.vocab_size for token_id in prompt)
+        if outside > placeholders:
+            raise RequestError(
+                f"the prompt has token ids outside the vocabulary of {limits.vocab_size}",
+                "prompt_token_ids",
+            )
+
+    def _check_params(self, params: SamplingParams, limits: EngineReady) -> None:
+        for name in ("logprobs", "prompt_logprobs"):
+            check_num_logprobs(getattr(params, name), limits.max_logprobs, name)
+        for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
+            outside = [i for i in getattr(params, name) or () if not 0 <= i < limits.vocab_size]
+            if outside:
+                raise RequestError(
+                    f"{name} has token id {outside[0]}, outside the vocabulary of "
+                    f"{limits.vocab_size}",
+                    name,
+                )
+        for name in params.logits_processors:
+            if name not in self._logits_processors:
+                known = ", ".join(self._logits_processors) or "none"
+                raise RequestError(
+                    f"no plugin brings a logits processor {name!r}; installed: {known}",
+                    "logits_processors",
+                )
+
+    def _check_length(self, length: int, params: SamplingParams, limits: EngineReady) -> None:
+        room = limits.max_model_len - length
+        if room < 1:
+            raise RequestError(
+                f"the prompt has {length} tokens; the context of {limits.max_model_len} leaves no "
+                "room for an answer",
+                "messages",
+            )
+        if params.max_tokens is not None and params.max_tokens > room:
+            raise RequestError(
+                f"max_tokens is {params.max_tokens}, but a prompt of {length} tokens leaves "
+                f"{room} of the context of {limits.max_model_len}",
+                "max_tokens",
+            )

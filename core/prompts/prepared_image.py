@@ -1,0 +1,39 @@
+"""An image, decoded and preprocessed, with what each of the two took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from PIL import Image
+
+from ..contracts.specs import ImagePreprocessor
+from ..media.decode import decode_image
+from ..protocol.media_limits import MediaLimits
+from ..protocol.messages import PixelInput
+from ..protocol.shared_array import SharedArray
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """seconds: by stage."""
+
+    payload: PixelInput
+    seconds: dict[str, float]
+
+
+def prepare_image(
+    content: bytes | Image.Image,
+    preprocessor: ImagePreprocessor,
+    limits: MediaLimits,
+    background: tuple[int, int, int],
+) -> PreparedImage:
+    """A file's bytes or an upright RGB picture, ready to be encoded. Raises MediaError."""
+    started = time.monotonic()
+    picture = content
+    if not isinstance(picture, Image.Image):
+        picture = decode_image(picture, limits, background)
+    decoded = time.monotonic()
+    done = preprocessor.preprocess(picture)
+    seconds = {"decode": decoded - started, "preprocess": time.monotonic() - decoded}
+    return PreparedImage(PixelInput(SharedArray(done.pixel_values), done.layout), seconds)

@@ -1,0 +1,1 @@
+"""What travels between the parts of the engine and its faces: plain data and errors."""

@@ -1,0 +1,33 @@
+"""The error of a request that can't be served as it is."""
+
+from __future__ import annotations
+
+from .media_error import MediaError, MediaErrorKind
+
+
+class RequestError(ValueError):
+    """A request that can't be served as it is.
+
+    param: the part at fault, such as "max_tokens" or "messages[0].content[1].image_url".
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ImageError(RequestError):
+    """An image of a request can't be had or used. kind, retry_after: see MediaError."""
+
+    def __init__(self, error: MediaError, param: str) -> None:
+        super().__init__(f"{param}: {error}", param)
+        self.kind: MediaErrorKind = error.kind
+        self.retry_after = error.retry_after
+
+
+class ImageNotCachedError(RequestError):
+    """An image that a request names without showing it is not known, or no longer."""
+
+    def __init__(self, uuid: str, param: str) -> None:
+        message = f"{param}: no image is kept under uuid {uuid!r}, or no longer; send it again"
+        super().__init__(message, param)

@@ -1,0 +1,1 @@
+"""Kernels in plain Python libraries, for machines without a compiler."""

@@ -1,0 +1,231 @@
+"""Random operations on the scheduler and its caches: nothing leaks, and everything ends."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from octavo.core.engine.scheduling.request import Request, RequestStatus
+from octavo.core.engine.scheduling.scheduler import Scheduler
+from octavo.core.engine.scheduling.scheduler_output import SampledToken, SchedulerOutput
+from octavo.core.protocol.messages import MediaSpan
+from scheduling import BUDGET, make_request, make_scheduler, span, supply_wanted
+
+
+def plausible_token(request: Request) -> int:
+    """What a fake model says: a function of the tokens before, so that a preempted request can
+    be held against an undisturbed one."""
+    return random.Random(str(request.token_ids[-3:])).randrange(2, 40)
+
+
+@dataclass
+class FakeEngine:
+    """A scheduler with a model that computes nothing but checks that it could have."""
+
+    scheduler: Scheduler
+    ended: list[Request] = field(default_factory=list)
+    features: set[str] = field(default_factory=set)
+    #: What each KV slot holds: the whole sequence up to and with its token.
+    slots: dict[int, tuple[object, ...]] = field(default_factory=dict)
+
+    def step(self, fails: bool = False) -> SchedulerOutput:
+        output = self.scheduler.schedule()
+        # Beside those that only decode, one bidirectional run may go beyond the budget.
+        overrun = any(item.request.bidirectional for item in output.scheduled)
+        assert output.num_tokens <= BUDGET + overrun * len(output.scheduled)
+        assert not any(item.request.run_around(item.end) for item in output.scheduled), "cut"
+        self.features -= set(output.evicted_media)
+        if fails:
+            self.ended += [request for request, _ in self.scheduler.fail(output, "injected")]
+            return output
+        for media in output.encode:
+            assert media.media_key not in self.features, "encoded twice"
+            self.features.add(media.media_key)
+        # All keys are written before any token attends.
+        for item in output.scheduled:
+            self._write(item.request, item.start, item.end)
+        for item in output.scheduled:
+            self._attend(item.request, item.end)
+        sampled = {
+            item.request.request_id: SampledToken(plausible_token(item.request))
+            for item in output.scheduled
+            if item.samples
+        }
+        updated = self.scheduler.update(output, sampled)
+        self.ended += [request for request, _ in updated if request.status.finished]
+        return output
+
+    def _write(self, request: Request, start: int, end: int) -> None:
+        for shown in request.spans:
+            if shown.offset < end and start < shown.end:
+                assert shown.media_key in self.features, "features were not there"
+        table = self.scheduler.kv_cache.block_ids(request)
+        for position in range(start, end):
+            self.slots[table[position // 4] * 4 + position % 4] = self._contents(request, position)
+
+    def _attend(self, request: Request, end: int) -> None:
+        table = self.scheduler.kv_cache.block_ids(request)
+        for position in range(end):
+            slot = table[position // 4] * 4 + position % 4
+            assert self.slots.get(slot) == self._contents(request, position), "another's keys"
+
+    def _contents(self, request: Request, position: int) -> tuple[object, ...]:
+        shown = tuple(
+            (s.offset, s.media_key, s.feature_start) for s in request.spans if s.offset <= position
+        )
+        run = request.run_around(position + 1)
+        known = run[1] if run else position + 1
+        return (request.cache_salt, tuple(request.token_ids[:known]), shown)
+
+
+class SchedulerLives(RuleBasedStateMachine):
+    """Requests with images, priorities and timeouts come, go, fail and are preempted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: list[Request] = []
+        self.now = 0.0
+
+    @initialize(
+        policy=st.sampled_from(["fcfs", "priority"]),
+        num_blocks=st.integers(16, 24),
+        encoder_bytes=st.integers(5, 16),
+        max_num_seqs=st.integers(1, 5),
+        attention=st.sampled_from(["causal", "bidirectional", "prefix"]),
+    )
+    def start(
+        self, policy: str, num_blocks: int, encoder_bytes: int, max_num_seqs: int, attention: str
+    ) -> None:
+        self.attention = attention
+        scheduler = make_scheduler(
+            num_blocks, encoder_bytes=encoder_bytes, max_num_seqs=max_num_seqs, policy=policy
+        )
+        self.engine = FakeEngine(scheduler)
+
+    @rule(
+        seed=st.integers(0, 3),
+        length=st.integers(1, 40),
+        images=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), max_size=4),
+        limit=st.integers(1, 24),
+        priority=st.integers(-1, 1),
+        client=st.sampled_from("abc"),
+        salt=st.sampled_from(["", "", "pepper"]),
+        timeout=st.sampled_from([None, None, 3.0]),
+        queue_timeout=st.sampled_from([None, None, 2.0]),
+        sent=st.booleans(),
+    )
+    def add(
+        self,
+        seed: int,
+        length: int,
+        images: list[tuple[int, int]],
+        limit: int,
+        priority: int,
+        client: str,
+        salt: str,
+        timeout: float | None,
+        queue_timeout: float | None,
+        sent: bool,
+    ) -> None:
+        rng = random.Random(seed)
+        tokens = [rng.randrange(3, 40) for _ in range(length)]
+        spans, position = [], 0
+        for gap, key in images:
+            # Every image has two runs of tokens, with one of text between.
+            for start, size, feature in ((position + gap, 3, 0), (position + gap + 4, 2, 3)):
+                spans.append(span(start, size, f"image{key}", feature))
+                position = spans[-1].end
+        whole = len([s for s in spans if s.end <= length]) // 2 * 2
+        (request,) = make_request(
+            f"r{len(self.added)}",
+            tokens,
+            spans[:whole],
+            limit,
+            priority=priority,
+            client=client,
+            cache_salt=salt,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            arrival_time=self.now,
+            bidirectional=self.runs(tokens, spans[:whole]),
+            sent=sent,
+        )
+        if self.attention == "prefix":
+            request.cache_salt = f"{salt} {tokens} {spans[:whole]}"
+        try:
+            self.engine.scheduler.add(request)
+        except ValueError:
+            features = 5 * len(request.media)
+            assert length > BUDGET or features > self.engine.scheduler.encoder_cache.capacity
+        else:
+            self.added.append(request)
+
+    def runs(self, tokens: list[int], spans: list[MediaSpan]) -> list[tuple[int, int]]:
+        if self.attention == "prefix":
+            return [(0, len(tokens))]
+        return [(s.offset, s.end) for s in spans] if self.attention == "bidirectional" else []
+
+    @rule(fails=st.sampled_from([False] * 4 + [True]))
+    def step(self, fails: bool) -> None:
+        self.engine.step(fails)
+
+    @rule()
+    def several_steps(self) -> None:
+        for _ in range(8):
+            self.engine.step()
+
+    @rule()
+    def wanted_images_come(self) -> None:
+        if self.added:
+            supply_wanted(self.engine.scheduler)
+
+    @rule(choice=st.integers(0, 10**6))
+    def abort(self, choice: int) -> None:
+        if self.added:
+            request = self.added[choice % len(self.added)]
+            ended = self.engine.scheduler.finish(request.request_id, RequestStatus.FINISHED_ABORTED)
+            self.engine.ended += [ended] if ended else []
+
+    @rule(seconds=st.floats(0.1, 2.5))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        expired = self.engine.scheduler.expire(self.now)
+        self.engine.ended += expired
+        assert all(request.failure is not None for request in expired)
+
+    @invariant()
+    def integrity(self) -> None:
+        if self.added:
+            self.engine.scheduler.check_integrity()
+
+    def teardown(self) -> None:
+        """Nobody starves: everything that is left ends."""
+        if not self.added:
+            return
+        limit = 200 + 50 * len(self.added)
+        for _ in range(limit):
+            if not self.engine.scheduler.has_unfinished():
+                break
+            self.engine.step()
+            supply_wanted(self.engine.scheduler)
+        self.engine.scheduler.check_integrity()
+        assert len(self.engine.ended) == len(self.added)
+        assert all(request.status.finished for request in self.added)
+        self.check_outputs()
+
+    def check_outputs(self) -> None:
+        """Every token is what an undisturbed run gives."""
+        for request in self.added:
+            known = request.token_ids[: request.num_prompt_tokens]
+            for token_id in request.token_ids[request.num_prompt_tokens :]:
+                assert token_id == random.Random(str(known[-3:])).randrange(2, 40)
+                known.append(token_id)
+
+
+SchedulerLives.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
+)
+TestSchedulerLives = SchedulerLives.TestCase
