@@ -89,7 +89,7 @@ class ServerProcess(ServerClient):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             super().__init__(probe.getsockname()[1])
-        command = [sys.executable, "-P", "-m", "octavo.app", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-P", "-m", "octavo", "serve", "--port", str(self.port)]
         command += arguments
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 – closed by stop()
         self.process = subprocess.Popen(

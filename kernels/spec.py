@@ -21,6 +21,7 @@ class KernelSpec:
         level of instructions.
     tuning: "module:attribute" of a callable that gives lines on what was measured on this machine
         and chosen by it.
+    contract_version: `plugin.CONTRACT_VERSION` that a plugin's is written for.
 
     Importing its module may raise KernelError where it can't run; then the next best is taken.
     """
@@ -33,6 +34,7 @@ class KernelSpec:
     dtypes: tuple[str, ...] = ()
     variant: str | None = None
     tuning: str | None = None
+    contract_version: int | None = None
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The `octavo` command."""
+"""The commands of `octavo`, but for those that measure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from ... import __version__
-from ...bench.bench_cli import add_bench
 from ...core.contracts.specs import load_object
 from ...core.process.child_process import Spawned
 from ...core.protocol.config import DTYPES, ConfigError
@@ -27,13 +26,16 @@ from .engine_options import add_engine_options, add_queue_options, engine_config
 from .intake_options import add_intake_options, intake_config
 from .listen_options import add_listen_options
 
+#: argparse has no public name for it.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 _MAX_BODY_MIB = 64
 _MODEL_HELP = "a folder, a GGUF file or a hub id"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
-    options = build_parser().parse_args(arguments)
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit status."""
+    options = parser.parse_args(arguments)
     limit_spinning()
     raise_descriptor_limit()
     set_up_logging()
@@ -45,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
+    """The command line's grammar, and where further commands are added."""
     parser = argparse.ArgumentParser(prog="octavo", description="Serve vision-language models.")
     parser.add_argument("--version", action="version", version=f"octavo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -55,7 +57,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
     _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
     _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
-    add_bench(commands.add_parser("bench", help="measure, and print a table"))
     kernels = commands.add_parser("kernels", help="which kernels would run here, and why")
     kernels.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     kernels.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = actions.add_parser("check", help="try whether plugins keep their contract")
     check.add_argument("name", nargs="?", help="a plugin or a package; default: all")
     check.set_defaults(run=_check_plugins)
-    return parser
+    return parser, commands
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

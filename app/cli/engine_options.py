@@ -10,11 +10,15 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from ...core.engine.scheduling.request_queue import POLICIES
-from ...core.protocol.config import DTYPES, KV_CACHE_DTYPES, MODEL_IMPLS, ConfigError, EngineConfig
-
-#: As vLLM's: of all tokens of a vocabulary, one request could ask for gigabytes.
-SERVED_LOGPROBS = 20
+from ...core.protocol.config import (
+    DTYPES,
+    KV_CACHE_DTYPES,
+    MODEL_IMPLS,
+    SCHEDULING_POLICIES,
+    SERVED_LOGPROBS,
+    ConfigError,
+    EngineConfig,
+)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +146,7 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     """Those of a server, where requests wait for each other."""
     parser.add_argument(
         "--scheduling-policy",
-        choices=POLICIES,
+        choices=SCHEDULING_POLICIES,
         default=EngineConfig.scheduling_policy,
         help="first come first served, or by the requests' priority; clients take turns",
     )

@@ -18,9 +18,8 @@ from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
 from ...core.embedding.messages import EmbedderSettings
 from ...core.encoder_store.open_tier import open_tier
-from ...core.protocol.config import EngineConfig
+from ...core.protocol.config import SERVED_LOGPROBS, EngineConfig
 from ...core.registry.registry import get_registry
-from ..cli.engine_options import SERVED_LOGPROBS
 from ..serving.embedding_state import EmbeddingState
 from ..serving.intake_config import IntakeConfig
 from ..serving.server_images import ServerImages

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from ...core.contracts.specs import ImageSize
+from ...core.encoder_store.feature_file import read_feature_file
 from ...core.encoder_store.features import Features
 from ...core.encoder_store.find_features import find_features
 from ...core.encoder_store.media_key import content_key, features_content_key, picture_key
 from ...core.encoder_store.tier import StoreTier
 from ...core.engine.execution.feature_arrays import from_tensor, to_payload
 from ...core.media.decode import decode_fingerprint, decode_image, to_rgb
-from ...core.media.feature_file import read_feature_file
 from ...core.media.headers.image_header import read_header
 from ...core.media.sources.data_url import read_data_url
 from ...core.prompts.image_part import ImagePart

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...core.contracts.specs import ImageSize
+from ...core.encoder_store.feature_file import read_feature_file
 from ...core.encoder_store.media_key import content_key, features_content_key
-from ...core.media.feature_file import read_feature_file
 from ...core.media.sources.data_url import read_data_url
 from ...core.media.sources.fetch import MediaFetcher
 from ...core.media.sources.local_files import LocalFiles

@@ -14,8 +14,8 @@ from PIL import Image
 from ...kernels.spec import KernelSpec
 from ..system.garbage import paused_collections
 
-#: Raised by one whenever a spec or a protocol changes so that older plugins would break. A plugin
-#: names the number it is written for; one that names none is taken to be written for this one.
+#: Raised by one whenever a spec or a protocol changes so that older plugins would break. Every
+#: spec of a plugin names the number that it is written for.
 CONTRACT_VERSION = 2
 
 JsonDict = Mapping[str, Any]
@@ -54,7 +54,7 @@ class ModelSpec:
     preprocessor: str | None = None
     image_attention: Literal["causal", "bidirectional", "prefix"] = "causal"
     positions: Literal["1d", "mrope"] = "1d"
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class EncoderSpec:
     preprocessor: str
     example: EncoderExample | None = None
     reference: str | None = None
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class QuantSpec:
 
     name: str
     load: str
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,22 @@ class LogitsProcessorSpec:
 
     name: str
     load: str
-    contract_version: int = CONTRACT_VERSION
+    contract_version: int | None = None
+
+
+@dataclass(frozen=True)
+class EncoderStoreSpec:
+    """A store for outputs of image encoders.
+
+    name: unique among stores, shown in listings.
+    schemes: of the URLs that it opens, such as "redis" for redis://host.
+    load: "module:Class" of an EncoderStore (see `octavo.plugin`).
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    load: str
+    contract_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +226,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "EncoderExample",
     "EncoderSpec",
+    "EncoderStoreSpec",
     "ImagePreprocessor",
     "ImagePrompt",
     "ImageSize",

@@ -51,7 +51,7 @@ def _widen(x: Tensor, width: int) -> Tensor:
 
 
 class DeployedModel(nn.Module):
-    """See `core.contracts.interfaces.LanguageModel`. deployment: one that all passes have been through."""
+    """See `plugin.interfaces.LanguageModel`. deployment: one that all passes have been through."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class DeployedModel(nn.Module):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `core.contracts.interfaces.LanguageModel.forward`. The ragged batch is one sequence to
+        """See `plugin.interfaces.LanguageModel.forward`. The ragged batch is one sequence to
         transformers; what tells its requests apart is the metadata."""
         if self._three_positions and positions.dim() == 1:
             positions = positions.expand(3, -1)

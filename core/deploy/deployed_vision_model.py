@@ -15,7 +15,7 @@ from .tower_output import features_of
 
 
 class DeployedVisionModel(DeployedModel):
-    """See `core.contracts.interfaces.MultiModalModel`. The tower runs as it is, image by image."""
+    """See `plugin.interfaces.MultiModalModel`. The tower runs as it is, image by image."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__(deployment)

@@ -34,7 +34,7 @@ _loader: Any = AutoProcessor
 
 
 class ProcessorPreprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are the processor's own; the layout is,
+    """See `plugin.ImagePreprocessor`. Pixel values are the processor's own; the layout is,
     for each of EXTRAS, how many numbers it has and which.
 
     Raises ConfigError if there is no processor that takes images.
@@ -134,7 +134,7 @@ class ProcessorPreprocessor(ImagePreprocessor):
 
 
 class ProcessorImagePrompt(ImagePrompt):
-    """See `core.contracts.specs.ImagePrompt`. What the processor writes in place of a placeholder is its
+    """See `plugin.ImagePrompt`. What the processor writes in place of a placeholder is its
     special tokens, in which images are expanded, and text around them, which is part of the
     prompt before it is tokenised.
 

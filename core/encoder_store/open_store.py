@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..contracts.specs import load_object
+from ..contracts.specs import CONTRACT_VERSION, EncoderStoreSpec, load_object
 from ..protocol.config import ConfigError
-from .spec import EncoderStoreSpec
 from .store import EncoderStore
 
 BUILTIN_STORES = (
     EncoderStoreSpec(
-        "redis", ("redis", "rediss", "unix"), "octavo.core.encoder_store.redis_store:RedisStore"
+        "redis",
+        ("redis", "rediss", "unix"),
+        "octavo.core.encoder_store.redis_store:RedisStore",
+        contract_version=CONTRACT_VERSION,
     ),
     EncoderStoreSpec(
-        "memory", ("memory",), "octavo.core.encoder_store.memory_store:open_memory_store"
+        "memory",
+        ("memory",),
+        "octavo.core.encoder_store.memory_store:open_memory_store",
+        contract_version=CONTRACT_VERSION,
     ),
 )
 

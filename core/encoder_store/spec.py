@@ -1,22 +1,5 @@
-"""What a plugin declares to bring a store."""
+"""Has moved to `octavo.plugin`."""
 
-from __future__ import annotations
+from ..system.moved import forward
 
-from dataclasses import dataclass
-
-from ..contracts.specs import CONTRACT_VERSION
-
-
-@dataclass(frozen=True)
-class EncoderStoreSpec:
-    """A store for outputs of image encoders.
-
-    name: unique among stores, shown in listings.
-    schemes: of the URLs that it opens, such as "redis" for redis://host.
-    load: "module:Class" of an EncoderStore (see `core.encoder_store.store`).
-    """
-
-    name: str
-    schemes: tuple[str, ...]
-    load: str
-    contract_version: int = CONTRACT_VERSION
+__getattr__ = forward(__name__, "octavo.plugin")

@@ -101,7 +101,7 @@ class DecoderModel(nn.Module):
 
 
 class DecoderForCausalLM(nn.Module):
-    """See `core.contracts.interfaces.LanguageModel`. Parameter names are Hugging Face's."""
+    """See `plugin.interfaces.LanguageModel`. Parameter names are Hugging Face's."""
 
     def __init__(self, config: DecoderConfig, build: BuildContext) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class DecoderForCausalLM(nn.Module):
         return self.lm_head
 
     def prepare(self) -> None:
-        """See `core.contracts.interfaces.Preparable`."""
+        """See `plugin.interfaces.Preparable`."""
         kernels, dtype = self._build.kernels, self._build.dtype
         if type(self).forward is DecoderForCausalLM.forward:
             known = (DecoderLayer, SandwichDecoderLayer)
@@ -189,7 +189,7 @@ class DecoderForCausalLM(nn.Module):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `core.contracts.interfaces.LanguageModel.forward`."""
+        """See `plugin.interfaces.LanguageModel.forward`."""
         rotary = {kind: table.lookup(positions, metadata) for kind, table in self._rotary.items()}
         if self._decoder is not None:
             return self._decoder(embeds, list(rotary.values()), kv_cache, metadata)

@@ -80,7 +80,7 @@ class EncoderStack(nn.ModuleList):
         return torch.cat([states[index] for index in indices], dim=-1)
 
     def prepare(self) -> None:
-        """See `core.contracts.interfaces.Preparable`. What is prepared takes the layers' place in
+        """See `plugin.interfaces.Preparable`. What is prepared takes the layers' place in
         `state_dict`; where no kernel runs whole layers, or one of them is of a kind that isn't
         known, their linear layers are prepared."""
         if not len(self):

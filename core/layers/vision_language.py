@@ -22,7 +22,7 @@ RENAMES = (
 
 
 class VisionLanguageModel(nn.Module):
-    """See `core.contracts.interfaces.LanguageModel`; a subclass adds its projector and `encode_images`.
+    """See `plugin.interfaces.LanguageModel`; a subclass adds its projector and `encode_images`.
 
     renames: patterns that turn a checkpoint's names into those of the parts here.
     """
@@ -64,7 +64,7 @@ class VisionLanguageModel(nn.Module):
         kv_cache: Sequence[KVLayer],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `core.contracts.interfaces.LanguageModel.forward`."""
+        """See `plugin.interfaces.LanguageModel.forward`."""
         return self.language_model.forward(embeds, positions, kv_cache, metadata)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:

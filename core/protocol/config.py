@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..engine.scheduling.request_queue import POLICIES
 from .media_limits import MediaLimits
 
 _COUNTS = (
@@ -18,6 +17,10 @@ _COUNTS = (
     "encoder_cache_max_item",
 )
 _LONGEST_S = 1e9
+#: A server's `max_logprobs`, as vLLM's: of all tokens of a vocabulary, one request could ask for
+#: gigabytes.
+SERVED_LOGPROBS = 20
+SCHEDULING_POLICIES = ("fcfs", "priority")
 MODEL_IMPLS = ("auto", "octavo", "transformers")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KV_CACHE_DTYPES = ("auto", "float32", "bfloat16")
@@ -113,9 +116,9 @@ class EngineConfig:
             given = getattr(self, name)
             if given not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}, got {given!r}")
-        if self.scheduling_policy not in POLICIES:
+        if self.scheduling_policy not in SCHEDULING_POLICIES:
             raise ConfigError(
-                f"scheduling_policy must be one of {', '.join(POLICIES)}, "
+                f"scheduling_policy must be one of {', '.join(SCHEDULING_POLICIES)}, "
                 f"got {self.scheduling_policy!r}"
             )
         # Between processes, as JSON, tuples become lists.

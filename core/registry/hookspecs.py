@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import pluggy
 
-from ..contracts.specs import EncoderSpec, KernelSpec, LogitsProcessorSpec, ModelSpec, QuantSpec
-from ..encoder_store.spec import EncoderStoreSpec
+from ..contracts.specs import (
+    EncoderSpec,
+    EncoderStoreSpec,
+    KernelSpec,
+    LogitsProcessorSpec,
+    ModelSpec,
+    QuantSpec,
+)
 from ..protocol.messages import EngineRequest
 from ..protocol.outputs import RequestOutput
 

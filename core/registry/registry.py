@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pkgutil import iter_modules
 from typing import Any, Protocol, TypeVar
 
 import pluggy
@@ -14,39 +16,19 @@ import pluggy
 from ..contracts.specs import (
     CONTRACT_VERSION,
     EncoderSpec,
+    EncoderStoreSpec,
     JsonDict,
     KernelSpec,
     LogitsProcessorSpec,
     ModelSpec,
     QuantSpec,
 )
-from ..encoder_store.spec import EncoderStoreSpec
 from . import hookspecs
 
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "octavo"
-BUILTIN_PLUGINS = (
-    "octavo.plugins.models.gemma",
-    "octavo.plugins.models.gemma3",
-    "octavo.plugins.models.idefics3",
-    "octavo.plugins.models.internvl",
-    "octavo.plugins.models.llama",
-    "octavo.plugins.models.llava",
-    "octavo.plugins.models.paligemma",
-    "octavo.plugins.models.phi3",
-    "octavo.plugins.models.qwen2",
-    "octavo.plugins.models.qwen2_vl",
-    "octavo.plugins.models.qwen3",
-    "octavo.plugins.quant.int4",
-    "octavo.plugins.quant.int8",
-    "octavo.plugins.encoders.clip",
-    "octavo.plugins.encoders.internvit",
-    "octavo.plugins.encoders.open_clip",
-    "octavo.plugins.encoders.qwen_vit",
-    "octavo.plugins.encoders.siglip",
-    "octavo.plugins.encoders.siglip2",
-)
+_BUILTIN = "octavo.plugins"
 
 
 class UnsupportedModelError(ValueError):
@@ -57,9 +39,12 @@ class PluginConflictError(ValueError):
     """Two plugins register the same thing."""
 
 
-class _Named(Protocol):
+class _Registered(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def contract_version(self) -> int | None: ...
 
 
 NestedSpec = TypeVar("NestedSpec", ModelSpec, EncoderSpec)
@@ -202,7 +187,7 @@ def _collect(name: str, module: object) -> list[tuple[str, Any]]:
     return found
 
 
-def _check_specs(plugin: str, found: Sequence[tuple[str, _Named]], registry: Registry) -> None:
+def _check_specs(plugin: str, found: Sequence[tuple[str, _Registered]], registry: Registry) -> None:
     claims = {
         claim: registry.owners[kind, name]
         for kind in _KINDS
@@ -210,7 +195,12 @@ def _check_specs(plugin: str, found: Sequence[tuple[str, _Named]], registry: Reg
         for claim in _claims(kind, spec)
     }
     for kind, spec in found:
-        version = getattr(spec, "contract_version", CONTRACT_VERSION)
+        if spec.contract_version is None:
+            raise ValueError(
+                f"{spec.name} names no contract version; if it is written for this Octavo's, add "
+                f"contract_version={CONTRACT_VERSION} to its {type(spec).__name__}"
+            )
+        version = spec.contract_version
         if version != CONTRACT_VERSION:
             raise ValueError(
                 f"{spec.name} is written for contract version {version}; "
@@ -235,11 +225,18 @@ def _claims(kind: str, spec: Any) -> list[str]:
     ]
 
 
+def _builtin_names() -> list[str]:
+    """Such as "models.llama": the packages in the folder of each kind."""
+    folder = str(files(_BUILTIN))
+    kinds = [module.name for module in iter_modules([folder])]
+    return [f"{kind}.{m.name}" for kind in kinds for m in iter_modules([f"{folder}/{kind}"])]
+
+
 def find_entry_points() -> list[EntryPoint]:
     """The built-ins, then every installed package's entry points in the group `octavo`."""
     builtins = [
-        EntryPoint(name=path.removeprefix("octavo.plugins."), value=path, group=ENTRY_POINT_GROUP)
-        for path in BUILTIN_PLUGINS
+        EntryPoint(name=name, value=f"{_BUILTIN}.{name}", group=ENTRY_POINT_GROUP)
+        for name in _builtin_names()
     ]
     return [*builtins, *sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)]
 

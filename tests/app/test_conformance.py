@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.app.conformance.check import check_plugin
 from octavo.app.conformance.finding import Finding
 from octavo.core.registry.registry import get_registry, load_registry

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from octavo import LLM
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.app.verify.cases import make_cases
 from octavo.app.verify.comparison import compare_generation, compare_ids, compare_values
 from octavo.app.verify.reference import Reference

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import octavo
 import pytest
+from octavo.__main__ import main
 from octavo.app import DEMO_MODEL
-from octavo.app.cli.cli import main
 from octavo.bench.compare.compare_config import MEMORY_METRICS, METRICS, CompareConfig
 from octavo.bench.compare.measure import measure
 from octavo.bench.compare.paired_runs import SideRuns, log_ratios

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from octavo import LLM, SamplingParams
+from octavo.__main__ import main
 from octavo.app import DEMO_MODEL
-from octavo.app.cli.cli import main
 from octavo.bench.accuracy import all_questions, reference_captions
 from octavo.bench.demo_captions import transformers_captions
 from octavo.bench.offline import OfflineEngine

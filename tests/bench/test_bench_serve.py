@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.bench.arrivals import arrival_times
 from octavo.bench.workload import Lengths, RequestMix, draw_shapes, text_of
 from serving import metric

@@ -24,7 +24,8 @@ from octavo.core.registry.hookspecs import hookimpl
 
 @hookimpl
 def octavo_register_models(register):
-    register(ModelSpec(name={name!r}, architectures=({architecture!r},), load="x:Y"{extra}))
+    spec = ModelSpec({name!r}, ({architecture!r},), load="x:Y", contract_version={version})
+    register(spec)
 """
 
 
@@ -35,7 +36,7 @@ def plugin(folder: Path, name: str, source: str) -> EntryPoint:
 
 def test_listing_needs_no_torch() -> None:
     code = (
-        "import sys; from octavo.app.cli import main; main(['plugins', 'list']);"
+        "import sys; from octavo.__main__ import main; main(['plugins', 'list']);"
         "print('torch' in sys.modules)"
     )
     result = subprocess.run(
@@ -52,36 +53,48 @@ def test_listing_needs_no_torch() -> None:
 
 def test_conflicts_and_broken_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    good = SPEC.format(name="new", architecture="NewForCausalLM", extra="")
+    good = SPEC.format(name="new", architecture="NewForCausalLM", version=2)
     entries = [
         *find_entry_points(),
         plugin(tmp_path, "octavo_good", good),
         plugin(
             tmp_path,
             "octavo_twin",
-            SPEC.format(name="other", architecture="LlamaForCausalLM", extra=""),
+            SPEC.format(name="other", architecture="LlamaForCausalLM", version=2),
         ),
         plugin(tmp_path, "octavo_broken", "import a_module_that_is_not_there"),
         plugin(
             tmp_path,
             "octavo_old",
-            SPEC.format(name="old", architecture="Old", extra=", contract_version=0"),
+            SPEC.format(name="old", architecture="Old", version=0),
+        ),
+        plugin(
+            tmp_path,
+            "octavo_unsaid",
+            SPEC.format(name="unsaid", architecture="Unsaid", version=None),
         ),
         plugin(
             tmp_path,
             "octavo_wrong",
-            SPEC.format(name="wrong", architecture="Wrong", extra="").replace(
+            SPEC.format(name="wrong", architecture="Wrong", version=2).replace(
                 "octavo_register_models(register)", "octavo_register_models(registre)"
             ),
         ),
     ]
     registry = load_registry(entries)
     errors = {info.name: info.error for info in registry.plugins if info.error}
-    assert set(errors) == {"octavo_twin", "octavo_broken", "octavo_old", "octavo_wrong"}
+    assert set(errors) == {
+        "octavo_twin",
+        "octavo_broken",
+        "octavo_old",
+        "octavo_unsaid",
+        "octavo_wrong",
+    }
     assert "'models.llama'" in str(errors["octavo_twin"])
     assert "'octavo_twin'" in str(errors["octavo_twin"])
     assert "a_module_that_is_not_there" in str(errors["octavo_broken"])
     assert "contract version 0" in str(errors["octavo_old"])
+    assert "add contract_version=2 to its ModelSpec" in str(errors["octavo_unsaid"])
     assert "registre" in str(errors["octavo_wrong"])
     assert registry.model_for_config({"architectures": ["NewForCausalLM"]}).name == "new"
 
@@ -90,7 +103,7 @@ def test_unknown_architecture_names_the_installed_ones(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["Nobody"]}))
     with pytest.raises(UnsupportedModelError, match=r"Nobody.*LlamaForCausalLM"):
         get_registry().model_for_config({"architectures": ["Nobody"]})
-    command = [sys.executable, "-m", "octavo.app", "serve", str(tmp_path)]
+    command = [sys.executable, "-m", "octavo", "serve", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "Nobody" in result.stderr or "tokenizer" in result.stderr

@@ -93,11 +93,11 @@ def run(environment: dict[str, str], *arguments: str) -> str:
 
 
 def test_listed_and_checked(installed: dict[str, str]) -> None:
-    listing = run(installed, "-m", "octavo.app", "plugins", "list")
+    listing = run(installed, "-m", "octavo", "plugins", "list")
     assert "example (octavo-plugin-example 0.1.0)" in listing
     for line in ("model lite-vlm", "encoder efficientnet-lite0", "quant int4-g32"):
         assert f"  {line}" in listing
-    report = run(installed, "-m", "octavo.app", "plugins", "check", "octavo-plugin-example")
+    report = run(installed, "-m", "octavo", "plugins", "check", "octavo-plugin-example")
     checks = [line.split()[1:] for line in report.splitlines() if line.startswith("example")]
     assert len(checks) == 13
     assert ["encoder", "efficientnet-lite0", "parity", "ok"] in [check[:4] for check in checks]
@@ -109,7 +109,7 @@ def test_serves_its_model(
 ) -> None:
     picture = tmp_path / "picture.png"
     pictures[1].resize((300, 150)).save(picture)
-    chat = ["-m", "octavo.app", "chat", str(checkpoint), "--image", str(picture)]
+    chat = ["-m", "octavo", "chat", str(checkpoint), "--image", str(picture)]
     chat += ["--prompt", "What is this?", "--max-tokens", "8", "--temperature", "0"]
     assert run(installed, *chat) == run(installed, *chat) != "\n"
     assert run(installed, *chat, "--quantization", "int4-g32") != "\n"

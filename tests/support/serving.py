@@ -20,7 +20,7 @@ def running_server(*arguments: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "octavo.app", "serve", "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "octavo", "serve", "--port", str(port), *arguments]
     with subprocess.Popen(command) as process:
         base = f"http://127.0.0.1:{port}"
         try:

@@ -14,10 +14,12 @@ DEMO_SERVER_FILES = frozenset(
         "test_api_fields.py",
         "test_api_strictness.py",
         "test_bench_serve.py",
+        "test_honoured_fields.py",
         "test_hostile_bodies.py",
         "test_http.py",
         "test_http_hostile.py",
         "test_http_sampling.py",
+        "test_tools.py",
     }
 )
 #: The files that take longest; begun last, one of them would keep one process waiting.

@@ -1,7 +1,6 @@
 """What this package brings to Octavo. Nothing here imports torch, so that listing is quick."""
 
-from octavo.core.contracts.specs import EncoderExample, EncoderSpec, ModelSpec, QuantSpec
-from octavo.core.registry.hookspecs import hookimpl
+from octavo.plugin import EncoderExample, EncoderSpec, ModelSpec, QuantSpec, hookimpl
 
 #: The version of the contract that this package is written for. An Octavo that speaks another
 #: refuses the package by name, instead of failing in the midst of its code.
@@ -15,7 +14,7 @@ def octavo_register_models(register):
             name="lite-vlm",
             architectures=("LiteVlmForConditionalGeneration",),
             load=f"{__name__}.model:LiteVlmForConditionalGeneration",
-            image_prompt="octavo.core.contracts.specs:RepeatedPlaceholder",
+            image_prompt="octavo.plugin:RepeatedPlaceholder",
             contract_version=CONTRACT,
         )
     )

@@ -1,6 +1,6 @@
 """A feature map, projected, before any of the installed language models."""
 
-from octavo.core.layers.vision_language import VisionLanguageModel
+from octavo.plugin.layers import VisionLanguageModel
 from torch import nn
 
 

@@ -1,6 +1,6 @@
 """Pictures as EfficientNet-Lite takes them: a square of bytes, centred on 127 and halved."""
 
-from octavo.core.media.preprocess import PatchPreprocessor, PreprocessConfig
+from octavo.plugin.images import PatchPreprocessor, PreprocessConfig
 
 _STRIDE = 32
 

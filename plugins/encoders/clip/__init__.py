@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import EncoderExample, EncoderSpec
+from ....core.contracts.specs import CONTRACT_VERSION, EncoderExample, EncoderSpec
 from ....core.registry.hookspecs import hookimpl
 
 TINY = {
@@ -28,5 +28,6 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 {"model_type": "clip_vision_model", **TINY},
                 {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}},
             ),
+            contract_version=CONTRACT_VERSION,
         )
     )

@@ -31,7 +31,7 @@ class CLIPEmbeddings(nn.Module):
 
 
 class CLIPVisionEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`. The class token is the first feature."""
+    """See `plugin.interfaces.VisionEncoder`. The class token is the first feature."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -51,7 +51,7 @@ class CLIPVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.VisionEncoder`."""
+        """See `plugin.interfaces.VisionEncoder`."""
         features: Sequence[Tensor] = self.encoder(
             self.pre_layrnorm(self.embeddings(torch.stack(tuple(images))))
         )

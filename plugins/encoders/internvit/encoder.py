@@ -113,7 +113,7 @@ class Layers(nn.Module):
 
 
 class InternVisionEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`. The class token is the first feature."""
+    """See `plugin.interfaces.VisionEncoder`. The class token is the first feature."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -140,7 +140,7 @@ class InternVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.VisionEncoder`."""
+        """See `plugin.interfaces.VisionEncoder`."""
         embedded = self.embeddings(torch.stack(tuple(images)))
         lengths = [embedded.shape[1]] * len(embedded)
         features = self.encoder.layer.features(

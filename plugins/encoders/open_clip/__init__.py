@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import EncoderExample, EncoderSpec
+from ....core.contracts.specs import CONTRACT_VERSION, EncoderExample, EncoderSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -25,5 +25,6 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 },
                 {},
             ),
+            contract_version=CONTRACT_VERSION,
         )
     )

@@ -13,7 +13,7 @@ from .tower import build_tower, chosen_blocks, features_shape, make_tables, read
 
 
 class OpenClipEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`. The class token, where the tower has one, is the first
+    """See `plugin.interfaces.VisionEncoder`. The class token, where the tower has one, is the first
     feature, as it is CLIP's. Raises ValueError for layers that the tower can't give."""
 
     def __init__(
@@ -32,5 +32,5 @@ class OpenClipEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.VisionEncoder`."""
+        """See `plugin.interfaces.VisionEncoder`."""
         return list(read_features(self.visual, torch.stack(tuple(images)), self._blocks))

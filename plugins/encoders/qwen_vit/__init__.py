@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import EncoderExample, EncoderSpec
+from ....core.contracts.specs import CONTRACT_VERSION, EncoderExample, EncoderSpec
 from ....core.registry.hookspecs import hookimpl
 
 #: Fields of both generations; each reads its own.
@@ -33,5 +33,6 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 load=f"{__name__}.encoder:{encoder}",
                 preprocessor=f"{__name__}.preprocessor:QwenPreprocessor",
                 example=EncoderExample({"model_type": model_type, **TINY}, {"max_pixels": 64 * 64}),
+                contract_version=CONTRACT_VERSION,
             )
         )

@@ -52,7 +52,7 @@ class Merger(nn.Module):
 
 
 class Qwen2VisionEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`. Features are merged patches at the decoder's width."""
+    """See `plugin.interfaces.VisionEncoder`. Features are merged patches at the decoder's width."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext

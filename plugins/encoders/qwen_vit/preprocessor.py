@@ -45,7 +45,7 @@ class PixelRange:
 
 
 class QwenPreprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`.
+    """See `plugin.ImagePreprocessor`.
 
     Pixel values are [patches, channels * frames * patch_size²], the patches that are merged into
     one feature side by side; the layout is the rows and columns of patches.

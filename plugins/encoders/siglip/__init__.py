@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import EncoderExample, EncoderSpec
+from ....core.contracts.specs import CONTRACT_VERSION, EncoderExample, EncoderSpec
 from ....core.registry.hookspecs import hookimpl
 
 TINY = {
@@ -31,5 +31,6 @@ def octavo_register_encoders(register: Callable[[EncoderSpec], None]) -> None:
                 example=EncoderExample(
                     {"model_type": model_types[0], **TINY}, {"size": {"height": 32, "width": 32}}
                 ),
+                contract_version=CONTRACT_VERSION,
             )
         )

@@ -56,7 +56,7 @@ class FractionalEmbeddings(SiglipEmbeddings):
 
 
 class SiglipVisionEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`."""
+    """See `plugin.interfaces.VisionEncoder`."""
 
     embeddings_class = SiglipEmbeddings
 
@@ -78,7 +78,7 @@ class SiglipVisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.VisionEncoder`."""
+        """See `plugin.interfaces.VisionEncoder`."""
         features: list[Tensor] = self.encoder(self.embeddings(torch.stack(tuple(images))))
         if not hasattr(self, "post_layernorm"):
             return features

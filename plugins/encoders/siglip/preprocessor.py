@@ -14,7 +14,7 @@ _DEFAULTS = {
 
 
 class SiglipPreprocessor(PatchPreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`."""
+    """See `plugin.ImagePreprocessor`."""
 
     def __init__(self, vision_config: JsonDict, processor_config: JsonDict) -> None:
         config = PreprocessConfig.from_dict(processor_config, _DEFAULTS)

@@ -39,7 +39,7 @@ class Siglip2Embeddings(nn.Module):
 
 
 class Siglip2VisionEncoder(nn.Module):
-    """See `core.contracts.interfaces.VisionEncoder`."""
+    """See `plugin.interfaces.VisionEncoder`."""
 
     def __init__(
         self, config: JsonDict, feature_layers: Sequence[int], build: BuildContext
@@ -60,7 +60,7 @@ class Siglip2VisionEncoder(nn.Module):
     def forward(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]] = ()
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.VisionEncoder`."""
+        """See `plugin.interfaces.VisionEncoder`."""
         features: list[Tensor] = self.encoder(self.embeddings(images, layouts))
         if not hasattr(self, "post_layernorm"):
             return features

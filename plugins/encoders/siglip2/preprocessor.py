@@ -24,7 +24,7 @@ _PRECISION = 1e-5
 
 
 class Siglip2Preprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [patches, patch_size² * 3]; the
+    """See `plugin.ImagePreprocessor`. Pixel values are [patches, patch_size² * 3]; the
     layout is their rows and columns.
 
     Raises ValueError for settings that don't resize, or cut patches of another size."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -20,5 +20,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 architectures=(architecture,),
                 model_types=(model_type,),
                 load=f"{__name__}.model:{architecture}",
+                contract_version=CONTRACT_VERSION,
             )
         )

@@ -15,7 +15,7 @@ from ....core.layers.decoder_config import DecoderConfig
 
 
 class GemmaForCausalLM(DecoderForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext, **traits: Any) -> None:
         if config.get("use_bidirectional_attention") is True:
@@ -33,14 +33,14 @@ class GemmaForCausalLM(DecoderForCausalLM):
 
 
 class Gemma2ForCausalLM(GemmaForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(config, build, sandwich_norms=True)
 
 
 class Gemma3ForCausalLM(GemmaForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(config, build, sandwich_norms=True, qk_norm=True)

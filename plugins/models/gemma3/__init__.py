@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -17,5 +17,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             image_prompt=f"{__name__}.image_prompt:Gemma3ImagePrompt",
             preprocessor=f"{__name__}.preprocessor:Gemma3Preprocessor",
             image_attention="bidirectional",
+            contract_version=CONTRACT_VERSION,
         )
     )

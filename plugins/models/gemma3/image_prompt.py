@@ -10,7 +10,7 @@ _BEGIN, _END = "<start_of_image>", "<end_of_image>"
 
 
 class Gemma3ImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.specs.ImagePrompt`."""
+    """See `plugin.ImagePrompt`."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class Projector(nn.Module):
 
 
 class Gemma3ForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         tower = build.vision_encoder(config["vision_config"], ())

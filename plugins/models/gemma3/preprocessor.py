@@ -14,7 +14,7 @@ _DEFAULTS = {
 
 
 class Gemma3Preprocessor(PatchPreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`. Raises ValueError if crops are asked for."""
+    """See `plugin.ImagePreprocessor`. Raises ValueError if crops are asked for."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:
         if processor_config.get("do_pan_and_scan"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -16,5 +16,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             load=f"{__name__}.model:Idefics3ForConditionalGeneration",
             image_prompt=f"{__name__}.image_prompt:Idefics3ImagePrompt",
             preprocessor=f"{__name__}.preprocessor:Idefics3Preprocessor",
+            contract_version=CONTRACT_VERSION,
         )
     )

@@ -11,7 +11,7 @@ _AROUND, _IMAGE, _WHOLE = "<fake_token_around_image>", "<image>", "<global-img>"
 
 
 class Idefics3ImagePrompt(ImagePrompt):
-    """See `core.contracts.specs.ImagePrompt`."""
+    """See `plugin.ImagePrompt`."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from ....core.layers.vision_language import VisionLanguageModel
 
 
 class Idefics3ForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     renames = (
         (re.compile(r"^model\.vision_model\."), "vision_tower."),

@@ -23,7 +23,7 @@ _TILE, _LONGEST_EDGE, _MOST_PIXELS_A_SIDE = 364, 4 * 364, 4096
 
 
 class Idefics3Preprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the whole
+    """See `plugin.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the whole
     image last."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:

@@ -8,7 +8,7 @@ from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, Rep
 
 
 class InternVLImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.specs.ImagePrompt`."""
+    """See `plugin.ImagePrompt`."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class Projector(nn.Module):
 
 
 class InternVLForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         layer = config["vision_feature_layer"]

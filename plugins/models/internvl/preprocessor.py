@@ -28,7 +28,7 @@ _TILE, _MAX_TILES = 384, 12
 
 
 class InternVLPreprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the
+    """See `plugin.ImagePreprocessor`. Pixel values are [tiles, 3, side, side], the
     thumbnail last, if there is more than one. Raises ValueError for tiles that aren't square."""
 
     def __init__(self, config: JsonDict, processor_config: JsonDict) -> None:

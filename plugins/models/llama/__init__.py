@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -15,5 +15,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             architectures=("LlamaForCausalLM", "MistralForCausalLM"),
             model_types=("llama", "mistral"),
             load=f"{__name__}.model:LlamaForCausalLM",
+            contract_version=CONTRACT_VERSION,
         )
     )

@@ -9,7 +9,7 @@ from ....core.layers.decoder_config import DecoderConfig
 
 
 class LlamaForCausalLM(DecoderForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         bias = bool(config.get("attention_bias"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -15,6 +15,7 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             architectures=("LlavaForConditionalGeneration",),
             load=f"{__name__}.llava:LlavaForConditionalGeneration",
             image_prompt=f"{__name__}.image_prompt:LlavaImagePrompt",
+            contract_version=CONTRACT_VERSION,
         )
     )
     for name, architecture, preprocessor in (
@@ -28,5 +29,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
                 load=f"{__name__}.anyres_model:{architecture}",
                 image_prompt="octavo.core.contracts.specs:RepeatedPlaceholder",
                 preprocessor=f"{__name__}.anyres_preprocessor:{preprocessor}",
+                contract_version=CONTRACT_VERSION,
             )
         )

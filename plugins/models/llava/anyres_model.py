@@ -18,7 +18,7 @@ from .projector import Projector
 
 
 class LlavaNextForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         features = FeatureSelection.from_dict(config)

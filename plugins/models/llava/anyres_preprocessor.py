@@ -30,7 +30,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class AnyresPreprocessor(ImagePreprocessor):
-    """See `core.contracts.specs.ImagePreprocessor`.
+    """See `plugin.ImagePreprocessor`.
 
     Pixel values are [tiles, 3, side, side]. The layout is the rows and columns of the grid, and
     the crop of its features; see Crop. Raises ValueError for settings that give uneven tiles.

@@ -9,7 +9,7 @@ from .features import FeatureSelection
 
 
 class LlavaImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.specs.ImagePrompt`."""
+    """See `plugin.ImagePrompt`."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from .projector import Projector
 
 
 class LlavaForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         features = FeatureSelection.from_dict(config)
@@ -27,7 +27,7 @@ class LlavaForConditionalGeneration(VisionLanguageModel):
     def encode_images(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
-        """See `core.contracts.interfaces.MultiModalModel`."""
+        """See `plugin.interfaces.MultiModalModel`."""
         features = self.vision_tower(images, layouts)
         if self._skip_first:
             features = [rows[1:] for rows in features]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -16,5 +16,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             load=f"{__name__}.model:PaliGemmaForConditionalGeneration",
             image_prompt=f"{__name__}.image_prompt:PaliGemmaImagePrompt",
             image_attention="prefix",
+            contract_version=CONTRACT_VERSION,
         )
     )

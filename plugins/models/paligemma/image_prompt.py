@@ -8,7 +8,7 @@ _IMAGE, _BOS = "<image>", "<bos>"
 
 
 class PaliGemmaImagePrompt(RepeatedPlaceholder):
-    """See `core.contracts.specs.ImagePrompt`."""
+    """See `plugin.ImagePrompt`."""
 
     #: Its checkpoints are not made for chat; this writes images and texts in their order.
     chat_template = (

@@ -21,7 +21,7 @@ class Projector(nn.Module):
 
 
 class PaliGemmaForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         # That the prompt sees itself is said by the request, not by the decoder.

@@ -14,7 +14,7 @@ _FUSED = {
 
 
 class Phi3ForCausalLM(DecoderForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(DecoderConfig.from_dict(config), build)

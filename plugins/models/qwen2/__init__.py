@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -15,5 +15,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             architectures=("Qwen2ForCausalLM",),
             model_types=("qwen2", "qwen2_vl_text", "qwen2_5_vl_text"),
             load=f"{__name__}.model:Qwen2ForCausalLM",
+            contract_version=CONTRACT_VERSION,
         )
     )

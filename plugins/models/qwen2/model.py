@@ -12,7 +12,7 @@ from ....core.layers.decoder_config import DecoderConfig
 
 
 class Qwen2ForCausalLM(DecoderForCausalLM):
-    """See `core.contracts.interfaces.LanguageModel`."""
+    """See `plugin.interfaces.LanguageModel`."""
 
     def __init__(self, config: JsonDict, build: BuildContext) -> None:
         super().__init__(DecoderConfig.from_dict(config, qkv_bias=True), build)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import ModelSpec
+from ....core.contracts.specs import CONTRACT_VERSION, ModelSpec
 from ....core.registry.hookspecs import hookimpl
 
 
@@ -19,5 +19,6 @@ def octavo_register_models(register: Callable[[ModelSpec], None]) -> None:
             load=f"{__name__}.model:Qwen2VLForConditionalGeneration",
             image_prompt="octavo.core.contracts.specs:RepeatedPlaceholder",
             positions="mrope",
+            contract_version=CONTRACT_VERSION,
         )
     )

@@ -13,7 +13,7 @@ from ....core.layers.vision_language import VisionLanguageModel
 
 
 class Qwen2VLForConditionalGeneration(VisionLanguageModel):
-    """See `core.contracts.interfaces.LanguageModel` and `MultiModalModel`."""
+    """See `plugin.interfaces.LanguageModel` and `MultiModalModel`."""
 
     renames = (
         (re.compile(r"^(model\.)?visual\."), "vision_tower."),

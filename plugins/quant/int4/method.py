@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Int4Method:
-    """See `core.contracts.interfaces.QuantMethod`. The output head takes 8 bits, as it decides between
+    """See `plugin.interfaces.QuantMethod`. The output head takes 8 bits, as it decides between
     tokens directly. Raises ValueError for a checkpoint that stores weights in 4 bits, as each
     tool does so in its own way."""
 

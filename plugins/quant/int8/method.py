@@ -9,7 +9,7 @@ from ....core.layers.quantized_linear import QuantizedLinear, quantize_rows
 
 
 class Int8Method:
-    """See `core.contracts.interfaces.QuantMethod`. Raises ValueError for a checkpoint that stores weights
+    """See `plugin.interfaces.QuantMethod`. Raises ValueError for a checkpoint that stores weights
     in 8 bits, as each tool does so in its own way."""
 
     quantizes_head = True

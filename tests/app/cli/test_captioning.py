@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import copyfile
 
 import pytest
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from PIL import Image
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from octavo import LLM
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from PIL import Image
 
 

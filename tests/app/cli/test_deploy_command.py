@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from octavo import LLM, SamplingParams
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.core.layers.prepared_linear import PreparedLinearLayer
 from octavo.core.protocol.config import ConfigError
 from text_checkpoints import save_text_model

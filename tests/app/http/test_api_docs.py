@@ -15,7 +15,7 @@ from octavo.app.http.field_table import FieldTable
 from openai.types import EmbeddingCreateParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-DOCS = Path(__file__).parents[1] / "docs" / "api.md"
+DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
 
 def rows(table: FieldTable[Any]) -> dict[str, str]:

@@ -218,7 +218,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        command = [sys.executable, "-m", "octavo.app", "serve", "no-such/model", "--port", port]
+        command = [sys.executable, "-m", "octavo", "serve", "no-such/model", "--port", port]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert result.stderr == (

@@ -116,7 +116,7 @@ def test_one_that_computes_is_given_time_and_one_that_does_nothing_is_not() -> N
 def test_no_process_outlives_a_server_that_is_killed(stage: str) -> None:
     """Even one that is stopped; a server that loads is healthy only once pictures can be read."""
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "octavo.app", "serve", "--port=0", "--dtype=float32"]
+        command = [sys.executable, "-m", "octavo", "serve", "--port=0", "--dtype=float32"]
         with subprocess.Popen([*command, "--kv-cache-memory=64MiB"], stderr=log) as server:
             try:
                 wait_until(lambda: len(descendants(server.pid)) >= 2, 60)

@@ -139,7 +139,7 @@ def test_a_killed_engine_comes_back(url: str) -> None:
 
 
 def test_a_model_that_can_not_load_is_told_in_one_line() -> None:
-    command = [sys.executable, "-m", "octavo.app", "serve", "--kv-cache-memory", "1MiB"]
+    command = [sys.executable, "-m", "octavo", "serve", "--kv-cache-memory", "1MiB"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "raise kv_cache_memory or lower max_model_len" in result.stderr

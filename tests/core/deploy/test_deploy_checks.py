@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from octavo import LLM
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.core.auto_deploy import pipeline, verdicts
 from octavo.core.auto_deploy.check import Check
 from octavo.core.deploy.deployed_vision_model import DeployedVisionModel

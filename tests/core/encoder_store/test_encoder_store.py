@@ -13,12 +13,12 @@ from threading import Event
 
 import numpy as np
 import pytest
+from octavo.core.contracts.specs import EncoderStoreSpec
 from octavo.core.encoder_store.breaker import CircuitBreaker
 from octavo.core.encoder_store.features import Features
 from octavo.core.encoder_store.memory_store import MemoryStore
 from octavo.core.encoder_store.open_store import open_store
 from octavo.core.encoder_store.redis_store import RedisStore
-from octavo.core.encoder_store.spec import EncoderStoreSpec
 from octavo.core.encoder_store.store import EncoderStore, StoreError, StoreRefusedError
 from octavo.core.encoder_store.tier import StoreTier, TierSettings
 from octavo.core.encoder_store.write_behind import WriteBehind

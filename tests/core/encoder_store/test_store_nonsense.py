@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from octavo import LLM, SamplingParams
+from octavo.core.contracts.specs import EncoderStoreSpec
 from octavo.core.encoder_store.codec import pack
 from octavo.core.encoder_store.features import Features
 from octavo.core.encoder_store.find_features import find_fitting
 from octavo.core.encoder_store.open_store import open_store
-from octavo.core.encoder_store.spec import EncoderStoreSpec
 from octavo.core.encoder_store.tier import StoreTier, TierSettings
 from octavo.core.protocol.config import ConfigError
 from octavo.core.registry.registry import get_registry

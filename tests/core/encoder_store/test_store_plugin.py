@@ -16,7 +16,7 @@ from PIL import Image
 PLUGIN = """
 from pathlib import Path
 
-from octavo.core.encoder_store.spec import EncoderStoreSpec
+from octavo.core.contracts.specs import EncoderStoreSpec
 from octavo.core.registry.hookspecs import hookimpl
 
 

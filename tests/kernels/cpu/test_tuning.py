@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from cpu_kernels.weights import random_weight
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.kernels.cpu import tuning
 from octavo.kernels.cpu.isa import choose_isa
 from octavo.kernels.cpu.load import load_library

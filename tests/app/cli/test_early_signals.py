@@ -11,7 +11,7 @@ import pytest
 #: Sends itself a signal when a module is looked for, and runs the command.
 SCRIPT = """
 import os, sys
-from octavo.app.__main__ import main
+from octavo.__main__ import main
 module, number = sys.argv[1], int(sys.argv[2])
 del sys.argv[1:3]
 class Sender:
@@ -24,7 +24,7 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["octavo.app.cli", "octavo.core.registry.registry"])
+@pytest.mark.parametrize("module", ["octavo.app.cli.cli", "octavo.core.registry.registry"])
 def test_it_ends_by_the_signal_alone(module: str, number: signal.Signals) -> None:
     command = [sys.executable, "-c", SCRIPT, module, str(int(number)), "serve", "--port=0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)

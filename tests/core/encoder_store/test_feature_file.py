@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from octavo.core.media.feature_file import read_feature_file
+from octavo.core.encoder_store.feature_file import read_feature_file
 from octavo.core.protocol.media_error import MediaError
 
 

@@ -1,23 +1,27 @@
-"""The `octavo` command, and `python -m octavo.app`."""
+"""The `octavo` command, and `python -m octavo`."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit status. A Ctrl-C before any of it has begun, while its modules are
     imported, ends it at once, as SIGTERM does, without a traceback."""
     # Where a shell has it ignored, it stays so.
     catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if catches:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .cli.cli import main as run
+    from .app.cli.cli import build_parser, run
+    from .bench.bench_cli import add_bench
 
     if catches:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    parser, commands = build_parser()
+    add_bench(commands.add_parser("bench", help="measure, and print a table"))
+    return run(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-from ..encoder_store.features import Features
 from ..protocol.media_error import MediaError
+from .features import Features
 
 _NPY_MAGIC = b"\x93NUMPY"
 _FLOATS = {"float32": np.float32, "float16": np.float16}

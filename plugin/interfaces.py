@@ -1,0 +1,36 @@
+"""What a plugin's torch code implements and is given."""
+
+from ..core.contracts.interfaces import (
+    BuildContext,
+    KVCacheSpec,
+    KVLayer,
+    LanguageModel,
+    LogitsProcessor,
+    MultiModalModel,
+    OutputHeadModel,
+    Preparable,
+    QuantMethod,
+    VisionEncoder,
+    WeightPlace,
+)
+from ..kernels.dispatch import KernelTable
+from ..kernels.ops import AttentionMetadata, QuantizedWeight
+from ..kernels.weights import EncoderShape
+
+__all__ = [
+    "AttentionMetadata",
+    "BuildContext",
+    "EncoderShape",
+    "KVCacheSpec",
+    "KVLayer",
+    "KernelTable",
+    "LanguageModel",
+    "LogitsProcessor",
+    "MultiModalModel",
+    "OutputHeadModel",
+    "Preparable",
+    "QuantMethod",
+    "QuantizedWeight",
+    "VisionEncoder",
+    "WeightPlace",
+]
