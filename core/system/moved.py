@@ -1,4 +1,4 @@
-"""Old places of what packages outside import: they forward, with a warning, until 0.3."""
+"""Old places of what packages outside import: they forward, with a warning, for one release."""
 
 from __future__ import annotations
 

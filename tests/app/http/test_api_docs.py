@@ -40,7 +40,7 @@ TABLES = {
 
 @pytest.mark.parametrize("path", TABLES)
 def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
-    section = DOCS.read_text().split(f"# Fields of POST /v1/{path}\n")[1].split("\n# ")[0]
+    section = DOCS.read_text().split(f"## Fields of POST /v1/{path}\n")[1].split("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
     assert listed == list(TABLES[path].items())
 
