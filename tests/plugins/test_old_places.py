@@ -37,7 +37,7 @@ def test_the_example_of_before_still_works(tmp_path: Path, monkeypatch: pytest.M
         (package / file.name).write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     entry = EntryPoint("before", package.name, "octavo")
-    with pytest.warns(DeprecationWarning) as warned:
+    with pytest.warns(DeprecationWarning, match="has moved: import it from octavo") as warned:
         registry = load_registry([entry])
     assert registry.plugins[0].error is None
     texts = {str(warning.message) for warning in warned}
