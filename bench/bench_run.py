@@ -93,7 +93,7 @@ def _run(module: str, options: argparse.Namespace, *arguments: Any) -> Result:
     if options.plot is not None:
         check_can_plot()
     print(describe_machine())
-    run = load_object(f"{__package__}.benchmarks.{module}:run")
+    run = load_object(f"{__package__}.{module}:run")
     result: Result = (
         asyncio.run(run(*arguments)) if inspect.iscoroutinefunction(run) else run(*arguments)
     )

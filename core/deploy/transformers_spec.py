@@ -13,7 +13,9 @@ from transformers.models.auto.modeling_auto import (
 from ..contracts.specs import JsonDict, ModelSpec
 from ..registry.registry import UnsupportedModelError
 
-_PACKAGE = __name__.rpartition(".")[0]
+_IMAGES = "octavo.core.deploy.processor_images:ProcessorImagePrompt"
+#: It holds what it deploys against the engine, which is above this.
+_LOAD = "octavo.core.auto_deploy.pipeline:deploy"
 #: Models whose images see themselves, which no config says.
 _IMAGE_ATTENTION: dict[str, Literal["bidirectional", "prefix"]] = {
     "gemma3": "bidirectional",
@@ -30,14 +32,13 @@ def transformers_spec(config: JsonDict) -> TransformersSpec:
     """The spec for a completed config. Raises UnsupportedModelError if transformers has no such
     language model, or none that takes images and texts."""
     architectures = tuple(config.get("architectures") or ())
-    load = f"{_PACKAGE}.pipeline:deploy"
     if set(architectures) & set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()):
         rope = (config.get("text_config") or {}).get("rope_parameters") or {}
         return TransformersSpec(
             "transformers",
             architectures,
-            load,
-            image_prompt=f"{_PACKAGE}.processor_images:ProcessorImagePrompt",
+            _LOAD,
+            image_prompt=_IMAGES,
             image_attention=_IMAGE_ATTENTION.get(str(config.get("model_type")), "causal"),
             positions="mrope" if "mrope_section" in rope else "1d",
         )
@@ -47,4 +48,4 @@ def transformers_spec(config: JsonDict) -> TransformersSpec:
             f"config.json names {named}, which is no causal language model of the installed "
             "transformers either, nor one of images and texts"
         )
-    return TransformersSpec("transformers", architectures, load)
+    return TransformersSpec("transformers", architectures, _LOAD)
