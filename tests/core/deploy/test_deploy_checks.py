@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from octavo import LLM
 from octavo.__main__ import main
-from octavo.core.auto_deploy import pipeline, verdicts
+from octavo.core.auto_deploy import verdicts
 from octavo.core.auto_deploy.check import Check
 from octavo.core.deploy.deployed_vision_model import DeployedVisionModel
 from octavo.core.deploy.processor_images import ProcessorImagePrompt
@@ -73,7 +73,7 @@ def test_a_window_that_is_left_out_is_refused(
 ) -> None:
     save_family(tmp_path, "Starcoder2", {"sliding_window": window})
     LLM(tmp_path, kv_cache_memory=2**24, dtype="float32")
-    monkeypatch.setattr(f"{pipeline.__package__}.attention_masks.window_of", lambda *_: 0)
+    monkeypatch.setattr("octavo.core.deploy.attention_masks.window_of", lambda *_: 0)
     with pytest.raises(ConfigError, match="sees at position"):
         LLM(tmp_path, kv_cache_memory=2**24, dtype="float32")
 
