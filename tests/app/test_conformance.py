@@ -75,18 +75,20 @@ def octavo_register_encoders(register):
                 preprocessor=f"{__name__}:{(Good if kind is Crossed else kind).__name__}",
                 example=EncoderExample(config, SETTINGS),
                 reference=f"{__name__}:other_features" if kind is Good else None,
+                contract_version=2,
             )
         )
 
 @hookimpl
 def octavo_register_quant(register):
     for kind in (Coarse, Heavy):
-        register(QuantSpec(name=kind.__name__, load=f"{__name__}:{kind.__name__}"))
+        load = f"{__name__}:{kind.__name__}"
+        register(QuantSpec(name=kind.__name__, load=load, contract_version=2))
 
 @hookimpl
 def octavo_register_models(register):
-    register(ModelSpec(name="empty", architectures=("E",), load=f"{__name__}:Good"))
-    register(ModelSpec(name="missing", architectures=("M",), load=f"{__name__}:Nowhere"))
+    register(ModelSpec("empty", ("E",), f"{__name__}:Good", contract_version=2))
+    register(ModelSpec("missing", ("M",), f"{__name__}:Nowhere", contract_version=2))
 """
 
 

@@ -22,7 +22,8 @@ from octavo.core.registry.hookspecs import hookimpl
 
 @hookimpl
 def octavo_register_encoder_stores(register):
-    register(EncoderStoreSpec("folder", ("folder",), f"{__name__}:FolderStore"))
+    store = f"{__name__}:FolderStore"
+    register(EncoderStoreSpec("folder", ("folder",), store, contract_version=2))
 
 
 class FolderStore:
