@@ -38,7 +38,7 @@ _CPU = tuple(
 _NUMPY = KernelSpec(
     "sample_top_k_top_p",
     "numpy",
-    f"{__package__}.numpy_sampling:sample_top_k_top_p",
+    f"{__package__}.portable.numpy_sampling:sample_top_k_top_p",
     priority=5,
     devices=("cpu",),
 )
@@ -50,7 +50,7 @@ _TRITON = tuple(
 _ONEDNN = KernelSpec(
     "linear",
     "onednn",
-    f"{__package__}.onednn:linear",
+    f"{__package__}.portable.onednn:linear",
     priority=5,
     devices=("cpu",),
     dtypes=("bfloat16",),
