@@ -69,7 +69,7 @@ def _interpreter(path: Path) -> str | None:
 
 def _tree(path: str, text: str) -> Path:
     tree = Path(path).resolve()
-    if not (tree / "app" / "llm.py").is_file():
+    if not (tree / "core" / "engine" / "engine_core.py").is_file():
         raise ConfigError(
             f"{text} is no environment, no interpreter and no source tree of octavo; make one of a "
             "revision with: git worktree add --detach FOLDER REVISION"

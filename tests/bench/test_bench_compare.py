@@ -107,8 +107,8 @@ def test_unusable_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_worker_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A tree whose package can't be imported."""
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "llm.py").touch()
+    (tmp_path / "core" / "engine").mkdir(parents=True)
+    (tmp_path / "core" / "engine" / "engine_core.py").touch()
     (tmp_path / "__init__.py").write_text("raise SystemError('broken on purpose')")
     assert main(["bench", "compare", str(tmp_path), str(tmp_path)]) == 2
     error = capsys.readouterr().err

@@ -365,6 +365,6 @@ def test_a_killed_embedder_comes_back(url: str, model: EmbeddingModel) -> None:
 def test_settings_without_effect_are_named_if_they_are_given(
     caplog: pytest.LogCaptureFixture, given: list[str], unused: str
 ) -> None:
-    _warn_of_unused(engine_config(build_parser().parse_args(["serve", "x", *given])))
+    _warn_of_unused(engine_config(build_parser()[0].parse_args(["serve", "x", *given])))
     assert caplog.text.endswith(f": {unused}\n" if unused else "")
     assert bool(caplog.text) == bool(unused)

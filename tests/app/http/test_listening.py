@@ -51,7 +51,7 @@ def toy(*, limit: int | None = None, **settings: Any) -> Iterator[Toy]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    script = str(Path(__file__).with_name("toy_server.py"))
+    script = str(Path(__file__).parents[2] / "support" / "toy_server.py")
     command = [sys.executable, script, str(port), json.dumps(settings)]
     if limit is not None:
         command = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash", *command]
