@@ -147,7 +147,9 @@ def test_the_third_signal_ends_a_server_that_does_not_end() -> None:
             server.process.send_signal(signal.SIGINT)
             threading.Event().wait(0.05)
         status, _, err = server.end()
-    assert (status, err) == (128 + signal.SIGINT, "")
+    # Two that wait together come in the order of their numbers, so either may be the third.
+    assert status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert err == ""
 
 
 def test_headers_that_never_end_are_answered_408() -> None:
