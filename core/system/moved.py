@@ -8,17 +8,17 @@ from importlib import import_module
 from typing import Any
 
 
-def forward(old: str, *new: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module that has moved: its names are in these modules of
+def forward(old: str, new: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that has moved: its names are in this module of
     `octavo.plugin` now."""
 
     def get(name: str) -> Any:
-        for place in () if name.startswith("__") else new:
-            module = import_module(place)
-            if hasattr(module, name):
-                message = f"{old}.{name} has moved: import it from {place}"
-                warnings.warn(message, DeprecationWarning, stacklevel=2)
-                return getattr(module, name)
-        raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        # What Python itself looks for, such as __path__, must not import anything.
+        module = None if name.startswith("__") else import_module(new)
+        if module is None or not hasattr(module, name):
+            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        message = f"{old}.{name} has moved: import it from {new}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(module, name)
 
     return get
