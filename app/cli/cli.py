@@ -22,7 +22,7 @@ from ...core.system.log_format import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
-from .engine_options import add_engine_options, add_queue_options, engine_config
+from .engine_options import add_engine_options, engine_config
 from .intake_options import add_intake_options, intake_config
 from .listen_options import add_listen_options
 
@@ -93,8 +93,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="web pages that may use the API from a browser, such as https://example.com, or '*' "
         "for all (default: none)",
     )
-    add_engine_options(parser)
-    add_queue_options(parser)
+    add_engine_options(parser, serves=True)
     add_intake_options(parser)
     parser.set_defaults(run=_serve)
 
