@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..app import DEMO_MODEL
+from ..app.cli.command_parser import CommandParser
 from ..app.cli.engine_options import add_engine_options
 from ..core.contracts.specs import load_object
 from .compare.compare_config import CompareConfig, Threshold
@@ -18,7 +19,7 @@ from .workload import Lengths, RequestMix, parse_lengths
 _SERVER_HELP = "after --: a model and options of octavo serve (default: the demo model)"
 
 
-def add_bench(parser: argparse.ArgumentParser) -> None:
+def add_bench(parser: CommandParser) -> None:
     """Add the kinds of benchmarks to `octavo bench`."""
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     for name, text, add in (
@@ -41,13 +42,13 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_throughput(parser: argparse.ArgumentParser) -> None:
+def _add_throughput(parser: CommandParser) -> None:
     _add_mix(parser, num_prompts=32, input_len=Lengths(64, 512), output_len=Lengths(64, 64))
     _add_model(parser)
     parser.set_defaults(run=_command("throughput"))
 
 
-def _add_latency(parser: argparse.ArgumentParser) -> None:
+def _add_latency(parser: CommandParser) -> None:
     _add_mix(parser, num_prompts=1, input_len=Lengths(512, 512), output_len=Lengths(128, 128))
     parser.add_argument("--num-iters-warmup", type=int, default=2)
     parser.add_argument("--num-iters", type=int, default=10)
@@ -55,7 +56,7 @@ def _add_latency(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_command("latency"))
 
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
+def _add_serve(parser: CommandParser) -> None:
     parser.add_argument(
         "--base-url", help="of a server that runs, such as http://host:8000; default: start one"
     )
@@ -86,26 +87,26 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_command("serve"))
 
 
-def _add_startup(parser: argparse.ArgumentParser) -> None:
+def _add_startup(parser: CommandParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="warm starts, after a cold one")
     parser.add_argument("server_arguments", nargs="*", metavar="MODEL …", help=_SERVER_HELP)
     parser.set_defaults(run=_command("startup"))
 
 
-def _add_encoder_cache(parser: argparse.ArgumentParser) -> None:
+def _add_encoder_cache(parser: CommandParser) -> None:
     parser.add_argument("--images", type=int, default=10, help="images to compare with")
     parser.add_argument("--distinct", type=int, default=1000, help="images to fill memory with")
     parser.add_argument("--redis", metavar="URL", help="default: a server that is installed")
     parser.set_defaults(run=_command("encoder_cache"))
 
 
-def _add_accuracy(parser: argparse.ArgumentParser) -> None:
+def _add_accuracy(parser: CommandParser) -> None:
     parser.add_argument("--num-questions", type=int, help="the first so many (default: all)")
     _add_model(parser)
     parser.set_defaults(run=_command("accuracy"))
 
 
-def _add_compare(parser: argparse.ArgumentParser) -> None:
+def _add_compare(parser: CommandParser) -> None:
     what = "an environment, an interpreter, a source tree, TREE@PYTHON, or a file of --save-runs"
     parser.add_argument("base", nargs="?", metavar="BASE", help=what)
     parser.add_argument("new", nargs="?", metavar="NEW", help="the same")
@@ -139,7 +140,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_mix(
-    parser: argparse.ArgumentParser, num_prompts: int, input_len: Lengths, output_len: Lengths
+    parser: CommandParser, num_prompts: int, input_len: Lengths, output_len: Lengths
 ) -> None:
     lengths = "such as 512, or 64-512 for any between (default: %(default)s)"
     parser.add_argument("--num-prompts", type=int, default=num_prompts, help="requests")
@@ -167,7 +168,7 @@ def _add_mix(
     parser.add_argument("--seed", type=int, default=RequestMix.seed)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: CommandParser) -> None:
     parser.add_argument("--model", default=DEMO_MODEL, help="default: the demo model")
     add_engine_options(parser)
 

@@ -22,24 +22,25 @@ from ...core.system.log_format import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
+from .command_parser import CommandParser
 from .engine_options import add_engine_options, engine_config
 from .intake_options import add_intake_options, intake_config
 from .listen_options import add_listen_options
 
 #: argparse has no public name for it.
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 _MAX_BODY_MIB = 64
 _MODEL_HELP = "a folder, a GGUF file or a hub id"
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+def run(parser: CommandParser, arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit status."""
-    options = parser.parse_args(arguments)
-    limit_spinning()
-    raise_descriptor_limit()
-    set_up_logging()
     try:
+        options = parser.parse_args(arguments)
+        limit_spinning()
+        raise_descriptor_limit()
+        set_up_logging()
         status: int = options.run(options)
     except (ConfigError, UnsupportedModelError, RequestError) as error:
         print(f"octavo: {error}", file=sys.stderr)
@@ -47,9 +48,9 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     return status
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
+def build_parser() -> tuple[CommandParser, Commands]:
     """The command line's grammar, and where further commands are added."""
-    parser = argparse.ArgumentParser(prog="octavo", description="Serve vision-language models.")
+    parser = CommandParser(prog="octavo", description="Serve vision-language models.")
     parser.add_argument("--version", action="version", version=f"octavo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
@@ -72,17 +73,29 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     return parser, commands
 
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
+def _add_serve(parser: CommandParser) -> None:
     parser.add_argument(
         "model",
         nargs="?",
         default=DEMO_MODEL,
         help=f"{_MODEL_HELP}, or open_clip:MODEL:WEIGHTS (default: the demo model)",
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--served-model-name", help="the name that clients use")
-    parser.add_argument("--max-body-mib", type=int, default=_MAX_BODY_MIB)
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen at; 0.0.0.0 is all of this machine's (default: 127.0.0.1)",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    parser.add_argument(
+        "--served-model-name",
+        help="the name that clients use (default: the model's, without its folder)",
+    )
+    parser.add_argument(
+        "--max-body-mib",
+        type=int,
+        default=_MAX_BODY_MIB,
+        help=f"of a request; more is refused with 413 (default: {_MAX_BODY_MIB})",
+    )
     add_listen_options(parser)
     parser.add_argument(
         "--allowed-origins",
@@ -98,7 +111,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_serve)
 
 
-def _add_caption(parser: argparse.ArgumentParser) -> None:
+def _add_caption(parser: CommandParser) -> None:
     parser.add_argument("sources", nargs="+", type=Path, metavar="DIR_OR_FILE")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
     parser.add_argument("--model", default=DEMO_MODEL, help=_MODEL_HELP)
@@ -108,7 +121,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_caption)
 
 
-def _add_chat(parser: argparse.ArgumentParser) -> None:
+def _add_chat(parser: CommandParser) -> None:
     parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
     parser.add_argument("--prompt", help="ask this and end; default: ask for each line typed")
     parser.add_argument("--image", action="append", default=[], type=Path, help="show a picture")
@@ -119,7 +132,7 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_chat)
 
 
-def _add_verify(parser: argparse.ArgumentParser) -> None:
+def _add_verify(parser: CommandParser) -> None:
     parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
     parser.add_argument("--image", action="append", default=[], type=Path, help="one more picture")
     parser.add_argument("--max-tokens", type=int, default=16, help="of each answer")
@@ -127,7 +140,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_verify, dtype="float32")
 
 
-def _add_deploy(parser: argparse.ArgumentParser) -> None:
+def _add_deploy(parser: CommandParser) -> None:
     parser.add_argument("model", help=_MODEL_HELP)
     parser.add_argument("--dry-run", action="store_true", help="load no weights, only look")
     parser.add_argument("--skip", action="append", default=[], metavar="PASS", help="leave it out")

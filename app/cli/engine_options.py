@@ -13,19 +13,19 @@ from PIL import ImageColor
 
 from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.setting import Setting, settings_of
+from .command_parser import CommandParser
 
 
-def add_engine_options(parser: argparse.ArgumentParser, serves: bool = False) -> None:
+def add_engine_options(parser: CommandParser, serves: bool = False) -> None:
     """Those of every command with a model; serves: whether requests wait for each other."""
+    parser.add_config_option()
     commands = ("all", "serve") if serves else ("all",)
     for name, known in settings_of(EngineConfig).items():
         if known.commands in commands:
             _add_option(parser, name, known, serves)
 
 
-def _add_option(
-    parser: argparse.ArgumentParser, name: str, known: Setting, serves: bool
-) -> None:
+def _add_option(parser: argparse.ArgumentParser, name: str, known: Setting, serves: bool) -> None:
     default = getattr(EngineConfig, name)
     if serves and known.served is not None:
         default = known.served
@@ -33,9 +33,10 @@ def _add_option(
     text = known.help.replace("%", "%%")
     if isinstance(default, bool):
         action = argparse.BooleanOptionalAction if default else "store_true"
+        text += f" (default: {'yes' if default else 'no'})"
         parser.add_argument(flag, action=action, default=default, help=text)
         return
-    if default is not None and known.unit != "colour":
+    if default is not None:
         text += f" (default: {show_value(known, default)})"
     parser.add_argument(
         flag,
@@ -47,7 +48,7 @@ def _add_option(
     )
 
 
-_METAVARS = {"bytes": "SIZE", "seconds": "SECONDS", "colour": "COLOUR"}
+_METAVARS: dict[str | None, str] = {"bytes": "SIZE", "seconds": "SECONDS", "colour": "COLOUR"}
 
 
 def _parser_of(name: str, known: Setting) -> Callable[[str], Any]:
@@ -67,6 +68,8 @@ def show_value(known: Setting, value: Any) -> str:
         return f"{value // 2**20}MiB" if value % 2**20 == 0 else str(value)
     if known.unit == "colour":
         return "#{:02x}{:02x}{:02x}".format(*value)
+    if known.unit == "seconds":
+        return f"{value:g} seconds"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -27,7 +27,8 @@ def add_intake_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_network,
         metavar="CIDR",
-        help="networks of private addresses that those hosts may have, such as 10.1.0.0/16",
+        help="networks of private addresses that those hosts may have, such as 10.1.0.0/16 "
+        "(default: none)",
     )
     parser.add_argument(
         "--allowed-local-media-path",
@@ -40,7 +41,8 @@ def add_intake_options(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=IntakeConfig.media_timeout,
         metavar="SECONDS",
-        help="how long fetching an image may take",
+        help="how long fetching an image may take "
+        f"(default: {IntakeConfig.media_timeout:g} seconds)",
     )
     parser.add_argument(
         "--media-workers",
@@ -53,7 +55,8 @@ def add_intake_options(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=PoolSize.max_queued,
         metavar="N",
-        help="images that may wait to be decoded; more are refused with 429",
+        help="images that may wait to be decoded; more are refused with 429 "
+        f"(default: {PoolSize.max_queued})",
     )
 
 

@@ -14,7 +14,8 @@ def add_listen_options(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=_DRAIN_TIMEOUT_S,
         metavar="SECONDS",
-        help="what open requests have to end when the server is told to; then they are cut",
+        help="what open requests have to end when the server is told to; then they are cut "
+        f"(default: {_DRAIN_TIMEOUT_S:g} seconds)",
     )
     parser.add_argument(
         "--max-connections",

@@ -18,7 +18,8 @@ from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
 from ...core.embedding.messages import EmbedderSettings
 from ...core.encoder_store.open_tier import open_tier
-from ...core.protocol.config import SERVED_LOGPROBS, EngineConfig
+from ...core.protocol.config import EngineConfig
+from ...core.protocol.setting import settings_of
 from ...core.registry.registry import get_registry
 from ..serving.embedding_state import EmbeddingState
 from ..serving.intake_config import IntakeConfig
@@ -43,8 +44,6 @@ _SETTINGS = {
     "request_timeout",
     "engine_stall_timeout",
 }
-#: Of the command line, where they aren't the class's.
-_OTHER_DEFAULTS = {"max_logprobs": SERVED_LOGPROBS}
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
 
@@ -148,7 +147,12 @@ def _warn_of_unused(config: EngineConfig) -> None:
         for field in fields(EngineConfig)
         if field.name not in _SETTINGS
         and not field.name.startswith(_SETTINGS_OF_IMAGES)
-        and getattr(config, field.name) not in (field.default, _OTHER_DEFAULTS.get(field.name))
+        and getattr(config, field.name) not in (field.default, _served_default(field.name))
     ]
     if unused:
         logger.warning("of no effect on a model that gives embeddings: %s", ", ".join(unused))
+
+
+def _served_default(name: str) -> object:
+    known = settings_of(EngineConfig).get(name)
+    return known.served if known is not None else None

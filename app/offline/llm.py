@@ -41,7 +41,7 @@ class LLM:
     """
 
     def __init__(self, model: str | Path = DEMO_MODEL, **settings: Any) -> None:
-        self._config = EngineConfig(model=str(model), **settings)
+        self._config = EngineConfig.of(str(model), settings)
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
         self._inputs = InputProcessor(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .media_limits import MediaLimits
-from .setting import ConfigError, setting, settings_of
+from .setting import ConfigError, check_settings, nearest, setting, settings_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KV_CACHE_DTYPES = ("auto", "float32", "bfloat16")
-#: A server's `max_logprobs`, as vLLM's: of all tokens of a vocabulary, one request could ask for
-#: gigabytes.
-SERVED_LOGPROBS = 20
 
-__all__ = ["DTYPES", "KV_CACHE_DTYPES", "SERVED_LOGPROBS", "ConfigError", "EngineConfig"]
+__all__ = ["DTYPES", "KV_CACHE_DTYPES", "ConfigError", "EngineConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +144,14 @@ class EngineConfig:
         unit="seconds",
         commands="serve",
     )
+    # Served, as vLLM does it: of all tokens of a vocabulary, one request could ask for gigabytes.
     max_logprobs: int = setting(
         -1,
         "likeliest tokens whose log-probabilities a request may ask for, at each position; -1 is "
         "the whole vocabulary",
         at_least=-1,
         commands="serve",
-        served=SERVED_LOGPROBS,
+        served=20,
     )
     batch_invariant: bool = setting(
         False,
@@ -171,5 +171,14 @@ class EngineConfig:
     def __post_init__(self) -> None:
         # Between processes, as JSON, tuples become lists.
         object.__setattr__(self, "image_background", tuple(self.image_background))
-        for name, known in settings_of(EngineConfig).items():
-            known.check(name, getattr(self, name))
+        check_settings(self)
+
+    @classmethod
+    def of(cls, model: str, settings: Mapping[str, Any]) -> EngineConfig:
+        """With fields by name. Raises ConfigError, which names the nearest for one that is no
+        field."""
+        known = settings_of(cls)
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"{name} is no setting{nearest(name, known)}")
+        return cls(model=model, **settings)
