@@ -122,7 +122,8 @@ async def _use_every_block(server: ServerProcess) -> None:
 async def main(count: int, seed: int, model: str) -> bool:
     """Returns whether everything that is promised held."""
     print(describe_machine())
-    server = ServerProcess(model, f"--kv-cache-memory={_KV_CACHE_MIB}MiB")
+    # One reader of images: a second would start with the first pictures that wait.
+    server = ServerProcess(model, f"--kv-cache-memory={_KV_CACHE_MIB}MiB", "--media-workers=1")
     try:
         await server.until_healthy()
         await _use_every_block(server)

@@ -56,7 +56,7 @@ async def _answer(
         body.template_options(),
     )
     responses = ChatResponses(chat.request_id, server.model_name, server.inputs.tokenizer)
-    beams = body.beam_search_params(server.limits.max_model_len)
+    beams = body.beam_search_params(server.limits.max_model_len, server.inputs.default_sampling)
     if beams is not None:
         found = await unless_gone(http, beam_search(server, chat, beams))
         return await _whole(responses, found)

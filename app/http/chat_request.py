@@ -44,6 +44,7 @@ _NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
     "logits_processors": (),
     "logit_bias": (),
     "allowed_token_ids": (),
+    "bad_words": (),
     "min_tokens": (),
     "presence_penalty": (),
     "frequency_penalty": (),
@@ -52,6 +53,13 @@ _NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
     "top_p": (1,),
     "top_k": (-1,),
     "min_p": (),
+}
+#: What a model's generation config may ask for and a beam search does without, and what a request
+#: says to go on without it.
+_DEFAULTS_NOT_IN_BEAMS = {
+    "repetition_penalty": "; send repetition_penalty: 1 to search without it",
+    "stop": "; send stop: [] to search without it",
+    "bad_words_ids": "",
 }
 #: As OpenAI's API has them.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -170,10 +178,10 @@ class ChatCompletionRequest(msgspec.Struct):
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
 
-    def beam_search_params(self, room: int) -> BeamSearchParams | None:
+    def beam_search_params(self, room: int, defaults: dict[str, Any]) -> BeamSearchParams | None:
         """The settings of a beam search of at most `room` tokens, if one is asked for.
 
-        Raises RequestError for a field that can't be joined with it.
+        Raises RequestError for a field that can't be joined with it, given or by default.
         """
         if not self.use_beam_search:
             return None
@@ -181,6 +189,13 @@ class ChatCompletionRequest(msgspec.Struct):
             value = getattr(self, name)
             if value and value not in neutral:
                 raise RequestError(f"use_beam_search can't be joined with {name}", name)
+        for name, remedy in _DEFAULTS_NOT_IN_BEAMS.items():
+            if defaults.get(name) not in (None, 1) and getattr(self, name, None) is None:
+                raise RequestError(
+                    f"use_beam_search: the model's generation_config.json sets {name}, which a "
+                    f"beam search does without{remedy}",
+                    "use_beam_search",
+                )
         return BeamSearchParams(
             beam_width=1 if self.n is None else self.n,
             max_tokens=min(self._max_tokens or room, room),

@@ -115,11 +115,11 @@ def test_without_a_rate_a_request_arrives_when_it_may_be_sent(tmp_path: Path) ->
 
 
 def test_times_between_tokens_are_the_server_s(tmp_path: Path) -> None:
-    with slow_server(0.05, gap_s=0.5) as server:
+    with slow_server(0.05, gap_s=1.0) as server:
         result = bench(tmp_path, f"--base-url={server.base_url}", "--num-prompts=1")
     written = np.diff(server.seen[-1].pieces)
     # A reader that must wait for a core sees one piece late, and the next gap is shorter.
-    assert result["itls"][0] == pytest.approx(written, abs=0.45)
+    assert result["itls"][0] == pytest.approx(written, abs=0.9)
     after_first = result["mean_e2el_ms"] - result["mean_ttft_ms"]
     assert result["mean_tpot_ms"] == pytest.approx(after_first / 3)
     assert after_first >= 999 * sum(result["itls"][0])

@@ -11,10 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from octavo import LLM, SamplingParams
 from octavo.app import DEMO_MODEL
 from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.app.http.chat_request import ChatCompletionRequest
 from octavo.core.protocol.request_error import RequestError
 from serving import chat
 from tokenizers import Tokenizer
@@ -199,6 +201,7 @@ def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
         *({**BEAMS, name: 2} for name in ("min_tokens", "frequency_penalty")),
         *({**BEAMS, name: [9]} for name in ("allowed_token_ids", "stop_token_ids")),
         {**BEAMS, "logit_bias": {"9": 1}},
+        {**BEAMS, "bad_words": ["a"]},
     ],
 )
 def test_what_does_nothing_beside_other_fields_is_refused(
@@ -207,6 +210,20 @@ def test_what_does_nothing_beside_other_fields_is_refused(
     error = chat(demo_server, **fields).json()["error"]
     assert error["param"] == list(fields)[-1]
     assert "use_beam_search" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("defaults", "without"),
+    [({"repetition_penalty": 1.05}, {"repetition_penalty": 1}), ({"stop": ("x",)}, {"stop": []})],
+)
+def test_a_model_s_defaults_that_beams_do_without_are_said(
+    defaults: dict[str, Any], without: dict[str, Any]
+) -> None:
+    request = msgspec.convert({"messages": [], **BEAMS}, ChatCompletionRequest)
+    with pytest.raises(RequestError, match=f"{next(iter(defaults))}, which a beam search does"):
+        request.beam_search_params(100, defaults)
+    request = msgspec.convert({"messages": [], **BEAMS, **without}, ChatCompletionRequest)
+    assert request.beam_search_params(100, {**defaults, "temperature": 0.7, "top_k": 3})
 
 
 def test_the_two_names_of_one_limit(demo_server: str) -> None:

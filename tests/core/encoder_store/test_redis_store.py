@@ -349,7 +349,7 @@ def test_a_value_that_trickles_is_given_up() -> None:
 
 
 def read_slowly(listener: socket.socket, size: int) -> int:
-    """Take a SET of so many bytes in more than a second, as over a slow line."""
+    """Take a SET of so many bytes in more than two seconds, as over a slow line."""
     client, _ = listener.accept()
     with client:
         taken = 0
@@ -358,7 +358,7 @@ def read_slowly(listener: socket.socket, size: int) -> int:
                 client.sendall(b"+OK\r\n")
             elif taken < size:
                 taken += len(data)
-                time.sleep(1.2 * len(data) / size)
+                time.sleep(2.4 * len(data) / size)
                 if taken >= size:
                     client.sendall(b"+OK\r\n")
             else:
@@ -373,7 +373,7 @@ def test_a_slow_line_may_take_longer_than_one_timeout() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         serving = pool.submit(read_slowly, listener, size)
-        store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}?socket_timeout=1")
+        store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}?socket_timeout=2")
         store.set("a", bytes(size), None)
         store.close()
         assert serving.result(20) > size

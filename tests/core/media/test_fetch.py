@@ -460,7 +460,7 @@ async def test_the_next_address_is_tried() -> None:
         served = Server({"/": response(200, PICTURE)})
         server = await asyncio.start_server(served.serve, "127.0.0.1", port)
         async with server:
-            media = fetcher(port, resolver=three, timeout=1.5)
+            media = fetcher(port, resolver=three, timeout=6)
             assert await media.fetch(f"http://images.test:{port}/") == PICTURE
     assert served.peers == ["127.0.0.1"]
 
