@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from ..app.table import print_table
 from .hostile_body_kinds import HostileBody, hostile_bodies
 from .machine import describe_machine
-from .peers.process_tree import process_tree, resident_bytes
 from .peers.text_checkpoints import find_gguf
+from .process_memory import memory_of_tree
 from .server_process import ServerClient, ServerProcess, chat_request
 
 _CLIENTS = 8
@@ -106,10 +106,11 @@ def _p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
 
 
-async def _resident_mib(server: ServerProcess) -> float:
-    """Of all the server's processes, when it has been idle for a while."""
+async def _held_mib(server: ServerProcess) -> float:
+    """By all the server's processes, when it has been idle for a while; what they share counts
+    once."""
     await asyncio.sleep(3)
-    return resident_bytes(process_tree(server.process.pid)) / 2**20
+    return sum(process.pss for process in memory_of_tree(server.process.pid))
 
 
 async def _use_every_block(server: ServerProcess) -> None:
@@ -122,17 +123,16 @@ async def _use_every_block(server: ServerProcess) -> None:
 async def main(count: int, seed: int, model: str) -> bool:
     """Returns whether everything that is promised held."""
     print(describe_machine())
-    # One reader of images: a second would start with the first pictures that wait.
-    server = ServerProcess(model, f"--kv-cache-memory={_KV_CACHE_MIB}MiB", "--media-workers=1")
+    server = ServerProcess(model, f"--kv-cache-memory={_KV_CACHE_MIB}MiB")
     try:
         await server.until_healthy()
         await _use_every_block(server)
         # Some of every kind, so that what is made once is there.
         await Flood(server, server.process.pid).send(hostile_bodies(160, seed + 1))
-        before = await _resident_mib(server)
+        before = await _held_mib(server)
         flood = Flood(server, server.process.pid)
         await flood.send(hostile_bodies(count, seed))
-        after = await _resident_mib(server)
+        after = await _held_mib(server)
         answer = await server.ask(
             chat_request({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4})
         )

@@ -59,7 +59,7 @@ def make_request(
     return EngineRequest(name, prompt, params, [], [], 0.0, priority=priority)
 
 
-def run_load(
+def run_all(
     core: EngineCore,
     arrivals: Sequence[Arrival],
     may_join: Callable[[EngineCore], bool] = lambda core: True,

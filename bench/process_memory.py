@@ -26,12 +26,12 @@ def peak_mib() -> float:
     return _status(os.getpid())[2]
 
 
-def process_tree(pid: int) -> list[ProcessMemory]:
+def memory_of_tree(pid: int) -> list[ProcessMemory]:
     """A process, its children and theirs. Raises OSError if there is no such process."""
     found = [_memory(pid)]
     for child in _children(pid):
         try:
-            found += process_tree(child)
+            found += memory_of_tree(child)
         except OSError:  # it has ended since
             continue
     return found

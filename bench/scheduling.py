@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 
 from ..core.engine.engine_core import EngineCore
-from .load import Arrival, LoadResult, make_core, make_request, run_load
+from .load import Arrival, LoadResult, make_core, make_request, run_all
 from .machine import describe_machine
 
 _FLOOD, _URGENT = 150, 40
@@ -33,7 +33,7 @@ def compare_policies() -> None:
     p99 = {}
     for policy in ("fcfs", "priority"):
         core = make_core(dtype="float32", max_num_seqs=16, scheduling_policy=policy)
-        result = run_load(_warm(core), _flood())
+        result = run_all(_warm(core), _flood())
         p99[policy] = _percentile(result.latencies("urgent"), 99)
     print(
         f"{_URGENT} urgent requests in a flood of {_FLOOD}: p99 latency {p99['fcfs']:.3f} s first "
@@ -50,7 +50,7 @@ def compare_static_batches() -> None:
         ("static", lambda core: not core.has_unfinished()),
     ):
         core = make_core(dtype="float32", max_num_seqs=32)
-        result = run_load(_warm(core), _mixed_load(spread=_SPREAD_S), may_join)
+        result = run_all(_warm(core), _mixed_load(spread=_SPREAD_S), may_join)
         times = result.times_to_first_token()
         median[mode], p99[mode] = statistics.median(times), _percentile(times, 99)
     print(
@@ -65,7 +65,7 @@ def compare_kv_memory() -> None:
     """Peak KV memory of a mixed load, paged and as contiguous room for the longest request."""
     core = make_core(dtype="float32", max_num_seqs=32)
     arrivals = _mixed_load(spread=0.0)
-    result: LoadResult = run_load(core, arrivals)
+    result: LoadResult = run_all(core, arrivals)
     longest = max(
         len(a.request.prompt_token_ids) + (a.request.sampling_params.max_tokens or 0)
         for a in arrivals
@@ -87,7 +87,7 @@ def compare_batch_invariance() -> None:
             core = make_core(dtype="float32", batch_invariant=invariant)
             rng = random.Random(2)
             requests = [make_request(f"r{i}", rng, 60, 20) for i in range(count)]
-            seconds[invariant] = run_load(_warm(core), [Arrival(0.0, r) for r in requests]).seconds
+            seconds[invariant] = run_all(_warm(core), [Arrival(0.0, r) for r in requests]).seconds
         print(
             f"batch_invariant with {count} at once: {seconds[True] / seconds[False]:.1f} times "
             f"as long ({seconds[False]:.3f} s, {seconds[True]:.3f} s)"
@@ -121,7 +121,7 @@ def _mixed_load(spread: float) -> list[Arrival]:
 
 def _warm(core: EngineCore) -> EngineCore:
     rng = random.Random(99)
-    run_load(core, [Arrival(0.0, make_request(f"warm{i}", rng, 50, 5)) for i in range(4)])
+    run_all(core, [Arrival(0.0, make_request(f"warm{i}", rng, 50, 5)) for i in range(4)])
     return core
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..core.protocol.config import ConfigError
 from .goodput import Objective, count_good
 from .load_config import LoadConfig
-from .process_memory import process_tree
+from .process_memory import memory_of_tree
 from .request_record import RequestRecord, token_latencies, token_throughput
 from .result import Result, distribution, new_result
 from .server_process import ServerProcess
@@ -41,7 +41,7 @@ async def run(
         await server.until_healthy()
         url = f"http://127.0.0.1:{server.port}"
         result = await _measure(url, server_arguments, mix, load, objectives)
-        memory = sum(process.pss for process in process_tree(server.process.pid))
+        memory = sum(process.pss for process in memory_of_tree(server.process.pid))
         return {**result, "server_pss_mib": memory}
     finally:
         server.stop()

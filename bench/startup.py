@@ -14,7 +14,7 @@ import numpy as np
 
 from ..app import DEMO_MODEL
 from ..core.protocol.config import ConfigError
-from .process_memory import process_tree
+from .process_memory import memory_of_tree
 from .request_record import RequestRecord
 from .result import Result, new_result
 from .server_process import ServerProcess
@@ -62,7 +62,7 @@ async def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> di
         healthy = time.perf_counter() - begin
         await _ask(server.port)
         answered = time.perf_counter() - begin
-        processes = process_tree(server.process.pid)
+        processes = memory_of_tree(server.process.pid)
     finally:
         server.stop()
     return {

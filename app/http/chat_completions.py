@@ -22,7 +22,7 @@ from .chat_response import ChatResponses, ChunkCursor, event
 from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import ENGINE_ERRORS, engine_error_body
-from .json_body import check_model, read_json
+from .json_body import check_model, read_fields
 from .pipeline import Chat, beam_search, generate
 from .request_ids import unexpected
 from .state import ServerState
@@ -31,7 +31,7 @@ from .state import ServerState
 async def chat_completions(http: Request) -> Response:
     """Answer a conversation."""
     server: ServerState = http.app.state.server
-    body = await read_json(http, CHAT_FIELDS, server.max_body_bytes)
+    body = await read_fields(http, CHAT_FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
     try:

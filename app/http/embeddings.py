@@ -23,7 +23,7 @@ from .client_identity import client_of
 from .clients import unless_gone
 from .embeddings_request import EmbeddingsRequest
 from .field_table import FieldTable
-from .json_body import check_model, read_json
+from .json_body import check_model, read_fields
 
 FIELDS = FieldTable(
     EmbeddingsRequest,
@@ -52,7 +52,7 @@ async def embeddings(http: Request) -> Response:
     none.
     """
     server: EmbeddingState = http.app.state.server
-    body = await read_json(http, FIELDS, server.max_body_bytes)
+    body = await read_fields(http, FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
     body.check_dimensions(server.embedder.ready.dimension)

@@ -15,7 +15,7 @@ from .request_body import read_body
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
-async def read_json(http: Request, table: FieldTable[Body], max_bytes: int) -> Body:
+async def read_fields(http: Request, table: FieldTable[Body], max_bytes: int) -> Body:
     """Raises HttpError for a body that is too large, no JSON object, nested too deep, or has a
     field that is not known, not honoured or of another type."""
     return table.read(_decode(await read_body(http, max_bytes)))

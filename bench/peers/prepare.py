@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from shutil import copyfile
 
-from .text_checkpoints import find_gguf, save_llama_1b, save_smollm2
+from .text_checkpoints import convert_smollm2, find_gguf, save_llama_1b
 from .vision_checkpoints import save_llava, save_smolvlm
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def save_checkpoints(models: Path) -> None:
     """Those that Octavo, vLLM and transformers load, 4 GB."""
     text = models / _TEXT
-    _make(text, save_smollm2)
+    _make(text, convert_smollm2)
     _make(models / "smolvlm-256m", lambda folder: save_smolvlm(folder, text))
     _make(models / "llava-1.5", lambda folder: save_llava(folder, text))
     _make(models / "llama-1b", lambda folder: save_llama_1b(folder, text))

@@ -36,7 +36,7 @@ def find_gguf() -> Path:
     return Path(str(package.locate_file(name)))
 
 
-def save_smollm2(folder: Path) -> None:
+def convert_smollm2(folder: Path) -> None:
     """Write SmolLM2-135M-Instruct, dequantised from Q4_1, and its tokenizer."""
     gguf = find_gguf()
     source = {"gguf_file": gguf.name}

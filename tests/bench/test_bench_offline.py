@@ -16,7 +16,7 @@ from octavo.app import DEMO_MODEL
 from octavo.bench.accuracy import all_questions, reference_captions
 from octavo.bench.demo_captions import transformers_captions
 from octavo.bench.offline import OfflineEngine
-from octavo.bench.process_memory import peak_mib, process_tree
+from octavo.bench.process_memory import memory_of_tree, peak_mib
 from octavo.bench.workload import (
     Lengths,
     RequestMix,
@@ -157,10 +157,10 @@ def test_startup(tmp_path: Path) -> None:
 def test_memory_is_that_of_a_process() -> None:
     psutil = pytest.importorskip("psutil")
     before = psutil.Process().memory_info().rss / 2**20
-    (own, *_) = process_tree(os.getpid())
+    (own, *_) = memory_of_tree(os.getpid())
     assert own.rss == pytest.approx(before, rel=0.2)
     with pytest.raises(OSError, match="No such file"):
-        process_tree(2**22 + 1)
+        memory_of_tree(2**22 + 1)
 
 
 def test_accuracy(
