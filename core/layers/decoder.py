@@ -171,12 +171,12 @@ class DecoderForCausalLM(nn.Module):
             self._head = kernels.linear(weight, dtype)
         if self._head is not None:
             del self.lm_head
-            self._store_embeddings_narrow()
+            self._store_embeddings_as_bf16()
         prepared = [part.tensors() for part in (self._decoder, self._head) if part is not None]
         for i, tensor in enumerate(chain.from_iterable(prepared)):
             self.register_buffer(f"prepared_{i}", tensor, persistent=False)
 
-    def _store_embeddings_narrow(self) -> None:
+    def _store_embeddings_as_bf16(self) -> None:
         """In half the room, if that changes none; only looking up is left to do with them."""
         table = self.model.embed_tokens
         if table.weight.dtype is torch.float32 and fits_bfloat16(table.weight):

@@ -113,7 +113,7 @@ class CpuDecoder:
             values=self._values,
             output_rows=None if rows is None else rows.data_ptr(),
             num_output_rows=-1 if rows is None else len(rows),
-            narrow=int(self._dtype is torch.bfloat16),
+            bf16=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
         raise_fault(_library.octavo_decoder_run(self._handle, ctypes.byref(step)))

@@ -18,7 +18,7 @@ from .library import (
     WeightStruct,
 )
 from .load import load_library
-from .packing import PackedWeight, lay, pack
+from .packing import PackedWeight, pack, to_panels
 
 _library = load_library()
 
@@ -93,7 +93,7 @@ class CpuEncoder:
             runs=len(lengths),
             first_layer=first,
             last_layer=last,
-            narrow=int(x.dtype is torch.bfloat16),
+            bf16=int(x.dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
         _library.octavo_encoder_run(self._handle, ctypes.byref(step))
@@ -115,12 +115,12 @@ class CpuEncoder:
         return self._packed[-1].struct
 
     def _keep(self, vector: Tensor | None) -> int | None:
-        """The address of its values, as `lay` gives them."""
-        laid = lay([vector])
-        if laid is None:
+        """The address of its values, as `to_panels` gives them."""
+        panels = to_panels([vector])
+        if panels is None:
             return None
-        self._vectors.append(laid)
-        return laid.data_ptr()
+        self._vectors.append(panels)
+        return panels.data_ptr()
 
 
 def _check_lengths(lengths: Sequence[int], rows: int) -> None:

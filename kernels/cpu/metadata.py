@@ -40,7 +40,7 @@ def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
         block_stride=key_cache.stride(0),
         row_stride=key_cache.stride(1),
         block_size=key_cache.shape[1],
-        narrow_cache=int(key_cache.dtype is torch.bfloat16),
+        bf16_cache=int(key_cache.dtype is torch.bfloat16),
     )
 
 

@@ -98,10 +98,10 @@ def pack(
         pieces = [_join(pieces)]
     elif len({len(p.values) for p in pieces}) > 1:
         raise ValueError("interleaved layers must have the same number of outputs")
-    return _pack(pieces, narrow=dtype is torch.bfloat16)
+    return _pack(pieces, bf16_activations=dtype is torch.bfloat16)
 
 
-def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
+def _pack(pieces: Sequence[_Piece], *, bf16_activations: bool) -> PackedWeight:
     library = load_library()
     first, rows = pieces[0], len(pieces[0].values)
     panels = -(-rows // _LANES)
@@ -111,8 +111,8 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
         pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
         place = (rows, first.inputs, len(pieces), start)
         library.octavo_pack(piece.format, *pointers, *place, data.data_ptr())
-    scale = lay([p.scale for p in pieces]) if first.format is Format.INT8 else None
-    bias = lay([p.bias for p in pieces])
+    scale = to_panels([p.scale for p in pieces]) if first.format is Format.INT8 else None
+    bias = to_panels([p.bias for p in pieces])
     struct = WeightStruct(
         data.data_ptr(),
         _pointer(scale),
@@ -120,7 +120,7 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
         rows if len(pieces) == 1 else panels * _LANES * len(pieces),
         first.inputs,
         first.format,
-        int(narrow),
+        int(bf16_activations),
     )
     return PackedWeight(data, scale, bias, struct)
 
@@ -179,18 +179,18 @@ def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def lay(tensors: Sequence[Tensor | None]) -> Tensor | None:
+def to_panels(tensors: Sequence[Tensor | None]) -> Tensor | None:
     """One value for each output, as many in each tensor -> float32 in panels:
     [panels][tensors][16], padded with zeros."""
     present = [t for t in tensors if t is not None]
     if not present:
         return None
     panels = -(-len(present[0]) // _LANES)
-    laid = torch.zeros(len(tensors), panels * _LANES)
-    for row, tensor in zip(laid, tensors, strict=True):
+    values = torch.zeros(len(tensors), panels * _LANES)
+    for row, tensor in zip(values, tensors, strict=True):
         if tensor is not None:
             row[: len(tensor)] = tensor
-    return laid.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
+    return values.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

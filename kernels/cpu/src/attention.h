@@ -40,9 +40,9 @@ class Attention {
     int64_t first = visible_keys(batch, shape, task, task.token).first;
     int64_t last = std::min(first + kKeyTile, task.key_end);
     size_t bytes = size_t(task.kv_heads) * shape.head_dim * sizeof(Element);
-    PlaceCursor places(batch, task.seq, first);
+    OffsetCursor offsets(batch, task.seq, first);
     for (int64_t key = first; key < last; ++key) {
-      size_t at = places.next() + size_t(task.kv_head) * shape.head_dim;
+      size_t at = offsets.next() + size_t(task.kv_head) * shape.head_dim;
       prefetch(keys + at, bytes);
       prefetch(values + at, bytes);
     }
@@ -67,7 +67,7 @@ class Attention {
     int dim = shape.head_dim, group = shape.group();
     float* to = parts + size_t(task.part + head) * group * (dim + 2);
     for (int r = 0; r < group; ++r, to += dim + 2) {
-      to[0] = from.softmax(first + r).most();
+      to[0] = from.softmax(first + r).row_max();
       to[1] = from.softmax(first + r).total();
       from.write(first + r, 1.0f, to + 2);
     }
@@ -86,11 +86,11 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
   size_t width = dim + 2;
   for (int g = 0; g < group; ++g) {
     auto part = [&](int i) { return parts + (size_t(merge.first_part + i * shape.kv_heads) * group + g) * width; };
-    float most = -std::numeric_limits<float>::infinity(), total = 0;
-    for (int i = 0; i < merge.parts; ++i) most = part(i)[0] > most ? part(i)[0] : most;
+    float row_max = -std::numeric_limits<float>::infinity(), total = 0;
+    for (int i = 0; i < merge.parts; ++i) row_max = part(i)[0] > row_max ? part(i)[0] : row_max;
     for (int d = 0; d < dim; ++d) to[d] = 0;
     for (int i = 0; i < merge.parts; ++i) {
-      float factor = part(i)[1] > 0 ? std::exp(part(i)[0] - most) : 0.0f;
+      float factor = part(i)[1] > 0 ? std::exp(part(i)[0] - row_max) : 0.0f;
       total += part(i)[1] * factor;
       for (int d = 0; d < dim; ++d) to[d] += part(i)[2 + d] * factor;
     }

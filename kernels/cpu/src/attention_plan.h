@@ -24,10 +24,10 @@ struct Batch {
   int64_t num_blocks;
   int64_t block_stride, row_stride;  // elements from one block, or position, to the next one
   int32_t block_size;
-  int32_t narrow_cache;  // keys and values are bf16
+  int32_t bf16_cache;  // keys and values are bf16
 
   // Where a slot's keys and values begin.
-  size_t place(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
+  size_t offset(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
   bool has_slot(int64_t slot) const { return slot >= 0 && slot < num_blocks * block_size; }
 };
 
@@ -35,7 +35,7 @@ struct AttentionShape {
   int32_t heads, kv_heads, head_dim;
   float scale, softcap;
   int32_t window;
-  int32_t narrow;      // queries and weights may be rounded to bf16
+  int32_t bf16_products;  // queries and weights may be rounded to bf16
 
   int group() const { return heads / kv_heads; }
 };
@@ -130,20 +130,20 @@ inline KeyRange find_keys(const Batch& batch, const AttentionShape& shape, const
 }
 
 // Where the keys and values of a sequence's positions begin, one after another.
-class PlaceCursor {
+class OffsetCursor {
  public:
-  PlaceCursor(const Batch& batch, int seq, int64_t position)
+  OffsetCursor(const Batch& batch, int seq, int64_t position)
       : batch_(batch),
         block_(batch.block_table + seq * batch.max_blocks + position / batch.block_size),
         within_(position % batch.block_size) {}
 
   size_t next() {
-    size_t place = *block_ * batch_.block_stride + within_ * batch_.row_stride;
+    size_t offset = *block_ * batch_.block_stride + within_ * batch_.row_stride;
     if (++within_ == batch_.block_size) {
       ++block_;
       within_ = 0;
     }
-    return place;
+    return offset;
   }
 
  private:

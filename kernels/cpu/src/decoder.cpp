@@ -28,7 +28,7 @@ struct DecoderPlan {
 
 struct DecoderStep {
   Batch batch;
-  const void* input;  // [num_tokens, hidden], bf16 if `narrow`
+  const void* input;  // [num_tokens, hidden], bf16 if `bf16`
   void* output;
   const float* const* cosine;  // of each kind of rope, [num_tokens, rotary width]
   const float* const* sine;
@@ -38,7 +38,7 @@ struct DecoderStep {
   void* const* values;
   const int64_t* output_rows;  // ascending, each once
   int32_t num_output_rows;     // or -1 for all
-  int32_t narrow, threads;
+  int32_t bf16, threads;
 
   bool all_rows() const { return num_output_rows < 0; }
 };
@@ -56,7 +56,7 @@ class Decoder {
   struct Scratch {
     Buffer<float> tiles;
     Attention<float> attention;
-    Attention<uint16_t> narrow_attention;
+    Attention<uint16_t> bf16_attention;
   };
 
   void prepare(const DecoderStep& step) {
@@ -68,9 +68,9 @@ class Decoder {
     qkv_.reserve(m * qkv_stride_);
     int normed = 0, attended = 0, gated = 0;
     for (const LayerPlan& layer : layers_) {  // quantisation may differ from one to the next
-      normed |= row_kind(layer.qkv) | row_kind(layer.gate_up);
-      attended |= row_kind(layer.output);
-      gated |= row_kind(layer.down);
+      normed |= row_format(layer.qkv) | row_format(layer.gate_up);
+      attended |= row_format(layer.output);
+      gated |= row_format(layer.down);
     }
     normed_.reserve(m, plan_.hidden, normed);
     attended_.reserve(m, plan_.heads * plan_.head_dim, attended);
@@ -82,7 +82,7 @@ class Decoder {
   }
 
   AttentionShape shape(const LayerPlan& layer) const {
-    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window, layer.qkv.narrow};
+    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window, layer.qkv.bf16_activations};
   }
 
   void forward(Team& team, int thread, const DecoderStep& step) {
@@ -105,7 +105,7 @@ class Decoder {
     for (int i = 0; thread == 0 && i < step.num_output_rows; ++i) {
       int row = int(step.output_rows[i]);
       std::memmove(hidden(i), hidden(row), sizeof(float) * plan_.hidden);
-      attended_.move(row, i);
+      attended_.copy(row, i);
     }
     team.barrier();
     return step.num_output_rows;
@@ -115,14 +115,14 @@ class Decoder {
 
   void read_row(const DecoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
+    if (step.bf16) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
     else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const DecoderStep& step, int row) {
     size_t at = size_t(step.all_rows() ? row : step.output_rows[row]) * plan_.hidden;
     auto write = [&](auto* to) { rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, to); };
-    if (step.narrow) write(static_cast<uint16_t*>(step.output) + at);
+    if (step.bf16) write(static_cast<uint16_t*>(step.output) + at);
     else write(static_cast<float*>(step.output) + at);
   }
 
@@ -141,11 +141,11 @@ class Decoder {
     normalise(team, thread, m, layer.input_norm, layer.qkv);
     run_linear(team, thread, normed_.rows(), m, layer.qkv, scratch.tiles,
                store_into(layer.qkv, qkv_.data(), qkv_stride_));
-    if (step.batch.narrow_cache) prefetch_cache<uint16_t>(thread, step, index);
+    if (step.batch.bf16_cache) prefetch_cache<uint16_t>(thread, step, index);
     else prefetch_cache<float>(thread, step, index);
     prefetch_linear(team, thread, m, layer.output);
     team.barrier();
-    if (step.batch.narrow_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.narrow_attention);
+    if (step.batch.bf16_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.bf16_attention);
     else attend_cache<float>(team, thread, step, index, scratch.attention);
   }
 
@@ -163,7 +163,7 @@ class Decoder {
     int m = step.batch.num_tokens;
     Element* keys = static_cast<Element*>(step.keys[index]);
     Element* values = static_cast<Element*>(step.values[index]);
-    each_row(team, thread, m, [&](int row) { place_row(layer, step, row, keys, values); });
+    each_row(team, thread, m, [&](int row) { write_kv_row(layer, step, row, keys, values); });
     AttentionShape shape = this->shape(layer);
     run_attention(team, thread, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
                   attended_, parts_.data());
@@ -175,7 +175,7 @@ class Decoder {
 
   // Normalise and rotate a token's queries and keys; store its keys and values in the cache.
   template <class Element>
-  void place_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
+  void write_kv_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
     int dim = plan_.head_dim, width = step.rotary_width[layer.rope];
     size_t angles = size_t(row) * step.rotary_stride[layer.rope];
     const float *cosine = step.cosine[layer.rope] + angles, *sine = step.sine[layer.rope] + angles;
@@ -186,7 +186,7 @@ class Decoder {
       if (norm) rms_norm(head, norm, dim, plan_.eps, head);
       rotate(head, cosine, sine, width);
     }
-    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.place(step.batch.slot_mapping[row]);
+    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.offset(step.batch.slot_mapping[row]);
     const float* key = heads + size_t(plan_.heads) * dim;
     put_all(keys + at, key, cached);
     put_all(values + at, key + cached, cached);

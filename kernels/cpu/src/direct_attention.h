@@ -12,7 +12,7 @@
 
 namespace octavo {
 
-constexpr int kDirectRows = 8;
+constexpr int kMaxDirectRows = 8;
 // Keys whose weights are kept. While they are scored their values are asked for, and while those are
 // added up the keys of the next tile, so that memory is read all the time.
 constexpr int kDirectTile = 64;
@@ -118,7 +118,7 @@ template <class Element>
 class DirectAttention {
  public:
   static bool takes(const AttentionShape& shape, const AttentionTask& task) {
-    return task.tokens * shape.group() <= kDirectRows && shape.head_dim % kPair == 0;
+    return task.tokens * shape.group() <= kMaxDirectRows && shape.head_dim % kPair == 0;
   }
 
   template <class Query>
@@ -126,14 +126,14 @@ class DirectAttention {
            size_t query_stride, const Element* keys, const Element* values) {
     begin(shape, task, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
-    locate(batch, task, seen);
+    find_offsets(batch, task, seen);
     for (int64_t i = 0; i < std::min<int64_t>(kDirectTile, seen.last - seen.first); ++i)
-      prefetch(keys + places_[i], size_t(heads_) * dim_ * sizeof(Element));
+      prefetch(keys + offsets_[i], size_t(heads_) * dim_ * sizeof(Element));
     for (int64_t key = seen.first; key < seen.last; key += kDirectTile) {
       int count = int(std::min<int64_t>(kDirectTile, seen.last - key));
-      const size_t* at = places_.data() + (key - seen.first);
+      const size_t* at = offsets_.data() + (key - seen.first);
       for (int i = 0; i < count; i += kLanes) score(keys, values, at + i, i);
-      weigh(shape, key, count);
+      update_softmax(shape, key, count);
       for (int i = 0; i < count; i += kLanes) add(keys, values, at + i, i);
     }
   }
@@ -168,14 +168,14 @@ class DirectAttention {
 
   // The elements that the keys begin at. The last one is repeated: panels are read whole, and what comes
   // a tile later is asked for.
-  void locate(const Batch& batch, const AttentionTask& task, KeyRange seen) {
+  void find_offsets(const Batch& batch, const AttentionTask& task, KeyRange seen) {
     int64_t count = std::max<int64_t>(seen.last - seen.first, 0);
-    places_.resize(count + kLanes + kDirectTile);
-    PlaceCursor places(batch, task.seq, seen.first);
-    size_t place = 0;
-    for (int64_t i = 0; i < int64_t(places_.size()); ++i) {
-      if (i < count) place = places.next() + size_t(task.kv_head) * dim_;
-      places_[i] = place;
+    offsets_.resize(count + kLanes + kDirectTile);
+    OffsetCursor offsets(batch, task.seq, seen.first);
+    size_t offset = 0;
+    for (int64_t i = 0; i < int64_t(offsets_.size()); ++i) {
+      if (i < count) offset = offsets.next() + size_t(task.kv_head) * dim_;
+      offsets_[i] = offset;
     }
   }
 
@@ -189,13 +189,13 @@ class DirectAttention {
   }
 
   // Scores -> weights, in place.
-  void weigh(const AttentionShape& shape, int64_t from, int count) {
+  void update_softmax(const AttentionShape& shape, int64_t from, int count) {
     int panels = (count + kLanes - 1) / kLanes;
     for (int r = 0; r < heads_ * rows_; ++r) {
       float* row = scores_.data() + size_t(r) * kDirectTile;
       cap_scores(row, panels, shape.softcap);
       KeyRange part = within(ranges_[r % rows_ / shape.group()], from, count);
-      float factor = softmax_[r].weigh(row, panels, int(part.first), int(part.last));
+      float factor = softmax_[r].exp_weights(row, panels, int(part.first), int(part.last));
       if (factor == 1.0f) continue;
       for (int d = 0; d < dim_; d += kLanes) {
         float* o = output_.data() + size_t(r) * dim_ + d;
@@ -216,7 +216,7 @@ class DirectAttention {
   int heads_ = 0, rows_ = 0, dim_ = 0;
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
-  std::vector<size_t> places_;
+  std::vector<size_t> offsets_;
   Buffer<float> query_, scores_, output_;
 };
 

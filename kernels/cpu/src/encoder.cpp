@@ -23,11 +23,11 @@ struct EncoderPlan {
 };
 
 struct EncoderStep {
-  const void* input;  // [tokens, hidden], bf16 if `narrow`
+  const void* input;  // [tokens, hidden], bf16 if `bf16`
   void* output;
   const int64_t* lengths;       // of runs of tokens that see each other
   const float *cosine, *sine;   // [tokens, head_dim], or null
-  int32_t runs, first_layer, last_layer, narrow, threads;
+  int32_t runs, first_layer, last_layer, bf16, threads;
 };
 
 class Encoder {
@@ -43,34 +43,34 @@ class Encoder {
   struct Scratch {
     Buffer<float> tiles;
     Attention<float> attention;
-    Attention<uint16_t> narrow_attention;
+    Attention<uint16_t> bf16_attention;
     Buffer<float> line;
   };
 
   int dim() const { return plan_.hidden / plan_.heads; }
 
   void prepare(const EncoderStep& step) {
-    lay_out(step);
+    plan_batch(step);
     int m = batch_.num_tokens;
     stride_ = round_up(plan_.hidden, kLanes);
     hidden_.reserve(m * stride_);
-    int normed = 0, attended = 0, raised = 0;
+    int normed = 0, attended = 0, activated = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
-      if (row_kind(layer.qkv) == kRowNarrow) narrow_qkv_.reserve(m * qkv_stride_);
+      if (row_format(layer.qkv) == kRowBF16) bf16_qkv_.reserve(m * qkv_stride_);
       else qkv_.reserve(m * qkv_stride_);
-      normed |= row_kind(layer.qkv) | row_kind(layer.up);
-      attended |= row_kind(layer.output);
-      raised |= row_kind(layer.down);
+      normed |= row_format(layer.qkv) | row_format(layer.up);
+      attended |= row_format(layer.output);
+      activated |= row_format(layer.down);
     }
     normed_.reserve(m, plan_.hidden, normed);
     attended_.reserve(m, plan_.hidden, attended);
-    raised_.reserve(m, plan_.intermediate, raised);
+    activated_.reserve(m, plan_.intermediate, activated);
     if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
   // Every run is a sequence whose tokens see all of it. Its keys are one block, which begins at its
   // first row.
-  void lay_out(const EncoderStep& step) {
+  void plan_batch(const EncoderStep& step) {
     qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     starts_.assign(1, 0);
     seen_.clear();
@@ -96,7 +96,7 @@ class Encoder {
       attend(team, thread, m, layer, step);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_scale);
       feed_forward(team, thread, m, layer);
-      add_branch(team, thread, m, raised_, layer.down, layer.mlp_scale);
+      add_branch(team, thread, m, activated_, layer.down, layer.mlp_scale);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
   }
@@ -105,13 +105,13 @@ class Encoder {
 
   void read_row(const EncoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
+    if (step.bf16) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
     else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const EncoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(static_cast<uint16_t*>(step.output) + at, hidden(row), plan_.hidden);
+    if (step.bf16) put_all(static_cast<uint16_t*>(step.output) + at, hidden(row), plan_.hidden);
     else put_all(static_cast<float*>(step.output) + at, hidden(row), plan_.hidden);
   }
 
@@ -127,7 +127,7 @@ class Encoder {
   void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer, const EncoderStep& step) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, step, narrow_qkv_, scratch, scratch.narrow_attention);
+    if (row_format(layer.qkv) == kRowBF16) attend_rows(team, thread, m, layer.qkv, step, bf16_qkv_, scratch, scratch.bf16_attention);
     else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch, scratch.attention);
     if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
@@ -166,10 +166,10 @@ class Encoder {
   void feed_forward(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     normalise(team, thread, m, layer.mlp_norm, layer.mlp_norm_bias);
     Buffer<float>& tiles = scratch_[thread].tiles;
-    if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, raised_, plan_.activation));
-    else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, raised_, plan_.activation));
+    if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, activated_, plan_.activation));
+    else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, activated_, plan_.activation));
     team.barrier();
-    if (!raised_.direct()) each_row(team, thread, m, [&](int row) { raised_.convert(row); });
+    if (!activated_.direct()) each_row(team, thread, m, [&](int row) { activated_.convert(row); });
   }
 
   EncoderPlan plan_;
@@ -181,8 +181,8 @@ class Encoder {
   AttentionPlan attention_;
   size_t stride_ = 0, qkv_stride_ = 0;
   Buffer<float> hidden_, qkv_, parts_;
-  Buffer<uint16_t> narrow_qkv_;
-  RowBuffer normed_, attended_, raised_;
+  Buffer<uint16_t> bf16_qkv_;
+  RowBuffer normed_, attended_, activated_;
 };
 
 }  // namespace octavo

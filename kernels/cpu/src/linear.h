@@ -18,7 +18,7 @@ constexpr int kRowBlock = 96;
 #endif
 constexpr int kPanelsPerTask = 4;
 constexpr int kFewRows = 64;  // which leave room in the cache for the outputs of longer tasks
-constexpr int kPanelsAtMost = 64;  // whose outputs are kept before they are finished
+constexpr int kMaxPanels = 64;  // whose outputs are kept before they are finished
 constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
 
 // How a layer's outputs are cut into tasks: blocks of rows by groups of panels, whose number is even
@@ -32,8 +32,8 @@ struct LinearTasks {
     int share = round_up(all_panels / (threads * 6) + 1, 2);
     panels = rows > 1 && rows <= kFewRows ? share : std::min(share, kPanelsPerTask);
     // One row waits for memory, which is read best in long runs: most of its work is shared out at once.
-    int most = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
-    first_panels = rows > 1 ? panels : std::max(most, panels);
+    int long_run = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
+    first_panels = rows > 1 ? panels : std::max(long_run, panels);
     groups = threads + std::max(all_panels - threads * first_panels + panels - 1, 0) / panels;
   }
   int count() const { return blocks * groups; }
@@ -64,14 +64,14 @@ void run_linear(Team& team, int thread, const Rows& input, int rows, const Weigh
                 Buffer<float>& tiles, const Finish& finish) {
   if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
-  int most = std::min(tasks.first_panels, kPanelsAtMost);
-  float* out = tiles.reserve(size_t(most) * tasks.block_rows * kLanes);
+  int max_panels = std::min(tasks.first_panels, kMaxPanels);
+  float* out = tiles.reserve(size_t(max_panels) * tasks.block_rows * kLanes);
   share_tasks(team, thread, tasks.count(), [&](int64_t task) {
     int row = tasks.row(int(task)), count = std::min(tasks.block_rows, rows - row);
     if (count <= 0) return;
     int last = tasks.last_panel(int(task));
-    for (int panel = tasks.first_panel(int(task)); panel < last; panel += most) {
-      int end = std::min(panel + most, last);
+    for (int panel = tasks.first_panel(int(task)); panel < last; panel += max_panels) {
+      int end = std::min(panel + max_panels, last);
       multiply(input.from(row, 0), count, w, panel, end, out);
       finish(row, count, panel, end - panel, out);
     }
@@ -123,7 +123,7 @@ inline auto activate_into(const Weight& w, const RowBuffer& out, int32_t activat
     for (int r = 0; r < rows; ++r)
       for (int p = 0; p < panels; ++p) {
         Vec x = load(tiles + (size_t(p) * rows + r) * kLanes) + bias_of(w, panel + p);
-        out.put(row + r, (panel + p) * kLanes, activate(x, activation, out.narrow()));
+        out.put(row + r, (panel + p) * kLanes, activate(x, activation, out.is_bf16()));
       }
   };
 }
@@ -134,7 +134,7 @@ inline auto gate_into(const Weight& w, const RowBuffer& out, int32_t activation)
     for (int r = 0; r < rows; ++r)
       for (int p = 0; p < panels; p += 2) {
         const float *gate = tiles + (size_t(p) * rows + r) * kLanes, *up = gate + size_t(rows) * kLanes;
-        Vec g = activate(load(gate) + bias_of(w, panel + p), activation, out.narrow());
+        Vec g = activate(load(gate) + bias_of(w, panel + p), activation, out.is_bf16());
         out.put(row + r, (panel + p) / 2 * kLanes, g * (load(up) + bias_of(w, panel + p + 1)));
       }
   };

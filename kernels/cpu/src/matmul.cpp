@@ -17,7 +17,7 @@ Tuning tuning;
 namespace {
 
 // Sums of whole numbers need more registers than AVX2 has for as many rows.
-constexpr int kMaxStepRows = kMaxRows == 6 ? 4 : kMaxRows;
+constexpr int kMaxQ8Rows = kMaxRows == 6 ? 4 : kMaxRows;
 // Panels that many rows are multiplied with at once, where there are registers for so many sums: each
 // value of a row is read once for all. And inputs at a time, so that what is read again for each block
 // of rows comes from a cache that is fast enough: with few products for each line, from the first.
@@ -39,7 +39,7 @@ constexpr int kWideInputs = 256;
 
 // How far to what is read some bytes after `at` in P panels at once: at their end, that in the next P.
 template <int R, int P>
-inline size_t ahead(size_t at, size_t bytes) {
+inline size_t prefetch_offset(size_t at, size_t bytes) {
   return at + kPrefetchBytes<R> < bytes ? kPrefetchBytes<R> : kPrefetchBytes<R> + (P - 1) * bytes;
 }
 // The locality that a prefetch names. A single row's weights are not read again within a step:
@@ -73,7 +73,7 @@ inline void clear_tiles(const Tiles& tiles) {
 
 // Few tiles would wait for each addition to end: they get two or four sums each.
 template <int N>
-constexpr int kSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
+constexpr int kPartialSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
 
 // Several sums for each tile begin as the tile and zeros, and end as one.
 template <int R, int S, int N>
@@ -97,18 +97,18 @@ inline void write_tiles(const Tiles& tiles, Vec (&acc)[S][N]) {
 struct Float32Panel {
   template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
-    constexpr int N = P * R, S = kSums<N>;
+    constexpr int N = P * R, S = kPartialSums<N>;
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += S) {
-      size_t next = ahead<R, P>(k * kLanes * 4, bytes);
+      size_t ahead = prefetch_offset<R, P>(k * kLanes * 4, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         Vec b[P];
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const float* w = reinterpret_cast<const float*>(panel + p * bytes) + (k + s) * kLanes;
-          if (kPrefetches<R>) prefetch_ahead<L>(w, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(w, ahead);
           b[p] = load(w);
         }
 #pragma GCC unroll 32
@@ -130,11 +130,11 @@ struct BFloat16Panel {
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2) {
-      size_t next = ahead<R, P>(k * kLanes * 2, bytes);
+      size_t ahead = prefetch_offset<R, P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* w = reinterpret_cast<const uint16_t*>(panel + p * bytes) + k * kLanes;
-        if (kPrefetches<R>) prefetch_ahead<L>(w, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(w, ahead);
         Vec even = load_first(w);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r)
@@ -150,27 +150,27 @@ struct BFloat16Panel {
 };
 
 #if defined(OCTAVO_BF16)
-struct NarrowPanel {
+struct BFloat16DotPanel {
   template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
-    constexpr int N = P * R, S = kSums<N>;
+    constexpr int N = P * R, S = kPartialSums<N>;
     Vec acc[S][N];
     read_tiles<R>(acc, tiles);
     for (int k = 0; k < inputs; k += 2 * S) {
-      size_t next = ahead<R, P>(k * kLanes * 2, bytes);
+      size_t ahead = prefetch_offset<R, P>(k * kLanes * 2, bytes);
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         __m512bh b[P];
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = panel + p * bytes + (k + 2 * s) * kLanes * 2;
-          if (kPrefetches<R>) prefetch_ahead<L>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
           b[p] = (__m512bh)_mm512_loadu_si512(line);
         }
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
           int32_t pair;
-          std::memcpy(&pair, a.narrow + r * a.narrow_stride + k + 2 * s, 4);
+          std::memcpy(&pair, a.bf16 + r * a.bf16_stride + k + 2 * s, 4);
           __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 4
           for (int p = 0; p < P; ++p) {
@@ -185,9 +185,9 @@ struct NarrowPanel {
 };
 #endif
 
-inline int32_t four_steps(const Rows& a, int row, int k) {
+inline int32_t four_q8(const Rows& a, int row, int k) {
   int32_t four;
-  std::memcpy(&four, a.steps + row * a.steps_stride + k, 4);
+  std::memcpy(&four, a.q8 + row * a.q8_stride + k, 4);
   return four;
 }
 
@@ -201,7 +201,7 @@ inline Integers add_products(Integers sums, __m512i unsigned_bytes, __m512i byte
 }
 struct Int8Group {
   template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
     Integers acc[P * R];
     // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
 #pragma GCC unroll 32
@@ -212,12 +212,12 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
         b[p] = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(int8_t(0x80)));
       }
 #pragma GCC unroll 32
       for (int r = 0; r < R; ++r) {
-        __m512i x = _mm512_set1_epi32(four_steps(a, r, k + 4 * j));
+        __m512i x = _mm512_set1_epi32(four_q8(a, r, k + 4 * j));
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) acc[p * R + r] = add_products(acc[p * R + r], b[p], x);
       }
@@ -228,7 +228,7 @@ struct Int8Group {
 };
 struct Int4Group {
   template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
     __m512i low = _mm512_set1_epi8(15);
     Integers acc[P * R];
 #pragma GCC unroll 32
@@ -239,15 +239,15 @@ struct Int4Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
         __m512i both = _mm512_loadu_si512(line);
         first[p] = _mm512_and_si512(both, low);
         second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       }
 #pragma GCC unroll 32
       for (int r = 0; r < R; ++r) {
-        __m512i x = _mm512_set1_epi32(four_steps(a, r, k + 4 * j));
-        __m512i y = _mm512_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
+        __m512i x = _mm512_set1_epi32(four_q8(a, r, k + 4 * j));
+        __m512i y = _mm512_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           Integers& to = acc[p * R + r];
@@ -266,7 +266,7 @@ inline __m256i load_bytes(const uint8_t* p) {
 }
 struct Int8Group {
   template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i lo[P * R], hi[P * R];
 #pragma GCC unroll 32
@@ -275,14 +275,14 @@ struct Int8Group {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
-        if (kPrefetches<R>) prefetch_ahead<L>(line, next);
+        if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
         // The instruction wants one side unsigned: the sign moves to the other. Two products of at
         // most 127 * 127 fit in sixteen bits.
         __m256i u0 = _mm256_abs_epi8(b0), u1 = _mm256_abs_epi8(b1);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
-          __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
+          __m256i x = _mm256_set1_epi32(four_q8(a, r, k + 4 * j));
           __m256i p0 = _mm256_maddubs_epi16(u0, _mm256_sign_epi8(x, b0));
           __m256i p1 = _mm256_maddubs_epi16(u1, _mm256_sign_epi8(x, b1));
           lo[p * R + r] = _mm256_add_epi32(lo[p * R + r], _mm256_madd_epi16(p0, ones));
@@ -296,7 +296,7 @@ struct Int8Group {
 };
 struct Int4Group {
   template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t next, int k, Vec (&out)[P * R]) {
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     __m256i total_lo[P * R], total_hi[P * R];
 #pragma GCC unroll 32
@@ -312,15 +312,15 @@ struct Int4Group {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           const uint8_t* line = w + p * bytes + j * 64;
-          if (kPrefetches<R>) prefetch_ahead<L>(line, next);
+          if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
           __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
           __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
           __m256i second1 = _mm256_and_si256(_mm256_srli_epi16(b1, 4), low);
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
-            __m256i x = _mm256_set1_epi32(four_steps(a, r, k + 4 * j));
-            __m256i y = _mm256_set1_epi32(four_steps(a, r, k + 32 + 4 * j));
+            __m256i x = _mm256_set1_epi32(four_q8(a, r, k + 4 * j));
+            __m256i y = _mm256_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
             __m256i &l = lo[p * R + r], &h = hi[p * R + r];
             l = _mm256_add_epi16(l, _mm256_maddubs_epi16(first0, x));
             h = _mm256_add_epi16(h, _mm256_maddubs_epi16(first1, x));
@@ -341,12 +341,12 @@ struct Int4Group {
   }
 };
 #else
-template <class Step>
-inline Vec plain_sums(const Rows& a, int row, int k, Step weight_at) {
+template <class WeightAt>
+inline Vec plain_sums(const Rows& a, int row, int k, WeightAt weight_at) {
   int32_t acc[kLanes] = {};
   for (int i = 0; i < kGroup; ++i)
     for (int c = 0; c < kLanes; ++c)
-      acc[c] += int32_t(a.steps[row * a.steps_stride + k + i]) * weight_at(i, c);
+      acc[c] += int32_t(a.q8[row * a.q8_stride + k + i]) * weight_at(i, c);
   return load_int32(acc);
 }
 struct Int8Group {
@@ -377,7 +377,7 @@ struct Int8Panel {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       Vec sums[P * R];
-      Int8Group::sums<R, P, L>(a, panel + k * kLanes, bytes, ahead<R, P>(k * kLanes, bytes), k, sums);
+      Int8Group::sums<R, P, L>(a, panel + k * kLanes, bytes, prefetch_offset<R, P>(k * kLanes, bytes), k, sums);
 #pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) {
         Vec scale = splat(a.group(i % R, k)->scale);
@@ -396,7 +396,7 @@ struct Int4Panel {
       int g = k / kGroup;
       const uint8_t* group = panel + g * kInt4GroupBytes;
       Vec sums[P * R];
-      Int4Group::sums<R, P, L>(a, group, bytes, ahead<R, P>(g * kInt4GroupBytes, bytes), k, sums);
+      Int4Group::sums<R, P, L>(a, group, bytes, prefetch_offset<R, P>(g * kInt4GroupBytes, bytes), k, sums);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
@@ -404,9 +404,9 @@ struct Int4Panel {
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
           int i = p * R + r;
-          Vec step = splat(a.group(r, k)->scale), whole = splat(a.group(r, k)->whole);
+          Vec row_scale = splat(a.group(r, k)->scale), scaled_sum = splat(a.group(r, k)->scaled_sum);
           float* tile = tiles.tile<R>(i);
-          store(tile, fma(sums[i] * step, scale, fma(whole, offset, load(tile))));
+          store(tile, fma(sums[i] * row_scale, scale, fma(scaled_sum, offset, load(tile))));
         }
       }
     }
@@ -463,9 +463,9 @@ void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, boo
     return multiply_row<Panel, kPanelsAtOnce, kCached>(a, w, tiles, fresh);
   }
   size_t stride = size_t(rows) * kLanes;
-  int step = rows <= MaxRows ? w.k : kInputBlock;
-  for (int k = 0; k < w.k; k += step) {
-    int inputs = k + step < w.k ? step : w.k - k;
+  int k_block = rows <= MaxRows ? w.k : kInputBlock;
+  for (int k = 0; k < w.k; k += k_block) {
+    int inputs = k + k_block < w.k ? k_block : w.k - k;
     in_panel_blocks(w.count, [&](int panel, auto panels) {
       multiply_block<Panel, MaxRows, panels>(a.from(0, k), rows, w.data + panel * w.bytes + w.bytes / w.k * k,
                                              w.bytes, inputs, {tiles + panel * stride, stride, fresh && k == 0});
@@ -481,7 +481,7 @@ inline void widen(const uint16_t* pairs, int inputs, float* wide) {
 }
 
 // As above; for many rows the panels are widened first, a part at a time.
-void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
+void multiply_float_by_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
   alignas(64) float wide[kBlockPanels][kWideInputs * kLanes];
   size_t stride = size_t(rows) * kLanes;
@@ -514,36 +514,36 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
     case kFloat32:
       return multiply_panels<Float32Panel, kMaxRows>(a, rows, panels, tiles);
     case kBFloat16:
-      if (row_kind(w) == kRowNarrow) return multiply_narrow(a, rows, panels, tiles, true);
-      return multiply_bf16(a, rows, panels, tiles, true);
+      if (row_format(w) == kRowBF16) return multiply_bf16(a, rows, panels, tiles, true);
+      return multiply_float_by_bf16(a, rows, panels, tiles, true);
     case kInt8:
 #if defined(OCTAVO_TILES)
       if (use_tiles(kInt8, rows)) multiply_tiles_int8(a, rows, panels, tiles);
       else
 #endif
-        multiply_panels<Int8Panel, kMaxStepRows>(a, rows, panels, tiles);
+        multiply_panels<Int8Panel, kMaxQ8Rows>(a, rows, panels, tiles);
       return scale_tiles(w, rows, first, last, tiles);
     default:
 #if defined(OCTAVO_TILES)
       if (use_tiles(kInt4, rows)) return multiply_tiles_int4(a, rows, panels, tiles);
 #endif
-      return multiply_panels<Int4Panel, kMaxStepRows>(a, rows, panels, tiles);
+      return multiply_panels<Int4Panel, kMaxQ8Rows>(a, rows, panels, tiles);
   }
 }
 
-void multiply_narrow([[maybe_unused]] const Rows& a, [[maybe_unused]] int rows,
+void multiply_bf16([[maybe_unused]] const Rows& a, [[maybe_unused]] int rows,
                      [[maybe_unused]] const Panels& w, [[maybe_unused]] float* tiles,
                      [[maybe_unused]] bool fresh) {
 #if defined(OCTAVO_TILES)
   if (use_tiles(kBFloat16, rows)) return multiply_tiles_bf16(a, rows, w, tiles, fresh);
 #endif
 #if defined(OCTAVO_BF16)
-  multiply_panels<NarrowPanel, kMaxRows>(a, rows, w, tiles, fresh);
+  multiply_panels<BFloat16DotPanel, kMaxRows>(a, rows, w, tiles, fresh);
 #endif
 }
 
 void multiply_float(Format format, const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
-  if (format == kBFloat16) multiply_bf16(a, rows, w, tiles, fresh);
+  if (format == kBFloat16) multiply_float_by_bf16(a, rows, w, tiles, fresh);
   else multiply_panels<Float32Panel, kMaxRows>(a, rows, w, tiles, fresh);
 }
 

@@ -31,7 +31,7 @@ void multiply(const Rows& a, int rows, const Weight& w, int first, int last, flo
 // added to. k is a multiple of 4.
 void multiply_float(Format format, const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
 
-// The same for bare panels and rows of bf16, where kNarrowProducts; k is a multiple of 32.
-void multiply_narrow(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
+// The same for bare panels and rows of bf16, where kBF16Products; k is a multiple of 32.
+void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
 
 }  // namespace octavo

@@ -48,10 +48,10 @@ inline void tile_begin(const float* sums, bool fresh) {
 }
 
 inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
-  size_t stride = a.narrow_stride * 2;
+  size_t stride = a.bf16_stride * 2;
   each_tile_rows(rows, [&](int row, int, int lower) {
-    const uint16_t* first = a.narrow + row * a.narrow_stride;
-    const uint16_t* second = first + 16 * a.narrow_stride;
+    const uint16_t* first = a.bf16 + row * a.bf16_stride;
+    const uint16_t* second = first + 16 * a.bf16_stride;
     for (int panel = 0; panel < w.count; panel += 2) {
       bool pair = panel + 1 < w.count;
       const uint8_t* left = w.data + panel * w.bytes;
@@ -87,15 +87,15 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
 template <bool Unsigned, class Add>
 void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* group, const Add& add) {
   alignas(64) int32_t sums[32 * kLanes];
-  const int8_t* first = a.steps + row * a.steps_stride + k;
+  const int8_t* first = a.q8 + row * a.q8_stride + k;
   tile_load<6>(group, 64);
   tile_zero<0>();
-  tile_load<4>(first, a.steps_stride);
+  tile_load<4>(first, a.q8_stride);
   tile_dot_int8<Unsigned, 0, 4, 6>();
   tile_store<0>(sums, 64);
   if (lower) {
     tile_zero<2>();
-    tile_load<5>(first + 16 * a.steps_stride, a.steps_stride);
+    tile_load<5>(first + 16 * a.q8_stride, a.q8_stride);
     tile_dot_int8<Unsigned, 2, 5, 6>();
     tile_store<2>(sums + 16 * kLanes, 64);
   }
@@ -134,9 +134,9 @@ inline void multiply_tiles_int4(const Rows& a, int rows, const Panels& w, float*
         Vec scale = load_half(factors), offset = load_half(factors + kLanes);
         const RowGroup* groups = a.group(row, k);
         multiply_group<true>(a, row, upper, lower, k, group, [&](int r, Vec sums) {
-          Vec step = splat(groups[r].scale), whole = splat(groups[r].whole);
+          Vec row_scale = splat(groups[r].scale), scaled_sum = splat(groups[r].scaled_sum);
           Vec before = k ? load(out + r * kLanes) : zero();
-          store(out + r * kLanes, fma(sums * step, scale, fma(whole, offset, before)));
+          store(out + r * kLanes, fma(sums * row_scale, scale, fma(scaled_sum, offset, before)));
         });
       }
     }

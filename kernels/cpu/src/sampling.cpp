@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kBlock = 64;
 // Top-p is looked for among so many of the likeliest first, then in the whole vocabulary.
-constexpr int kLikeliest = 256;
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr int kTopPCandidates = 256;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 struct Settings {
   float temperature;
@@ -34,17 +34,17 @@ class RowSampler {
   // A token, or -1 for a row whose largest logit is not finite.
   int64_t sample(const float* logits, const Settings& settings) {
     logits_ = logits;
-    if (!find_peak()) return -1;
+    if (!find_max()) return -1;
     if (settings.temperature == 0) return first_largest();
     temperature_ = settings.temperature;
     bool all = settings.top_k <= 0 || settings.top_k >= size_;
     if (all && settings.top_p >= 1) {
-      weigh_all();
+      weight_all();
       return draw_from_all(settings.uniform);
     }
     if (all) {
-      double mass = settings.top_p * weigh_all();
-      gather(kLikeliest);
+      double mass = settings.top_p * weight_all();
+      gather(kTopPCandidates);
       if (total() < mass) gather(size_);
       keep_nucleus(mass);
     } else {
@@ -60,41 +60,41 @@ class RowSampler {
   Vec lanes(int at) const {
     if (at + kLanes <= size_) return load(logits_ + at);
     float line[kLanes];
-    for (int i = 0; i < kLanes; ++i) line[i] = at + i < size_ ? logits_[at + i] : kNever;
+    for (int i = 0; i < kLanes; ++i) line[i] = at + i < size_ ? logits_[at + i] : kMinusInfinity;
     return load(line);
   }
 
-  bool find_peak() {
-    peak_ = kNever;
+  bool find_max() {
+    max_logit_ = kMinusInfinity;
     for (size_t b = 0; b < maxima_.size(); ++b) {
       int start = int(b) * kBlock, end = std::min(start + kBlock, size_);
-      Vec top = splat(kNever);
+      Vec top = splat(kMinusInfinity);
       for (int i = start; i < end; i += kLanes) {
         Vec x = lanes(i);
         if (any_nan(x)) return false;
         top = max(top, x);
       }
       maxima_[b] = largest(top);
-      peak_ = std::max(peak_, maxima_[b]);
+      max_logit_ = std::max(max_logit_, maxima_[b]);
     }
-    return std::isfinite(peak_);
+    return std::isfinite(max_logit_);
   }
 
   int64_t first_largest() const {
-    int at = int(std::find(maxima_.begin(), maxima_.end(), peak_) - maxima_.begin()) * kBlock;
-    while (logits_[at] != peak_) ++at;
+    int at = int(std::find(maxima_.begin(), maxima_.end(), max_logit_) - maxima_.begin()) * kBlock;
+    while (logits_[at] != max_logit_) ++at;
     return at;
   }
 
   // Probabilities but for a common factor; the largest logit's is 1. Where exp would give its smallest
   // result they are 0.
   Vec weights(Vec logits) const {
-    Vec x = (logits - splat(peak_)) * splat(1.0f / temperature_);
+    Vec x = (logits - splat(max_logit_)) * splat(1.0f / temperature_);
     return max(exp(x) - splat(2e-38f), zero());
   }
 
   // Their sum.
-  double weigh_all() {
+  double weight_all() {
     weights_.resize(maxima_.size() * kBlock);
     sums_.resize(maxima_.size());
     double total = 0;
@@ -115,7 +115,7 @@ class RowSampler {
   // Keep, in order, all tokens from a bound up, the `count` likeliest among them: so many blocks have
   // a maximum that is not below it.
   void gather(int64_t count) {
-    float bound = kNever;
+    float bound = kMinusInfinity;
     if (count <= int64_t(maxima_.size())) {
       ordered_ = maxima_;
       std::nth_element(ordered_.begin(), ordered_.begin() + (count - 1), ordered_.end(), std::greater<float>());
@@ -131,7 +131,7 @@ class RowSampler {
     for (size_t i = 0; i < kept_.size(); i += kLanes) {
       float line[kLanes];
       int present = int(std::min<size_t>(kLanes, kept_.size() - i));
-      for (int j = 0; j < kLanes; ++j) line[j] = j < present ? kept_[i + j].logit : kNever;
+      for (int j = 0; j < kLanes; ++j) line[j] = j < present ? kept_[i + j].logit : kMinusInfinity;
       store(line, weights(load(line)));
       for (int j = 0; j < present; ++j) kept_[i + j].weight = line[j];
     }
@@ -218,7 +218,7 @@ class RowSampler {
 
   const float* logits_ = nullptr;
   int size_;
-  float peak_ = 0, temperature_ = 1;
+  float max_logit_ = 0, temperature_ = 1;
   std::vector<float> maxima_, ordered_, weights_, sums_;
   std::vector<Token> kept_, ranked_;
 };

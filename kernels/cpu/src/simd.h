@@ -63,8 +63,8 @@ inline void store_int8(int8_t* p, Vec a) {
 // To the nearest bf16, ties to even; infinite and not-a-number stay so.
 #if defined(OCTAVO_BF16)
 inline void store_bf16(uint16_t* p, Vec a) {
-  __m256bh narrow = _mm512_cvtneps_pbh(a.v);
-  std::memcpy(p, &narrow, sizeof(narrow));
+  __m256bh rounded = _mm512_cvtneps_pbh(a.v);
+  std::memcpy(p, &rounded, sizeof(rounded));
 }
 #else
 inline void store_bf16(uint16_t* p, Vec a) {

@@ -30,7 +30,7 @@ struct Weight {
   const float* bias;   // of each output, padded; or null
   int32_t n, k;
   int32_t format;
-  int32_t narrow;  // bf16: activations may be rounded to bf16 as well
+  int32_t bf16_activations;  // bf16: activations may be rounded to bf16 as well
 
   int panels() const { return (n + kLanes - 1) / kLanes; }
   int padded_k() const { return round_up(k, kGroup); }
@@ -47,7 +47,7 @@ inline size_t panel_bytes(Format format, int padded_k) {
 
 // What belongs to 64 steps of a row: their scale, their sum, and the two multiplied.
 struct RowGroup {
-  float scale, whole;
+  float scale, scaled_sum;
   int32_t sum;
 };
 
@@ -56,10 +56,10 @@ struct RowGroup {
 struct Rows {
   const float* values;
   size_t stride;
-  const uint16_t* narrow;
-  size_t narrow_stride;
-  const int8_t* steps;
-  size_t steps_stride;
+  const uint16_t* bf16;
+  size_t bf16_stride;
+  const int8_t* q8;
+  size_t q8_stride;
   const RowGroup* groups;  // of all rows in turn, then the next group's
   size_t groups_stride;
 
@@ -67,24 +67,24 @@ struct Rows {
 
   // The part that begins with a row and an input; the latter a multiple of 64.
   Rows from(int row, int input) const {
-    return {values + row * stride + input, stride, narrow + row * narrow_stride + input, narrow_stride,
-            steps + row * steps_stride + input, steps_stride, group(row, input), groups_stride};
+    return {values + row * stride + input, stride, bf16 + row * bf16_stride + input, bf16_stride,
+            q8 + row * q8_stride + input, q8_stride, group(row, input), groups_stride};
   }
 };
 
 // Whether bf16 can be multiplied by bf16.
 #if defined(OCTAVO_BF16)
-constexpr bool kNarrowProducts = true;
+constexpr bool kBF16Products = true;
 #else
-constexpr bool kNarrowProducts = false;
+constexpr bool kBF16Products = false;
 #endif
 
 // What a weight is multiplied with; several weights may want several.
-enum RowKind : int { kRowFloat = 1, kRowNarrow = 2, kRowSteps = 4 };
+enum RowFormat : int { kRowFloat = 1, kRowBF16 = 2, kRowQ8 = 4 };
 
-inline int row_kind(const Weight& w) {
-  if (w.format >= kInt8) return kRowSteps;
-  return w.format == kBFloat16 && w.narrow && kNarrowProducts ? kRowNarrow : kRowFloat;
+inline int row_format(const Weight& w) {
+  if (w.format >= kInt8) return kRowQ8;
+  return w.format == kBFloat16 && w.bf16_activations && kBF16Products ? kRowBF16 : kRowFloat;
 }
 
 }  // namespace octavo

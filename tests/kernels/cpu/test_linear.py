@@ -116,10 +116,10 @@ def test_float32_and_bfloat16_layers_as_one() -> None:
 
 def test_float32_that_bfloat16_holds_is_stored_so() -> None:
     weight = torch.randn(20, 72).bfloat16().float()
-    narrow, wide = pack([LinearWeight(weight)], torch.float32), LinearWeight(weight)
-    assert narrow.data.nbytes == 2 * 32 * 128
+    stored_bf16, wide = pack([LinearWeight(weight)], torch.float32), LinearWeight(weight)
+    assert stored_bf16.data.nbytes == 2 * 32 * 128
     x = torch.randn(30, 72)
-    assert_within(narrow(x), product(x, wide), error_of("float32", x, wide))
+    assert_within(stored_bf16(x), product(x, wide), error_of("float32", x, wide))
 
 
 @pytest.mark.parametrize("kind", KINDS)

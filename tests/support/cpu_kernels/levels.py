@@ -45,7 +45,7 @@ class Level:
         return self.base.features <= isa.processor_features()
 
     @property
-    def narrow_products(self) -> bool:
+    def bf16_products(self) -> bool:
         """Whether it rounds to bfloat16 what it multiplies with bfloat16, if results are so too."""
         return "-DOCTAVO_BF16" in self.flags or "avx512_bf16" in self.base.features
 
