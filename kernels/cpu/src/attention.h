@@ -1,4 +1,4 @@
-// Attention of a ragged batch over the paged cache: tasks by a team, then their shares together.
+// Attention of a ragged batch over the paged cache: run tasks, then merge partial softmaxes.
 #pragma once
 
 #include "attention_plan.h"
@@ -8,12 +8,12 @@
 
 namespace octavo {
 
-// What one thread needs for its tasks. Element is float or uint16_t (bf16).
+// State of one thread for its tasks. Element is float or uint16_t (bf16).
 template <class Element>
 class Attention {
  public:
-  // Rows of `out` hold all query heads; a task that sees only some keys writes its part instead. What is
-  // written needs no conversion if `out` is direct.
+  // Rows of `out` hold all query heads; a task that sees only some keys writes its partial result
+  // instead. Unless `out` is direct, its rows are to be converted afterwards.
   template <class Query>
   void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
            size_t query_stride, const Element* keys, const Element* values, const RowBuffer& out, float* parts) {
@@ -33,7 +33,7 @@ class Attention {
     }
   }
 
-  // Before run: ask for the first keys and values of a decode.
+  // Prefetch of a decode's first keys and values, before `run`.
   static void prefetch_first(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
                              const Element* keys, const Element* values) {
     if (task.tokens > 1) return;
@@ -60,7 +60,7 @@ class Attention {
     }
   }
 
-  // For each row the largest score, the sum of weights, the weighted sum of values.
+  // Partial result of each row: row max, sum of weights, weighted sum of values.
   template <class From>
   static void write_part(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int head,
                          float* parts) {
@@ -78,7 +78,7 @@ class Attention {
   Buffer<float> line_;
 };
 
-// Put the shares of one token together.
+// Merge the partial softmaxes of one token.
 inline void merge_parts(const Merge& merge, const AttentionShape& shape, const float* parts, Buffer<float>& line,
                         const RowBuffer& out) {
   float* to = line.reserve(shape.head_dim);
@@ -99,7 +99,7 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
   }
 }
 
-// All tasks of a plan, by a team; then its threads meet. out: rows of all query heads.
+// Run all tasks of a plan; ends with a barrier. out: rows of all query heads.
 template <class Element, class Query>
 void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
                    Attention<Element>& state, const Query* query, size_t query_stride, const Element* keys,

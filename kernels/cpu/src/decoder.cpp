@@ -1,5 +1,5 @@
-// A whole decoder in one parallel region: the threads meet at barriers between its phases, so that
-// a step costs neither Python nor a fork and join for each operation.
+// Decoder in one parallel region, with barriers between its phases, so that a step costs neither Python
+// nor a fork and join for each operation.
 #include <algorithm>
 #include <vector>
 
@@ -11,8 +11,8 @@
 
 namespace octavo {
 
-// Passed from Python; keep decoder.py in step. Norm weights are float32; those of what a family
-// lacks are null.
+// Passed from Python; keep library.py in step. Norm weights are float32; null for norms that a family
+// lacks.
 struct LayerPlan {
   Weight qkv, output, gate_up, down;  // gate_up: panels of the two in turn
   const float *input_norm, *attention_norm, *mlp_input_norm, *mlp_norm, *query_norm, *key_norm;
@@ -33,7 +33,7 @@ struct DecoderStep {
   const float* const* cosine;  // of each kind of rope, [num_tokens, rotary width]
   const float* const* sine;
   const int32_t* rotary_width;
-  const int64_t* rotary_stride;  // from one token's to the next one's
+  const int64_t* rotary_stride;  // from token to token
   void* const* keys;  // of each layer
   void* const* values;
   const int64_t* output_rows;  // ascending, each once
@@ -100,7 +100,7 @@ class Decoder {
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
   }
 
-  // What comes after the last layer's attention is only wanted of some rows, which move to the front.
+  // After the last attention only output rows are needed: compact them.
   int keep_output_rows(Team& team, int thread, const DecoderStep& step) {
     for (int i = 0; thread == 0 && i < step.num_output_rows; ++i) {
       int row = int(step.output_rows[i]);
@@ -126,7 +126,7 @@ class Decoder {
     else write(static_cast<float*>(step.output) + at);
   }
 
-  // The input of `next`.
+  // Normalise hidden states into the input of `next`, while its weights are prefetched.
   void normalise(Team& team, int thread, int m, const float* weight, const Weight& next) {
     prefetch_linear(team, thread, m, next);
     each_row(team, thread, m, [&](int row) {
@@ -192,7 +192,7 @@ class Decoder {
     put_all(values + at, key + cached, cached);
   }
 
-  // hidden += weight · input, normalised first where the family does so.
+  // hidden += weight · input, or += norm(weight · input) in families with post-norms.
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* norm) {
     Buffer<float>& tiles = scratch_[thread].tiles;
     if (norm == nullptr) {
@@ -233,7 +233,7 @@ using namespace octavo;
 
 OCTAVO_EXPORT void* octavo_decoder_create(const DecoderPlan* plan) { return new Decoder(*plan); }
 OCTAVO_EXPORT void octavo_decoder_free(void* decoder) { delete static_cast<Decoder*>(decoder); }
-// Returns what is wrong with the step, or null after it was run.
+// Returns an error message for an invalid step, or null after it was run.
 OCTAVO_EXPORT const char* octavo_decoder_run(void* decoder, const DecoderStep* step) {
   const char* fault = fault_of(step->batch);
   if (fault == nullptr) fault = fault_of_rows(step->output_rows, step->num_output_rows, step->batch.num_tokens);

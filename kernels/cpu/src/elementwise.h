@@ -1,4 +1,4 @@
-// Row-wise work between the products: norms, rotation, activations.
+// Row-wise operations between the matrix products: norms, rotation, activations.
 #pragma once
 
 #include "simd.h"
@@ -61,7 +61,7 @@ inline void rotate(float* x, const float* cosine, const float* sine, int width) 
 // Passed from Python; keep activations.py in step.
 enum Activation : int32_t { kSilu = 0, kGeluTanh = 1, kGelu = 2, kQuickGelu = 3, kRelu = 4 };
 
-// `roughly`: to less than what rounding to bf16 changes.
+// Activation function; `roughly`: with an error below the rounding to bf16.
 inline Vec activate(Vec x, int32_t activation, bool roughly) {
   Vec y = x;  // x is multiplied with the sigmoid of y
   switch (activation) {

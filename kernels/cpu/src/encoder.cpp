@@ -1,4 +1,4 @@
-// The layers of a vision transformer in one parallel region, as decoder.cpp does it for a decoder.
+// Vision transformer layers in one parallel region, as in decoder.cpp.
 #include <algorithm>
 #include <vector>
 
@@ -9,10 +9,10 @@
 
 namespace octavo {
 
-// Passed from Python; keep library.py in step. Vectors are float32 and padded to whole panels; those of
-// what a family lacks are null.
+// Passed from Python; keep library.py in step. Vectors are float32 and padded to whole panels; null for
+// norms, biases and scales that a family lacks.
 struct EncoderLayerPlan {
-  Weight qkv, output, up, down;  // up, if `gated`: panels of the gate and of what it gates in turn
+  Weight qkv, output, up, down;  // up, if `gated`: panels of gate and up in turn
   const float *attention_norm, *attention_norm_bias, *attention_scale, *mlp_norm, *mlp_norm_bias, *mlp_scale;
 };
 
@@ -68,8 +68,8 @@ class Encoder {
     if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
-  // Every run is a sequence whose tokens see all of it. Its keys are one block, which begins at its
-  // first row.
+  // Batch in which every run is a sequence whose tokens see all of it, with one block of keys that begins
+  // at its first row.
   void plan_batch(const EncoderStep& step) {
     qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     starts_.assign(1, 0);
@@ -132,7 +132,7 @@ class Encoder {
     if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
   }
 
-  // Keys and values stay where the product leaves them, beside the queries.
+  // Attention with keys and values in place, as columns of the QKV product.
   template <class Element>
   void attend_rows(Team& team, int thread, int m, const Weight& w, const EncoderStep& step, Buffer<Element>& qkv,
                    Scratch& scratch, Attention<Element>& state) {
@@ -145,7 +145,7 @@ class Encoder {
                   parts_.data());
   }
 
-  // Queries and keys of one token.
+  // Rotate the queries and keys of one token.
   template <class Element>
   void rotate_heads(const EncoderStep& step, int row, Element* heads, Buffer<float>& buffer) {
     float* line = buffer.reserve(dim());
@@ -157,7 +157,7 @@ class Encoder {
     }
   }
 
-  // hidden += scale * (weight · input), if there is a scale.
+  // hidden += scale * (weight · input); null for a scale of 1.
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* scale) {
     run_linear(team, thread, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_, scale));
     team.barrier();

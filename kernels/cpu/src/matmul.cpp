@@ -1,4 +1,4 @@
-// The kernels of the products: tile[r][0..15] += rows[r] · panel, for inputs k0 … k1.
+// Micro-kernels of the matrix products: tile[r][0..15] += rows[r] · panel, for a block of inputs.
 #include "matmul.h"
 
 #include <type_traits>
@@ -16,35 +16,32 @@ Tuning tuning;
 
 namespace {
 
-// Sums of whole numbers need more registers than AVX2 has for as many rows.
+// Integer accumulators take two registers on AVX2, so fewer rows fit.
 constexpr int kMaxQ8Rows = kMaxRows == 6 ? 4 : kMaxRows;
-// Panels that many rows are multiplied with at once, where there are registers for so many sums: each
-// value of a row is read once for all. And inputs at a time, so that what is read again for each block
-// of rows comes from a cache that is fast enough: with few products for each line, from the first.
+// Micro-kernel width in panels, as many as there are registers for, and K-block: panels are re-read for
+// each block of rows, from L2 with AVX-512, and from L1 with AVX2, which does fewer products per line.
 #if defined(OCTAVO_AVX512)
 constexpr int kBlockPanels = 2, kInputBlock = 2048;
 #else
 constexpr int kBlockPanels = 1, kInputBlock = 256;
 #endif
-// Whether what is read next is asked for. Where a line is used for few products only, that must cost
-// less than waiting; where it is used for many, it costs little.
+// Software prefetch, unless the kernel has many rows and one panel: then it costs more than it hides.
 template <int R>
 constexpr bool kPrefetches = R <= kMaxRows / 2 || kBlockPanels > 1;
-// How many bytes ahead. Products of many rows keep the core so busy that it runs no further ahead itself.
+// Prefetch distance in bytes. With many rows out-of-order execution can't run ahead: prefetch further.
 template <int R>
 constexpr size_t kPrefetchBytes = R > kMaxRows / 2 ? 4096 : 1024;
-// Rows from which widening bf16 once, so many inputs at a time, costs less than in every product.
+// Rows from which widening bf16 once, kWideInputs inputs at a time, costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
 constexpr int kWideInputs = 256;
 
-// How far to what is read some bytes after `at` in P panels at once: at their end, that in the next P.
+// Prefetch offset: inside these P panels or, near their end, in the next P.
 template <int R, int P>
 inline size_t prefetch_offset(size_t at, size_t bytes) {
   return at + kPrefetchBytes<R> < bytes ? kPrefetchBytes<R> : kPrefetchBytes<R> + (P - 1) * bytes;
 }
-// The locality that a prefetch names. A single row's weights are not read again within a step:
-// streamed, they pass by the outer caches and leave them to what will be. Which is faster depends on
-// the machine; see tuning.h.
+// Locality hint of a prefetch. GEMV streams weights once: non-temporal, they bypass the outer caches.
+// Which is faster depends on the machine; see tuning.h.
 enum Locality : int { kStreamed = 0, kCached = 3 };
 
 template <Locality L>
@@ -52,8 +49,8 @@ inline void prefetch_ahead(const void* p, size_t ahead) {
   __builtin_prefetch(static_cast<const char*>(p) + ahead, 0, int(L));
 }
 
-// Sums of some rows and panels: from one panel's to the next one's are `stride` floats. Those that are
-// fresh begin as zeros.
+// Accumulators in memory, [panels][rows][16], `stride` floats from panel to panel; fresh ones begin as
+// zeros.
 struct Tiles {
   float* data;
   size_t stride;
@@ -71,11 +68,11 @@ inline void clear_tiles(const Tiles& tiles) {
   for (int i = 0; i < P * R; ++i) store(tiles.tile<R>(i), zero());
 }
 
-// Few tiles would wait for each addition to end: they get two or four sums each.
+// Partial sums of a tile: few accumulators would be latency-bound, so use two or four each.
 template <int N>
 constexpr int kPartialSums = N == 1 ? 4 : N <= 3 ? 2 : 1;
 
-// Several sums for each tile begin as the tile and zeros, and end as one.
+// Partial sums begin as the tile and zeros; write_tiles adds them up.
 template <int R, int S, int N>
 inline void read_tiles(Vec (&acc)[S][N], const Tiles& tiles) {
 #pragma GCC unroll 32
@@ -92,7 +89,7 @@ inline void write_tiles(const Tiles& tiles, Vec (&acc)[S][N]) {
   for (int i = 0; i < N; ++i) store(tiles.tile<R>(i), acc[0][i]);
 }
 
-// Each kernel multiplies R rows with P panels, `bytes` apart.
+// Kernels, one for each format, multiply R rows with P panels, `bytes` apart.
 
 struct Float32Panel {
   template <int R, int P, Locality L = kCached>
@@ -191,9 +188,11 @@ inline int32_t four_q8(const Rows& a, int row, int k) {
   return four;
 }
 
-// Exact sums of one group of 64 inputs, as floats: of steps * q for every panel, row and output.
+// Exact integer dot products of one group of 64 inputs, as floats: of q8 activations and weights, for
+// every panel, row and output.
 #if defined(OCTAVO_VNNI)
-// As __m512i they would be copied around each product: gcc takes that for another kind of vector.
+// Accumulator type: as __m512i, which GCC treats as a vector of int64, sums would be copied around each
+// product.
 typedef int32_t Integers __attribute__((vector_size(64)));
 
 inline Integers add_products(Integers sums, __m512i unsigned_bytes, __m512i bytes) {
@@ -203,7 +202,7 @@ struct Int8Group {
   template <int R, int P, Locality L>
   static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
     Integers acc[P * R];
-    // The instruction wants one side unsigned: 128 more, taken back by the rows' sums.
+    // vpdpbusd needs u8: bias weights by 128 and subtract 128·Σx.
 #pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) acc[i] = Integers{} - 128 * a.group(i % R, k)->sum;
 #pragma GCC unroll 1
@@ -277,8 +276,8 @@ struct Int8Group {
         const uint8_t* line = w + p * bytes + j * 64;
         if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
         __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
-        // The instruction wants one side unsigned: the sign moves to the other. Two products of at
-        // most 127 * 127 fit in sixteen bits.
+        // vpmaddubsw needs u8: move the sign to the activations. Two products of at most 127 * 127 fit
+        // in int16.
         __m256i u0 = _mm256_abs_epi8(b0), u1 = _mm256_abs_epi8(b1);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
@@ -301,7 +300,7 @@ struct Int4Group {
     __m256i total_lo[P * R], total_hi[P * R];
 #pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) total_lo[i] = total_hi[i] = _mm256_setzero_si256();
-    // Eight sums of two products of at most 15 * 127 fit in sixteen bits.
+    // Eight sums of two products of at most 15 * 127 fit in int16.
 #pragma GCC unroll 1
     for (int half = 0; half < 2; ++half) {
       __m256i lo[P * R], hi[P * R];
@@ -370,7 +369,7 @@ struct Int4Group {
 };
 #endif
 
-// The outputs' scales are applied at the end, by scale_tiles.
+// Output scales are applied at the end, by scale_tiles.
 struct Int8Panel {
   template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
@@ -418,7 +417,7 @@ inline Panels panels_of(const Weight& w, int first, int last) {
   return {static_cast<const uint8_t*>(w.data) + first * bytes, bytes, w.padded_k(), last - first};
 }
 
-// The rows that are left, fewer than MaxRows.
+// Remainder of rows, fewer than MaxRows.
 template <class Panel, int R, int P>
 inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs,
                           const Tiles& tiles) {
@@ -428,7 +427,7 @@ inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, size_t 
   }
 }
 
-// All rows with P panels.
+// Product of all rows with P panels.
 template <class Panel, int MaxRows, int P>
 void multiply_block(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
   int row = 0;
@@ -437,7 +436,7 @@ void multiply_block(const Rows& a, int rows, const uint8_t* panel, size_t bytes,
   multiply_rest<Panel, MaxRows - 1, P>(a.from(row, 0), rows - row, panel, bytes, inputs, tiles.from(row));
 }
 
-// One row with P panels at once.
+// GEMV: one row with P panels at once.
 template <class Panel, int P, Locality L>
 void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
   for (; panel + P <= w.count; panel += P)
@@ -446,7 +445,7 @@ void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int 
   if constexpr (P > 1) multiply_row<Panel, P / 2, L>(a, w, tiles, fresh, panel);
 }
 
-// work(first panel, number of panels as a constant) until all had their turn.
+// work(first panel, number of panels as a constant) for blocks of kBlockPanels, then single panels.
 template <class Work>
 void in_panel_blocks(int count, const Work& work) {
   int panel = 0;
@@ -455,7 +454,7 @@ void in_panel_blocks(int count, const Work& work) {
   for (; panel < count; ++panel) work(panel, std::integral_constant<int, 1>());
 }
 
-// tiles: [panels][rows][16], written, or added to if they are not fresh.
+// GEMM of all rows and panels. tiles: [panels][rows][16], written, or added to if they are not fresh.
 template <class Panel, int MaxRows>
 void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
   if (rows == 1) {
@@ -480,7 +479,7 @@ inline void widen(const uint16_t* pairs, int inputs, float* wide) {
   }
 }
 
-// As above; for many rows the panels are widened first, a part at a time.
+// Float rows by bf16 panels; for many rows the panels are widened first, a K-block at a time.
 void multiply_float_by_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
   alignas(64) float wide[kBlockPanels][kWideInputs * kLanes];

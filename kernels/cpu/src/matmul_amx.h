@@ -1,5 +1,5 @@
-// Products by AMX: tiles of sixteen rows and sixteen outputs, 64 bytes of inputs at a time. A panel
-// is laid out as the instructions want their second operand; see weight.h.
+// Matrix products by AMX: tiles of sixteen rows and sixteen outputs, 64 bytes of inputs at a time. A
+// panel has the layout of the instructions' second operand; see weight.h.
 #pragma once
 
 #include "amx.h"
@@ -8,10 +8,10 @@
 
 namespace octavo {
 
-// Whether so many rows are multiplied with a weight of this format by tiles.
+// Choice of tiles over dot products for this many rows and a weight of this format.
 inline bool use_tiles(Format format, int rows) { return tuning.tiles(format, rows) && allow_tiles(); }
 
-// Two by two tiles: 0 … 3 collect, 4 and 5 hold rows, 6 and 7 panels.
+// Tile configuration, two by two: 0 … 3 accumulate, 4 and 5 hold rows, 6 and 7 panels.
 struct TileShape {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {};
@@ -83,7 +83,7 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
   });
 }
 
-// Sums of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
+// Dot products of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
 template <bool Unsigned, class Add>
 void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* group, const Add& add) {
   alignas(64) int32_t sums[32 * kLanes];
@@ -102,7 +102,7 @@ void multiply_group(const Rows& a, int row, int upper, int lower, int k, const u
   for (int r = 0; r < upper + lower; ++r) add(r, load_int32(sums + r * kLanes));
 }
 
-// The outputs' scales are applied at the end, as for Int8Panel.
+// Output scales are applied at the end, as for Int8Panel.
 inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float* tiles) {
   each_tile_rows(rows, [&](int row, int upper, int lower) {
     for (int panel = 0; panel < w.count; ++panel) {

@@ -1,4 +1,4 @@
-// Single operations, for layers that are not part of a whole decoder.
+// Single operations, for layers that no prepared decoder or encoder runs.
 #include "attention.h"
 #include "batch_check.h"
 #include "elementwise.h"
@@ -58,7 +58,7 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   for (int row = 0; row < batch.num_tokens; ++row) put_all(out + size_t(row) * width, outputs.row(row), width);
 }
 
-// work(row, scratch) for each row; scratch has room for `width` floats.
+// work(row, scratch) for each row; scratch holds `width` floats.
 template <class Work>
 void on_rows(int64_t rows, int width, int threads, const Work& work) {
   run_team(threads, [&](Team& team, int thread) {
@@ -134,7 +134,7 @@ OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_strid
   else run(static_cast<float*>(out));
 }
 
-// Returns what is wrong with the batch, or null after it was run.
+// Returns an error message for an invalid batch, or null after it was run.
 OCTAVO_EXPORT const char* octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
                                                  const void* keys, const void* values, void* out, int32_t bf16,
                                                  int32_t threads) {
@@ -169,8 +169,8 @@ OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count
                               static_cast<T*>(out), threads));
 }
 
-// Rows of `bytes` bytes, each to its slot of so many; strides in bytes, from one block, or position, to the
-// next one. Returns whether all slots exist; if not, nothing is written.
+// Scatter rows of `bytes` bytes to their slots; strides of blocks and positions in bytes. Returns whether
+// all slots exist; if not, nothing is written.
 OCTAVO_EXPORT int32_t octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
                                      int64_t num_slots, int64_t block_size, int64_t block_stride, int64_t row_stride,
                                      uint8_t* cache) {

@@ -1,11 +1,11 @@
-// Weights of a linear layer -> panels; see weight.h.
+// Packing of a linear layer's weights into panels; see weight.h.
 #include "exports.h"
 #include "weight.h"
 
 namespace octavo {
 namespace {
 
-// What is copied: rows of a weight as the model stores it.
+// Source matrix: rows of a weight as the model stores it; zero outside.
 struct Source {
   const uint8_t* data;
   int32_t n, k;
@@ -20,7 +20,7 @@ struct Source {
   }
 };
 
-// Elements that lie together for one output: 1 float, 2 bf16 or 4 int8.
+// Interleave: consecutive inputs of one output, 1 float, 2 bf16 or 4 int8.
 template <class T, int Interleave>
 void pack_panel(const Source& source, int panel, int padded_k, T* out) {
   for (int k = 0; k < padded_k; k += Interleave)
@@ -53,7 +53,8 @@ OCTAVO_EXPORT int64_t octavo_packed_bytes(int32_t format, int32_t n, int32_t k) 
 }
 
 // data: [n, k] in the format's own element type; int4 as [n, k / 2] bytes, byte j of a group holding
-// inputs j and 32 + j, with float16 scale and offset [n, groups]. Panel p goes to place p * step + start of `out`.
+// inputs j and 32 + j, with float16 scale and offset [n, groups]. Panel p of
+// the data becomes panel p * stride + first of `out`.
 OCTAVO_EXPORT void octavo_pack(int32_t format, const void* data, const void* scale, const void* offset,
                             int32_t n, int32_t k, int32_t stride, int32_t first, void* out) {
   int padded_k = round_up(k, kGroup), groups = padded_k / kGroup;

@@ -1,4 +1,4 @@
-// Rows of activations: room for them, and turning them into what a weight is multiplied with.
+// Activation rows: their buffers, and their conversion to the formats that weights are multiplied with.
 #pragma once
 
 #include <cstdlib>
@@ -8,7 +8,7 @@
 
 namespace octavo {
 
-// Memory that grows and begins as zeros, on whole cache lines.
+// Growing buffer, zero-initialised and aligned to cache lines.
 template <class T>
 class Buffer {
  public:
@@ -17,7 +17,7 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() { std::free(data_); }
 
-  // What was written before is lost if it must grow.
+  // Contents are lost if the buffer must grow.
   T* reserve(size_t count) {
     if (count > count_) {
       std::free(data_);
@@ -39,7 +39,7 @@ class Buffer {
   size_t count_ = 0;
 };
 
-// x: padded_k values -> steps, and what belongs to each 64 of them.
+// x: padded_k values -> q8, and the RowGroup of each 64 of them.
 inline void quantize_row(const float* x, int padded_k, int8_t* q8, RowGroup* groups, size_t stride) {
   for (int g = 0; g < padded_k / kGroup; ++g) {
     const float* group = x + g * kGroup;
@@ -49,7 +49,7 @@ inline void quantize_row(const float* x, int padded_k, int8_t* q8, RowGroup* gro
       tops = max(tops, abs(v[i]));
     }
     float absmax = largest(tops);
-    // Of what is smaller the inverse would be infinite.
+    // Below this 127/absmax overflows.
     Vec inverse = splat(absmax > 1e-30f ? 127.0f / absmax : 0.0f), total = zero();
     for (int i = 0; i < kGroup / kLanes; ++i) {
       Vec q = round(v[i] * inverse);
@@ -57,13 +57,13 @@ inline void quantize_row(const float* x, int padded_k, int8_t* q8, RowGroup* gro
       store_int8(q8 + g * kGroup + i * kLanes, q);
     }
     float q_sum = sum(total);
-    bool finite = q_sum == q_sum;  // not-a-number, or what is infinite, makes the outputs not-a-number
+    bool finite = q_sum == q_sum;  // NaN or inf in the group: propagate NaN
     float scale = finite ? absmax / 127.0f : q_sum;
     groups[g * stride] = {scale, scale * q_sum, finite ? int32_t(q_sum) : 0};
   }
 }
 
-// Rows of k values, padded with zeros, and the same in the kinds that the weights want.
+// Rows of k values, padded with zeros, in the RowFormats that the weights read.
 class RowBuffer {
  public:
   void reserve(int rows, int k, int formats) {
@@ -78,15 +78,15 @@ class RowBuffer {
       groups_.reserve(size_t(rows) * (padded_k_ / kGroup));
     }
   }
-  // If they are wanted in floats, or in several kinds.
+  // Float row; not to be used if rows are bf16 only.
   float* row(int i) const { return values_.data() + i * stride_; }
 
-  // Whether all is as it is wanted once it is written, so that nothing is left to convert.
+  // Values are written in the final format, so that `convert` has nothing to do.
   bool direct() const { return formats_ == kRowFloat || formats_ == kRowBF16; }
-  // Whether it is written in bf16.
+  // Values are written as bf16, not as floats.
   bool is_bf16() const { return formats_ == kRowBF16; }
 
-  // write(where), to floats or to bf16, gets a whole row.
+  // write(row), of floats or of bf16, fills the row, which is then converted.
   template <class Write>
   void fill(int i, const Write& write) const {
     if (is_bf16()) return write(bf16_row(i));
@@ -94,7 +94,7 @@ class RowBuffer {
     convert(i);
   }
 
-  // Some values of a row; sixteen of them.
+  // Write `count` values at `column`; overload: one vector.
   void put(int i, int column, const float* values, int count) const {
     if (is_bf16()) put_all(bf16_row(i) + column, values, count);
     else put_all(row(i) + column, values, count);
@@ -104,13 +104,13 @@ class RowBuffer {
     else put_lanes(row(i) + column, values);
   }
 
-  // What was put there before it was converted.
+  // Copy a row's unconverted values.
   void copy(int from, int to) const {
     if (is_bf16()) std::memmove(bf16_row(to), bf16_row(from), sizeof(uint16_t) * padded_k_);
     else std::memmove(row(to), row(from), sizeof(float) * padded_k_);
   }
 
-  // After all values of a row were put, unless `direct`.
+  // Convert a row whose values were all put, unless `direct`.
   void convert(int i) const {
     if (formats_ & kRowBF16) {
       put_all(bf16_row(i), row(i), padded_k_);

@@ -1,4 +1,4 @@
-// Draws tokens without sorting the vocabulary; see kernels.ops.SampleTopKTopP.
+// Top-k and top-p sampling without sorting the vocabulary; see kernels.ops.SampleTopKTopP.
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -12,7 +12,7 @@ namespace octavo {
 namespace {
 
 constexpr int kBlock = 64;
-// Top-p is looked for among so many of the likeliest first, then in the whole vocabulary.
+// Candidates for top-p that are tried before the whole vocabulary.
 constexpr int kTopPCandidates = 256;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
@@ -31,7 +31,7 @@ class RowSampler {
  public:
   explicit RowSampler(int vocab_size) : size_(vocab_size), maxima_((vocab_size + kBlock - 1) / kBlock) {}
 
-  // A token, or -1 for a row whose largest logit is not finite.
+  // Returns a token id, or -1 for a row whose largest logit is not finite.
   int64_t sample(const float* logits, const Settings& settings) {
     logits_ = logits;
     if (!find_max()) return -1;
@@ -56,7 +56,7 @@ class RowSampler {
   }
 
  private:
-  // Sixteen logits, those beyond the vocabulary never to be drawn.
+  // Sixteen logits, -inf beyond the vocabulary.
   Vec lanes(int at) const {
     if (at + kLanes <= size_) return load(logits_ + at);
     float line[kLanes];
@@ -86,14 +86,13 @@ class RowSampler {
     return at;
   }
 
-  // Probabilities but for a common factor; the largest logit's is 1. Where exp would give its smallest
-  // result they are 0.
+  // Unnormalised probabilities, 1 for the largest logit; 0 where exp is clamped.
   Vec weights(Vec logits) const {
     Vec x = (logits - splat(max_logit_)) * splat(1.0f / temperature_);
     return max(exp(x) - splat(2e-38f), zero());
   }
 
-  // Their sum.
+  // Weights of the whole vocabulary, and each block's sum; returns the total.
   double weight_all() {
     weights_.resize(maxima_.size() * kBlock);
     sums_.resize(maxima_.size());
@@ -112,8 +111,8 @@ class RowSampler {
     return total;
   }
 
-  // Keep, in order, all tokens from a bound up, the `count` likeliest among them: so many blocks have
-  // a maximum that is not below it.
+  // Candidates: keep, in order, all tokens not below the `count`-th largest block maximum, which is a lower
+  // bound of the `count`-th largest logit.
   void gather(int64_t count) {
     float bound = kMinusInfinity;
     if (count <= int64_t(maxima_.size())) {
@@ -145,7 +144,7 @@ class RowSampler {
 
   static bool likelier(const Token& a, const Token& b) { return a.logit > b.logit; }
 
-  // Of the kept, those above a logit, and the first `equals` that have it.
+  // Keep candidates above a logit, and the first `equals` equal to it.
   void keep_from(float logit, int64_t equals) {
     kept_.erase(std::remove_if(kept_.begin(), kept_.end(),
                                [&](const Token& t) { return t.logit < logit || (t.logit == logit && equals-- <= 0); }),
@@ -161,8 +160,8 @@ class RowSampler {
     keep_from(smallest, count - above);
   }
 
-  // Of the kept, those before which, by falling logit, is less than `mass`: halves are looked at in
-  // turn, only that in which it is reached being ordered further.
+  // Nucleus: keep candidates whose cumulative weight before them, by falling logit, is below `mass`.
+  // Quickselect: only the half in which `mass` is reached is partitioned further.
   void keep_nucleus(double mass) {
     ranked_ = kept_;
     auto first = ranked_.begin(), last = ranked_.end();
@@ -187,7 +186,7 @@ class RowSampler {
     keep_from(smallest.logit, equals);
   }
 
-  // Rounding may leave none: then the last that can be drawn.
+  // Draw a candidate; if rounding leaves none, the last one of non-zero weight.
   int64_t draw(float uniform) const {
     double target = uniform * total(), running = 0;
     int64_t last = 0;

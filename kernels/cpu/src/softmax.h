@@ -1,4 +1,4 @@
-// Softmax of scores that come a part at a time (Milakov and Gimelshein, 2018, arXiv:1805.02867).
+// Online softmax (Milakov and Gimelshein, 2018, arXiv:1805.02867).
 #pragma once
 
 #include <limits>
@@ -12,15 +12,15 @@ class RunningSoftmax {
   float row_max() const { return row_max_; }
   float total() const { return total_; }
 
-  // [panels * 16] scores -> weights relative to the largest score so far; those outside low … high
-  // weigh nothing. Returns what sums with earlier weights must be multiplied with.
+  // Scores [panels * 16] -> exp(score - row max so far), 0 outside low … high. Returns the factor by
+  // which sums with earlier weights must be rescaled.
   float exp_weights(float* row, int panels, int low, int high) {
     bool partial = low > 0 || high < panels * kLanes;
     if (partial) fill_outside(row, panels, low, high, kHidden);
     Vec top = splat(row_max_);
     for (int p = 0; p < panels; ++p) top = max(top, load(row + p * kLanes));
     float new_max = largest(top);
-    if (new_max == kHidden) {  // nothing seen yet
+    if (new_max == kHidden) {  // no visible key yet
       for (int p = 0; p < panels; ++p) store(row + p * kLanes, zero());
       return 1.0f;
     }
@@ -31,7 +31,7 @@ class RunningSoftmax {
     return rescale(new_max, sum(sums));
   }
 
-  // The same for P panels in registers, all of which count; `roughly` as for exp_roughly.
+  // Overload for P panels in registers without a mask; `roughly` as for exp_roughly.
   template <int P>
   float exp_weights(Vec (&row)[P], bool roughly) {
     Vec top = splat(row_max_), sums = zero();
@@ -67,7 +67,7 @@ class RunningSoftmax {
   float row_max_ = kHidden, total_ = 0;
 };
 
-// Caps scores smoothly; 0 leaves them.
+// Soft cap of scores: softcap * tanh(score / softcap); 0 for none.
 inline void cap_scores(float* row, int panels, float softcap) {
   if (softcap <= 0) return;
   for (int p = 0; p < panels; ++p)

@@ -1,8 +1,8 @@
 // Attention of many query rows of one key head, with softmax in one pass over tiles of keys (Dao et
 // al., 2022, arXiv:2205.14135).
 //
-// The keys of a tile are transposed, and its values laid out, as panels of a weight, so that both
-// products are those of a linear layer.
+// Keys of a tile are transposed, and its values packed, as panels of a weight, so that both products are
+// those of a linear layer.
 #pragma once
 
 #include "attention_plan.h"
@@ -17,7 +17,7 @@ inline void transpose_plain(const uint32_t* const* rows, int keys, int from, int
     for (int key = 0; key < kLanes; ++key) out[e * kLanes + key] = key < keys ? rows[key][e] : 0;
 }
 
-// Rows of `width` words of sixteen keys -> [width][16]; what is beyond `keys` becomes zero.
+// Rows of `width` words of sixteen keys -> [width][16]; columns beyond `keys` become zero.
 inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t* out) {
 #if defined(__AVX2__)
   int full = width / 8 * 8;
@@ -52,7 +52,7 @@ inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t
 #endif
 }
 
-// Sixteen of each -> pairs.
+// Interleave sixteen elements of each row: (even, odd) pairs.
 template <class Element>
 inline void interleave(const Element* even, const Element* odd, Element* out) {
 #if defined(__AVX2__)
@@ -93,7 +93,7 @@ class TileAttention {
   }
 
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // The sum of values, weighted as softmax(row) says, times `scale`.
+  // Weighted sum of values, times `scale`.
   void write(int row, float scale, float* to) const {
     for (int d = 0; d < dim_; d += kLanes) {
       Vec part = load(output_.data() + (size_t(d / kLanes) * rows_ + row) * kLanes) * splat(scale);
@@ -135,7 +135,7 @@ class TileAttention {
     pairs_.reserve(size_t(kKeyTile) * padded_dim_);
   }
 
-  // Up to sixteen keys and values -> one panel of a tile's keys, and rows of its values' panels.
+  // Gather up to sixteen keys and values into one panel of keys, and rows of the value panels.
   void gather(OffsetCursor& offsets, int count, int panel, const Element* keys, const Element* values) {
     const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
     for (int i = 0; i < count; ++i) {
@@ -151,7 +151,7 @@ class TileAttention {
     std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
   }
 
-  // Values of sixteen keys, or zeros, side by side in pairs: panels [padded_dim / 16][32][16][2].
+  // Pack the values of sixteen keys, or zeros, in pairs: panels [padded_dim / 16][32][16][2].
   void pack_value_pairs(const Element* const* rows, int first) {
     for (int i = 0; i < kLanes; i += 2) {
       const Element *even = rows[i], *odd = rows[i + 1];
@@ -170,7 +170,7 @@ class TileAttention {
     }
   }
 
-  // One key's value, or zeros, into row `i` of the panels of values: [padded_dim / 16][64][16].
+  // Pack one key's value, or zeros, as row `i` of the value panels: [padded_dim / 16][64][16].
   void pack_value(const Element* value, int i) {
     for (int d = 0; d < padded_dim_; d += kLanes) {
       float* out = values_.data() + (size_t(d) * kKeyTile) + size_t(i) * kLanes;
@@ -217,7 +217,7 @@ class TileAttention {
 
   Vec score_at(int row, int panel) const { return load(scores_.data() + (size_t(panel) * rows_ + row) * kLanes); }
 
-  // All keys of a tile, as most are.
+  // Fast path of a tile whose keys are all visible.
   float exp_full_tile(int row) {
     Vec weights[kKeyTile / kLanes];
     for (int p = 0; p < kKeyTile / kLanes; ++p) weights[p] = score_at(row, p);
@@ -248,7 +248,7 @@ class TileAttention {
     multiply_float(kFloat32, float_rows(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
-  // The product takes 32 keys at a time; those that no panel brought weigh nothing.
+  // bf16 products take 32 keys at a time; missing ones get weight 0.
   void add_pairs(int count) {
     const Element* none[kLanes] = {};
     int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
