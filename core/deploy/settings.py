@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from ...kernels.dispatch import KernelTable
+from ...kernels.processor import has_bf16
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import KVCacheSpec
 from ..device.device import (
     available_memory,
     choose_device,
     choose_kv_cache_dtype,
-    cpu_has_bf16,
 )
 from ..device.memory_plan import MemoryPlan, plan_memory
 from ..protocol.config import EngineConfig
@@ -85,7 +85,7 @@ def _why_dtype(config: EngineConfig, checkpoint: Checkpoint, dtype: torch.dtype)
         return "the checkpoint names none"
     if str(dtype).endswith(stored):
         return "the checkpoint's"
-    lacks = "has no bfloat16 instructions" if not cpu_has_bf16() else "computes in bfloat16 instead"
+    lacks = "has no bfloat16 instructions" if not has_bf16() else "computes in bfloat16 instead"
     return f"the checkpoint's is {stored}, and this processor {lacks}"
 
 

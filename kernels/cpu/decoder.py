@@ -30,14 +30,14 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
-    """See `kernels.weights.PrepareDecoder`."""
+    """See `kernels.prepared.PrepareDecoder`."""
     if weights.activation not in ACTIVATIONS or weights.dtype not in _DTYPES:
         return None
     return CpuDecoder(weights)
 
 
 class CpuDecoder:
-    """See `kernels.weights.PreparedDecoder`. Hidden states are float32 within; weights are read
+    """See `kernels.prepared.PreparedDecoder`. Hidden states are float32 within; weights are read
     as they are stored. Raises ValueError for layers whose weights the kernels can't pack."""
 
     def __init__(self, weights: DecoderWeights) -> None:
@@ -80,7 +80,7 @@ class CpuDecoder:
         kv_cache: Sequence[tuple[Tensor, Tensor]],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `kernels.weights.PreparedDecoder`. Raises ValueError for what doesn't fit."""
+        """See `kernels.prepared.PreparedDecoder`. Raises ValueError for what doesn't fit."""
         embeds = embeds.contiguous()
         output = torch.empty_like(embeds)
         if not len(embeds):

@@ -24,7 +24,7 @@ _library = load_library()
 
 
 def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
-    """See `kernels.weights.PrepareEncoder`."""
+    """See `kernels.prepared.PrepareEncoder`."""
     shape = weights.shape
     if shape.activation not in ACTIVATIONS or shape.hidden_size % shape.num_heads:
         return None
@@ -32,7 +32,7 @@ def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
 
 
 class CpuEncoder:
-    """See `kernels.weights.PreparedEncoder`. Hidden states are float32 within; weights are read as
+    """See `kernels.prepared.PreparedEncoder`. Hidden states are float32 within; weights are read as
     they are stored."""
 
     def __init__(self, weights: EncoderWeights) -> None:
@@ -72,7 +72,7 @@ class CpuEncoder:
         last: int,
         rotary: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """See `kernels.weights.PreparedEncoder`.
+        """See `kernels.prepared.PreparedEncoder`.
 
         Raises ValueError for lengths or tables that don't fit the rows of x.
         """

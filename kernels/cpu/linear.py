@@ -10,7 +10,7 @@ load_library()
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-    """See `kernels.weights.PrepareLinear`."""
+    """See `kernels.prepared.PrepareLinear`."""
     if dtype not in (torch.float32, torch.bfloat16) or not can_pack(weight):
         return None
     return pack([weight], dtype)

@@ -35,7 +35,7 @@ class PackedWeight:
         return [t for t in (self.data, self.scale, self.bias) if t is not None]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        """See `kernels.weights.PreparedLinear`. Raises ValueError for inputs that don't fit."""
+        """See `kernels.prepared.PreparedLinear`. Raises ValueError for inputs that don't fit."""
         check_dtype("x", x)
         if x.ndim != 2 or x.shape[1] != self.struct.k:
             raise ValueError(f"x is {list(x.shape)} instead of rows of {self.struct.k} inputs")

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from .isa import processor_identity
+from ..processor import processor_identity
 from .library import TuningStruct, WeightStruct
 from .memory import weight_memory
 from .weight_format import Format

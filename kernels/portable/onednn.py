@@ -15,7 +15,7 @@ if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
 
 
 class OneDnnLinear:
-    """See `kernels.weights.PreparedLinear`."""
+    """See `kernels.prepared.PreparedLinear`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight)
@@ -34,7 +34,7 @@ class OneDnnLinear:
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-    """See `kernels.weights.PrepareLinear`."""
+    """See `kernels.prepared.PrepareLinear`."""
     if not isinstance(weight.weight, Tensor) or weight.weight.dtype is not dtype:
         return None
     return OneDnnLinear(weight.weight.detach(), weight.bias)

@@ -13,6 +13,7 @@ from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing, sam
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import Isa
 from octavo.kernels.cpu.tuning import Tuning
+from octavo.kernels.processor import processor_features
 
 AVX512_HEADER = Path(__file__).parent / "emulated_avx512.h"
 _AVX512_FLAGS = (
@@ -42,7 +43,7 @@ class Level:
     @property
     def usable(self) -> bool:
         """Whether this processor can run it."""
-        return self.base.features <= isa.processor_features()
+        return self.base.features <= processor_features()
 
     @property
     def bf16_products(self) -> bool:
