@@ -22,8 +22,8 @@ from .ops import (
     SampleTopKTopP,
     WriteKV,
 )
+from .prepared import PrepareDecoder, PrepareEncoder, PrepareLinear
 from .spec import KernelError, KernelSpec
-from .weights import PrepareDecoder, PrepareEncoder, PrepareLinear
 
 OVERRIDE_VARIABLE = "OCTAVO_KERNELS"
 

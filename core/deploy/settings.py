@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ...kernels.dispatch import KernelTable
+from ...kernels.dtypes import dtype_name
 from ...kernels.processor import has_bf16
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import KVCacheSpec
@@ -49,7 +50,7 @@ def explain_settings(
     plan = plan_memory(config, model_limit, weight_bytes, token_bytes, free)
     return [
         Setting("device", str(device), _why_device(config, device)),
-        Setting("dtype", str(dtype).removeprefix("torch."), _why_dtype(config, checkpoint, dtype)),
+        Setting("dtype", dtype_name(dtype), _why_dtype(config, checkpoint, dtype)),
         Setting("kernels", _by_backend(kernels), "the highest priority among those for the device"),
         Setting("packed weights", *_packing(kernels)),
         Setting("max_model_len", str(plan.max_model_len), _why_length(config)),

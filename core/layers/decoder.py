@@ -9,8 +9,9 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from ...kernels.dtypes import fits_bfloat16
 from ...kernels.ops import AttentionMetadata
-from ...kernels.weights import PreparedDecoder, PreparedLinear, fits_bfloat16
+from ...kernels.prepared import PreparedDecoder, PreparedLinear
 from ..contracts.interfaces import BuildContext, KVCacheSpec, KVLayer, WeightPlace
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import (
-    EncoderLayerWeights,
-    EncoderShape,
-    EncoderWeights,
-    PreparedEncoder,
-)
+from ...kernels.prepared import PreparedEncoder
+from ...kernels.weights import EncoderLayerWeights, EncoderShape, EncoderWeights
 from .known_modules import declares_weights, is_known
 from .mlp import MLP, GatedMLP
 from .norm import norm_weights

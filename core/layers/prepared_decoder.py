@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...kernels.weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from ...kernels.prepared import PreparedDecoder
+from ...kernels.weights import DecoderLayerWeights, DecoderWeights
 from ..contracts.interfaces import BuildContext
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import PreparedLinear
+from ...kernels.prepared import PreparedLinear
 from .quantized_linear import linear_weight, require_weight
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable, resolve_kernels
+from ...kernels.dtypes import dtype_name
 from ...kernels.spec import KernelError
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.hf_config import complete_config
@@ -93,9 +94,8 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
 def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
     """The plugins' kernels and our own, the best for each operation. Raises ConfigError for an
     override in the environment that can't be followed."""
-    name = str(dtype).removeprefix("torch.")
     try:
-        return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
+        return resolve_kernels(tuple(registry.kernels.values()), device.type, dtype_name(dtype))
     except KernelError as error:
         raise ConfigError(str(error)) from error
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..ops import AttentionMetadata
-from ..weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from ..prepared import PreparedDecoder
+from ..weights import DecoderLayerWeights, DecoderWeights
 from .activations import ACTIVATIONS
 from .library import DecoderStruct, LayerStruct, StepStruct
 from .load import load_library

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight, PreparedEncoder
+from ..prepared import PreparedEncoder
+from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight
 from .activations import ACTIVATIONS
 from .library import (
     EncoderLayerStruct,

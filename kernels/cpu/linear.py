@@ -2,7 +2,8 @@
 
 import torch
 
-from ..weights import LinearWeight, PreparedLinear
+from ..prepared import PreparedLinear
+from ..weights import LinearWeight
 from .load import load_library
 from .packing import can_pack, pack
 

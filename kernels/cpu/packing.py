@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..dtypes import dtype_name, fits_bfloat16
 from ..ops import QuantizedWeight
-from ..weights import LinearWeight, fits_bfloat16
+from ..weights import LinearWeight
 from .library import WeightStruct
 from .load import load_library
 from .memory import weight_memory
@@ -148,7 +149,7 @@ def describe(weight: LinearWeight) -> str:
     """How a weight is stored, in words."""
     w = weight.weight
     if isinstance(w, Tensor):
-        return str(w.dtype).removeprefix("torch.")
+        return dtype_name(w.dtype)
     zero = "" if w.zero is None else " with zeros"
     return f"{w.format} in groups of {w.group_size}{zero}"
 

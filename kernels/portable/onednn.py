@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..prepared import PreparedLinear
 from ..spec import KernelError
-from ..weights import LinearWeight, PreparedLinear
+from ..weights import LinearWeight
 
 if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
     raise KernelError("this processor has no bfloat16 instructions")

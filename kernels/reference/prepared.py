@@ -2,14 +2,8 @@
 
 import torch
 
-from ..weights import (
-    DecoderWeights,
-    EncoderWeights,
-    LinearWeight,
-    PreparedDecoder,
-    PreparedEncoder,
-    PreparedLinear,
-)
+from ..prepared import PreparedDecoder, PreparedEncoder, PreparedLinear
+from ..weights import DecoderWeights, EncoderWeights, LinearWeight
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:

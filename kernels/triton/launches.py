@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..dtypes import dtype_name
 from ..ops import AttentionMetadata, QuantizedFormat, QuantizedWeight
 from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
@@ -161,4 +162,4 @@ def _sampling(vocab_size: int) -> Iterator[Launch]:
 
 
 def _suffix(dtype: torch.dtype) -> str:
-    return "" if dtype is torch.bfloat16 else f", {str(dtype).removeprefix('torch.')}"
+    return "" if dtype is torch.bfloat16 else f", {dtype_name(dtype)}"
