@@ -20,7 +20,7 @@ _LARGEST_ERROR = 0.25
 def check_quant(spec: QuantSpec) -> Iterator[Finding]:
     """Whether layers it makes are close, keep shape and dtype, and take less room."""
     subject = f"quant {spec.name}"
-    yield from check_class(subject, "class", spec.load, ("prepare", "quantize"))
+    yield from check_class(subject, "class", spec.load, ("quantize",))
     for dtype in (torch.float32, torch.bfloat16):
         yield attempt(subject, f"layer in {dtype_name(dtype)}", partial(_layer, spec, dtype))
 

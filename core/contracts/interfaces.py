@@ -140,17 +140,22 @@ class QuantMethod(Protocol):
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
     images, those below a part named `language_model`, so that towers stay as they are. A class
-    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Both
-    methods return the module that takes the layer's place, or None to leave it.
+    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Methods
+    return the module that takes the layer's place, or None to leave it.
     """
-
-    def prepare(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """For a checkpoint that is quantised: a module without storage whose parameters have the
-        checkpoint's names and shapes."""
-        ...
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """For a layer with loaded weights."""
+        ...
+
+
+@runtime_checkable
+class StoredQuantMethod(QuantMethod, Protocol):
+    """A QuantMethod that reads checkpoints quantised with it, too; others are refused them."""
+
+    def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """Before loading: a module without storage whose parameters have the checkpoint's names
+        and shapes."""
         ...
 
 

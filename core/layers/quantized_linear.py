@@ -39,7 +39,7 @@ class QuantizedLinear(nn.Module):
         self.bias: Tensor | None
         self._format = weight.format
         self._group_size = weight.group_size
-        self._kernel = kernel
+        self.kernel = kernel
 
     @property
     def weight(self) -> QuantizedWeight:
@@ -48,7 +48,14 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]."""
-        return self._kernel(x, self.weight, self.bias)
+        return self.kernel(x, self.weight, self.bias)
+
+
+def use_dequant_kernel(model: nn.Module, kernel: DequantLinear) -> None:
+    """Have the QuantizedLinear layers below a module multiply by the device's kernel."""
+    for layer in model.modules():
+        if isinstance(layer, QuantizedLinear):
+            layer.kernel = kernel
 
 
 def linear_weight(layer: nn.Module) -> LinearWeight | None:

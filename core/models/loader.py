@@ -17,6 +17,7 @@ from ..contracts.interfaces import BuildContext, LanguageModel, Preparable, Visi
 from ..contracts.specs import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
+from ..layers.quantized_linear import use_dequant_kernel
 from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
@@ -70,11 +71,12 @@ def _build(
                 f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
             ) from error
         if quantizer is not None:
-            quantizer.prepare(model)
+            quantizer.reserve(model)
     _fill(model, checkpoint, context.device, context.dtype)
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
+        use_dequant_kernel(model, context.kernels.dequant_linear)
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
     return model
