@@ -13,8 +13,11 @@ from ...kernels.dispatch import KernelTable
 from ...kernels.ops import AttentionMetadata
 from .specs import JsonDict
 
-#: Where a tensor of a checkpoint goes: the parameter's name; several names for one whose rows are
-#: those of several parameters, in this order; None for one that is not needed.
+#: Names of a model's parts that are looked for: what is quantised, and what features depend on.
+LANGUAGE_MODEL, OUTPUT_HEAD = "language_model", "lm_head"
+
+#: Place of a checkpoint's tensor in the model: the parameter's name; several names for one whose
+#: rows are those of several parameters, in this order; None for one that is not needed.
 WeightPlace = str | tuple[str, ...] | None
 
 

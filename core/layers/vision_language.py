@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ...kernels.ops import AttentionMetadata
-from ..contracts.interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
+from ..contracts.interfaces import (
+    LANGUAGE_MODEL,
+    BuildContext,
+    KVLayer,
+    VisionEncoder,
+    WeightPlace,
+)
 from ..contracts.specs import JsonDict
 
 #: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
@@ -47,7 +53,7 @@ class VisionLanguageModel(nn.Module):
         for pattern, replacement in self.renames:
             name = pattern.sub(replacement, name)
         part, _, rest = name.partition(".")
-        if part == "language_model":
+        if part == LANGUAGE_MODEL:
             return _within(part, self.language_model.map_weight(rest))
         if part == "vision_tower":
             return _within(part, self.vision_tower.map_weight(rest))

@@ -13,7 +13,13 @@ from ...kernels.dtypes import dtype_name
 from ...kernels.spec import KernelError
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.hf_config import complete_config
-from ..contracts.interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
+from ..contracts.interfaces import (
+    OUTPUT_HEAD,
+    BuildContext,
+    LanguageModel,
+    Preparable,
+    VisionEncoder,
+)
 from ..contracts.specs import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
@@ -21,7 +27,7 @@ from ..layers.quantized_linear import use_dequant_kernel
 from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
-from ..system.freed_memory import return_freed_memory
+from ..system.memory import return_freed_memory
 
 
 def load_model(
@@ -86,7 +92,7 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
     """The config; a head that the checkpoint stores is not tied, whatever the config says, as
     some say nothing and their family's default is to tie."""
     config = dict(checkpoint.config)
-    if any(name.endswith("lm_head.weight") for name in checkpoint.weight_names()):
+    if any(name.endswith(f"{OUTPUT_HEAD}.weight") for name in checkpoint.weight_names()):
         config["tie_word_embeddings"] = False
         if "text_config" in config:
             config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}

@@ -10,6 +10,8 @@ from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import (
+    LANGUAGE_MODEL,
+    OUTPUT_HEAD,
     MultiModalModel,
     OutputHeadModel,
     QuantMethod,
@@ -19,9 +21,6 @@ from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
 from ..registry.registry import Registry
-
-_LANGUAGE_MODEL, _HEAD = "language_model", "lm_head"
-
 
 _Substitute = Callable[[str, nn.Linear], nn.Module | None]
 
@@ -77,7 +76,7 @@ class Quantizer:
     def _quantize_heads(self, model: nn.Module) -> None:
         for name, part in list(model.named_modules()):
             if isinstance(part, OutputHeadModel):
-                path = f"{name}.{_HEAD}" if name else _HEAD
+                path = f"{name}.{OUTPUT_HEAD}" if name else OUTPUT_HEAD
                 head = part.output_head()
                 if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
                     replacement = self._method.quantize(path, head)
@@ -107,6 +106,6 @@ def _layer_names(model: nn.Module) -> Iterator[str]:
     its weight, and stays."""
     for name, module in model.named_modules():
         parts = name.split(".")
-        outside = isinstance(model, MultiModalModel) and _LANGUAGE_MODEL not in parts
-        if is_known(module, nn.Linear) and not outside and parts[-1] != _HEAD:
+        outside = isinstance(model, MultiModalModel) and LANGUAGE_MODEL not in parts
+        if is_known(module, nn.Linear) and not outside and parts[-1] != OUTPUT_HEAD:
             yield name

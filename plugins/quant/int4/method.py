@@ -6,11 +6,11 @@ import logging
 
 from torch import nn
 
+from ....core.contracts.interfaces import OUTPUT_HEAD
 from ....core.contracts.specs import JsonDict
 from ....core.layers.quantized_linear import QuantizedLinear, quantize_groups, quantize_rows
 
 _GROUP_SIZE = 64
-_HEAD = "lm_head"
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +26,7 @@ class Int4Method:
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """Every layer whose inputs are whole groups; others take 8 bits."""
         bias = None if layer.bias is None else layer.bias.detach()
-        if name.endswith(_HEAD):
+        if name.endswith(OUTPUT_HEAD):
             return QuantizedLinear(quantize_rows(layer.weight), bias)
         if layer.in_features % _GROUP_SIZE:
             _log.info("%s has %d inputs, not whole groups: 8 bits", name, layer.in_features)
