@@ -25,11 +25,11 @@ class PreparedDecoder(Protocol):
         """embeds: [num_tokens, hidden_size]; rotary: cos and sin [num_tokens, rotary_dim] of each
         table; kv_cache: keys and values of each layer, the same ones as long as it is the same
         object. Returns [num_tokens, hidden_size], of which only the metadata's output_rows need
-        hold anything."""
+        be valid."""
         ...
 
     def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own its weights."""
         ...
 
 
@@ -42,7 +42,7 @@ class PreparedLinear(Protocol):
         ...
 
     def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own its weights."""
         ...
 
 
@@ -50,7 +50,7 @@ class PrepareDecoder(Protocol):
     """The operation "decoder"."""
 
     def __call__(self, weights: DecoderWeights) -> PreparedDecoder | None:
-        """None if the layers are better run one by one, or must be; then no layer was taken."""
+        """None to run layer by layer; then no layer was consumed."""
         ...
 
 
@@ -73,7 +73,7 @@ class PreparedEncoder(Protocol):
         ...
 
     def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own its weights."""
         ...
 
 
@@ -81,7 +81,7 @@ class PrepareEncoder(Protocol):
     """The operation "encoder"."""
 
     def __call__(self, weights: EncoderWeights) -> PreparedEncoder | None:
-        """None if the layers are better run one by one, or must be; then no layer was taken."""
+        """None to run layer by layer; then no layer was consumed."""
         ...
 
 
@@ -89,5 +89,5 @@ class PrepareLinear(Protocol):
     """The operation "linear"."""
 
     def __call__(self, weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-        """dtype: of activations. None if the layer is to be left as it is."""
+        """dtype: of activations. None to leave the layer as it is."""
         ...

@@ -13,7 +13,7 @@ from .ops import QuantizedWeight
 
 @dataclass(frozen=True)
 class LinearWeight:
-    """Of a linear layer: weight [out_features, in_features], bias [out_features] or None."""
+    """Linear layer: weight [out_features, in_features], bias [out_features] or None."""
 
     weight: Tensor | QuantizedWeight
     bias: Tensor | None = None
@@ -47,8 +47,7 @@ class DecoderLayerWeights:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """A decoder: its sizes, and its layers one at a time, so that each may be let go once it is
-    prepared.
+    """Decoder: sizes, and an iterator of layers, each of which may be freed once it is packed.
 
     activation: "silu" or "gelu_pytorch_tanh". dtype: of hidden states, float32 or bfloat16.
     scale, softcap: as in `kernels.ops.PagedAttention`.
@@ -73,10 +72,10 @@ class DecoderWeights:
 class EncoderLayerWeights:
     """One layer of a vision transformer.
 
-    qkv: what gives queries, keys and values, one after the other: three layers, or one of all.
-    attention_norm, mlp_norm: weight, and bias if it has one, of what comes before each branch.
+    qkv: projections to queries, keys and values: three layers, or one fused.
+    attention_norm, mlp_norm: weight, and bias if it has one, of the norm before each branch.
     gate: if activation(gate(x)) * up(x) goes down instead of activation(up(x)).
-    attention_scale, mlp_scale: what a branch's output is multiplied with before it is added.
+    attention_scale, mlp_scale: factors of a branch's output (layer scale).
     """
 
     qkv: tuple[LinearWeight, ...]
@@ -92,8 +91,7 @@ class EncoderLayerWeights:
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What the layers of a vision transformer have in common. Scores are divided by √(width of a
-    head).
+    """Sizes that the layers of a vision transformer share. Scores are divided by √head_dim.
 
     activation: as Hugging Face names it. rms_norm: whether norms subtract no mean; then they have
         no bias.

@@ -19,7 +19,7 @@ def complete_config(config: JsonDict) -> JsonDict:
 
     Raises ConfigError if transformers refuses it.
     """
-    if not is_known(config):
+    if not is_known_type(config):
         return config
     model_type = str(config["model_type"])
     foreign = {key: value for key, value in config.items() if _is_foreign(value)}
@@ -31,7 +31,7 @@ def complete_config(config: JsonDict) -> JsonDict:
     return completed | foreign
 
 
-def is_known(config: JsonDict) -> bool:
+def is_known_type(config: JsonDict) -> bool:
     """Whether it is of a `model_type` that transformers knows."""
     return str(config.get("model_type")) in CONFIG_MAPPING
 

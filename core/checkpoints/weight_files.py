@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.config import ConfigError
-from .json_file import read_json
+from .json_file import read_json_file
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -58,7 +58,7 @@ def find_weights(folder: Path) -> WeightFiles:
             f"no {WHOLE} and no {INDEX} in {folder}{beside}; convert the checkpoint first: load it "
             "with transformers and call save_pretrained"
         )
-    shards = read_json(folder / INDEX).get("weight_map")
+    shards = read_json_file(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(map(_is_plain, shards.values())):
         raise ConfigError(
             f"{folder / INDEX}: weight_map must give the name of a file in the folder for each "

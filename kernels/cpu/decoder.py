@@ -1,4 +1,4 @@
-"""A whole decoder in one call: see src/decoder.cpp."""
+"""Decoder in one call: see src/decoder.cpp."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CpuDecoder:
         weakref.finalize(self, _library.octavo_decoder_free, self._handle)
 
     def tensors(self) -> list[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own the packed weights."""
         return [*self._norms, *(t for packed in self._packed for t in packed.tensors())]
 
     def __call__(

@@ -1,4 +1,4 @@
-"""The layers of a vision transformer in one call: see src/encoder.cpp."""
+"""Vision transformer layers in one call: see src/encoder.cpp."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class CpuEncoder:
         weakref.finalize(self, _library.octavo_encoder_free, self._handle)
 
     def tensors(self) -> list[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own the packed weights."""
         return [*self._vectors, *(t for packed in self._packed for t in packed.tensors())]
 
     def __call__(

@@ -1,4 +1,4 @@
-"""The compiled library as Python sees it: its structures and functions."""
+"""ctypes structures and function signatures of the compiled library."""
 
 from __future__ import annotations
 

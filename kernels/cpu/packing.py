@@ -1,4 +1,4 @@
-"""Weights of linear layers, packed once for the kernels."""
+"""Packing of linear layers' weights into panels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .memory import weight_memory
 from .metadata import check_dtype
 from .weight_format import Format
 
-#: src/weight.h: outputs in a panel, and inputs that share a scale.
+#: Outputs in a panel, and inputs that share a scale; see src/weight.h.
 _LANES, _GROUP = 16, 64
 
 
@@ -32,7 +32,7 @@ class PackedWeight:
     struct: WeightStruct
 
     def tensors(self) -> list[Tensor]:
-        """All that holds it."""
+        """Tensors that own the packed weight."""
         return [t for t in (self.data, self.scale, self.bias) if t is not None]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
@@ -59,7 +59,7 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is packed: values [n, …] in the format's own elements, and what belongs to each row."""
+    """Unpacked weight: values [n, …] in the format's own elements, and what belongs to each row."""
 
     format: Format
     inputs: int
@@ -128,7 +128,7 @@ def _pack(pieces: Sequence[_Piece], *, bf16_activations: bool) -> PackedWeight:
 
 def _piece(weight: LinearWeight) -> _Piece:
     if not can_pack(weight):
-        raise ValueError(f"the CPU kernels can't pack {describe(weight)}")
+        raise ValueError(f"the CPU kernels can't pack {storage_of(weight)}")
     w, bias = weight.weight, weight.bias
     if isinstance(w, QuantizedWeight):
         if w.format == "int8":
@@ -145,8 +145,8 @@ def _piece(weight: LinearWeight) -> _Piece:
     return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
 
 
-def describe(weight: LinearWeight) -> str:
-    """How a weight is stored, in words."""
+def storage_of(weight: LinearWeight) -> str:
+    """Storage format of a weight, human-readable."""
     w = weight.weight
     if isinstance(w, Tensor):
         return dtype_name(w.dtype)

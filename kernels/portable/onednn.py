@@ -23,7 +23,7 @@ class OneDnnLinear:
         self._bias = bias
 
     def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own its weights."""
         return [self._packed] if self._bias is None else [self._packed, self._bias]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The launches of a server whose resources are counted: ops called on tensors without memory."""
+"""Launches whose registers and shared memory are reported: ops called on tensors without memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Launch:
     """One call of an op.
 
     op: its name.
-    shape: what the call is like, for people.
+    shape: human-readable description of the call.
     call: makes it, on tensors of the device "meta".
     """
 

@@ -45,7 +45,7 @@ class GgufHeader:
     tensors: dict[str, int]
 
 
-def read_header(path: Path) -> GgufHeader:
+def read_gguf_header(path: Path) -> GgufHeader:
     """Raises ValueError for what is no such file, or damaged, and OSError."""
     with path.open("rb") as file:
         try:

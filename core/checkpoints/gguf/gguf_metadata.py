@@ -19,7 +19,7 @@ from gguf import (
 
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
-from .gguf_header import read_header
+from .gguf_header import read_gguf_header
 
 #: Tensors of factors of rotary positions: Llama 3.1's, and LongRoPE's for texts within and beyond
 #: the trained length.
@@ -63,7 +63,7 @@ class GgufMetadata:
     """
 
     def __init__(self, path: Path) -> None:
-        header = read_header(path)
+        header = read_gguf_header(path)
         self.architecture = str(header.keys.get("general.architecture"))
         prefix = f"{self.architecture}."
         self.fields: JsonDict = {
