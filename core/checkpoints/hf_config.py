@@ -1,5 +1,5 @@
-"""What a config leaves unsaid: checkpoints store only what differs from their family's defaults,
-and spell settings in the manner of their time."""
+"""Completed configs: checkpoints store only what differs from their family's defaults, and spell
+settings in the way of their release. Defaults are filled in, and legacy spellings normalised."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def complete_config(config: JsonDict) -> JsonDict:
 
 
 def is_known_type(config: JsonDict) -> bool:
-    """Whether it is of a `model_type` that transformers knows."""
+    """Whether transformers knows the config's `model_type`."""
     return str(config.get("model_type")) in CONFIG_MAPPING
 
 

@@ -52,7 +52,7 @@ class DecoderLayer(nn.Module):
         return output
 
     def norms(self) -> dict[str, Tensor | None]:
-        """Their factors, by the names of `kernels.weights.DecoderLayerWeights`."""
+        """Norm factors by the names of `kernels.weights.DecoderLayerWeights`."""
         return {
             "input_norm": self.input_layernorm.scale,
             "mlp_input_norm": self.post_attention_layernorm.scale,
@@ -178,7 +178,7 @@ class DecoderForCausalLM(nn.Module):
             self.register_buffer(f"prepared_{i}", tensor, persistent=False)
 
     def _store_embeddings_as_bf16(self) -> None:
-        """In half the room, if that changes none; only looking up is left to do with them."""
+        """Keep the embedding table in bf16 if that is lossless; only lookups remain."""
         table = self.model.embed_tokens
         if table.weight.dtype is torch.float32 and fits_bfloat16(table.weight):
             table.weight = nn.Parameter(table.weight.bfloat16(), requires_grad=False)

@@ -49,7 +49,7 @@ class RotaryTable:
         return self._mix(cos.view(shape)), self._mix(sin.view(shape))
 
     def widened(self) -> RotaryTable:
-        """The same in float32, for kernels that rotate so."""
+        """Table in float32, for kernels that rotate in float32."""
         return replace(self, table=self.table.float())
 
     def _first_rows(self, metadata: AttentionMetadata) -> Tensor | int:
@@ -180,7 +180,7 @@ def _dynamic(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
 
 
 def _factor(settings: JsonDict) -> float:
-    """How much longer sequences may be than those that the model was trained on first."""
+    """Ratio of the context length to that of the first training."""
     ratio = settings["max_position_embeddings"] / settings["original_max_position_embeddings"]
     return float(settings.get("factor") or ratio)
 

@@ -1,4 +1,4 @@
-"""A vision tower and a projector before a decoder: what such models have in common."""
+"""Base of models with a vision tower and a projector before a decoder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..contracts.interfaces import (
 )
 from ..contracts.specs import JsonDict
 
-#: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
-#: hold them in memory, and without the tower's inner "vision_model".
+#: Renames of parts, which checkpoints name in three ways: as transformers 4 wrote them, as
+#: its later releases hold them in memory, and without the tower's inner "vision_model".
 RENAMES = (
     (re.compile(r"^model\.(vision_tower|multi_modal_projector|image_newline)\b"), r"\1"),
     (re.compile(r"^model\.language_model\."), "language_model.model."),

@@ -1,4 +1,4 @@
-"""Builds a model without storage and fills it from its checkpoint."""
+"""Building of a model on the meta device, and loading of its weights."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _build(
     context: BuildContext,
     quantization: str | None,
 ) -> nn.Module:
-    """A plugin's model, filled."""
+    """Model of a plugin, with weights."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
     with torch.device("meta"):
         try:
@@ -100,7 +100,7 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
 
 
 def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
-    """The plugins' kernels and our own, the best for each operation. Raises ConfigError for an
+    """Best kernel for each operation, of plugins and built-in. Raises ConfigError for an
     override in the environment that can't be followed."""
     try:
         return resolve_kernels(tuple(registry.kernels.values()), device.type, dtype_name(dtype))
@@ -111,7 +111,7 @@ def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype)
 def build_context(
     registry: Registry, device: torch.device, dtype: torch.dtype, kernels: KernelTable
 ) -> BuildContext:
-    """What models are built with, their nested parts served by the registry's plugins."""
+    """Build context of models, whose nested parts the registry's plugins serve."""
 
     def language_model(config: JsonDict) -> LanguageModel:
         config = complete_config(config)

@@ -1,4 +1,4 @@
-"""Puts a quantisation method's layers in place of a model's linear ones."""
+"""Replacement of a model's linear layers by a quantisation method's."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def _replace(model: nn.Module, substitute: _Substitute) -> None:
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:
-    """The linear layers of the language model but its head. A subclass may compute anything with
-    its weight, and stays."""
+    """Names of the language model's linear layers, without the head. Subclasses stay, as they may
+    compute anything."""
     for name, module in model.named_modules():
         parts = name.split(".")
         outside = isinstance(model, MultiModalModel) and LANGUAGE_MODEL not in parts

@@ -1,4 +1,4 @@
-"""Old places of what packages outside import: they forward, with a warning, for one release."""
+"""Forwarding of moved modules that packages outside import, with a warning, for one release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `config.json` would say, from the metadata of a GGUF file.
+"""Config in the form of `config.json`, from the metadata of a GGUF file.
 
 transformers reads what it knows of a file and passes over the rest. Here the rest is filled in, as
 llama.cpp reads it, and whatever neither of them uses refuses the file: an answer computed without
@@ -94,7 +94,7 @@ def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
 
 
 def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
-    """What the file says and transformers leaves to defaults, for the fields that a config has."""
+    """Fields of the config that the file gives and transformers leaves to defaults."""
     fields = metadata.fields
     found: dict[str, Any] = {}
     if "head_dim" in config or "attention.key_length" in fields:
@@ -125,7 +125,7 @@ def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
 
 
 def _score_divisor(config: JsonDict, fields: JsonDict) -> int:
-    """Whose root attention scores are divided by."""
+    """Square of the divisor of attention scores."""
     if "attention.scale" in fields:
         scale: float = fields["attention.scale"]
         return round(1 / (scale * scale))

@@ -1,4 +1,4 @@
-"""What a GGUF file says besides its weights, each key and tensor accounted for."""
+"""Metadata of a GGUF file, each key and tensor of which is used, harmless or refused."""
 
 from __future__ import annotations
 

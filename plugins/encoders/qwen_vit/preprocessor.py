@@ -1,4 +1,4 @@
-"""Qwen2-VL's image preparation: near its own size and aspect, cut into patches."""
+"""Qwen2-VL's preprocessing: near its own size and aspect, cut into patches."""
 
 from __future__ import annotations
 
