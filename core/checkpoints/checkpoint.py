@@ -104,8 +104,8 @@ class Checkpoint:
 
     @property
     def transformers_config(self) -> dict[str, Any]:
-        """What transformers' model classes must be told of the config, if it is not in the files
-        as they read them."""
+        """Arguments on the config for transformers' model classes, if the files don't hold it in a
+        form that they read."""
         return {}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -77,7 +77,7 @@ class DecoderConfig:
         )
 
     def window(self, layer: int) -> int:
-        """How many positions a token of this layer sees; 0 is all."""
+        """Number of positions that a token of this layer sees; 0 is all."""
         return self.sliding_window if self.layer_types[layer] == _SLIDING else 0
 
 

@@ -53,7 +53,7 @@ class RotaryTable:
         return replace(self, table=self.table.float())
 
     def _first_rows(self, metadata: AttentionMetadata) -> Tensor | int:
-        """Where the angles of each token's sequence begin in the table."""
+        """First row of the table for each token's sequence."""
         short = len(self.table) - self.short_limit
         lengths = metadata.known_lens or metadata.context_lens
         first = [0 if length > self.short_limit else short for length in lengths]
@@ -159,7 +159,7 @@ def _yarn(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     trained = settings["original_max_position_embeddings"]
 
     def index_of(turns: float) -> float:
-        """Which speed makes so many turns over the trained context."""
+        """Index of the speed that makes this many turns over the trained context."""
         return half * math.log(trained / (turns * 2 * math.pi)) / math.log(theta)
 
     low = index_of(settings.get("beta_fast") or 32.0)

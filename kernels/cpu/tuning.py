@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tuning(msgspec.Struct, frozen=True):
-    """What was chosen, and the times that decided it.
+    """Chosen parameters, and the times that decided them.
 
     stream_weights: whether the weights of a single row are prefetched non-temporally.
     streamed_to_cached: relative time of a row's product with and without.

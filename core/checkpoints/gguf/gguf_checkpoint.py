@@ -35,7 +35,7 @@ _LLAMA_CPP_SAMPLING = {
 }
 #: Keys of tokens that end an answer, besides the EOS token.
 _TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
-#: What transformers itself loads these files with; it is not typed.
+#: transformers' own loader of these files; it is not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
 _auto_model: Any = AutoModelForCausalLM
 

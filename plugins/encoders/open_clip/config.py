@@ -57,6 +57,6 @@ def _config_of(name: Any) -> dict[str, Any]:
 
 
 def _known(settings: JsonDict) -> dict[str, Any]:
-    """What a tag's settings say of images."""
+    """Preprocessing settings of a tag."""
     defaults = asdict(PreprocessCfg())
     return frozen({key: settings.get(key, default) for key, default in defaults.items()})

@@ -32,7 +32,7 @@ class OpenClipPreprocessor(ImagePreprocessor):
         self._num_tokens = features_shape(vision_config, ())[0]
 
     def num_tokens(self, size: ImageSize) -> int:
-        """The same for all."""
+        """Constant, whatever the size."""
         return self._num_tokens
 
     def preprocess(self, image: Image.Image) -> PreprocessedImage:

@@ -63,4 +63,4 @@ class LlavaNextForConditionalGeneration(VisionLanguageModel):
 
 
 class LlavaOnevisionForConditionalGeneration(LlavaNextForConditionalGeneration):
-    """The same; what differs is how its images are prepared."""
+    """LLaVA-NeXT's model with another preprocessor."""

@@ -34,7 +34,7 @@ def random_sizes(kind: Kind) -> tuple[int, int]:
 
 
 def error_of(kind: Kind, x: Tensor, weight: LinearWeight) -> Tensor:
-    """What the products may be off by, from the rounding of sums and of activations."""
+    """Error bound of the products, from the rounding of sums and of activations."""
     sizes = values_of(weight).abs().T
     sums = x.double().abs() @ sizes + (0 if weight.bias is None else weight.bias.double().abs())
     error = sums * ((x.shape[1] + 8) * 2**-24)
@@ -57,7 +57,7 @@ def test_products(kind: Kind, dtype: torch.dtype) -> None:
 
 
 def whole_weight(kind: Kind, n: int, k: int) -> LinearWeight:
-    """All that eight or four bits can hold, with scales that are powers of two."""
+    """Weights with all values of eight or four bits, and scales that are powers of two."""
     bias = torch.randint(-100, 100, (n,)).float()
     if kind == "int8":
         steps = torch.randint(-128, 128, (n, k), dtype=torch.int8)

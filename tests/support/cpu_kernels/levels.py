@@ -24,7 +24,7 @@ _AVX512_FLAGS = (
     "-Wno-psabi",
 )
 _QUICK = ("-Werror", "-O2")
-#: What no machine may choose by itself: streamed weights, and tiles for every format.
+#: Tuning that no machine may choose by itself: streamed weights, and tiles for every format.
 ALL_WAYS = Tuning(stream_weights=True, tile_rows=dict.fromkeys(("bfloat16", "int8", "int4"), 5))
 
 
@@ -51,14 +51,14 @@ class Level:
         return "-DOCTAVO_BF16" in self.flags or "avx512_bf16" in self.base.features
 
 
-#: As users get it.
+#: Build that users get.
 OWN = Level("own", isa.choose_isa())
 _AVX2 = Level("avx2", isa_named("avx2"), _QUICK)
 _AVX512 = Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS))
 LEVELS = (
     OWN,
     Level("baseline", isa_named("baseline"), _QUICK),
-    # What AVX-512 does is seen on a processor that has it; there AVX2 is not seen.
+    # AVX-512 is tested by OWN on a processor that has it, and AVX2 is not.
     _AVX2 if OWN.base.name == "avx512_bf16" else _AVX512,
     Level(
         "emulated-amx",
@@ -82,5 +82,5 @@ def use_library(path: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def wanted_flags() -> tuple[str, ...]:
-    """What every build gets besides, as when the checks are run with sanitizers."""
+    """Additional flags of every build, such as those of sanitizers."""
     return tuple(os.environ.get("OCTAVO_TEST_KERNEL_FLAGS", "").split())
