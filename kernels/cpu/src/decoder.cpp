@@ -1,13 +1,11 @@
 // Decoder in one parallel region, with barriers between its phases, so that a step costs neither Python
 // nor a fork and join for each operation.
-#include <algorithm>
 #include <vector>
 
-#include "attention.h"
 #include "batch_check.h"
 #include "elementwise.h"
 #include "exports.h"
-#include "linear.h"
+#include "layer_stack.h"
 
 namespace octavo {
 
@@ -43,9 +41,10 @@ struct DecoderStep {
   bool all_rows() const { return num_output_rows < 0; }
 };
 
-class Decoder {
+class Decoder : LayerStack {
  public:
-  explicit Decoder(const DecoderPlan& plan) : plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
+  explicit Decoder(const DecoderPlan& plan)
+      : LayerStack(plan.hidden), plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
 
   void run(const DecoderStep& step) {
     prepare(step);
@@ -53,17 +52,10 @@ class Decoder {
   }
 
  private:
-  struct Scratch {
-    Buffer<float> tiles;
-    Attention<float> attention;
-    Attention<uint16_t> bf16_attention;
-  };
-
   void prepare(const DecoderStep& step) {
     int m = step.batch.num_tokens;
-    stride_ = round_up(plan_.hidden, kLanes);
+    reserve(m, step.threads);
     qkv_stride_ = round_up((plan_.heads + 2 * plan_.kv_heads) * plan_.head_dim, kLanes) + kLanes;
-    hidden_.reserve(m * stride_);
     branch_.reserve(m * stride_);
     qkv_.reserve(m * qkv_stride_);
     int normed = 0, attended = 0, gated = 0;
@@ -78,7 +70,6 @@ class Decoder {
     AttentionShape shape = this->shape(layers_[0]);
     attention_.build(step.batch, shape, step.threads);
     parts_.reserve(size_t(attention_.parts) * shape.group() * (plan_.head_dim + 2));
-    if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
   AttentionShape shape(const LayerPlan& layer) const {
@@ -87,12 +78,12 @@ class Decoder {
 
   void forward(Team& team, int thread, const DecoderStep& step) {
     int m = step.batch.num_tokens;
-    each_row(team, thread, m, [&](int row) { read_row(step, row); });
+    each_row(team, thread, m, [&](int row) { read_row(step.input, step.bf16, row); });
     for (int i = 0; i < plan_.layers; ++i) {
       const LayerPlan& layer = layers_[i];
       attend(team, thread, step, i);
       if (i + 1 == plan_.layers && !step.all_rows()) m = keep_output_rows(team, thread, step);
-      convert_attended(team, thread, m);
+      convert(team, thread, m, attended_);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_norm);
       feed_forward(team, thread, m, layer);
       add_branch(team, thread, m, gated_, layer.down, layer.mlp_norm);
@@ -109,14 +100,6 @@ class Decoder {
     }
     team.barrier();
     return step.num_output_rows;
-  }
-
-  float* hidden(int row) const { return hidden_.data() + row * stride_; }
-
-  void read_row(const DecoderStep& step, int row) {
-    size_t at = size_t(row) * plan_.hidden;
-    if (step.bf16) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
-    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const DecoderStep& step, int row) {
@@ -169,10 +152,6 @@ class Decoder {
                   attended_, parts_.data());
   }
 
-  void convert_attended(Team& team, int thread, int m) {
-    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
-  }
-
   // Normalise and rotate a token's queries and keys; store its keys and values in the cache.
   template <class Element>
   void write_kv_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
@@ -215,16 +194,13 @@ class Decoder {
     run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles, gate_into(w, gated_, plan_.activation));
     prefetch_linear(team, thread, m, layer.down);
     team.barrier();
-    if (!gated_.direct()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });
+    convert(team, thread, m, gated_);
   }
 
   DecoderPlan plan_;
   std::vector<LayerPlan> layers_;
-  std::vector<Scratch> scratch_;
-  AttentionPlan attention_;
-  size_t stride_ = 0, qkv_stride_ = 0;
-  Buffer<float> hidden_, branch_, qkv_, parts_;
-  RowBuffer normed_, attended_, gated_;
+  Buffer<float> branch_;
+  RowBuffer gated_;
 };
 
 }  // namespace octavo

@@ -2,10 +2,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "attention.h"
 #include "elementwise.h"
 #include "exports.h"
-#include "linear.h"
+#include "layer_stack.h"
 
 namespace octavo {
 
@@ -30,9 +29,10 @@ struct EncoderStep {
   int32_t runs, first_layer, last_layer, bf16, threads;
 };
 
-class Encoder {
+class Encoder : LayerStack {
  public:
-  explicit Encoder(const EncoderPlan& plan) : plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
+  explicit Encoder(const EncoderPlan& plan)
+      : LayerStack(plan.hidden), plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
 
   void run(const EncoderStep& step) {
     prepare(step);
@@ -40,20 +40,12 @@ class Encoder {
   }
 
  private:
-  struct Scratch {
-    Buffer<float> tiles;
-    Attention<float> attention;
-    Attention<uint16_t> bf16_attention;
-    Buffer<float> line;
-  };
-
   int dim() const { return plan_.hidden / plan_.heads; }
 
   void prepare(const EncoderStep& step) {
     plan_batch(step);
     int m = batch_.num_tokens;
-    stride_ = round_up(plan_.hidden, kLanes);
-    hidden_.reserve(m * stride_);
+    reserve(m, step.threads);
     int normed = 0, attended = 0, activated = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
       if (row_format(layer.qkv) == kRowBF16) bf16_qkv_.reserve(m * qkv_stride_);
@@ -65,7 +57,6 @@ class Encoder {
     normed_.reserve(m, plan_.hidden, normed);
     attended_.reserve(m, plan_.hidden, attended);
     activated_.reserve(m, plan_.intermediate, activated);
-    if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
   // Batch in which every run is a sequence whose tokens see all of it, with one block of keys that begins
@@ -90,7 +81,7 @@ class Encoder {
 
   void forward(Team& team, int thread, const EncoderStep& step) {
     int m = batch_.num_tokens;
-    each_row(team, thread, m, [&](int row) { read_row(step, row); });
+    each_row(team, thread, m, [&](int row) { read_row(step.input, step.bf16, row); });
     for (int i = step.first_layer; i < step.last_layer; ++i) {
       const EncoderLayerPlan& layer = layers_[i];
       attend(team, thread, m, layer, step);
@@ -99,14 +90,6 @@ class Encoder {
       add_branch(team, thread, m, activated_, layer.down, layer.mlp_scale);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
-  }
-
-  float* hidden(int row) const { return hidden_.data() + row * stride_; }
-
-  void read_row(const EncoderStep& step, int row) {
-    size_t at = size_t(row) * plan_.hidden;
-    if (step.bf16) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
-    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
   }
 
   void write_row(const EncoderStep& step, int row) {
@@ -129,7 +112,7 @@ class Encoder {
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
     if (row_format(layer.qkv) == kRowBF16) attend_rows(team, thread, m, layer.qkv, step, bf16_qkv_, scratch, scratch.bf16_attention);
     else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch, scratch.attention);
-    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
+    convert(team, thread, m, attended_);
   }
 
   // Attention with keys and values in place, as columns of the QKV product.
@@ -169,20 +152,16 @@ class Encoder {
     if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, activated_, plan_.activation));
     else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, activated_, plan_.activation));
     team.barrier();
-    if (!activated_.direct()) each_row(team, thread, m, [&](int row) { activated_.convert(row); });
+    convert(team, thread, m, activated_);
   }
 
   EncoderPlan plan_;
   std::vector<EncoderLayerPlan> layers_;
-  std::vector<Scratch> scratch_;
   std::vector<int64_t> starts_, seen_;
   Batch batch_{};
   AttentionShape shape_{};
-  AttentionPlan attention_;
-  size_t stride_ = 0, qkv_stride_ = 0;
-  Buffer<float> hidden_, qkv_, parts_;
   Buffer<uint16_t> bf16_qkv_;
-  RowBuffer normed_, attended_, activated_;
+  RowBuffer activated_;
 };
 
 }  // namespace octavo
