@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..kernels.processor import cpu_info, processor_features
+
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = ("octavo", "torch", "transformers", "numpy")
 #: Instructions that kernels are chosen by, as Linux names them on x86 and ARM.
@@ -33,12 +35,11 @@ def describe_machine() -> str:
 def machine_facts() -> dict[str, Any]:
     """For results: cpu, cores that may be used, isa, memory_gib, system, python, versions of
     packages, and the git revision of this code if it is a checkout."""
-    info = _cpu_info()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
+    info, features = cpu_info(), processor_features()
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "isa": [flag for flag in _ISA_FLAGS if flag in flags],
+        "isa": [flag for flag in _ISA_FLAGS if flag in features],
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -63,16 +64,6 @@ def git_revision(folder: Path) -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _cpu_info() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    first = path.read_text().partition("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _version(package: str) -> str | None:

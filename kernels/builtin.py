@@ -1,4 +1,4 @@
-"""The kernels that Octavo brings; names of modules only, so that none is imported needlessly."""
+"""Built-in kernels, by module name, so that none is imported needlessly."""
 
 from .ops import OPS
 from .spec import KernelSpec

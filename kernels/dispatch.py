@@ -1,4 +1,4 @@
-"""Resolve each operation once, at load, to the callable that will run it."""
+"""Choice of each operation's implementation, once, at load."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .ops import (
     SampleTopKTopP,
     WriteKV,
 )
+from .prepared import PrepareDecoder, PrepareEncoder, PrepareLinear
 from .spec import KernelError, KernelSpec
-from .weights import PrepareDecoder, PrepareEncoder, PrepareLinear
 
 OVERRIDE_VARIABLE = "OCTAVO_KERNELS"
 
@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """Which implementation runs an operation. variant: of the implementation, such as a level of
-    instructions, or "". why: in words, for the operator. tuning: lines on what was measured on
-    this machine and chosen by it."""
+    """Implementation that runs an operation. variant: of the implementation, such as a level of
+    instructions, or "". why: human-readable reason. tuning: lines on measurements on this machine
+    and the choices they led to."""
 
     op: str
     backend: str

@@ -1,4 +1,4 @@
-"""The operations every backend may implement: their names, signatures and shapes."""
+"""Operations that a backend may implement: names, signatures and shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AttentionMetadata:
-    """Where the tokens of one ragged batch live. Index tensors are int64.
+    """Index tensors, int64, of one ragged batch over the paged cache.
 
     The batch concatenates, sequence after sequence, the tokens scheduled in this step.
 
@@ -24,8 +24,9 @@ class AttentionMetadata:
     bidirectional:   [num_tokens, 2], or None if no token sees a later one: the run of positions
         [start, end) of its sequence that each token sees whole, besides what is before it. Runs
         are never cut between two steps unless their beginning is in the cache.
-    output_rows:     rows of the batch, ascending and each once, that a model's output is wanted of:
-        the others may hold anything. None for all.
+    output_rows:     rows of the batch, ascending and unique, whose outputs are used; others are
+        undefined. None for all. A wrapper that needs every row must pass
+        `replace(metadata, output_rows=None)`.
     known_lens:      tokens of each sequence as far as it is known, those of later steps too, for
         what depends on a sequence's whole length. None where none follow: context_lens.
     """

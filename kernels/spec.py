@@ -1,4 +1,4 @@
-"""What a plugin says of a kernel that it brings; imports no torch."""
+"""Declaration of a kernel, a plugin's too; imports no torch."""
 
 from dataclasses import dataclass
 

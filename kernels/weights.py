@@ -1,20 +1,19 @@
-"""What operations that prepare weights once, at load, are given: plain tensors."""
+"""Weights as operations that pack them once, at load, are given them: plain tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .ops import AttentionMetadata, QuantizedWeight
+from .ops import QuantizedWeight
 
 
 @dataclass(frozen=True)
 class LinearWeight:
-    """Of a linear layer: weight [out_features, in_features], bias [out_features] or None."""
+    """Linear layer: weight [out_features, in_features], bias [out_features] or None."""
 
     weight: Tensor | QuantizedWeight
     bias: Tensor | None = None
@@ -48,8 +47,7 @@ class DecoderLayerWeights:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """A decoder: its sizes, and its layers one at a time, so that each may be let go once it is
-    prepared.
+    """Decoder: sizes, and an iterator of layers, each of which may be freed once it is packed.
 
     activation: "silu" or "gelu_pytorch_tanh". dtype: of hidden states, float32 or bfloat16.
     scale, softcap: as in `kernels.ops.PagedAttention`.
@@ -70,56 +68,14 @@ class DecoderWeights:
     layers: Iterable[DecoderLayerWeights]
 
 
-class PreparedDecoder(Protocol):
-    """Runs all layers and the final norm of a decoder."""
-
-    def __call__(
-        self,
-        embeds: Tensor,
-        rotary: Sequence[tuple[Tensor, Tensor]],
-        kv_cache: Sequence[tuple[Tensor, Tensor]],
-        metadata: AttentionMetadata,
-    ) -> Tensor:
-        """embeds: [num_tokens, hidden_size]; rotary: cos and sin [num_tokens, rotary_dim] of each
-        table; kv_cache: keys and values of each layer, the same ones as long as it is the same
-        object. Returns [num_tokens, hidden_size], of which only the metadata's output_rows need
-        hold anything."""
-        ...
-
-    def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
-        ...
-
-
-class PreparedLinear(Protocol):
-    """A linear layer."""
-
-    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        """[rows, in_features] -> [rows, out_features]. out_dtype: that of x, which it is by
-        default, or float32."""
-        ...
-
-    def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
-        ...
-
-
-class PrepareDecoder(Protocol):
-    """The operation "decoder"."""
-
-    def __call__(self, weights: DecoderWeights) -> PreparedDecoder | None:
-        """None if the layers are better run one by one, or must be; then no layer was taken."""
-        ...
-
-
 @dataclass(frozen=True)
 class EncoderLayerWeights:
     """One layer of a vision transformer.
 
-    qkv: what gives queries, keys and values, one after the other: three layers, or one of all.
-    attention_norm, mlp_norm: weight, and bias if it has one, of what comes before each branch.
+    qkv: projections to queries, keys and values: three layers, or one fused.
+    attention_norm, mlp_norm: weight, and bias if it has one, of the norm before each branch.
     gate: if activation(gate(x)) * up(x) goes down instead of activation(up(x)).
-    attention_scale, mlp_scale: what a branch's output is multiplied with before it is added.
+    attention_scale, mlp_scale: factors of a branch's output (layer scale).
     """
 
     qkv: tuple[LinearWeight, ...]
@@ -135,8 +91,7 @@ class EncoderLayerWeights:
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What the layers of a vision transformer have in common. Scores are divided by √(width of a
-    head).
+    """Sizes that the layers of a vision transformer share. Scores are divided by √head_dim.
 
     activation: as Hugging Face names it. rms_norm: whether norms subtract no mean; then they have
         no bias.
@@ -159,47 +114,3 @@ class EncoderWeights:
     dtype: torch.dtype
     num_layers: int
     layers: Iterable[EncoderLayerWeights]
-
-
-class PreparedEncoder(Protocol):
-    """Runs layers of a vision transformer."""
-
-    def __call__(
-        self,
-        x: Tensor,
-        lengths: Sequence[int],
-        first: int,
-        last: int,
-        rotary: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """x: [num_tokens, hidden_size] -> the same shape, after layers first … last - 1.
-
-        lengths: of the runs of tokens, such as images, that see all of each other and nothing
-            else. rotary: cos and sin, [num_tokens, head_dim], that queries and keys rotate by.
-        """
-        ...
-
-    def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
-        ...
-
-
-class PrepareEncoder(Protocol):
-    """The operation "encoder"."""
-
-    def __call__(self, weights: EncoderWeights) -> PreparedEncoder | None:
-        """None if the layers are better run one by one, or must be; then no layer was taken."""
-        ...
-
-
-class PrepareLinear(Protocol):
-    """The operation "linear"."""
-
-    def __call__(self, weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-        """dtype: of activations. None if the layer is to be left as it is."""
-        ...
-
-
-def fits_bfloat16(values: Tensor) -> bool:
-    """Whether bfloat16 holds float32 values exactly: the lower halves of all words are zero."""
-    return not bool((values.detach().contiguous().view(torch.int32) & 0xFFFF).any())

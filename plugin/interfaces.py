@@ -10,6 +10,7 @@ from ..core.contracts.interfaces import (
     OutputHeadModel,
     Preparable,
     QuantMethod,
+    StoredQuantMethod,
     VisionEncoder,
     WeightPlace,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Preparable",
     "QuantMethod",
     "QuantizedWeight",
+    "StoredQuantMethod",
     "VisionEncoder",
     "WeightPlace",
 ]

@@ -10,7 +10,7 @@ from ..core.layers.norm import RMSNorm
 from ..core.layers.pixel_shuffle import pixel_shuffle
 from ..core.layers.prepared_linear import prepare_linear_layers
 from ..core.layers.quantized_linear import QuantizedLinear, quantize_groups, quantize_rows
-from ..core.layers.ragged import attend_within, encode_stacked, together
+from ..core.layers.ragged import apply_batched, attend_within, encode_stacked
 from ..core.layers.rotary import RotaryTable, rotary_table
 from ..core.layers.vision_language import VisionLanguageModel
 from ..core.layers.vision_transformer import (
@@ -19,6 +19,9 @@ from ..core.layers.vision_transformer import (
     VisionTransformerConfig,
     keep_weight,
 )
+
+#: Older name.
+together = apply_batched
 
 __all__ = [
     "MLP",
@@ -36,6 +39,7 @@ __all__ = [
     "VisionLayer",
     "VisionLayers",
     "VisionTransformerConfig",
+    "apply_batched",
     "attend_within",
     "encode_stacked",
     "get_activation",

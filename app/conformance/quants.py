@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...core.contracts.specs import QuantSpec, load_object
+from ...kernels.dtypes import dtype_name
 from .finding import Finding, attempt, check_class
 
 #: Of the output's size, at 4 bits and random weights; more is broken rather than coarse.
@@ -19,10 +20,9 @@ _LARGEST_ERROR = 0.25
 def check_quant(spec: QuantSpec) -> Iterator[Finding]:
     """Whether layers it makes are close, keep shape and dtype, and take less room."""
     subject = f"quant {spec.name}"
-    yield from check_class(subject, "class", spec.load, ("prepare", "quantize"))
+    yield from check_class(subject, "class", spec.load, ("quantize",))
     for dtype in (torch.float32, torch.bfloat16):
-        name = str(dtype).removeprefix("torch.")
-        yield attempt(subject, f"layer in {name}", partial(_layer, spec, dtype))
+        yield attempt(subject, f"layer in {dtype_name(dtype)}", partial(_layer, spec, dtype))
 
 
 def _layer(spec: QuantSpec, dtype: torch.dtype) -> str:

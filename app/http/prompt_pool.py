@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from ...core.system.freed_memory import return_freed_memory
+from ...core.system.memory import return_freed_memory
 from .errors import HttpError
 
 Result = TypeVar("Result")

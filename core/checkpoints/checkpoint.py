@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
-from .hf_config import complete_config, is_known
-from .json_file import read_json
+from .hf_config import complete_config, is_known_type
+from .json_file import read_json_file
 from .weight_files import WeightFiles, find_weights
 
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
@@ -32,7 +32,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> JsonDict:
         """`config.json`, with what it leaves to transformers' defaults."""
-        return complete_config(read_json(self.path / "config.json"))
+        return complete_config(read_json_file(self.path / "config.json"))
 
     @cached_property
     def generation_config(self) -> JsonDict:
@@ -52,7 +52,7 @@ class Checkpoint:
                 )
             return nested
         alone = self.path / _IMAGE_PROCESSOR
-        if not alone.is_file() and not is_known(self.config):
+        if not alone.is_file() and not is_known_type(self.config):
             return {}
         if not alone.is_file():
             raise ConfigError(
@@ -60,7 +60,7 @@ class Checkpoint:
                 f"{self.path} (and no image_processor in a {_PROCESSOR}) to say how they are "
                 "prepared; copy that file from the model's repository"
             )
-        return read_json(alone)
+        return read_json_file(alone)
 
     @cached_property
     def processor_chat_template(self) -> str | None:
@@ -104,8 +104,8 @@ class Checkpoint:
 
     @property
     def transformers_config(self) -> dict[str, Any]:
-        """What transformers' model classes must be told of the config, if it is not in the files
-        as they read them."""
+        """Arguments on the config for transformers' model classes, if the files don't hold it in a
+        form that they read."""
         return {}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -150,4 +150,4 @@ def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _read_optional(path: Path) -> JsonDict:
-    return read_json(path) if path.is_file() else {}
+    return read_json_file(path) if path.is_file() else {}

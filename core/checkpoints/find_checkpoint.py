@@ -1,4 +1,4 @@
-"""Where a model's files are: in a folder, in one GGUF file, or on the Hugging Face hub."""
+"""Search of a model's files: in a folder, in one GGUF file, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .weight_files import INDEX, WHOLE, find_weights
 
 logger = logging.getLogger(__name__)
 
-#: What a model consists of beside the shards that its index names.
+#: Files of a model beside the shards that its index names.
 _HUB_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", WHOLE]
 
 

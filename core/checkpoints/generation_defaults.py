@@ -1,5 +1,5 @@
-"""What a checkpoint's `generation_config.json` says of how its answers are generated, as the
-defaults of requests; what of it is not honoured is said."""
+"""Defaults of requests from a checkpoint's `generation_config.json`, and its fields that are not
+honoured."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _HONOURED = {
     "stop_strings",
     "suppress_tokens",
 }
-#: What transformers samples with if `do_sample` is set, and not otherwise.
+#: Fields that transformers samples with only if `do_sample` is set.
 _DRAWING_ONLY = {"typical_p", "epsilon_cutoff", "eta_cutoff", "top_h"}
-#: What generate does by itself elsewhere, or what changes how it computes and not what.
+#: Fields that change how generate computes, but not its result, or that the engine decides.
 _HARMLESS = {
     "assistant_confidence_threshold",
     "assistant_early_exit",
@@ -64,7 +64,7 @@ _HARMLESS = {
     "use_cache",
     "use_mtp",
 }
-#: What changes nothing, in a file that says so; a file that leaves a field out has the same.
+#: Values at which a field changes nothing; so do absent fields.
 _NEUTRAL: Mapping[str, Any] = {
     "diversity_penalty": 0.0,
     "early_stopping": False,
@@ -121,7 +121,7 @@ class GenerationDefaults:
         except (RequestError, TypeError) as error:
             raise ConfigError(f"generation_config.json: {error}; correct it there") from error
         if limit is not None:
-            # So that the limit counts, and not SamplingParams' own.
+            # SamplingParams' own default must not override the limit.
             sampling["max_tokens"] = None
         return cls(sampling, limit, sorted(_not_honoured(config)))
 

@@ -1,5 +1,5 @@
-"""What a config leaves unsaid: checkpoints store only what differs from their family's defaults,
-and spell settings in the manner of their time."""
+"""Completed configs: checkpoints store only what differs from their family's defaults, and spell
+settings in the way of their release. Defaults are filled in, and legacy spellings normalised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def complete_config(config: JsonDict) -> JsonDict:
 
     Raises ConfigError if transformers refuses it.
     """
-    if not is_known(config):
+    if not is_known_type(config):
         return config
     model_type = str(config["model_type"])
     foreign = {key: value for key, value in config.items() if _is_foreign(value)}
@@ -31,8 +31,8 @@ def complete_config(config: JsonDict) -> JsonDict:
     return completed | foreign
 
 
-def is_known(config: JsonDict) -> bool:
-    """Whether it is of a `model_type` that transformers knows."""
+def is_known_type(config: JsonDict) -> bool:
+    """Whether transformers knows the config's `model_type`."""
     return str(config.get("model_type")) in CONFIG_MAPPING
 
 

@@ -10,7 +10,7 @@ from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
 
 
-def read_json(path: Path) -> JsonDict:
+def read_json_file(path: Path) -> JsonDict:
     """A file that holds a JSON object. Raises ConfigError."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))

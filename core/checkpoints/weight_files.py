@@ -1,6 +1,6 @@
-"""Which files hold a checkpoint's weights: `model.safetensors`, else the shards that
-`model.safetensors.index.json` names. What else lies beside them (copies, adapters, the same weights
-by other names) is no part of the model, as in transformers."""
+"""Files of a checkpoint's weights: `model.safetensors`, else the shards that
+`model.safetensors.index.json` names. Other files beside them (copies, adapters, the same weights by
+other names) are no part of the model, as in transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.config import ConfigError
-from .json_file import read_json
+from .json_file import read_json_file
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -26,11 +26,11 @@ class WeightFiles:
 
     @property
     def names(self) -> list[str]:
-        """Of the files."""
+        """Names of the files."""
         return sorted(set(self.shards.values())) or [WHOLE]
 
     def present(self) -> list[Path]:
-        """Their paths. Raises ConfigError that names those that are missing."""
+        """Paths of the files. Raises ConfigError that names those that are missing."""
         missing = [name for name in self.names if not (self.folder / name).is_file()]
         if missing:
             raise ConfigError(
@@ -47,8 +47,8 @@ class WeightFiles:
 
 
 def find_weights(folder: Path) -> WeightFiles:
-    """Those of a checkpoint's folder. Raises ConfigError if it holds none in this form, or an index
-    that can't be read."""
+    """Weight files in a checkpoint's folder. Raises ConfigError if it holds none in this form,
+    or an index that can't be read."""
     if (folder / WHOLE).is_file():
         return WeightFiles(folder, {})
     if not (folder / INDEX).is_file():
@@ -58,7 +58,7 @@ def find_weights(folder: Path) -> WeightFiles:
             f"no {WHOLE} and no {INDEX} in {folder}{beside}; convert the checkpoint first: load it "
             "with transformers and call save_pretrained"
         )
-    shards = read_json(folder / INDEX).get("weight_map")
+    shards = read_json_file(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(map(_is_plain, shards.values())):
         raise ConfigError(
             f"{folder / INDEX}: weight_map must give the name of a file in the folder for each "

@@ -13,14 +13,17 @@ from ...kernels.dispatch import KernelTable
 from ...kernels.ops import AttentionMetadata
 from .specs import JsonDict
 
-#: Where a tensor of a checkpoint goes: the parameter's name; several names for one whose rows are
-#: those of several parameters, in this order; None for one that is not needed.
+#: Names of a model's parts that are looked for: what is quantised, and what features depend on.
+LANGUAGE_MODEL, OUTPUT_HEAD = "language_model", "lm_head"
+
+#: Place of a checkpoint's tensor in the model: the parameter's name; several names for one whose
+#: rows are those of several parameters, in this order; None for one that is not needed.
 WeightPlace = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class KVCacheSpec:
-    """What one token costs in the paged cache: the same heads in every layer.
+    """Cost of one token in the paged cache: the same heads in every layer.
 
     recompute_beyond: a sequence that grows longer than this has other keys, of all of its tokens,
         and is computed anew; None if keys never change.
@@ -55,7 +58,7 @@ class VisionEncoder(Protocol):
     hidden_size: int
 
     def map_weight(self, name: str) -> WeightPlace:
-        """Where a checkpoint's tensor of this name goes."""
+        """Place of a checkpoint's tensor of this name."""
         ...
 
     def __call__(
@@ -76,7 +79,7 @@ class LanguageModel(Protocol):
     kv_cache_spec: KVCacheSpec
 
     def map_weight(self, name: str) -> WeightPlace:
-        """Where a checkpoint's tensor of this name goes."""
+        """Place of a checkpoint's tensor of this name."""
         ...
 
     def embed(self, token_ids: Tensor) -> Tensor:
@@ -93,8 +96,8 @@ class LanguageModel(Protocol):
         """Run a ragged batch, [num_tokens, hidden_size] in and out, and extend the cache.
 
         positions: [num_tokens], or [3, num_tokens] for "mrope" if a sequence has images. Only the
-        metadata's output_rows need to be computed to the end; who wraps a model and wants them all
-        passes `dataclasses.replace(metadata, output_rows=None)`.
+        metadata's output_rows need to be computed to the end; a wrapper that needs every row
+        must pass `dataclasses.replace(metadata, output_rows=None)`.
         """
         ...
 
@@ -105,7 +108,7 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class MultiModalModel(Protocol):
-    """What a LanguageModel that takes images offers besides."""
+    """Methods of a LanguageModel that takes images, besides its own."""
 
     def encode_images(
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
@@ -117,7 +120,7 @@ class MultiModalModel(Protocol):
 
 @runtime_checkable
 class Preparable(Protocol):
-    """What a part of a model offers whose weights can be turned into what its kernels like best."""
+    """Part of a model whose weights can be packed for its kernels."""
 
     def prepare(self) -> None:
         """Called once, when all weights are there and final; what is replaced may be let go."""
@@ -126,7 +129,7 @@ class Preparable(Protocol):
 
 @runtime_checkable
 class OutputHeadModel(Protocol):
-    """What a model offers whose output head may be quantised."""
+    """Model whose output head may be quantised."""
 
     def output_head(self) -> nn.Module:
         """The layer that gives logits, as `lm_head` from then on; one of its own even if its
@@ -140,17 +143,22 @@ class QuantMethod(Protocol):
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
     images, those below a part named `language_model`, so that towers stay as they are. A class
-    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Both
-    methods return the module that takes the layer's place, or None to leave it.
+    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Methods
+    return the module that takes the layer's place, or None to leave it.
     """
-
-    def prepare(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """For a checkpoint that is quantised: a module without storage whose parameters have the
-        checkpoint's names and shapes."""
-        ...
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """For a layer with loaded weights."""
+        ...
+
+
+@runtime_checkable
+class StoredQuantMethod(QuantMethod, Protocol):
+    """A QuantMethod that reads checkpoints quantised with it, too; others are refused them."""
+
+    def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
+        """Before loading: a module without storage whose parameters have the checkpoint's names
+        and shapes."""
         ...
 
 
@@ -167,7 +175,7 @@ class LogitsProcessor(Protocol):
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a model's constructor needs besides its config.
+    """Arguments of a model's constructor besides its config.
 
     device: where tables that are computed rather than loaded must be made; parameters are
         created without storage and filled by the loader.

@@ -130,10 +130,11 @@ class EncoderStoreSpec:
 
 @dataclass(frozen=True)
 class PreprocessedImage:
-    """What an encoder takes: pixel values of any shape, [channels, height, width] or, for several
+    """Input of an encoder: pixel values of any shape, [channels, height, width] or, for several
     tiles, [tiles, channels, height, width].
 
-    layout: what it must know besides, such as a grid or the size of the image; the encoder's own.
+    layout: further facts for the encoder, such as a grid or the size of the image, in its own
+        form.
     """
 
     pixel_values: NDArray[np.float32]
@@ -173,7 +174,7 @@ class ImagePreprocessor(Protocol):
 
 
 class ImagePrompt(Protocol):
-    """How a model writes an image into its prompt, constructed as
+    """Prompt tokens of an image, in a model's way, constructed as
     Class(config, preprocessor, encode), where encode turns text into token ids. Subclasses
     inherit what most models have in common."""
 
@@ -211,7 +212,7 @@ class RepeatedPlaceholder(ImagePrompt):
         self.preprocessor = preprocessor
 
     def expand(self, size: ImageSize) -> Sequence[int]:
-        """As many as the preprocessor says."""
+        """Feature tokens, as many as the preprocessor says."""
         return [self.feature_token_id] * self.preprocessor.num_tokens(size)
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from ...kernels.dispatch import KernelTable
+from ...kernels.dtypes import dtype_name
+from ...kernels.processor import has_bf16
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import KVCacheSpec
 from ..device.device import (
     available_memory,
     choose_device,
     choose_kv_cache_dtype,
-    cpu_has_bf16,
 )
 from ..device.memory_plan import MemoryPlan, plan_memory
 from ..protocol.config import EngineConfig
@@ -49,7 +50,7 @@ def explain_settings(
     plan = plan_memory(config, model_limit, weight_bytes, token_bytes, free)
     return [
         Setting("device", str(device), _why_device(config, device)),
-        Setting("dtype", str(dtype).removeprefix("torch."), _why_dtype(config, checkpoint, dtype)),
+        Setting("dtype", dtype_name(dtype), _why_dtype(config, checkpoint, dtype)),
         Setting("kernels", _by_backend(kernels), "the highest priority among those for the device"),
         Setting("packed weights", *_packing(kernels)),
         Setting("max_model_len", str(plan.max_model_len), _why_length(config)),
@@ -85,7 +86,7 @@ def _why_dtype(config: EngineConfig, checkpoint: Checkpoint, dtype: torch.dtype)
         return "the checkpoint names none"
     if str(dtype).endswith(stored):
         return "the checkpoint's"
-    lacks = "has no bfloat16 instructions" if not cpu_has_bf16() else "computes in bfloat16 instead"
+    lacks = "has no bfloat16 instructions" if not has_bf16() else "computes in bfloat16 instead"
     return f"the checkpoint's is {stored}, and this processor {lacks}"
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...kernels.processor import has_bf16
+
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
 _ALIGNMENT = 64
-_CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,7 +32,7 @@ def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) 
     if name != "auto":
         return _DTYPES[name]
     dtype = _DTYPES.get(checkpoint_dtype or "", torch.float32)
-    if device.type == "cpu" and dtype != torch.float32 and not cpu_has_bf16():
+    if device.type == "cpu" and dtype != torch.float32 and not has_bf16():
         return torch.float32
     return torch.bfloat16 if device.type == "cpu" and dtype == torch.float16 else dtype
 
@@ -46,16 +47,6 @@ def choose_kv_cache_dtype(
         return _DTYPES[name]
     unasked = dtype_name == "auto" and dtype is torch.float32
     return torch.bfloat16 if unasked and checkpoint_dtype == "bfloat16" else dtype
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor computes in bfloat16, by AMX, AVX-512 or NEON."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    return bool(lines) and bool(_CPU_BF16_FLAGS & set(lines[0].split()))
 
 
 def available_memory(device: torch.device) -> int:

@@ -54,11 +54,11 @@ def can_compress() -> bool:
     return zstandard is not None
 
 
-def encode(features: Features, key: str, *, compress: bool, secret: bytes | None) -> bytes:
+def encode_entry(features: Features, key: str, *, compress: bool, secret: bytes | None) -> bytes:
     """The entry to be stored under this key.
 
     compress: with Zstandard, where that makes it smaller; needs `can_compress()`.
-    secret: signs the entry; only who has it can write one that `decode` takes.
+    secret: signs the entry; only who has it can write one that `decode_entry` takes.
     """
     array = np.ascontiguousarray(features.array)
     payload = raw = array.data.cast("B")
@@ -80,10 +80,10 @@ def encode(features: Features, key: str, *, compress: bool, secret: bytes | None
     return b"".join((fields, _digest(fields, key, payload, secret), payload))
 
 
-def decode(data: bytes, key: str, *, secret: bytes | None, max_bytes: int) -> Features:
+def decode_entry(data: bytes, key: str, *, secret: bytes | None, max_bytes: int) -> Features:
     """The features in an entry that was stored under this key. Raises BadEntryError.
 
-    secret: as in `pack`; with one, an unsigned entry is refused.
+    secret: as in `encode_entry`; with one, an unsigned entry is refused.
     max_bytes: of the entry, and of the array in it.
 
     The array is read-only; without compression it is a view of `data`.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
+from ...kernels.dtypes import dtype_name
 from ..protocol.media_error import MediaError
 from .features import Features
 
@@ -59,7 +60,7 @@ def _read_safetensors(data: bytes) -> Features:
     if len(tensors) != 1:
         raise ValueError(f"a safetensors file must hold one tensor, not {len(tensors)}")
     (tensor,) = tensors.values()
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(tensor.dtype)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     return Features(dtype, tensor.numpy())

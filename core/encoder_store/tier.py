@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..protocol.config import ConfigError
 from .breaker import CircuitBreaker
-from .codec import INSTALL_ZSTANDARD, BadEntryError, can_compress, decode, encode
+from .codec import INSTALL_ZSTANDARD, BadEntryError, can_compress, decode_entry, encode_entry
 from .features import Features
 from .store import EncoderStore, StoreRefusedError
 
@@ -123,7 +123,7 @@ class StoreTier:
                 f"max_item_bytes is {settings.max_item_bytes}",
             )
             return False
-        data = encode(features, key, compress=settings.compress, secret=settings.secret)
+        data = encode_entry(features, key, compress=settings.compress, secret=settings.secret)
 
         def write() -> bool:
             self._store.set(key, data, settings.ttl_seconds)
@@ -166,7 +166,9 @@ class StoreTier:
             return None
         data = bytes(given)  # which nobody changes any more
         try:
-            features = decode(data, key, secret=settings.secret, max_bytes=settings.max_item_bytes)
+            features = decode_entry(
+                data, key, secret=settings.secret, max_bytes=settings.max_item_bytes
+            )
         except BadEntryError as error:
             self._count(bytes_read=len(data))
             self._reject(key, str(error), "corrupt")

@@ -31,7 +31,7 @@ from ..protocol.messages import (
 )
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
-from ..system.heap import keep_freed_memory
+from ..system.memory import keep_freed_memory
 from .execution.encoder_runner import EncodeError
 from .execution.feature_writer import FeatureWriter
 from .execution.model_runner import ModelRunner

@@ -9,8 +9,9 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from ...kernels.dtypes import fits_bfloat16
 from ...kernels.ops import AttentionMetadata
-from ...kernels.weights import PreparedDecoder, PreparedLinear, fits_bfloat16
+from ...kernels.prepared import PreparedDecoder, PreparedLinear
 from ..contracts.interfaces import BuildContext, KVCacheSpec, KVLayer, WeightPlace
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
@@ -51,7 +52,7 @@ class DecoderLayer(nn.Module):
         return output
 
     def norms(self) -> dict[str, Tensor | None]:
-        """Their factors, by the names of `kernels.weights.DecoderLayerWeights`."""
+        """Norm factors by the names of `kernels.weights.DecoderLayerWeights`."""
         return {
             "input_norm": self.input_layernorm.scale,
             "mlp_input_norm": self.post_attention_layernorm.scale,
@@ -171,13 +172,13 @@ class DecoderForCausalLM(nn.Module):
             self._head = kernels.linear(weight, dtype)
         if self._head is not None:
             del self.lm_head
-            self._store_embeddings_narrow()
+            self._store_embeddings_as_bf16()
         prepared = [part.tensors() for part in (self._decoder, self._head) if part is not None]
         for i, tensor in enumerate(chain.from_iterable(prepared)):
             self.register_buffer(f"prepared_{i}", tensor, persistent=False)
 
-    def _store_embeddings_narrow(self) -> None:
-        """In half the room, if that changes none; only looking up is left to do with them."""
+    def _store_embeddings_as_bf16(self) -> None:
+        """Keep the embedding table in bf16 if that is lossless; only lookups remain."""
         table = self.model.embed_tokens
         if table.weight.dtype is torch.float32 and fits_bfloat16(table.weight):
             table.weight = nn.Parameter(table.weight.bfloat16(), requires_grad=False)

@@ -1,4 +1,4 @@
-"""What tells one decoder family from another, read from a text model's config."""
+"""Sizes and traits of a decoder family, read from a text model's config."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DecoderConfig:
         )
 
     def window(self, layer: int) -> int:
-        """How many positions a token of this layer sees; 0 is all."""
+        """Number of positions that a token of this layer sees; 0 is all."""
         return self.sliding_window if self.layer_types[layer] == _SLIDING else 0
 
 
@@ -102,6 +102,6 @@ def _rope_settings(config: JsonDict) -> dict[str, JsonDict]:
 
 
 def _with_trained_length(settings: JsonDict, config: JsonDict) -> JsonDict:
-    """Some configs say beside the settings for how long sequences a model was trained first."""
+    """Settings with the original context length, which some configs have beside them."""
     name = "original_max_position_embeddings"
     return {name: config[name], **settings} if config.get(name) else settings

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import (
-    EncoderLayerWeights,
-    EncoderShape,
-    EncoderWeights,
-    PreparedEncoder,
-)
+from ...kernels.prepared import PreparedEncoder
+from ...kernels.weights import EncoderLayerWeights, EncoderShape, EncoderWeights
 from .known_modules import declares_weights, is_known
 from .mlp import MLP, GatedMLP
 from .norm import norm_weights
@@ -29,15 +25,15 @@ Rotary = tuple[Tensor, Tensor]
 
 
 class EncoderLayer(Protocol):
-    """What an EncoderStack is made of."""
+    """Layer of an EncoderStack."""
 
     def __call__(self, x: Tensor, lengths: Sequence[int], rotary: Rotary | None) -> Tensor:
         """x: [num_tokens, hidden_size] -> the same shape. lengths, rotary: see EncoderStack.run."""
         ...
 
     def weights(self) -> EncoderLayerWeights | None:
-        """What a kernel computes the same with as `__call__`; None if none knows how. A subclass
-        that computes otherwise overrides both, or is called layer by layer."""
+        """Weights with which a kernel computes the same as `__call__`; None if there is no such
+        kernel. A subclass that computes otherwise overrides both, or is called layer by layer."""
         ...
 
 
@@ -101,7 +97,7 @@ class EncoderStack(nn.ModuleList):
             self.register_buffer(f"prepared_{i}", tensor)
 
     def _take(self) -> Iterator[EncoderLayerWeights]:
-        """Each layer's weights; it is let go before the next."""
+        """Weights of each layer, which is freed before the next."""
         for i, layer in enumerate(self._layers()):
             weights = layer.weights()
             assert weights is not None
@@ -123,11 +119,10 @@ def layer_weights(
     norms: tuple[nn.Module, nn.Module],
     scales: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> EncoderLayerWeights | None:
-    """What `EncoderLayer.weights` gives; None for a linear layer, an MLP or a norm that isn't
-    known.
+    """Result of `EncoderLayer.weights`; None for an unsupported type of linear layer, MLP or norm.
 
-    projections: what gives queries, keys and values, as one layer or three, then attention's
-        output. norms, scales: before and after attention, then of the MLP.
+    projections: to queries, keys and values, as one layer or three, then attention's output.
+    norms: before attention and before the MLP. scales: of attention's output and of the MLP's.
     """
     if not is_known(mlp, MLP, GatedMLP):
         return None

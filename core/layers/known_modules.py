@@ -1,5 +1,5 @@
-"""Which modules compute what their class is known for, so that a kernel may do it with their
-weights instead of calling them."""
+"""Checks that modules compute what their class does, so that a kernel may do it with their weights
+instead of calling them."""
 
 from __future__ import annotations
 

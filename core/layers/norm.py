@@ -25,7 +25,7 @@ class RMSNorm(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What normalised values are multiplied with."""
+        """Factor of normalised values."""
         return 1.0 + self.weight.float() if self._unit_offset else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,15 +35,15 @@ class RMSNorm(nn.Module):
     def add(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         """The norm of x + residual, and that sum."""
         if not is_known(self, RMSNorm):
-            # Whose `forward` may compute anything.
+            # A subclass's `forward` may compute anything.
             total = x + residual
             return self(total), total
         return self._add_kernel(x, residual, self.scale, self.eps)
 
 
 def norm_weights(norm: nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """Factors and offsets of an RMSNorm, which has none of the latter, or of an nn.LayerNorm; None
-    for a kind of norm that isn't known."""
+    """Factors and offsets of an nn.LayerNorm, or of an RMSNorm, without offsets; None for other
+    types of norm."""
     if is_known(norm, RMSNorm):
         assert isinstance(norm, RMSNorm)
         return norm.scale.detach(), None

@@ -1,4 +1,4 @@
-"""Hands a decoder's layers to a kernel that runs them all in one call."""
+"""Preparation of a decoder's layers for a kernel that runs them all in one call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...kernels.weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from ...kernels.prepared import PreparedDecoder
+from ...kernels.weights import DecoderLayerWeights, DecoderWeights
 from ..contracts.interfaces import BuildContext
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
@@ -23,9 +24,9 @@ logger = logging.getLogger(__name__)
 def prepare_decoder(
     model: Any, config: DecoderConfig, build: BuildContext, known_layers: Sequence[type[nn.Module]]
 ) -> PreparedDecoder | None:
-    """What runs the layers of a DecoderModel, which are let go then; None if they must be run one
-    by one, which the log says: a kernel takes weights by their names, and computes with them what
-    the layers and parts that it knows do. Others, such as a plugin's, may do anything.
+    """Kernel for the whole stack (the modules are freed), or None to run layer by layer, which the
+    log says: a kernel computes what the known classes of layers and parts do with their weights.
+    Others, such as a plugin's, may do anything.
 
     known_layers: classes of whole layers.
     """
@@ -54,7 +55,7 @@ def prepare_decoder(
 def _unknown_parts(
     model: Any, config: DecoderConfig, known_layers: Sequence[type[nn.Module]]
 ) -> Iterator[str]:
-    """Names of parts that a kernel can't compute for."""
+    """Names of parts that no kernel supports."""
     kinds = (*known_layers, PagedSelfAttention, GatedMLP, RMSNorm, nn.Identity)
     parts = [(f"layers.{name}", part) for name, part in model.layers.named_modules() if name]
     for name, part in (*parts, ("norm", model.norm)):
@@ -83,7 +84,7 @@ def _linear_layers(layer: Any) -> list[nn.Module]:
 
 
 def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeights]:
-    """Each layer's weights; it is let go before the next."""
+    """Weights of each layer, which is freed before the next."""
     ropes = list(dict.fromkeys(config.layer_types))
     for i, kind in enumerate(config.layer_types):
         layer = model.layers[i]

@@ -1,4 +1,4 @@
-"""Linear layers that a kernel runs with weights it has laid out for itself."""
+"""Linear layers that a kernel runs with packed weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
-from ...kernels.weights import PreparedLinear
+from ...kernels.prepared import PreparedLinear
 from .quantized_linear import linear_weight, require_weight
 
 
@@ -26,8 +26,8 @@ class PreparedLinearLayer(nn.Module):
 
 
 def prepare_linear_layers(module: nn.Module, kernels: KernelTable, dtype: torch.dtype) -> int:
-    """Put prepared layers in place of those below a module, where there is a kernel; returns how
-    many."""
+    """Replace the linear layers below a module by prepared ones, where there is a kernel; returns
+    their number."""
     prepared = 0
     for name in [name for name, layer in module.named_modules() if name and linear_weight(layer)]:
         kernel = kernels.linear(require_weight(module.get_submodule(name)), dtype)

@@ -19,7 +19,7 @@ _VALUES_AT_ONCE = 1 << 18
 class QuantizedLinear(nn.Module):
     """y = x · weightᵀ + bias; the weight's tensors are buffers, named as its fields.
 
-    kernel: what multiplies, unless the layer becomes part of something prepared.
+    kernel: multiplies, unless the layer is prepared for another one.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class QuantizedLinear(nn.Module):
         self.bias: Tensor | None
         self._format = weight.format
         self._group_size = weight.group_size
-        self._kernel = kernel
+        self.kernel = kernel
 
     @property
     def weight(self) -> QuantizedWeight:
@@ -48,12 +48,18 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]."""
-        return self._kernel(x, self.weight, self.bias)
+        return self.kernel(x, self.weight, self.bias)
+
+
+def use_dequant_kernel(model: nn.Module, kernel: DequantLinear) -> None:
+    """Have the QuantizedLinear layers below a module multiply by the device's kernel."""
+    for layer in model.modules():
+        if isinstance(layer, QuantizedLinear):
+            layer.kernel = kernel
 
 
 def linear_weight(layer: nn.Module) -> LinearWeight | None:
-    """What a linear layer multiplies with, or None for a kind of layer that isn't known, such as
-    a plugin's."""
+    """Weight and bias of a linear layer; None for an unsupported type, such as a plugin's."""
     if is_known(layer, nn.Linear):
         assert isinstance(layer, nn.Linear)
         bias = None if layer.bias is None else layer.bias.detach()
@@ -65,14 +71,14 @@ def linear_weight(layer: nn.Module) -> LinearWeight | None:
 
 
 def linear_weights(layers: Iterable[nn.Module]) -> list[LinearWeight] | None:
-    """Those of several; None if one of them isn't known."""
+    """`linear_weight` of each layer; None if any type is unsupported."""
     weights = [linear_weight(layer) for layer in layers]
     known = [weight for weight in weights if weight is not None]
     return known if len(known) == len(weights) else None
 
 
 def require_weight(layer: nn.Module) -> LinearWeight:
-    """As `linear_weight`. Raises TypeError for a kind of layer that isn't known."""
+    """`linear_weight` of a supported layer. Raises TypeError for others."""
     weight = linear_weight(layer)
     if weight is None:
         raise TypeError(f"{type(layer).__name__} is not a linear layer whose weight is known")
@@ -103,16 +109,16 @@ def _round_groups(group_size: int, wide: Tensor) -> tuple[Tensor, Tensor, Tensor
     low, high = groups.amin(dim=2), groups.amax(dim=2)
     scale = ((high - low) / 15).to(torch.float16).float()
     zero = low.to(torch.float16).float()
-    step = scale.clamp(min=torch.finfo(torch.float16).tiny)
-    steps = ((groups - zero[..., None]) / step[..., None]).round().clamp(0, 15).to(torch.uint8)
-    halves = steps.view(len(wide), -1, 2, group_size // 2)
+    divisor = scale.clamp(min=torch.finfo(torch.float16).tiny)
+    q = ((groups - zero[..., None]) / divisor[..., None]).round().clamp(0, 15).to(torch.uint8)
+    halves = q.view(len(wide), -1, 2, group_size // 2)
     data = halves[:, :, 0] | halves[:, :, 1] << 4
     return data.reshape(len(wide), -1), scale, zero
 
 
 def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> Iterator[Tensor]:
-    """What a function makes of a weight in float32, some rows at a time: that takes less memory
-    than all of it in float32 would, and stays in the cache."""
+    """Results of a function on a weight in float32, in blocks of rows: that takes less memory than
+    converting all of it, and stays in the cache."""
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
     parts = [function(part.float()) for part in torch.split(weight, rows)]
     return (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Rows of several images, of as many as each has, computed together."""
+"""Ragged batches: images of different lengths, computed in one call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from ..contracts.interfaces import VisionEncoder
 
 
-def together(function: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor]:
-    """What a function of rows makes of each part in one call: [rows, …] -> as many rows."""
+def apply_batched(function: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor]:
+    """Results of a function of rows for each part, in one call: [rows, …] -> as many rows."""
     parts = list(parts)
     return list(torch.split(function(torch.cat(parts)), [len(part) for part in parts]))
 

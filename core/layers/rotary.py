@@ -49,11 +49,11 @@ class RotaryTable:
         return self._mix(cos.view(shape)), self._mix(sin.view(shape))
 
     def widened(self) -> RotaryTable:
-        """The same in float32, for kernels that rotate so."""
+        """Table in float32, for kernels that rotate in float32."""
         return replace(self, table=self.table.float())
 
     def _first_rows(self, metadata: AttentionMetadata) -> Tensor | int:
-        """Where the angles of each token's sequence begin in the table."""
+        """First row of the table for each token's sequence."""
         short = len(self.table) - self.short_limit
         lengths = metadata.known_lens or metadata.context_lens
         first = [0 if length > self.short_limit else short for length in lengths]
@@ -159,7 +159,7 @@ def _yarn(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
     trained = settings["original_max_position_embeddings"]
 
     def index_of(turns: float) -> float:
-        """Which speed makes so many turns over the trained context."""
+        """Index of the speed that makes this many turns over the trained context."""
         return half * math.log(trained / (turns * 2 * math.pi)) / math.log(theta)
 
     low = index_of(settings.get("beta_fast") or 32.0)
@@ -180,7 +180,7 @@ def _dynamic(speeds: Tensor, settings: JsonDict) -> tuple[Tensor, float]:
 
 
 def _factor(settings: JsonDict) -> float:
-    """How much longer sequences may be than those that the model was trained on first."""
+    """Ratio of the context length to that of the first training."""
     ratio = settings["max_position_embeddings"] / settings["original_max_position_embeddings"]
     return float(settings.get("factor") or ratio)
 

@@ -1,4 +1,4 @@
-"""A vision tower and a projector before a decoder: what such models have in common."""
+"""Base of models with a vision tower and a projector before a decoder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ...kernels.ops import AttentionMetadata
-from ..contracts.interfaces import BuildContext, KVLayer, VisionEncoder, WeightPlace
+from ..contracts.interfaces import (
+    LANGUAGE_MODEL,
+    BuildContext,
+    KVLayer,
+    VisionEncoder,
+    WeightPlace,
+)
 from ..contracts.specs import JsonDict
 
-#: Checkpoints name the parts in three ways: as transformers 4 wrote them, as its later releases
-#: hold them in memory, and without the tower's inner "vision_model".
+#: Renames of parts, which checkpoints name in three ways: as transformers 4 wrote them, as
+#: its later releases hold them in memory, and without the tower's inner "vision_model".
 RENAMES = (
     (re.compile(r"^model\.(vision_tower|multi_modal_projector|image_newline)\b"), r"\1"),
     (re.compile(r"^model\.language_model\."), "language_model.model."),
@@ -47,7 +53,7 @@ class VisionLanguageModel(nn.Module):
         for pattern, replacement in self.renames:
             name = pattern.sub(replacement, name)
         part, _, rest = name.partition(".")
-        if part == "language_model":
+        if part == LANGUAGE_MODEL:
             return _within(part, self.language_model.map_weight(rest))
         if part == "vision_tower":
             return _within(part, self.vision_tower.map_weight(rest))

@@ -14,7 +14,7 @@ from ..contracts.specs import JsonDict
 from .encoder_stack import EncoderStack, Rotary, layer_weights
 from .known_modules import is_known
 from .mlp import MLP
-from .ragged import attend_within, together
+from .ragged import apply_batched, attend_within
 
 _LAYER_NAME = re.compile(r"encoder\.layers\.(\d+)\.")
 _POOLING_WEIGHTS = ("head.", "embeddings.position_ids")
@@ -129,7 +129,9 @@ class VisionLayers(nn.Module):
         """[num_tokens, hidden_size] of each -> [num_tokens, hidden_size * number of feature
         layers]."""
         lengths = [len(image) for image in images]
-        return together(lambda x: self.layers.features(x, lengths, self._feature_layers), images)
+        return apply_batched(
+            lambda x: self.layers.features(x, lengths, self._feature_layers), images
+        )
 
 
 def keep_weight(name: str, encoder: nn.Module) -> str | None:

@@ -1,1 +1,1 @@
-"""From a checkpoint to a model that runs: who serves it, and its weights."""
+"""Models from checkpoints: the choice of the implementation, building and loading."""

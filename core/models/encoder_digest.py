@@ -1,4 +1,4 @@
-"""A name for all that the features of an image depend on beside the image itself."""
+"""Digest of all that the features of an image depend on beside the image itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ... import __version__
-from ..contracts.interfaces import LanguageModel
+from ..contracts.interfaces import LANGUAGE_MODEL, LanguageModel
 from ..contracts.specs import JsonDict
-
-_LANGUAGE_MODEL = "language_model"
 
 
 def encoder_digest(model: LanguageModel, config: JsonDict, dtype: torch.dtype, origin: str) -> str:
@@ -27,7 +25,7 @@ def encoder_digest(model: LanguageModel, config: JsonDict, dtype: torch.dtype, o
     digest = hashlib.sha256(json.dumps(head, sort_keys=True, default=str).encode())
     assert isinstance(model, nn.Module)
     for name, weight in sorted(model.state_dict().items()):
-        if _LANGUAGE_MODEL not in name.split(".") and isinstance(weight, Tensor):
+        if LANGUAGE_MODEL not in name.split(".") and isinstance(weight, Tensor):
             digest.update(f"{name}:{weight.dtype}:{list(weight.shape)}".encode())
             digest.update(_bytes_of(weight))
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Builds a model without storage and fills it from its checkpoint."""
+"""Building of a model on the meta device, and loading of its weights."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable, resolve_kernels
+from ...kernels.dtypes import dtype_name
 from ...kernels.spec import KernelError
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.hf_config import complete_config
-from ..contracts.interfaces import BuildContext, LanguageModel, Preparable, VisionEncoder
+from ..contracts.interfaces import (
+    OUTPUT_HEAD,
+    BuildContext,
+    LanguageModel,
+    Preparable,
+    VisionEncoder,
+)
 from ..contracts.specs import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
+from ..layers.quantized_linear import use_dequant_kernel
 from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
-from ..system.freed_memory import return_freed_memory
+from ..system.memory import return_freed_memory
 
 
 def load_model(
@@ -56,7 +64,7 @@ def _build(
     context: BuildContext,
     quantization: str | None,
 ) -> nn.Module:
-    """A plugin's model, filled."""
+    """Model of a plugin, with weights."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
     with torch.device("meta"):
         try:
@@ -69,11 +77,12 @@ def _build(
                 f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
             ) from error
         if quantizer is not None:
-            quantizer.prepare(model)
+            quantizer.reserve(model)
     _fill(model, checkpoint, context.device, context.dtype)
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.quantize(model)
+        use_dequant_kernel(model, context.kernels.dequant_linear)
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
     return model
@@ -83,7 +92,7 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
     """The config; a head that the checkpoint stores is not tied, whatever the config says, as
     some say nothing and their family's default is to tie."""
     config = dict(checkpoint.config)
-    if any(name.endswith("lm_head.weight") for name in checkpoint.weight_names()):
+    if any(name.endswith(f"{OUTPUT_HEAD}.weight") for name in checkpoint.weight_names()):
         config["tie_word_embeddings"] = False
         if "text_config" in config:
             config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
@@ -91,11 +100,10 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
 
 
 def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
-    """The plugins' kernels and our own, the best for each operation. Raises ConfigError for an
+    """Best kernel for each operation, of plugins and built-in. Raises ConfigError for an
     override in the environment that can't be followed."""
-    name = str(dtype).removeprefix("torch.")
     try:
-        return resolve_kernels(tuple(registry.kernels.values()), device.type, name)
+        return resolve_kernels(tuple(registry.kernels.values()), device.type, dtype_name(dtype))
     except KernelError as error:
         raise ConfigError(str(error)) from error
 
@@ -103,7 +111,7 @@ def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype)
 def build_context(
     registry: Registry, device: torch.device, dtype: torch.dtype, kernels: KernelTable
 ) -> BuildContext:
-    """What models are built with, their nested parts served by the registry's plugins."""
+    """Build context of models, whose nested parts the registry's plugins serve."""
 
     def language_model(config: JsonDict) -> LanguageModel:
         config = complete_config(config)

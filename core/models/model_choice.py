@@ -1,4 +1,4 @@
-"""Who serves a checkpoint: a plugin, or transformers by automatic deployment."""
+"""Choice of a checkpoint's implementation: a plugin, or transformers by automatic deployment."""
 
 from __future__ import annotations
 

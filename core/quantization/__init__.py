@@ -1,1 +1,1 @@
-"""Fewer bits for the weights of linear layers."""
+"""Quantisation of linear layers' weights."""

@@ -1,28 +1,36 @@
-"""Puts a quantisation method's layers in place of a model's linear ones."""
+"""Replacement of a model's linear layers by a quantisation method's."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..contracts.interfaces import MultiModalModel, OutputHeadModel, QuantMethod
+from ..contracts.interfaces import (
+    LANGUAGE_MODEL,
+    OUTPUT_HEAD,
+    MultiModalModel,
+    OutputHeadModel,
+    QuantMethod,
+    StoredQuantMethod,
+)
 from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
 from ..registry.registry import Registry
 
-_LANGUAGE_MODEL, _HEAD = "language_model", "lm_head"
+_Substitute = Callable[[str, nn.Linear], nn.Module | None]
 
 
 class Quantizer:
-    """A method, and whether the checkpoint is quantised with it already."""
+    """A method. reserve: its own, for a checkpoint that is quantised with it already."""
 
-    def __init__(self, method: QuantMethod, stored: bool) -> None:
+    def __init__(self, method: QuantMethod, reserve: _Substitute | None = None) -> None:
         self._method = method
-        self._stored = stored
+        self._reserve = reserve
 
     @classmethod
     def choose(
@@ -30,7 +38,8 @@ class Quantizer:
     ) -> Quantizer | None:
         """The checkpoint's own method, or the one that was asked for; None for neither.
 
-        Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two.
+        Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two or
+        the checkpoint's own quantises plain checkpoints only.
         """
         settings = checkpoint.config.get("quantization_config") or {}
         stored = settings.get("quant_method")
@@ -41,17 +50,25 @@ class Quantizer:
         name = stored or asked
         if name is None:
             return None
-        load = load_object(registry.quant_by_name(name).load)
-        return cls(cast(QuantMethod, load(settings)), stored is not None)
+        method: Any = load_object(registry.quant_by_name(name).load)(settings)
+        if not stored:
+            return cls(method)
+        reserve = _reserve_of(method)
+        if reserve is None:
+            raise ConfigError(
+                f"{checkpoint.name} is quantised with {name} already, which the plugin's method "
+                "can't read: it quantises plain checkpoints"
+            )
+        return cls(method, reserve)
 
-    def prepare(self, model: nn.Module) -> None:
-        """Before loading: make room for weights that the checkpoint stores quantised."""
-        if self._stored:
-            _replace(model, self._method.prepare)
+    def reserve(self, model: nn.Module) -> None:
+        """Before loading: parameters for weights that the checkpoint stores quantised."""
+        if self._reserve is not None:
+            _replace(model, self._reserve)
 
     def quantize(self, model: nn.Module) -> None:
         """After loading: quantise weights that were stored plain, layer by layer."""
-        if not self._stored:
+        if self._reserve is None:
             _replace(model, self._method.quantize)
             if getattr(self._method, "quantizes_head", False):
                 self._quantize_heads(model)
@@ -59,14 +76,25 @@ class Quantizer:
     def _quantize_heads(self, model: nn.Module) -> None:
         for name, part in list(model.named_modules()):
             if isinstance(part, OutputHeadModel):
-                path = f"{name}.{_HEAD}" if name else _HEAD
+                path = f"{name}.{OUTPUT_HEAD}" if name else OUTPUT_HEAD
                 head = part.output_head()
                 if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
                     replacement = self._method.quantize(path, head)
                     model.set_submodule(path, replacement or head)
 
 
-def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module | None]) -> None:
+def _reserve_of(method: QuantMethod) -> _Substitute | None:
+    """None for a method that reads no quantised checkpoints."""
+    if isinstance(method, StoredQuantMethod):
+        return method.reserve
+    old: _Substitute | None = getattr(method, "prepare", None)
+    if old is not None:
+        message = f"{type(method).__name__}.prepare: quantisation methods call it `reserve` now"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return old
+
+
+def _replace(model: nn.Module, substitute: _Substitute) -> None:
     for name in list(_layer_names(model)):
         replacement = substitute(name, cast(nn.Linear, model.get_submodule(name)))
         if replacement is not None:
@@ -74,10 +102,10 @@ def _replace(model: nn.Module, substitute: Callable[[str, nn.Linear], nn.Module 
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:
-    """The linear layers of the language model but its head. A subclass may compute anything with
-    its weight, and stays."""
+    """Names of the language model's linear layers, without the head. Subclasses stay, as they may
+    compute anything."""
     for name, module in model.named_modules():
         parts = name.split(".")
-        outside = isinstance(model, MultiModalModel) and _LANGUAGE_MODEL not in parts
-        if is_known(module, nn.Linear) and not outside and parts[-1] != _HEAD:
+        outside = isinstance(model, MultiModalModel) and LANGUAGE_MODEL not in parts
+        if is_known(module, nn.Linear) and not outside and parts[-1] != OUTPUT_HEAD:
             yield name

@@ -1,4 +1,4 @@
-"""Find plugins, collect what they register, and answer who serves a checkpoint."""
+"""Discovery of plugins, their specs, and the look-up of those that serve a checkpoint."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Registry:
         return _serving_type("vision", config, list(self.encoders.values()))
 
     def origin_of(self, spec: ModelSpec) -> str:
-        """Whose code a model is, with its version."""
+        """Plugin and version that a model's code comes from."""
         owner = self.owners.get(("models", spec.name), spec.name)
         sources = {plugin.name: plugin.source for plugin in self.plugins}
         return f"{owner} ({sources.get(owner, 'transformers')})"
@@ -216,7 +216,7 @@ def _check_specs(plugin: str, found: Sequence[tuple[str, _Registered]], registry
 
 
 def _claims(kind: str, spec: Any) -> list[str]:
-    """What a spec must be alone in claiming."""
+    """Names that only one spec may claim."""
     return [
         f"{kind}: {spec.name}",
         *(f"architecture {name}" for name in getattr(spec, "architectures", ())),

@@ -1,4 +1,4 @@
-"""How many files a process may have open."""
+"""Limit of open files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ENOUGH = 65_536
 
 
 def raise_descriptor_limit() -> None:
-    """As many as the system lets this process and its children have, up to 65,536."""
+    """Raise this process's limit, and its children's, as far as the system allows, up to 65,536."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < allowed:

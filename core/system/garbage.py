@@ -1,4 +1,4 @@
-"""Python's garbage collector while much is made that stays."""
+"""Pauses of Python's garbage collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every process of a server writes its log, whatever texts it holds."""
+"""Log format of every process, safe for any text in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Old places of what packages outside import: they forward, with a warning, for one release."""
+"""Forwarding of moved modules that packages outside import, with a warning, for one release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def forward(old: str, new: str) -> Callable[[str], Any]:
     `octavo.plugin` now."""
 
     def get(name: str) -> Any:
-        # What Python itself looks for, such as __path__, must not import anything.
+        # Dunder names, which Python itself looks for, must not import anything.
         module = None if name.startswith("__") else import_module(new)
         if module is None or not hasattr(module, name):
             raise AttributeError(f"module {old!r} has no attribute {name!r}")

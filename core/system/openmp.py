@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait for each other. To be called before torch is imported."""
+"""Waiting of OpenMP's threads. To be set before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ _SPINS = "10000"
 
 
 def limit_spinning() -> None:
-    """Let threads that wait give up their core soon, unless the environment says otherwise."""
+    """Let waiting threads yield their core soon, unless the environment says otherwise."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

@@ -1,4 +1,4 @@
-"""Compiles the C++ sources once for a processor, and keeps the library in the user's cache."""
+"""Compilation of the C++ sources, once per processor, into the user's cache."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _FLAGS = (
     "-fno-math-errno",
     "-Wall",
     "-Wextra",
-    # GCC 12 takes its own headers for AVX-512 to task.
+    # False -Wmaybe-uninitialized in GCC 12's AVX-512 headers.
     "-Wno-maybe-uninitialized",
 )
 _TIMEOUT_SECONDS = 300
-#: What compiling may take on the disk, for a moment.
+#: Disk space that a compilation may take temporarily.
 _ROOM_BYTES = 64 * 2**20
 _LOCK_PAUSE_S = 0.05
 _PREFIX = "build-"
 
-#: Why a library could not be had, by its name: operation after operation asks for it.
+#: Errors by library name: each operation asks for it again.
 _failures: dict[str, str] = {}
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str]) -> Pa
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) as alone:
-        if alone:  # what others left that were killed
+        if alone:  # leftovers of killed processes
             for left in folder.glob(f"{_PREFIX}*"):
                 shutil.rmtree(left, ignore_errors=True)
         if not library.exists():
@@ -105,8 +105,8 @@ def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str]) -> Pa
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[bool]:
-    """Wait while another process compiles there; gives whether none does. One that hangs is not
-    waited for for ever, and the lock of one that dies ends with it."""
+    """Lock on a folder while a process compiles there; yields whether it is held. The wait has a
+    limit, as the other process may hang; the lock of one that dies ends with it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield _lock(descriptor)
@@ -151,7 +151,7 @@ def find_compiler() -> tuple[str, str]:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: `OCTAVO_KERNEL_CACHE`, or a folder in the user's cache."""
+    """Folder of compiled kernels: `OCTAVO_KERNEL_CACHE`, or one in the user's cache."""
     given = os.environ.get("OCTAVO_KERNEL_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(base) / "octavo" / "kernels"
@@ -168,7 +168,7 @@ def _temporary_folder() -> Path:
 
 
 def _digest(flags: Sequence[str], version: str) -> str:
-    """Of all that the library is made from."""
+    """Hash of all inputs of the build: flags, compiler version and sources."""
     digest = hashlib.sha256("\0".join((*flags, version)).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
@@ -176,7 +176,8 @@ def _digest(flags: Sequence[str], version: str) -> str:
 
 
 def _compile(compiler: str, flags: Sequence[str], library: Path) -> None:
-    """All sources at once; the library appears whole or not at all, whoever else builds it."""
+    """Compile all sources in parallel; the library is renamed into place, so that no process sees a
+    part of it."""
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=_PREFIX) as folder:
         _check_room(folder)
         command = [*_tied(compiler), *flags]
@@ -197,15 +198,16 @@ def _check_room(folder: str) -> None:
 
 
 def _tied(compiler: str) -> list[str]:
-    """A command that ends, with the compiler's parts, when this process does."""
+    """Command whose processes, the compiler's passes too, end when this process does."""
     tie = [sys.executable, "-IS", parent_death.__file__]
-    # Parts of the wrapper's command are parted by commas.
+    # Words of the wrapper's command are separated by commas.
     parts = [] if any("," in part for part in tie) else ["-wrapper", ",".join(tie)]
     return [*tie, compiler, *parts]
 
 
 def _run_all(jobs: Sequence[Sequence[str]], temporary: str) -> None:
-    """Raises KernelError with what the compilers said. temporary: for their own files."""
+    """Run jobs in parallel. temporary: folder for the compilers' own files. Raises KernelError with
+    their output."""
     environment = {
         **os.environ,
         "TMPDIR": temporary,

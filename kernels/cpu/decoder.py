@@ -1,4 +1,4 @@
-"""A whole decoder in one call: see src/decoder.cpp."""
+"""Decoder in one call: see src/decoder.cpp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..ops import AttentionMetadata
-from ..weights import DecoderLayerWeights, DecoderWeights, PreparedDecoder
+from ..prepared import PreparedDecoder
+from ..weights import DecoderLayerWeights, DecoderWeights
 from .activations import ACTIVATIONS
 from .library import DecoderStruct, LayerStruct, StepStruct
 from .load import load_library
@@ -30,14 +31,14 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
-    """See `kernels.weights.PrepareDecoder`."""
+    """See `kernels.prepared.PrepareDecoder`."""
     if weights.activation not in ACTIVATIONS or weights.dtype not in _DTYPES:
         return None
     return CpuDecoder(weights)
 
 
 class CpuDecoder:
-    """See `kernels.weights.PreparedDecoder`. Hidden states are float32 within; weights are read
+    """See `kernels.prepared.PreparedDecoder`. Hidden states are float32 within; weights are read
     as they are stored. Raises ValueError for layers whose weights the kernels can't pack."""
 
     def __init__(self, weights: DecoderWeights) -> None:
@@ -70,7 +71,7 @@ class CpuDecoder:
         weakref.finalize(self, _library.octavo_decoder_free, self._handle)
 
     def tensors(self) -> list[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own the packed weights."""
         return [*self._norms, *(t for packed in self._packed for t in packed.tensors())]
 
     def __call__(
@@ -80,7 +81,7 @@ class CpuDecoder:
         kv_cache: Sequence[tuple[Tensor, Tensor]],
         metadata: AttentionMetadata,
     ) -> Tensor:
-        """See `kernels.weights.PreparedDecoder`. Raises ValueError for what doesn't fit."""
+        """See `kernels.prepared.PreparedDecoder`. Raises ValueError for what doesn't fit."""
         embeds = embeds.contiguous()
         output = torch.empty_like(embeds)
         if not len(embeds):
@@ -113,7 +114,7 @@ class CpuDecoder:
             values=self._values,
             output_rows=None if rows is None else rows.data_ptr(),
             num_output_rows=-1 if rows is None else len(rows),
-            narrow=int(self._dtype is torch.bfloat16),
+            bf16=int(self._dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
         raise_fault(_library.octavo_decoder_run(self._handle, ctypes.byref(step)))

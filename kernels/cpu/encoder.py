@@ -1,4 +1,4 @@
-"""The layers of a vision transformer in one call: see src/encoder.cpp."""
+"""Vision transformer layers in one call: see src/encoder.cpp."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight, PreparedEncoder
+from ..prepared import PreparedEncoder
+from ..weights import EncoderLayerWeights, EncoderWeights, LinearWeight
 from .activations import ACTIVATIONS
 from .library import (
     EncoderLayerStruct,
@@ -18,13 +19,13 @@ from .library import (
     WeightStruct,
 )
 from .load import load_library
-from .packing import PackedWeight, lay, pack
+from .packing import PackedWeight, pack, to_panels
 
 _library = load_library()
 
 
 def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
-    """See `kernels.weights.PrepareEncoder`."""
+    """See `kernels.prepared.PrepareEncoder`."""
     shape = weights.shape
     if shape.activation not in ACTIVATIONS or shape.hidden_size % shape.num_heads:
         return None
@@ -32,7 +33,7 @@ def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
 
 
 class CpuEncoder:
-    """See `kernels.weights.PreparedEncoder`. Hidden states are float32 within; weights are read as
+    """See `kernels.prepared.PreparedEncoder`. Hidden states are float32 within; weights are read as
     they are stored."""
 
     def __init__(self, weights: EncoderWeights) -> None:
@@ -61,7 +62,7 @@ class CpuEncoder:
         weakref.finalize(self, _library.octavo_encoder_free, self._handle)
 
     def tensors(self) -> list[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own the packed weights."""
         return [*self._vectors, *(t for packed in self._packed for t in packed.tensors())]
 
     def __call__(
@@ -72,7 +73,7 @@ class CpuEncoder:
         last: int,
         rotary: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """See `kernels.weights.PreparedEncoder`.
+        """See `kernels.prepared.PreparedEncoder`.
 
         Raises ValueError for lengths or tables that don't fit the rows of x.
         """
@@ -93,7 +94,7 @@ class CpuEncoder:
             runs=len(lengths),
             first_layer=first,
             last_layer=last,
-            narrow=int(x.dtype is torch.bfloat16),
+            bf16=int(x.dtype is torch.bfloat16),
             threads=torch.get_num_threads(),
         )
         _library.octavo_encoder_run(self._handle, ctypes.byref(step))
@@ -115,12 +116,12 @@ class CpuEncoder:
         return self._packed[-1].struct
 
     def _keep(self, vector: Tensor | None) -> int | None:
-        """The address of its values, as `lay` gives them."""
-        laid = lay([vector])
-        if laid is None:
+        """The address of its values, as `to_panels` gives them."""
+        panels = to_panels([vector])
+        if panels is None:
             return None
-        self._vectors.append(laid)
-        return laid.data_ptr()
+        self._vectors.append(panels)
+        return panels.data_ptr()
 
 
 def _check_lengths(lengths: Sequence[int], rows: int) -> None:

@@ -1,4 +1,4 @@
-"""The compiled library as Python sees it: its structures and functions."""
+"""ctypes structures and function signatures of the compiled library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class WeightStruct(Structure):
         ("n", c_int32),
         ("k", c_int32),
         ("format", c_int32),
-        ("narrow", c_int32),
+        ("bf16_activations", c_int32),
     ]
 
 
@@ -28,7 +28,7 @@ class TuningStruct(Structure):
 
 
 class BatchStruct(Structure):
-    """src/attention.h: Batch."""
+    """src/attention_plan.h: Batch."""
 
     _fields_ = [
         ("num_tokens", c_int32),
@@ -44,12 +44,12 @@ class BatchStruct(Structure):
         ("block_stride", c_int64),
         ("row_stride", c_int64),
         ("block_size", c_int32),
-        ("narrow_cache", c_int32),
+        ("bf16_cache", c_int32),
     ]
 
 
 class AttentionStruct(Structure):
-    """src/attention.h: AttentionShape."""
+    """src/attention_plan.h: AttentionShape."""
 
     _fields_ = [
         ("heads", c_int32),
@@ -58,7 +58,7 @@ class AttentionStruct(Structure):
         ("scale", c_float),
         ("softcap", c_float),
         ("window", c_int32),
-        ("narrow", c_int32),
+        ("bf16_products", c_int32),
     ]
 
 
@@ -122,7 +122,7 @@ class StepStruct(Structure):
         ("values", POINTER(c_void_p)),
         ("output_rows", c_void_p),
         ("num_output_rows", c_int32),
-        ("narrow", c_int32),
+        ("bf16", c_int32),
         ("threads", c_int32),
     ]
 
@@ -167,7 +167,7 @@ class EncoderStepStruct(Structure):
         ("lengths", POINTER(c_int64)),
         ("cosine", c_void_p),
         ("sine", c_void_p),
-        *((name, c_int32) for name in ("runs", "first_layer", "last_layer", "narrow", "threads")),
+        *((name, c_int32) for name in ("runs", "first_layer", "last_layer", "bf16", "threads")),
     ]
 
 

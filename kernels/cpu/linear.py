@@ -2,7 +2,8 @@
 
 import torch
 
-from ..weights import LinearWeight, PreparedLinear
+from ..prepared import PreparedLinear
+from ..weights import LinearWeight
 from .load import load_library
 from .packing import can_pack, pack
 
@@ -10,7 +11,7 @@ load_library()
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-    """See `kernels.weights.PrepareLinear`."""
+    """See `kernels.prepared.PrepareLinear`."""
     if dtype not in (torch.float32, torch.bfloat16) or not can_pack(weight):
         return None
     return pack([weight], dtype)

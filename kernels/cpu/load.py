@@ -1,4 +1,4 @@
-"""The kernels of this processor: compiled, tuned and loaded once."""
+"""Library of this processor's kernels: compiled, tuned and loaded once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .tuning import Tuning, find_tuning
 
 @cache
 def load_library() -> ctypes.CDLL:
-    """The library, compiled if it is not yet. Raises KernelError if it can't be."""
+    """Library, compiled if it is not yet. Raises KernelError if it can't be."""
     library, tuning = _load()
     tuning.apply(library)
     return library
 
 
 def describe_tuning() -> Iterator[str]:
-    """What `load_library` was tuned to, and why. Raises KernelError as it does."""
+    """Lines on the tuning that `load_library` chose, and why. Raises KernelError as it does."""
     return _load()[1].describe()
 
 

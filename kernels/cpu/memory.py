@@ -1,5 +1,5 @@
-"""Memory for packed weights, in huge pages where the system has them: each step reads all of it,
-and every small page would be looked up anew."""
+"""Allocator of packed weights in huge pages, where the system has them: each step reads all
+of it, and small pages would miss the TLB."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: NumPy asks the system for huge pages for arrays as large as this.
+#: Array size from which on NumPy asks the system for huge pages.
 _CHUNK = 32 << 20
 _HUGE_PAGE = 2 << 20
 _LINE = 64
 
 
 class WeightMemory:
-    """Hands out parts of large chunks. A chunk is freed when nothing uses a part of it any more;
-    what was never written to takes no memory."""
+    """Arena of large chunks. A chunk is freed with the last tensor in it; pages that were never
+    written to take no memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A step's AttentionMetadata as the C++ code reads it."""
+"""AttentionMetadata of a step as a C++ struct, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .library import BatchStruct
 
 
 def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
-    """It points into the metadata's tensors, which must outlive it.
+    """Struct that points into the metadata's tensors, which must outlive it.
 
-    Raises ValueError for tensors that have not the sizes that AttentionMetadata gives them. What
-    is in them the C++ code looks at, before it follows it.
+    Raises ValueError for tensors of other sizes than AttentionMetadata gives them. Their values are
+    checked by the C++ code.
     """
     runs, table = metadata.bidirectional, metadata.block_table
     num_tokens, num_seqs = len(metadata.slot_mapping), len(metadata.query_lens)
@@ -40,12 +40,12 @@ def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
         block_stride=key_cache.stride(0),
         row_stride=key_cache.stride(1),
         block_size=key_cache.shape[1],
-        narrow_cache=int(key_cache.dtype is torch.bfloat16),
+        bf16_cache=int(key_cache.dtype is torch.bfloat16),
     )
 
 
 def check_caches(key_cache: Tensor, value_cache: Tensor, num_kv_heads: int, head_dim: int) -> None:
-    """Raises ValueError for a layer's caches that the C++ code would read wrongly."""
+    """Raises ValueError for a layer's caches of another shape or layout than the kernels read."""
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         check_dtype(name, cache)
         if cache.ndim != 4 or cache.shape[2:] != (num_kv_heads, head_dim):
@@ -54,7 +54,7 @@ def check_caches(key_cache: Tensor, value_cache: Tensor, num_kv_heads: int, head
                 f"[num_blocks, block_size, {num_kv_heads}, {head_dim}]"
             )
         if cache.stride()[2:] != (head_dim, 1):
-            raise ValueError(f"{name}: the heads of a position don't lie together")
+            raise ValueError(f"{name}: the heads of a position are not contiguous")
     if (key_cache.shape, key_cache.stride(), key_cache.dtype) != (
         *(value_cache.shape, value_cache.stride(), value_cache.dtype),
     ):
@@ -62,7 +62,7 @@ def check_caches(key_cache: Tensor, value_cache: Tensor, num_kv_heads: int, head
 
 
 def check_indices(name: str, indices: Tensor, length: int) -> None:
-    """Raises ValueError unless they are int64 [length, …], one after the other, of the CPU."""
+    """Raises ValueError unless indices are a contiguous int64 tensor [length, …] on the CPU."""
     if len(indices) != length:
         raise ValueError(f"{name} has {len(indices)} entries instead of {length}")
     if indices.dtype is not torch.int64 or indices.is_cuda or not indices.is_contiguous():
@@ -87,12 +87,12 @@ def check_tables(rotary: tuple[Tensor, Tensor], num_tokens: int, head_dim: int) 
 
 
 def check_dtype(name: str, tensor: Tensor) -> None:
-    """Raises ValueError for what the kernels would take for something else."""
+    """Raises ValueError for a dtype other than float32 and bfloat16."""
     if tensor.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"{name} is {tensor.dtype}; the CPU kernels take float32 and bfloat16")
 
 
 def raise_fault(fault: bytes | None) -> None:
-    """Raises ValueError for what the C++ code found wrong."""
+    """Raises ValueError with the C++ code's error message, if there is one."""
     if fault is not None:
         raise ValueError(fault.decode())

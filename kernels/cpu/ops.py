@@ -51,7 +51,7 @@ def paged_attention(
         scale,
         softcap,
         window,
-        _narrow(query),
+        _is_bf16(query),
     )
     batch = batch_struct(metadata, key_cache)
     fault = _library.octavo_paged_attention(
@@ -61,7 +61,7 @@ def paged_attention(
         key_cache.data_ptr(),
         value_cache.data_ptr(),
         output.data_ptr(),
-        _narrow(query),
+        _is_bf16(query),
         torch.get_num_threads(),
     )
     raise_fault(fault)
@@ -124,7 +124,7 @@ def rotary_embedding(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         *x.shape,
         cos.shape[1],
         output.data_ptr(),
-        _narrow(x),
+        _is_bf16(x),
         torch.get_num_threads(),
     )
     return output
@@ -179,7 +179,7 @@ def _norm(
         x.shape[-1],
         output.data_ptr(),
         None if summed is None else summed.data_ptr(),
-        _narrow(x),
+        _is_bf16(x),
         torch.get_num_threads(),
     )
 
@@ -197,11 +197,11 @@ def _gate(gate: Tensor, up: Tensor, activation: int) -> Tensor:
         gate.numel(),
         activation,
         output.data_ptr(),
-        _narrow(gate),
+        _is_bf16(gate),
         torch.get_num_threads(),
     )
     return output
 
 
-def _narrow(x: Tensor) -> int:
+def _is_bf16(x: Tensor) -> int:
     return int(x.dtype is torch.bfloat16)

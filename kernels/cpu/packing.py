@@ -1,4 +1,4 @@
-"""Weights of linear layers, packed once for the kernels."""
+"""Packing of linear layers' weights into panels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..dtypes import dtype_name, fits_bfloat16
 from ..ops import QuantizedWeight
-from ..weights import LinearWeight, fits_bfloat16
+from ..weights import LinearWeight
 from .library import WeightStruct
 from .load import load_library
 from .memory import weight_memory
 from .metadata import check_dtype
 from .weight_format import Format
 
-#: src/weight.h: outputs in a panel, and inputs that share a scale.
+#: Outputs in a panel, and inputs that share a scale; see src/weight.h.
 _LANES, _GROUP = 16, 64
 
 
@@ -31,11 +32,11 @@ class PackedWeight:
     struct: WeightStruct
 
     def tensors(self) -> list[Tensor]:
-        """All that holds it."""
+        """Tensors that own the packed weight."""
         return [t for t in (self.data, self.scale, self.bias) if t is not None]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        """See `kernels.weights.PreparedLinear`. Raises ValueError for inputs that don't fit."""
+        """See `kernels.prepared.PreparedLinear`. Raises ValueError for inputs that don't fit."""
         check_dtype("x", x)
         if x.ndim != 2 or x.shape[1] != self.struct.k:
             raise ValueError(f"x is {list(x.shape)} instead of rows of {self.struct.k} inputs")
@@ -58,7 +59,7 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is packed: values [n, …] in the format's own elements, and what belongs to each row."""
+    """Unpacked weight: values [n, …] in the format's own elements, and what belongs to each row."""
 
     format: Format
     inputs: int
@@ -98,10 +99,10 @@ def pack(
         pieces = [_join(pieces)]
     elif len({len(p.values) for p in pieces}) > 1:
         raise ValueError("interleaved layers must have the same number of outputs")
-    return _pack(pieces, narrow=dtype is torch.bfloat16)
+    return _pack(pieces, bf16_activations=dtype is torch.bfloat16)
 
 
-def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
+def _pack(pieces: Sequence[_Piece], *, bf16_activations: bool) -> PackedWeight:
     library = load_library()
     first, rows = pieces[0], len(pieces[0].values)
     panels = -(-rows // _LANES)
@@ -111,8 +112,8 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
         pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
         place = (rows, first.inputs, len(pieces), start)
         library.octavo_pack(piece.format, *pointers, *place, data.data_ptr())
-    scale = lay([p.scale for p in pieces]) if first.format is Format.INT8 else None
-    bias = lay([p.bias for p in pieces])
+    scale = to_panels([p.scale for p in pieces]) if first.format is Format.INT8 else None
+    bias = to_panels([p.bias for p in pieces])
     struct = WeightStruct(
         data.data_ptr(),
         _pointer(scale),
@@ -120,14 +121,14 @@ def _pack(pieces: Sequence[_Piece], *, narrow: bool) -> PackedWeight:
         rows if len(pieces) == 1 else panels * _LANES * len(pieces),
         first.inputs,
         first.format,
-        int(narrow),
+        int(bf16_activations),
     )
     return PackedWeight(data, scale, bias, struct)
 
 
 def _piece(weight: LinearWeight) -> _Piece:
     if not can_pack(weight):
-        raise ValueError(f"the CPU kernels can't pack {describe(weight)}")
+        raise ValueError(f"the CPU kernels can't pack {storage_of(weight)}")
     w, bias = weight.weight, weight.bias
     if isinstance(w, QuantizedWeight):
         if w.format == "int8":
@@ -144,11 +145,11 @@ def _piece(weight: LinearWeight) -> _Piece:
     return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
 
 
-def describe(weight: LinearWeight) -> str:
-    """How a weight is stored, in words."""
+def storage_of(weight: LinearWeight) -> str:
+    """Storage format of a weight, human-readable."""
     w = weight.weight
     if isinstance(w, Tensor):
-        return str(w.dtype).removeprefix("torch.")
+        return dtype_name(w.dtype)
     zero = "" if w.zero is None else " with zeros"
     return f"{w.format} in groups of {w.group_size}{zero}"
 
@@ -179,18 +180,18 @@ def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(present) if present else None
 
 
-def lay(tensors: Sequence[Tensor | None]) -> Tensor | None:
+def to_panels(tensors: Sequence[Tensor | None]) -> Tensor | None:
     """One value for each output, as many in each tensor -> float32 in panels:
     [panels][tensors][16], padded with zeros."""
     present = [t for t in tensors if t is not None]
     if not present:
         return None
     panels = -(-len(present[0]) // _LANES)
-    laid = torch.zeros(len(tensors), panels * _LANES)
-    for row, tensor in zip(laid, tensors, strict=True):
+    values = torch.zeros(len(tensors), panels * _LANES)
+    for row, tensor in zip(values, tensors, strict=True):
         if tensor is not None:
             row[: len(tensor)] = tensor
-    return laid.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
+    return values.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Drawing tokens: see src/sampling.cpp."""
+"""Top-k and top-p sampling: see src/sampling.cpp."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Choices between two ways to do the same that differ from machine to machine: both are timed once,
-and what was chosen is kept beside the compiled library. See src/tuning.h.
+"""Tuning parameters whose best value depends on the machine: both sides of each choice are timed
+once, and the result is kept beside the compiled library. See src/tuning.h.
 
-A processor's name says little: the same instructions may be slow on one machine and fast on the
-next one, whose caches or hypervisor are others.
+A processor's name is not enough: the same instructions may be slow on one machine and fast on the
+next, with other caches or another hypervisor.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from pathlib import Path
 import msgspec
 import torch
 
-from .isa import processor_identity
+from ..processor import processor_identity
 from .library import TuningStruct, WeightStruct
 from .memory import weight_memory
 from .weight_format import Format
 
 #: Twice the last-level cache that a core of a common server reaches.
 _STREAMED_BYTES = 64 << 20
-#: More than a second-level cache holds, in any format but int4.
+#: Inputs and outputs of a weight that is larger than L2, in any format but int4.
 _TILED_SIZE = 2048
-#: Rows at which tiles are tried: as many as steps of some sequences have, and prompts.
+#: Numbers of rows at which tiles are tried: decode batches, and prompts.
 TILE_ROWS = (4, 8, 16, 32, 128)
 _TILED_FORMATS = (Format.BFLOAT16, Format.INT8, Format.INT4)
 _ROUNDS = 5
-#: What the other way must gain to be taken instead of the ordinary one.
+#: Relative time below which the alternative replaces the default.
 _GAIN = 0.95
 
 _log = logging.getLogger(__name__)
 
 
 class Tuning(msgspec.Struct, frozen=True):
-    """What was chosen, and the times that decided it.
+    """Chosen parameters, and the times that decided them.
 
-    stream_weights: whether prefetches of a single row's weights pass by the outer caches.
-    streamed_to_cached: the time of a row's product with them, to that without.
+    stream_weights: whether the weights of a single row are prefetched non-temporally.
+    streamed_to_cached: relative time of a row's product with and without.
     tile_rows: by format, the fewest rows that go through AMX tiles; 0 for none.
     tiles_to_dots: by format, the time by tiles to that by dot products, for each of `TILE_ROWS`.
     """
@@ -55,7 +55,7 @@ class Tuning(msgspec.Struct, frozen=True):
     tiles_to_dots: dict[str, list[float]] = {}
 
     def apply(self, library: ctypes.CDLL) -> None:
-        """Make a library do so from now on."""
+        """Pass the parameters to a library."""
         rows = [self.tile_rows.get(format.name.lower(), 0) for format in Format]
         struct = TuningStruct(int(self.stream_weights), (ctypes.c_int32 * len(rows))(*rows))
         library.octavo_tune(ctypes.byref(struct))
@@ -77,7 +77,7 @@ class Tuning(msgspec.Struct, frozen=True):
 
 
 def find_tuning(library: ctypes.CDLL, folder: Path, *, tiles: bool) -> Tuning:
-    """What the folder keeps of this machine, measured in well under a second if it keeps nothing.
+    """Tuning of this machine from the folder, else measured in well under a second and kept there.
 
     tiles: whether the library has code for AMX tiles.
     """
@@ -169,14 +169,13 @@ class _Product:
 
 
 def _machine() -> str:
-    """A name for all machines that are like this one, as a cache may be shared, and for how they
-    are measured."""
+    """Hash of the machine's kind, as a cache may be shared, and of how it is measured."""
     identity = f"{processor_identity()} {os.cpu_count()} {torch.get_num_threads()}"
     return hashlib.sha256(identity.encode() + Path(__file__).read_bytes()).hexdigest()[:12]
 
 
 def _write(path: Path, tuning: Tuning) -> None:
-    """All of it or nothing, whoever else writes it."""
+    """Write atomically, as other processes may write it too."""
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""How the values of a packed weight are stored."""
+"""Storage formats of packed weights."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""Sampling for CPUs without a compiler: only the likeliest tokens are looked at closely."""
+"""Top-k and top-p sampling in NumPy, for CPUs without a compiler; only candidates are sorted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _BLOCK = 64
-#: Top-p is looked for among so many of the likeliest first, then in the whole vocabulary.
+#: Candidates for top-p that are tried before the whole vocabulary.
 _LIKELIEST = 256
 
 Floats = NDArray[np.floating[Any]]
@@ -85,7 +85,7 @@ def _draw_from_all(
         before = running[block - 1] if block else 0.0
         start = block * _BLOCK
         within = np.cumsum(row[start : start + _BLOCK], dtype=np.float64)
-        # The block's sum was rounded in another way.
+        # Sums of the block differ by rounding: stay within it.
         rest = min(target - before, np.nextafter(within[-1], 0))
         yield start + int(np.searchsorted(within, rest, side="right"))
 
@@ -96,7 +96,7 @@ def _probs(logits: Tensor, temperature: Floats) -> Tensor:
 
 
 def _reduce_blocks(rows: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
-    """Of each _BLOCK columns in a row, the last ones being fewer: [n, num_blocks]."""
+    """Block-wise reduction of each row, the last block being shorter: [n, num_blocks]."""
     num_whole = rows.shape[1] // _BLOCK
     whole = num_whole * _BLOCK
     reduced = [reduce(rows[:, :whole].view(len(rows), num_whole, _BLOCK), dim=-1)]
@@ -106,8 +106,8 @@ def _reduce_blocks(rows: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
 
 
 def _likeliest(values: Floats, maxima: Floats, count: int) -> Indices:
-    """Indices, in order, of all values from a bound up, the `count` largest among them: so many
-    blocks have a maximum that is not below it."""
+    """Candidates: indices, in order, of all values not below the `count`-th largest block maximum,
+    a lower bound of the `count`-th largest value."""
     if count > len(maxima):
         return np.arange(len(values))
     return np.flatnonzero(values >= np.partition(maxima, -count)[-count])

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..prepared import PreparedLinear
 from ..spec import KernelError
-from ..weights import LinearWeight, PreparedLinear
+from ..weights import LinearWeight
 
 if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
     raise KernelError("this processor has no bfloat16 instructions")
 
 
 class OneDnnLinear:
-    """See `kernels.weights.PreparedLinear`."""
+    """See `kernels.prepared.PreparedLinear`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         self._bias = bias
 
     def tensors(self) -> Sequence[Tensor]:
-        """All that holds its weights."""
+        """Tensors that own its weights."""
         return [self._packed] if self._bias is None else [self._packed, self._bias]
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
@@ -34,7 +35,7 @@ class OneDnnLinear:
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-    """See `kernels.weights.PrepareLinear`."""
+    """See `kernels.prepared.PrepareLinear`."""
     if not isinstance(weight.weight, Tensor) or weight.weight.dtype is not dtype:
         return None
     return OneDnnLinear(weight.weight.detach(), weight.bias)

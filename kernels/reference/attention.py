@@ -57,7 +57,7 @@ def paged_attention(
 def _visible_range(metadata: AttentionMetadata, window: int) -> tuple[Tensor, Tensor]:
     """The first and the last position that each token of the batch attends to."""
     lengths = metadata.query_start_loc.diff()
-    # The last token of each sequence is the last one in its cache.
+    # Last tokens of sequences are the last ones in their caches.
     ends = (metadata.seq_lens - metadata.query_start_loc[1:]).repeat_interleave(lengths)
     positions = ends + torch.arange(len(ends), device=ends.device)
     first = (positions - window + 1).clamp(min=0) if window else torch.zeros_like(positions)

@@ -2,26 +2,20 @@
 
 import torch
 
-from ..weights import (
-    DecoderWeights,
-    EncoderWeights,
-    LinearWeight,
-    PreparedDecoder,
-    PreparedEncoder,
-    PreparedLinear,
-)
+from ..prepared import PreparedDecoder, PreparedEncoder, PreparedLinear
+from ..weights import DecoderWeights, EncoderWeights, LinearWeight
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
-    """See `kernels.weights.PrepareDecoder`."""
+    """See `kernels.prepared.PrepareDecoder`."""
     return None
 
 
 def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
-    """See `kernels.weights.PrepareEncoder`."""
+    """See `kernels.prepared.PrepareEncoder`."""
     return None
 
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
-    """See `kernels.weights.PrepareLinear`."""
+    """See `kernels.prepared.PrepareLinear`."""
     return None

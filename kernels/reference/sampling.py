@@ -13,7 +13,7 @@ def sample_top_k_top_p(
     Probabilities are float32, or float64 if the logits are."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     greedy = temperature == 0
-    # Rows whose temperature is 0 go through the same motions, undivided.
+    # Greedy rows take the same path, undivided.
     divisor = temperature.masked_fill(greedy, 1).to(wide.dtype)[:, None]
     ordered, order = wide.sort(dim=-1, descending=True, stable=True)
     ranks = torch.arange(wide.shape[-1], device=wide.device)

@@ -1,4 +1,4 @@
-"""Paged attention: which kernels run for a ragged batch, and in which tiles."""
+"""Launches of paged attention: kernels and tile sizes for a ragged batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def paged_attention(
 
 
 def _num_splits(context: int, metadata: AttentionMetadata, window: int) -> int:
-    """How many splits the keys of the longest decode may touch."""
+    """Upper bound of the splits that the longest decode's keys lie in."""
     splits: int = triton.cdiv(context, SPLIT_SIZE)
     if window and metadata.bidirectional is None:
         splits = min(splits, triton.cdiv(window, SPLIT_SIZE) + 1)
@@ -149,7 +149,7 @@ def _prefill_tile(
     elif block_dim > 128:
         rows, keys, warps = 32, 32, 4
     else:
-        # Each of these needs registers, which the tile of scores then has to do without.
+        # Registers for each of these options are taken from the tile of scores.
         options = common["capped"] or metadata.bidirectional is not None or group & (group - 1)
         rows, keys, warps = 128, 32 if block_dim > 64 and options else 64, 8
     rows = max(rows, triton.next_power_of_2(group))
@@ -178,7 +178,7 @@ def _pointers(
 def _common(
     query: Tensor, key_cache: Tensor, metadata: AttentionMetadata, window: int, softcap: float
 ) -> dict[str, Any]:
-    """What is known when the kernels are compiled, and the same for both."""
+    """Compile-time constants of both kernels."""
     head_dim = query.shape[2]
     return {
         "group": query.shape[1] // key_cache.shape[2],

@@ -1,4 +1,4 @@
-"""What the attention kernels share: one tile of queries against a run of keys."""
+"""Device function of both attention kernels: one tile of queries against a run of keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def first_visible(position, runs, token, window: tl.constexpr):
-    """The first position that tokens of the batch see, from their own positions."""
+    """First visible position of tokens of the batch, from their own positions."""
     first = tl.maximum(position - window + 1, 0) if window > 0 else position * 0
     return first if runs is None else tl.minimum(first, tl.load(runs + token * 2).to(tl.int32))
 

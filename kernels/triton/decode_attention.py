@@ -95,13 +95,13 @@ def decode_kernel(
     )
     num_heads = tl.num_programs(1) * group
     if partial is None:
-        place = (token * num_heads + heads)[:, None] * head_dim + dims
-        tl.store(output + place, sums / weight[:, None], mask=inside)
+        offsets = (token * num_heads + heads)[:, None] * head_dim + dims
+        tl.store(output + offsets, sums / weight[:, None], mask=inside)
     else:
-        place = (sequence * num_heads + heads) * num_splits + tl.program_id(2)
-        tl.store(partial + place[:, None] * head_dim + dims, sums, mask=inside)
-        tl.store(maximum + place, peak, mask=rows < group)
-        tl.store(total + place, weight, mask=rows < group)
+        offsets = (sequence * num_heads + heads) * num_splits + tl.program_id(2)
+        tl.store(partial + offsets[:, None] * head_dim + dims, sums, mask=inside)
+        tl.store(maximum + offsets, peak, mask=rows < group)
+        tl.store(total + offsets, weight, mask=rows < group)
 
 
 @triton.jit(do_not_specialize=["num_splits"])
@@ -150,5 +150,5 @@ def merge_splits_kernel(
         weight = weight * shrink + tl.sum(weights * factors, axis=0)
         sums = sums * shrink + tl.sum(parts * factors[:, None], axis=0)
         peak = new_peak
-    place = (token * num_heads + head) * head_dim + dims
-    tl.store(output + place, sums / weight, mask=dims < head_dim)
+    offsets = (token * num_heads + head) * head_dim + dims
+    tl.store(output + offsets, sums / weight, mask=dims < head_dim)

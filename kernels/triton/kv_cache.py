@@ -37,7 +37,7 @@ def write_kv(
 
 @triton.jit
 def slot_offset(slot, stride_block, stride_position, block_size: tl.constexpr):
-    """Where a slot of the paged cache begins, in elements; slot is int64."""
+    """Offset of a slot in the paged cache, in elements; slot is int64."""
     return slot // block_size * stride_block + slot % block_size * stride_position
 
 

@@ -1,4 +1,4 @@
-"""The launches of a server whose resources are counted: ops called on tensors without memory."""
+"""Launches whose registers and shared memory are reported: ops called on tensors without memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..dtypes import dtype_name
 from ..ops import AttentionMetadata, QuantizedFormat, QuantizedWeight
 from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
@@ -24,7 +25,7 @@ class Launch:
     """One call of an op.
 
     op: its name.
-    shape: what the call is like, for people.
+    shape: human-readable description of the call.
     call: makes it, on tensors of the device "meta".
     """
 
@@ -161,4 +162,4 @@ def _sampling(vocab_size: int) -> Iterator[Launch]:
 
 
 def _suffix(dtype: torch.dtype) -> str:
-    return "" if dtype is torch.bfloat16 else f", {str(dtype).removeprefix('torch.')}"
+    return "" if dtype is torch.bfloat16 else f", {dtype_name(dtype)}"

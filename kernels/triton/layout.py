@@ -1,4 +1,4 @@
-"""Tensors as the kernels read them: elements of the last dimension side by side."""
+"""Layouts that the kernels read: a contiguous last dimension."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def check_caches(key_cache: Tensor, value_cache: Tensor) -> None:
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         if cache.stride(-1) != 1:
             raise ValueError(
-                f"{name}: the elements of a head must lie side by side, but the last of the "
+                f"{name}: the elements of a head must be contiguous, but the last of the "
                 f"strides {list(cache.stride())} is not 1"
             )

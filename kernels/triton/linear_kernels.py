@@ -54,10 +54,10 @@ def dequant_linear_kernel(
         zero += outputs.to(tl.int64) * scale_stride
     x += rows[None, :].to(tl.int64) * x_stride
     per_channel: tl.constexpr = group_bytes == packed_features
-    # What widen leaves out.
+    # Factor that widen leaves out.
     unit: tl.constexpr = 256.0 if format == "fp8" else 1.0
     total = tl.zeros((block_out, block_rows), tl.float32)
-    # What x sums to, for a zero that is the same for all of it.
+    # Sum of x, for a zero per channel.
     x_total = tl.zeros((block_rows,), tl.float32)
     first = tl.program_id(2) * steps_per_part
     for index in range(first, tl.minimum(first + steps_per_part, tl.cdiv(packed_features, step))):
@@ -67,10 +67,10 @@ def dequant_linear_kernel(
         group = index * step // group_bytes
         mask = row_inside[None, :] & inside[:, None]
         if format == "int4":
-            # A byte's other value belongs to the column half a group, or group_bytes, further on.
-            places = (group * group_bytes + columns)[:, None]
-            low = tl.load(x + places, mask=mask, other=0.0)
-            high = tl.load(x + places + group_bytes, mask=mask, other=0.0)
+            # Column of a byte's high half: half a group, or group_bytes, further on.
+            offsets = (group * group_bytes + columns)[:, None]
+            low = tl.load(x + offsets, mask=mask, other=0.0)
+            high = tl.load(x + offsets + group_bytes, mask=mask, other=0.0)
             product = tl.dot(widen(packed & 15, low.dtype, format), low, input_precision="tf32x3")
             product = tl.dot(
                 widen(packed >> 4, low.dtype, format), high, product, input_precision="tf32x3"
@@ -109,8 +109,8 @@ def sum_parts_kernel(parts, bias, output, num_parts, num_rows, out_features, blo
     inside = columns < out_features
     total = tl.zeros((block,), tl.float32)
     for part in range(num_parts):
-        place = (part * num_rows + row) * out_features + columns
-        total += tl.load(parts + place, mask=inside, other=0.0)
+        offsets = (part * num_rows + row) * out_features + columns
+        total += tl.load(parts + offsets, mask=inside, other=0.0)
     if bias is not None:
         total += tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
     tl.store(output + row * out_features + columns, total, mask=inside)

@@ -110,5 +110,5 @@ def prefill_kernel(
         block_keys,
         block_dim,
     )
-    place = (tokens * tl.num_programs(1) * group + heads)[:, None] * head_dim + dims
-    tl.store(output + place, sums / weight[:, None], mask=inside)
+    offsets = (tokens * tl.num_programs(1) * group + heads)[:, None] * head_dim + dims
+    tl.store(output + offsets, sums / weight[:, None], mask=inside)

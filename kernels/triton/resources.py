@@ -1,4 +1,4 @@
-"""Compile every kernel ahead of time, without a GPU, and print what each takes of one."""
+"""Registers, shared memory and spills of every kernel, compiled ahead of time without a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REGISTER_LIMIT = 255
 
 @dataclass(frozen=True)
 class Usage:
-    """What one compiled kernel takes.
+    """Resources of one compiled kernel.
 
     kernel: the function's name.
     arch: the compute capability it was compiled for, such as 80.
@@ -70,7 +70,7 @@ def _compile(function: Any, launch: dict[str, Any], arch: int) -> Usage:
         knobs.nvidia.scope(),
         contextlib.redirect_stdout(log),
     ):
-        # The assembler's log is all there is of spills, and a kernel from a cache has none.
+        # Spills are only in the assembler's log, which a kernel from the cache lacks.
         knobs.compilation.always_compile = True
         knobs.nvidia.dump_ptxas_log = True
         compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
@@ -93,7 +93,7 @@ def _count(pattern: str, log: str) -> int:
 
 
 class _PretendedGPU:
-    """As much of a driver as Triton asks before it compiles."""
+    """Driver stub with the methods that Triton calls before it compiles."""
 
     def __init__(self, arch: int) -> None:
         self._arch = arch

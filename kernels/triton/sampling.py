@@ -1,4 +1,4 @@
-"""Drawing tokens under top-k and top-p, without sorting the vocabulary."""
+"""Top-k and top-p sampling without sorting the vocabulary."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def sample_top_k_top_p(
 ) -> Tensor:
     """See `kernels.ops.SampleTopKTopP`.
 
-    The smallest logit that stays is found by a search over the floats' bit patterns that keeps a
-    quarter of the interval at each pass, as counts and sums above a threshold fall with it.
+    The smallest logit kept is found by a 4-ary search over the floats' bit patterns, as counts and
+    sums above a threshold fall monotonically.
     """
     logits = dense(logits)
     num_rows, vocab_size = logits.shape

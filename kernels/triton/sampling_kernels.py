@@ -1,4 +1,4 @@
-"""The search for the smallest logit that stays, and the draw among those that do."""
+"""Kernels of sampling: search for the smallest logit kept, then the draw among those kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def key_float(key):
 
 @triton.jit
 def weights_of(values, peak, temperature):
-    """Probabilities but for a common factor; the largest logit's is 1."""
+    """Unnormalised probabilities, 1 for the largest logit."""
     return tl.exp((values - peak) / temperature)
 
 
@@ -30,8 +30,8 @@ def weights_of(values, peak, temperature):
 def measure(
     row, vocab_size, a, b, c, peak, temperature, counted: tl.constexpr, block: tl.constexpr
 ):
-    """What lies at or above each of the keys a, b and c: the number of logits if counted, exact to
-    2^24, otherwise their weights' sum. Float32 both."""
+    """Mass at or above each of the keys a, b and c: the number of logits if counted, exact to 2^24,
+    otherwise the sum of their weights. Float32 both."""
     sum_a = 0.0
     sum_b = 0.0
     sum_c = 0.0
@@ -59,9 +59,9 @@ def search(
     counted: tl.constexpr,
     block: tl.constexpr,
 ):
-    """The largest key in [low, high) with at least `target` at or above it, and what is above.
+    """Largest key in [low, high) with a mass of at least `target` at or above it, and that above.
 
-    There must be as much above low, and nothing above high; target is more than 0.
+    The mass above low must reach target, and that above high must be 0; target is more than 0.
     """
     above = 0.0
     while high - low > 1:
@@ -147,7 +147,7 @@ def sample_kernel(
     top_p = tl.load(top_ps + index)
     low = float_key(float("-inf") + peak * 0)
     high = float_key(peak) + 1
-    # Of the logits equal to the smallest that stays, the first `keep` stay.
+    # Ties with the smallest logit kept: the first `keep` are kept.
     keep = vocab_size + top_k * 0
     threshold = low
     if (top_k > 0) & (top_k < vocab_size):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from octavo import LLM, SamplingParams
+from octavo.core.checkpoints.find_checkpoint import find_checkpoint
+from octavo.core.contracts.specs import CONTRACT_VERSION, QuantSpec
 from octavo.core.layers import quantized_linear
 from octavo.core.layers.quantized_linear import (
     QuantizedLinear,
@@ -16,10 +19,13 @@ from octavo.core.layers.quantized_linear import (
     quantize_rows,
 )
 from octavo.core.protocol.config import ConfigError
-from octavo.core.registry.registry import UnsupportedModelError
+from octavo.core.quantization.quantizer import Quantizer
+from octavo.core.registry.registry import Registry, UnsupportedModelError, get_registry
+from octavo.kernels import reference
 from octavo.kernels.ops import QuantizedWeight
+from octavo.kernels.reference import dequant_linear
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 
 @given(
@@ -128,10 +134,6 @@ def test_an_unknown_method_is_refused_by_name(checkpoints: dict[str, Path]) -> N
 def test_a_checkpoint_that_is_quantised_otherwise(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from octavo.core.checkpoints.find_checkpoint import find_checkpoint
-    from octavo.core.quantization.quantizer import Quantizer
-    from octavo.core.registry.registry import get_registry
-
     checkpoint = find_checkpoint(str(checkpoints["llama"]))
     stored = {**checkpoint.config, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     monkeypatch.setitem(vars(checkpoint), "config", stored)
@@ -139,3 +141,64 @@ def test_a_checkpoint_that_is_quantised_otherwise(
         Quantizer.choose(checkpoint, get_registry(), None)
     with pytest.raises(ConfigError, match="quantised with gptq and can't be with int8 too"):
         Quantizer.choose(checkpoint, get_registry(), "int8")
+    stored["quantization_config"]["quant_method"] = "int8"
+    with pytest.raises(ConfigError, match=r"quantised with int8 already, which .* can't read"):
+        Quantizer.choose(checkpoint, get_registry(), None)
+
+
+class Stored:
+    """Reads what it stores: layers of half the outputs, so that they are known again."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        assert settings == {"quant_method": "halves"}
+
+    def reserve(self, name: str, layer: nn.Linear) -> nn.Module:
+        return nn.Linear(layer.in_features, layer.out_features // 2)
+
+    def quantize(self, name: str, layer: nn.Linear) -> nn.Module:
+        raise AssertionError("it is quantised already")
+
+
+class StoredBefore(Stored):
+    """As methods were written when `reserve` was called `prepare`."""
+
+    prepare = Stored.reserve
+    reserve = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("method", [Stored, StoredBefore])
+def test_a_method_reserves_what_a_checkpoint_stores(
+    method: type, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = find_checkpoint(str(checkpoints["llama"]))
+    stored = {**checkpoint.config, "quantization_config": {"quant_method": "halves"}}
+    monkeypatch.setitem(vars(checkpoint), "config", stored)
+    spec = QuantSpec("halves", f"{__name__}:{method.__name__}", contract_version=CONTRACT_VERSION)
+    registry = Registry(quants={"halves": spec})
+    if method is Stored:
+        quantizer = Quantizer.choose(checkpoint, registry, None)
+    else:
+        with pytest.warns(DeprecationWarning, match=r"StoredBefore\.prepare: .* `reserve` now"):
+            quantizer = Quantizer.choose(checkpoint, registry, None)
+    assert quantizer is not None
+    model = nn.ModuleDict({"up_proj": nn.Linear(8, 6), "lm_head": nn.Linear(8, 6)})
+    quantizer.reserve(model)
+    quantizer.quantize(model)
+    assert [layer.out_features for layer in model.children()] == [3, 6]
+
+
+def test_layers_multiply_by_the_kernel_that_was_chosen(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(x: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
+        calls.append(weight.format)
+        return dequant_linear(x, weight, bias)
+
+    monkeypatch.setattr(reference, "dequant_linear", counted)
+    monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
+    llm = LLM(checkpoints["llama"], dtype="float32", quantization="int8")
+    llm.generate(["a"], SamplingParams(temperature=0, max_tokens=2, ignore_eos=True))
+    assert calls
+    assert set(calls) == {"int8"}

@@ -26,16 +26,16 @@ from .gguf_tokenizer import check_tokenizer
 logger = logging.getLogger(__name__)
 
 _SAMPLING = "general.sampling."
-#: What llama.cpp samples with unless a file says otherwise, by its names and transformers'.
+#: Defaults of llama.cpp's sampling, by its names: transformers' name and the value.
 _LLAMA_CPP_SAMPLING = {
     "temp": ("temperature", 0.8),
     "top_k": ("top_k", 40),
     "top_p": ("top_p", 0.95),
     "min_p": ("min_p", 0.0),
 }
-#: Tokens that end an answer, besides that which ends a text.
+#: Keys of tokens that end an answer, besides the EOS token.
 _TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
-#: What transformers itself loads these files with; it is not typed.
+#: transformers' own loader of these files; it is not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
 _auto_model: Any = AutoModelForCausalLM
 
@@ -49,12 +49,12 @@ class GgufCheckpoint(Checkpoint):
         with self.path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise ConfigError(f"{self.name}: {self.path} is not a GGUF file")
-        # So that a damaged one is refused here, and not by whoever reads it next.
+        # Parse eagerly: a damaged file fails here.
         assert self._tensor_places
 
     @cached_property
     def config(self) -> JsonDict:
-        """What `config.json` would say."""
+        """Config in the form of `config.json`."""
         metadata = self._metadata
         try:
             check_tokenizer(metadata)
@@ -68,7 +68,7 @@ class GgufCheckpoint(Checkpoint):
 
     @cached_property
     def generation_config(self) -> JsonDict:
-        """What the file recommends, else what llama.cpp samples with."""
+        """Sampling recommended by the file, else llama.cpp's defaults."""
         given = {
             key.removeprefix(_SAMPLING): value
             for key, value in self._metadata.others.items()

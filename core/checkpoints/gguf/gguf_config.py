@@ -1,4 +1,4 @@
-"""What `config.json` would say, from the metadata of a GGUF file.
+"""Config in the form of `config.json`, from the metadata of a GGUF file.
 
 transformers reads what it knows of a file and passes over the rest. Here the rest is filled in, as
 llama.cpp reads it, and whatever neither of them uses refuses the file: an answer computed without
@@ -22,14 +22,14 @@ from .gguf_rope import rope_parameters
 
 # Not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
-#: What transformers takes a config's fields from, for each architecture; None: it passes over it.
+#: Config field that transformers reads from each key, by architecture; None: it ignores the key.
 _READ: dict[str, dict[str, str | None]] = _gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]
 
-#: Of Gemma's largest models, which divide by the root of hidden_size / heads instead of head_dim;
-#: their files don't say so, and llama.cpp knows them by their number of layers, too.
+#: Layers of Gemma's largest models, which divide by the root of hidden_size / heads instead of
+#: head_dim; their files don't say so, and llama.cpp knows them by their number of layers, too.
 _GEMMA_27B_LAYERS = {"gemma2": 46, "gemma3_text": 62}
 
-#: What a key states, in the completed config. A file that states anything else is refused.
+#: Value of a key in terms of the completed config. A file with another value is refused.
 _STATED: dict[str, Callable[[JsonDict], Any]] = {
     "attention.key_length": lambda config: _head_dim(config),
     "attention.value_length": lambda config: _head_dim(config),
@@ -66,7 +66,7 @@ _HARMLESS: dict[str, Callable[[Any], bool]] = {
     "pooling_type": lambda value: value == 0,
     "residual_scale": lambda value: value == 1,
     "rope.dimension_sections": lambda value: not any(value),
-    # How the original weights were laid out, for the converter.
+    # Layout of the original weights, for the converter.
     "tensor_data_layout": lambda value: True,
 }
 
@@ -82,7 +82,7 @@ def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
             f"GGUF files of the architecture {metadata.architecture!r} are not served: it is no "
             "language model that generates text"
         )
-    # What transformers reads of rotary positions, `_unread` says more of.
+    # Rotary fields are replaced by those of `_unread`, which are complete.
     parsed = {k: value for k, value in parsed.items() if k not in ("rope_theta", "rope_scaling")}
     parsed["architectures"] = [architecture]
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -94,7 +94,7 @@ def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
 
 
 def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
-    """What the file says and transformers leaves to defaults, for the fields that a config has."""
+    """Fields of the config that the file gives and transformers leaves to defaults."""
     fields = metadata.fields
     found: dict[str, Any] = {}
     if "head_dim" in config or "attention.key_length" in fields:
@@ -108,7 +108,7 @@ def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
         if name in config and name in fields:
             found[name] = fields[name]
     window = fields.get("attention.sliding_window")
-    # Of a file without one, Gemma's families take their own; Mistral has one by default only here.
+    # Files without a window: Gemma's families take their own; Mistral's default is ignored.
     if "sliding_window" in config and (window is not None or "gemma" not in config["model_type"]):
         found["sliding_window"] = window or None
     if "layer_types" in config and "attention.sliding_window_pattern" in fields:
@@ -125,7 +125,7 @@ def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
 
 
 def _score_divisor(config: JsonDict, fields: JsonDict) -> int:
-    """Whose root attention scores are divided by."""
+    """Square of the divisor of attention scores."""
     if "attention.scale" in fields:
         scale: float = fields["attention.scale"]
         return round(1 / (scale * scale))

@@ -15,7 +15,7 @@ from ...contracts.specs import JsonDict
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-#: Of struct, by the number of a value's type.
+#: Format characters of struct, by the number of a value's type.
 _NUMBERS = {
     0: "B",
     1: "b",
@@ -30,9 +30,9 @@ _NUMBERS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-#: Of numbers in an array that is kept: one for each layer, at most.
+#: Largest array that is kept: one number for each layer.
 _MAX_KEPT = 4096
-#: Of a string, and of the tables: far beyond what files hold.
+#: Limits of a string and of the tables, far beyond what files hold.
 _MAX_LENGTH, _MAX_ENTRIES = 2**26, 2**20
 
 
@@ -45,7 +45,7 @@ class GgufHeader:
     tensors: dict[str, int]
 
 
-def read_header(path: Path) -> GgufHeader:
+def read_gguf_header(path: Path) -> GgufHeader:
     """Raises ValueError for what is no such file, or damaged, and OSError."""
     with path.open("rb") as file:
         try:

@@ -1,4 +1,4 @@
-"""What a GGUF file says besides its weights, each key and tensor accounted for."""
+"""Metadata of a GGUF file, each key and tensor of which is used, harmless or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gguf import (
 
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
-from .gguf_header import read_header
+from .gguf_header import read_gguf_header
 
 #: Tensors of factors of rotary positions: Llama 3.1's, and LongRoPE's for texts within and beyond
 #: the trained length.
@@ -27,8 +27,8 @@ FREQUENCY_FACTORS = "rope_freqs.weight"
 LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
 FACTOR_TENSORS = frozenset([FREQUENCY_FACTORS, LONG_FACTORS, SHORT_FACTORS])
 
-#: Of other keys than the architecture's own: what transformers' tokenizer or we use, and what only
-#: describes the file.
+#: Keys other than the architecture's own that transformers' tokenizer or we use, or that only
+#: describe the file.
 _KNOWN = re.compile(
     r"general\..*|imatrix\..*|quantize\..*|split\.(no|tensors\.count)"
     r"|tokenizer\.chat_templates?(\..*)?|tokenizer\.huggingface\.json"
@@ -39,7 +39,7 @@ _KNOWN = re.compile(
 )
 #: Beginnings that programs give a meaning to; under others, makers of files leave notes.
 _SPACES = frozenset(["adapter", "clip", "split", "tokenizer", *MODEL_ARCH_NAMES.values()])
-#: What would say something of the model, under whatever beginning.
+#: Keys that describe the model, under any prefix.
 _OF_A_MODEL = re.compile(r"(.*\.)?(attention|rope|ssm)\..*|.*[._]scale|(.*\.)?expert_.*")
 #: Values at which others change nothing.
 _HARMLESS: dict[str, Callable[[Any], bool]] = {
@@ -63,7 +63,7 @@ class GgufMetadata:
     """
 
     def __init__(self, path: Path) -> None:
-        header = read_header(path)
+        header = read_gguf_header(path)
         self.architecture = str(header.keys.get("general.architecture"))
         prefix = f"{self.architecture}."
         self.fields: JsonDict = {

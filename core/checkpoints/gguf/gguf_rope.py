@@ -105,7 +105,7 @@ def _longrope(metadata: GgufMetadata, given: JsonDict) -> JsonDict:
 
 
 def _frequency_factors(config: JsonDict, metadata: GgufMetadata, slower: float) -> JsonDict:
-    """By which each speed is divided, at any length: LongRoPE with the same factors twice."""
+    """Divisors of the speeds, at any length: LongRoPE with the same factors twice."""
     factors = [value * slower for value in metadata.factors(FREQUENCY_FACTORS)]
     return {
         "rope_type": "longrope",
@@ -134,7 +134,7 @@ def _yarn(config: JsonDict, given: JsonDict, factor: float) -> JsonDict:
 
 
 def _partial_rotary_factor(config: JsonDict, metadata: GgufMetadata) -> float:
-    """Of which the head's size times it, rounded down, is the number of dimensions that rotate."""
+    """Factor by which head_dim gives, rounded down, the number of dimensions that rotate."""
     head_dim = _head_dim(config)
     rotated = metadata.fields.get("rope.dimension_count") or head_dim
     factor: float = rotated / head_dim

@@ -26,7 +26,7 @@ _AS_GPT2 = frozenset(
         "starcoder",
     ]
 )
-#: Whose tokenizers, as transformers makes them, don't begin a text with a space.
+#: Families whose tokenizers, as transformers makes them, don't prepend a space.
 _WITHOUT_PREFIX = ("gemma", "gemma2", "gemma3")
 
 

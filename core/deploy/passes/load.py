@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
+from ....kernels.dtypes import dtype_name
 from ...protocol.config import ConfigError
 from ..deployment import Deployment
 
@@ -30,7 +31,7 @@ class Load:
         _check_positions(model, deployment.checkpoint.name)
         deployment.model = model.eval().requires_grad_(False)
         count = sum(p.numel() for p in deployment.model.parameters())
-        dtype = str(deployment.dtype).removeprefix("torch.")
+        dtype = dtype_name(deployment.dtype)
         return (
             f"{type(model).__name__}, {count / 1e6:.1f} million parameters, in {dtype} on "
             f"{deployment.device}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ...layers.quantized_linear import use_dequant_kernel
 from ..deployment import Deployment
 
 
@@ -24,5 +25,6 @@ class Quantize:
         if deployment.dry_run:
             return f"up to {before} layers"
         deployment.quantizer.quantize(decoder)
+        use_dequant_kernel(decoder, deployment.kernels.dequant_linear)
         left = sum(type(module) is nn.Linear for module in decoder.modules())
         return f"{before - left} layers; {left} are left as they are"

@@ -1,5 +1,5 @@
-// The tile instructions, or with OCTAVO_EMULATE_AMX the same in plain loops, so that what is built
-// on them can be tested on any processor.
+// AMX tile instructions, or with OCTAVO_EMULATE_AMX the same in plain loops, so that kernels made of
+// them can be tested on any processor.
 #pragma once
 
 #include <cstddef>
@@ -18,19 +18,20 @@ namespace octavo {
 
 #if !defined(OCTAVO_EMULATE_AMX)
 
-// Linux wants to be asked once by each process.
+// Permission to use tiles, which each process must request from Linux once.
 inline bool allow_tiles() {
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
   static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return allowed;
 }
-// GCC's own name for this says that eight bytes are read, which allows to drop the other stores
-// (https://gcc.gnu.org/PR114098).
+// ldtilecfg as inline assembly: GCC's intrinsic declares a read of eight bytes only, so that stores to
+// the others may be dropped (https://gcc.gnu.org/PR114098).
 inline void tile_configure(const void* shape) {
   asm volatile("ldtilecfg %0" ::"m"(*static_cast<const uint8_t(*)[64]>(shape)));
 }
 inline void tile_release() { _tile_release(); }
-// GCC's own names for these are macros that want digits, which a template has not.
+// Tile instructions as inline assembly: GCC's intrinsics are macros that take literal digits, not
+// template parameters.
 template <int T>
 inline void tile_zero() {
   asm volatile("tilezero %%tmm%c0" ::"i"(T));
@@ -47,7 +48,7 @@ template <int C, int A, int B>
 inline void tile_dot_bf16() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
 }
-// Signed steps by signed weights, or by unsigned ones.
+// int8 activations by int8 weights, or by uint8 ones.
 template <bool Unsigned, int C, int A, int B>
 inline void tile_dot_int8() {
   if constexpr (Unsigned) asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));

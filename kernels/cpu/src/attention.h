@@ -1,4 +1,4 @@
-// Attention of a ragged batch over the paged cache: tasks by a team, then their shares together.
+// Attention of a ragged batch over the paged cache: run tasks, then merge partial softmaxes.
 #pragma once
 
 #include "attention_plan.h"
@@ -8,12 +8,12 @@
 
 namespace octavo {
 
-// What one thread needs for its tasks. Element is float or uint16_t (bf16).
+// State of one thread for its tasks. Element is float or uint16_t (bf16).
 template <class Element>
 class Attention {
  public:
-  // Rows of `out` hold all query heads; a task that sees only some keys writes its part instead. What is
-  // written needs no conversion if `out` is direct.
+  // Rows of `out` hold all query heads; a task that sees only some keys writes its partial result
+  // instead. Unless `out` is direct, its rows are to be converted afterwards.
   template <class Query>
   void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
            size_t query_stride, const Element* keys, const Element* values, const RowBuffer& out, float* parts) {
@@ -33,16 +33,16 @@ class Attention {
     }
   }
 
-  // Before run: ask for the first keys and values of a decode.
+  // Prefetch of a decode's first keys and values, before `run`.
   static void prefetch_first(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
                              const Element* keys, const Element* values) {
     if (task.tokens > 1) return;
     int64_t first = visible_keys(batch, shape, task, task.token).first;
     int64_t last = std::min(first + kKeyTile, task.key_end);
     size_t bytes = size_t(task.kv_heads) * shape.head_dim * sizeof(Element);
-    PlaceCursor places(batch, task.seq, first);
+    OffsetCursor offsets(batch, task.seq, first);
     for (int64_t key = first; key < last; ++key) {
-      size_t at = places.next() + size_t(task.kv_head) * shape.head_dim;
+      size_t at = offsets.next() + size_t(task.kv_head) * shape.head_dim;
       prefetch(keys + at, bytes);
       prefetch(values + at, bytes);
     }
@@ -60,14 +60,14 @@ class Attention {
     }
   }
 
-  // For each row the largest score, the sum of weights, the weighted sum of values.
+  // Partial result of each row: row max, sum of weights, weighted sum of values.
   template <class From>
   static void write_part(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int head,
                          float* parts) {
     int dim = shape.head_dim, group = shape.group();
     float* to = parts + size_t(task.part + head) * group * (dim + 2);
     for (int r = 0; r < group; ++r, to += dim + 2) {
-      to[0] = from.softmax(first + r).most();
+      to[0] = from.softmax(first + r).row_max();
       to[1] = from.softmax(first + r).total();
       from.write(first + r, 1.0f, to + 2);
     }
@@ -78,7 +78,7 @@ class Attention {
   Buffer<float> line_;
 };
 
-// Put the shares of one token together.
+// Merge the partial softmaxes of one token.
 inline void merge_parts(const Merge& merge, const AttentionShape& shape, const float* parts, Buffer<float>& line,
                         const RowBuffer& out) {
   float* to = line.reserve(shape.head_dim);
@@ -86,11 +86,11 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
   size_t width = dim + 2;
   for (int g = 0; g < group; ++g) {
     auto part = [&](int i) { return parts + (size_t(merge.first_part + i * shape.kv_heads) * group + g) * width; };
-    float most = -std::numeric_limits<float>::infinity(), total = 0;
-    for (int i = 0; i < merge.parts; ++i) most = part(i)[0] > most ? part(i)[0] : most;
+    float row_max = -std::numeric_limits<float>::infinity(), total = 0;
+    for (int i = 0; i < merge.parts; ++i) row_max = part(i)[0] > row_max ? part(i)[0] : row_max;
     for (int d = 0; d < dim; ++d) to[d] = 0;
     for (int i = 0; i < merge.parts; ++i) {
-      float factor = part(i)[1] > 0 ? std::exp(part(i)[0] - most) : 0.0f;
+      float factor = part(i)[1] > 0 ? std::exp(part(i)[0] - row_max) : 0.0f;
       total += part(i)[1] * factor;
       for (int d = 0; d < dim; ++d) to[d] += part(i)[2 + d] * factor;
     }
@@ -99,7 +99,7 @@ inline void merge_parts(const Merge& merge, const AttentionShape& shape, const f
   }
 }
 
-// All tasks of a plan, by a team; then its threads meet. out: rows of all query heads.
+// Run all tasks of a plan; ends with a barrier. out: rows of all query heads.
 template <class Element, class Query>
 void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batch& batch, const AttentionShape& shape,
                    Attention<Element>& state, const Query* query, size_t query_stride, const Element* keys,

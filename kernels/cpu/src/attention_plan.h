@@ -1,5 +1,5 @@
-// How attention of a ragged batch is cut into tasks, and where a sequence's keys lie in the paged
-// cache (Kwon et al., 2023, arXiv:2309.06180).
+// Tasks of a ragged batch's attention, and offsets of a sequence's keys in the paged cache (Kwon et al.,
+// 2023, arXiv:2309.06180).
 #pragma once
 
 #include <algorithm>
@@ -20,14 +20,14 @@ struct Batch {
   const int64_t* block_table;
   const int64_t* slot_mapping;
   const int64_t* bidirectional;  // or null
-  int64_t table_width, max_blocks;  // block ids of a sequence; from one's to the next one's
+  int64_t table_width, max_blocks;  // columns of block_table, and its row stride
   int64_t num_blocks;
   int64_t block_stride, row_stride;  // elements from one block, or position, to the next one
   int32_t block_size;
-  int32_t narrow_cache;  // keys and values are bf16
+  int32_t bf16_cache;  // keys and values are bf16
 
-  // Where a slot's keys and values begin.
-  size_t place(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
+  // Offset of a slot's keys and values, in elements.
+  size_t offset(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }
   bool has_slot(int64_t slot) const { return slot >= 0 && slot < num_blocks * block_size; }
 };
 
@@ -35,21 +35,21 @@ struct AttentionShape {
   int32_t heads, kv_heads, head_dim;
   float scale, softcap;
   int32_t window;
-  int32_t narrow;      // queries and weights may be rounded to bf16
+  int32_t bf16_products;  // queries and weights may be rounded to bf16
 
   int group() const { return heads / kv_heads; }
 };
 
-// Some tokens of one sequence against some of its keys, for the query heads of some key heads.
+// Task: some tokens of one sequence against a range of its keys, for the query heads of some key heads.
 struct AttentionTask {
   int32_t seq, kv_head, kv_heads, token, tokens;
   int64_t key_start, key_end;
-  int32_t part;  // where its first head's share goes, or -1 if it sees all keys
+  int32_t part;  // index of its first head's partial result, or -1 if it sees all keys
 };
 
-// The shares that make up the output of one token's query heads.
+// Partial results that make up the output of one token's query heads.
 struct Merge {
-  int32_t kv_head, token, first_part, parts;  // a part of each key head in turn
+  int32_t kv_head, token, first_part, parts;  // first_part + i * kv_heads for i < parts
 };
 
 struct AttentionPlan {
@@ -60,9 +60,9 @@ struct AttentionPlan {
   void build(const Batch& batch, const AttentionShape& shape, int threads);
 };
 
-// Last tokens of a prompt come first, as they take longest. A decode takes all heads at once, so
-// that the cache is read in order; few decodes are split over their keys, so that every thread has
-// some: of a single one the same number, of others about that.
+// Tasks of a prompt's last tokens come first, as they take longest. A decode takes all heads at once, so
+// that the cache is read in order. Few decodes are split over their keys: one sequence into exactly one
+// split per thread, several into about two tasks per thread.
 inline void AttentionPlan::build(const Batch& batch, const AttentionShape& shape, int threads) {
   tasks.clear();
   merges.clear();
@@ -97,7 +97,7 @@ struct KeyRange {
   int64_t first, last;
 };
 
-// The keys of a task that its token `row` of the batch sees.
+// Keys of a task that are visible to its token `row` of the batch.
 inline KeyRange visible_keys(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int row) {
   int64_t position = batch.seq_lens[task.seq] - batch.query_start_loc[task.seq + 1] + row;
   int64_t first = shape.window && position >= shape.window ? position - shape.window + 1 : 0;
@@ -110,13 +110,13 @@ inline KeyRange visible_keys(const Batch& batch, const AttentionShape& shape, co
   return {std::max(first, task.key_start), std::min(last, task.key_end)};
 }
 
-// The part of a range among `count` keys, counted from the first of them.
+// Intersection of a range with the `count` keys from `from` on, relative to `from`.
 inline KeyRange within(KeyRange range, int64_t from, int64_t count) {
   auto clip = [&](int64_t key) { return std::min(std::max(key - from, int64_t(0)), count); };
   return {clip(range.first), clip(range.last)};
 }
 
-// What each token of a task sees -> ranges; returns what any of them sees.
+// Visible keys of each token of a task -> ranges; returns their hull.
 inline KeyRange find_keys(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
                           std::vector<KeyRange>& ranges) {
   ranges.clear();
@@ -129,21 +129,21 @@ inline KeyRange find_keys(const Batch& batch, const AttentionShape& shape, const
   return seen;
 }
 
-// Where the keys and values of a sequence's positions begin, one after another.
-class PlaceCursor {
+// Offsets of the keys and values of a sequence's consecutive positions.
+class OffsetCursor {
  public:
-  PlaceCursor(const Batch& batch, int seq, int64_t position)
+  OffsetCursor(const Batch& batch, int seq, int64_t position)
       : batch_(batch),
         block_(batch.block_table + seq * batch.max_blocks + position / batch.block_size),
         within_(position % batch.block_size) {}
 
   size_t next() {
-    size_t place = *block_ * batch_.block_stride + within_ * batch_.row_stride;
+    size_t offset = *block_ * batch_.block_stride + within_ * batch_.row_stride;
     if (++within_ == batch_.block_size) {
       ++block_;
       within_ = 0;
     }
-    return place;
+    return offset;
   }
 
  private:

@@ -1,11 +1,11 @@
-// Refuses a batch whose tables would lead out of the cache: they come from outside, as from a plugin.
+// Bounds checks of a batch's index tables: they come from outside, as from a plugin, and index the cache.
 #pragma once
 
 #include "attention_plan.h"
 
 namespace octavo {
 
-// What is wrong with a batch, or null. Block ids beyond a sequence's last key are not read.
+// Error message for an invalid batch, or null. Block ids beyond a sequence's last key are not read.
 inline const char* fault_of(const Batch& batch) {
   if (batch.query_start_loc[0] != 0 || batch.query_start_loc[batch.num_seqs] != batch.num_tokens)
     return "query_start_loc doesn't begin with 0 and end with the number of tokens";

@@ -1,18 +1,16 @@
-// A whole decoder in one parallel region: the threads meet at barriers between its phases, so that
-// a step costs neither Python nor a fork and join for each operation.
-#include <algorithm>
+// Decoder in one parallel region, with barriers between its phases, so that a step costs neither Python
+// nor a fork and join for each operation.
 #include <vector>
 
-#include "attention.h"
 #include "batch_check.h"
 #include "elementwise.h"
 #include "exports.h"
-#include "linear.h"
+#include "layer_stack.h"
 
 namespace octavo {
 
-// Passed from Python; keep decoder.py in step. Norm weights are float32; those of what a family
-// lacks are null.
+// Passed from Python; keep library.py in step. Norm weights are float32; null for norms that a family
+// lacks.
 struct LayerPlan {
   Weight qkv, output, gate_up, down;  // gate_up: panels of the two in turn
   const float *input_norm, *attention_norm, *mlp_input_norm, *mlp_norm, *query_norm, *key_norm;
@@ -28,24 +26,25 @@ struct DecoderPlan {
 
 struct DecoderStep {
   Batch batch;
-  const void* input;  // [num_tokens, hidden], bf16 if `narrow`
+  const void* input;  // [num_tokens, hidden], bf16 if `bf16`
   void* output;
   const float* const* cosine;  // of each kind of rope, [num_tokens, rotary width]
   const float* const* sine;
   const int32_t* rotary_width;
-  const int64_t* rotary_stride;  // from one token's to the next one's
+  const int64_t* rotary_stride;  // from token to token
   void* const* keys;  // of each layer
   void* const* values;
   const int64_t* output_rows;  // ascending, each once
   int32_t num_output_rows;     // or -1 for all
-  int32_t narrow, threads;
+  int32_t bf16, threads;
 
   bool all_rows() const { return num_output_rows < 0; }
 };
 
-class Decoder {
+class Decoder : LayerStack {
  public:
-  explicit Decoder(const DecoderPlan& plan) : plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
+  explicit Decoder(const DecoderPlan& plan)
+      : LayerStack(plan.hidden), plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
 
   void run(const DecoderStep& step) {
     prepare(step);
@@ -53,24 +52,17 @@ class Decoder {
   }
 
  private:
-  struct Scratch {
-    Buffer<float> tiles;
-    Attention<float> attention;
-    Attention<uint16_t> narrow_attention;
-  };
-
   void prepare(const DecoderStep& step) {
     int m = step.batch.num_tokens;
-    stride_ = round_up(plan_.hidden, kLanes);
+    reserve(m, step.threads);
     qkv_stride_ = round_up((plan_.heads + 2 * plan_.kv_heads) * plan_.head_dim, kLanes) + kLanes;
-    hidden_.reserve(m * stride_);
     branch_.reserve(m * stride_);
     qkv_.reserve(m * qkv_stride_);
     int normed = 0, attended = 0, gated = 0;
     for (const LayerPlan& layer : layers_) {  // quantisation may differ from one to the next
-      normed |= row_kind(layer.qkv) | row_kind(layer.gate_up);
-      attended |= row_kind(layer.output);
-      gated |= row_kind(layer.down);
+      normed |= row_format(layer.qkv) | row_format(layer.gate_up);
+      attended |= row_format(layer.output);
+      gated |= row_format(layer.down);
     }
     normed_.reserve(m, plan_.hidden, normed);
     attended_.reserve(m, plan_.heads * plan_.head_dim, attended);
@@ -78,21 +70,20 @@ class Decoder {
     AttentionShape shape = this->shape(layers_[0]);
     attention_.build(step.batch, shape, step.threads);
     parts_.reserve(size_t(attention_.parts) * shape.group() * (plan_.head_dim + 2));
-    if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
   }
 
   AttentionShape shape(const LayerPlan& layer) const {
-    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window, layer.qkv.narrow};
+    return {plan_.heads, plan_.kv_heads, plan_.head_dim, plan_.scale, plan_.softcap, layer.window, layer.qkv.bf16_activations};
   }
 
   void forward(Team& team, int thread, const DecoderStep& step) {
     int m = step.batch.num_tokens;
-    each_row(team, thread, m, [&](int row) { read_row(step, row); });
+    each_row(team, thread, m, [&](int row) { read_row(step.input, step.bf16, row); });
     for (int i = 0; i < plan_.layers; ++i) {
       const LayerPlan& layer = layers_[i];
       attend(team, thread, step, i);
       if (i + 1 == plan_.layers && !step.all_rows()) m = keep_output_rows(team, thread, step);
-      convert_attended(team, thread, m);
+      convert(team, thread, m, attended_);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_norm);
       feed_forward(team, thread, m, layer);
       add_branch(team, thread, m, gated_, layer.down, layer.mlp_norm);
@@ -100,33 +91,25 @@ class Decoder {
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
   }
 
-  // What comes after the last layer's attention is only wanted of some rows, which move to the front.
+  // After the last attention only output rows are needed: compact them.
   int keep_output_rows(Team& team, int thread, const DecoderStep& step) {
     for (int i = 0; thread == 0 && i < step.num_output_rows; ++i) {
       int row = int(step.output_rows[i]);
       std::memmove(hidden(i), hidden(row), sizeof(float) * plan_.hidden);
-      attended_.move(row, i);
+      attended_.copy(row, i);
     }
     team.barrier();
     return step.num_output_rows;
   }
 
-  float* hidden(int row) const { return hidden_.data() + row * stride_; }
-
-  void read_row(const DecoderStep& step, int row) {
-    size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
-    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
-  }
-
   void write_row(const DecoderStep& step, int row) {
     size_t at = size_t(step.all_rows() ? row : step.output_rows[row]) * plan_.hidden;
     auto write = [&](auto* to) { rms_norm(hidden(row), plan_.final_norm, plan_.hidden, plan_.eps, to); };
-    if (step.narrow) write(static_cast<uint16_t*>(step.output) + at);
+    if (step.bf16) write(static_cast<uint16_t*>(step.output) + at);
     else write(static_cast<float*>(step.output) + at);
   }
 
-  // The input of `next`.
+  // Normalise hidden states into the input of `next`, while its weights are prefetched.
   void normalise(Team& team, int thread, int m, const float* weight, const Weight& next) {
     prefetch_linear(team, thread, m, next);
     each_row(team, thread, m, [&](int row) {
@@ -141,11 +124,11 @@ class Decoder {
     normalise(team, thread, m, layer.input_norm, layer.qkv);
     run_linear(team, thread, normed_.rows(), m, layer.qkv, scratch.tiles,
                store_into(layer.qkv, qkv_.data(), qkv_stride_));
-    if (step.batch.narrow_cache) prefetch_cache<uint16_t>(thread, step, index);
+    if (step.batch.bf16_cache) prefetch_cache<uint16_t>(thread, step, index);
     else prefetch_cache<float>(thread, step, index);
     prefetch_linear(team, thread, m, layer.output);
     team.barrier();
-    if (step.batch.narrow_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.narrow_attention);
+    if (step.batch.bf16_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.bf16_attention);
     else attend_cache<float>(team, thread, step, index, scratch.attention);
   }
 
@@ -163,19 +146,15 @@ class Decoder {
     int m = step.batch.num_tokens;
     Element* keys = static_cast<Element*>(step.keys[index]);
     Element* values = static_cast<Element*>(step.values[index]);
-    each_row(team, thread, m, [&](int row) { place_row(layer, step, row, keys, values); });
+    each_row(team, thread, m, [&](int row) { write_kv_row(layer, step, row, keys, values); });
     AttentionShape shape = this->shape(layer);
     run_attention(team, thread, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
                   attended_, parts_.data());
   }
 
-  void convert_attended(Team& team, int thread, int m) {
-    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
-  }
-
   // Normalise and rotate a token's queries and keys; store its keys and values in the cache.
   template <class Element>
-  void place_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
+  void write_kv_row(const LayerPlan& layer, const DecoderStep& step, int row, Element* keys, Element* values) {
     int dim = plan_.head_dim, width = step.rotary_width[layer.rope];
     size_t angles = size_t(row) * step.rotary_stride[layer.rope];
     const float *cosine = step.cosine[layer.rope] + angles, *sine = step.sine[layer.rope] + angles;
@@ -186,13 +165,13 @@ class Decoder {
       if (norm) rms_norm(head, norm, dim, plan_.eps, head);
       rotate(head, cosine, sine, width);
     }
-    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.place(step.batch.slot_mapping[row]);
+    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.offset(step.batch.slot_mapping[row]);
     const float* key = heads + size_t(plan_.heads) * dim;
     put_all(keys + at, key, cached);
     put_all(values + at, key + cached, cached);
   }
 
-  // hidden += weight · input, normalised first where the family does so.
+  // hidden += weight · input, or += norm(weight · input) in families with post-norms.
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* norm) {
     Buffer<float>& tiles = scratch_[thread].tiles;
     if (norm == nullptr) {
@@ -215,16 +194,13 @@ class Decoder {
     run_linear(team, thread, normed_.rows(), m, w, scratch_[thread].tiles, gate_into(w, gated_, plan_.activation));
     prefetch_linear(team, thread, m, layer.down);
     team.barrier();
-    if (!gated_.direct()) each_row(team, thread, m, [&](int row) { gated_.convert(row); });
+    convert(team, thread, m, gated_);
   }
 
   DecoderPlan plan_;
   std::vector<LayerPlan> layers_;
-  std::vector<Scratch> scratch_;
-  AttentionPlan attention_;
-  size_t stride_ = 0, qkv_stride_ = 0;
-  Buffer<float> hidden_, branch_, qkv_, parts_;
-  RowBuffer normed_, attended_, gated_;
+  Buffer<float> branch_;
+  RowBuffer gated_;
 };
 
 }  // namespace octavo
@@ -233,7 +209,7 @@ using namespace octavo;
 
 OCTAVO_EXPORT void* octavo_decoder_create(const DecoderPlan* plan) { return new Decoder(*plan); }
 OCTAVO_EXPORT void octavo_decoder_free(void* decoder) { delete static_cast<Decoder*>(decoder); }
-// Returns what is wrong with the step, or null after it was run.
+// Returns an error message for an invalid step, or null after it was run.
 OCTAVO_EXPORT const char* octavo_decoder_run(void* decoder, const DecoderStep* step) {
   const char* fault = fault_of(step->batch);
   if (fault == nullptr) fault = fault_of_rows(step->output_rows, step->num_output_rows, step->batch.num_tokens);

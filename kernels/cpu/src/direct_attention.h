@@ -1,5 +1,5 @@
-// Attention of a few query rows, as in decoding: they are multiplied with keys and values where those
-// lie in the cache, all heads of a position in turn, so that the cache is read in order.
+// Attention of a few query rows, as in decoding: keys and values are read in place, all heads of a
+// position in turn, so that the cache is read in order.
 #pragma once
 
 #include <type_traits>
@@ -12,13 +12,13 @@
 
 namespace octavo {
 
-constexpr int kDirectRows = 8;
-// Keys whose weights are kept. While they are scored their values are asked for, and while those are
-// added up the keys of the next tile, so that memory is read all the time.
+constexpr int kMaxDirectRows = 8;
+// Keys per tile. Prefetch values while scoring keys, next keys while accumulating, so that memory is
+// always being read.
 constexpr int kDirectTile = 64;
-constexpr int kRowsAtOnce = kMaxRows / 2;  // as many as registers hold with two vectors each
+constexpr int kRowsAtOnce = kMaxRows / 2;  // rows that registers hold with two vectors each
 
-// work(first row, number of rows as a constant) until all rows had their turn.
+// work(first row, number of rows as a constant) for blocks of kRowsAtOnce, then the remainder.
 template <class Work>
 void in_row_blocks(int rows, const Work& work) {
   int row = 0;
@@ -33,12 +33,12 @@ void in_row_blocks(int rows, const Work& work) {
   }
 }
 
-// scores[row][0..15] = queries[row] · keys[at[0..15]], for queries split in pairs.
-// Values at at[0..15] are asked for.
+// scores[row][0..15] = queries[row] · keys[at[0..15]], for queries split in pairs. Prefetches the values
+// at at[0..15].
 template <class Element, int R>
 void score_panel(const float* queries, int dim, const Element* keys, const Element* values, const size_t* at,
                  float* scores, size_t stride) {
-  constexpr int K = 4;  // keys at once: all sums, and a part of each query, are in registers
+  constexpr int K = 4;  // keys at once: all sums and one vector of each query are in registers
   for (int key = 0; key < kLanes; key += K) {
     Register sums[R][K], query[R];
 #pragma GCC unroll 8
@@ -69,11 +69,11 @@ void score_panel(const float* queries, int dim, const Element* keys, const Eleme
   }
 }
 
-// What was read is read again, instead of being kept in a register that the sums need.
+// Compiler barrier: forces a reload rather than keeping a value in a register that the sums need.
 inline void forget_reads() { asm volatile("" ::: "memory"); }
 
-// output[row] += the sum over sixteen keys of weights[row][key] * values[at[key]], split in pairs;
-// D registers of each row at a time. As much of keys[next[0..15]] is asked for.
+// output[row] += Σ weights[row][key] * values[at[key]] over sixteen keys, split in pairs; D registers of
+// each row at a time. Prefetches as much of keys[next[0..15]].
 template <class Element, int R, int D>
 void add_part(const float* weights, size_t stride, const Element* values, const size_t* at, const Element* keys,
               const size_t* next, int dim, float* output) {
@@ -113,12 +113,12 @@ void add_panel(const float* weights, size_t stride, const Element* values, const
   if (d < dim) add_part<Element, R, 2>(weights, stride, values + d, at, keys + d, next, dim, output + d);
 }
 
-// All key heads of a task at once. Element is float or uint16_t (bf16).
+// Attention of all key heads of a task at once. Element is float or uint16_t (bf16).
 template <class Element>
 class DirectAttention {
  public:
   static bool takes(const AttentionShape& shape, const AttentionTask& task) {
-    return task.tokens * shape.group() <= kDirectRows && shape.head_dim % kPair == 0;
+    return task.tokens * shape.group() <= kMaxDirectRows && shape.head_dim % kPair == 0;
   }
 
   template <class Query>
@@ -126,21 +126,21 @@ class DirectAttention {
            size_t query_stride, const Element* keys, const Element* values) {
     begin(shape, task, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
-    locate(batch, task, seen);
+    find_offsets(batch, task, seen);
     for (int64_t i = 0; i < std::min<int64_t>(kDirectTile, seen.last - seen.first); ++i)
-      prefetch(keys + places_[i], size_t(heads_) * dim_ * sizeof(Element));
+      prefetch(keys + offsets_[i], size_t(heads_) * dim_ * sizeof(Element));
     for (int64_t key = seen.first; key < seen.last; key += kDirectTile) {
       int count = int(std::min<int64_t>(kDirectTile, seen.last - key));
-      const size_t* at = places_.data() + (key - seen.first);
+      const size_t* at = offsets_.data() + (key - seen.first);
       for (int i = 0; i < count; i += kLanes) score(keys, values, at + i, i);
-      weigh(shape, key, count);
+      update_softmax(shape, key, count);
       for (int i = 0; i < count; i += kLanes) add(keys, values, at + i, i);
     }
   }
 
-  // Rows of each head in turn.
+  // Row index: all rows of the first head, then of the next.
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // The sum of values, weighted as softmax(row) says, times `scale`.
+  // Weighted sum of values, times `scale`.
   void write(int row, float scale, float* to) const {
     join_pairs<Element>(output_.data() + size_t(row) * dim_, dim_, scale, to);
   }
@@ -166,16 +166,16 @@ class DirectAttention {
       }
   }
 
-  // The elements that the keys begin at. The last one is repeated: panels are read whole, and what comes
-  // a tile later is asked for.
-  void locate(const Batch& batch, const AttentionTask& task, KeyRange seen) {
+  // Offsets of the visible keys. The last one is repeated: panels are read whole, and keys are prefetched
+  // a tile ahead.
+  void find_offsets(const Batch& batch, const AttentionTask& task, KeyRange seen) {
     int64_t count = std::max<int64_t>(seen.last - seen.first, 0);
-    places_.resize(count + kLanes + kDirectTile);
-    PlaceCursor places(batch, task.seq, seen.first);
-    size_t place = 0;
-    for (int64_t i = 0; i < int64_t(places_.size()); ++i) {
-      if (i < count) place = places.next() + size_t(task.kv_head) * dim_;
-      places_[i] = place;
+    offsets_.resize(count + kLanes + kDirectTile);
+    OffsetCursor offsets(batch, task.seq, seen.first);
+    size_t offset = 0;
+    for (int64_t i = 0; i < int64_t(offsets_.size()); ++i) {
+      if (i < count) offset = offsets.next() + size_t(task.kv_head) * dim_;
+      offsets_[i] = offset;
     }
   }
 
@@ -188,14 +188,14 @@ class DirectAttention {
       });
   }
 
-  // Scores -> weights, in place.
-  void weigh(const AttentionShape& shape, int64_t from, int count) {
+  // Online softmax of a tile, scores -> weights in place; rescales the output so far.
+  void update_softmax(const AttentionShape& shape, int64_t from, int count) {
     int panels = (count + kLanes - 1) / kLanes;
     for (int r = 0; r < heads_ * rows_; ++r) {
       float* row = scores_.data() + size_t(r) * kDirectTile;
       cap_scores(row, panels, shape.softcap);
       KeyRange part = within(ranges_[r % rows_ / shape.group()], from, count);
-      float factor = softmax_[r].weigh(row, panels, int(part.first), int(part.last));
+      float factor = softmax_[r].exp_weights(row, panels, int(part.first), int(part.last));
       if (factor == 1.0f) continue;
       for (int d = 0; d < dim_; d += kLanes) {
         float* o = output_.data() + size_t(r) * dim_ + d;
@@ -216,7 +216,7 @@ class DirectAttention {
   int heads_ = 0, rows_ = 0, dim_ = 0;
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
-  std::vector<size_t> places_;
+  std::vector<size_t> offsets_;
   Buffer<float> query_, scores_, output_;
 };
 

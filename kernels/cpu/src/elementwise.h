@@ -1,4 +1,4 @@
-// Row-wise work between the products: norms, rotation, activations.
+// Row-wise operations between the matrix products: norms, rotation, activations.
 #pragma once
 
 #include "simd.h"
@@ -25,22 +25,22 @@ void rms_norm(const float* x, const float* weight, int n, float eps, Out* out) {
 // out = (x - mean) / deviation * weight + bias (Ba et al., 2016, arXiv:1607.06450).
 template <class Out>
 void layer_norm(const float* x, const float* weight, const float* bias, int n, float eps, Out* out) {
-  int whole = n / kLanes * kLanes;
+  int full = n / kLanes * kLanes;
   Vec sums = zero(), squares = zero();
-  for (int i = 0; i < whole; i += kLanes) sums = sums + load(x + i);
+  for (int i = 0; i < full; i += kLanes) sums = sums + load(x + i);
   float mean = sum(sums);
-  for (int i = whole; i < n; ++i) mean += x[i];
+  for (int i = full; i < n; ++i) mean += x[i];
   mean /= float(n);
-  for (int i = 0; i < whole; i += kLanes) {
+  for (int i = 0; i < full; i += kLanes) {
     Vec d = load(x + i) - splat(mean);
     squares = fma(d, d, squares);
   }
   float variance = sum(squares);
-  for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  for (int i = full; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
   float scale = 1.0f / std::sqrt(variance / float(n) + eps);
-  for (int i = 0; i < whole; i += kLanes)
+  for (int i = 0; i < full; i += kLanes)
     put_lanes(out + i, fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
-  for (int i = whole; i < n; ++i) put(out + i, (x[i] - mean) * scale * weight[i] + bias[i]);
+  for (int i = full; i < n; ++i) put(out + i, (x[i] - mean) * scale * weight[i] + bias[i]);
 }
 
 // Rotate the halves of the first `width` values of a head (Su et al., 2021, arXiv:2104.09864).
@@ -61,7 +61,7 @@ inline void rotate(float* x, const float* cosine, const float* sine, int width) 
 // Passed from Python; keep activations.py in step.
 enum Activation : int32_t { kSilu = 0, kGeluTanh = 1, kGelu = 2, kQuickGelu = 3, kRelu = 4 };
 
-// `roughly`: to less than what rounding to bf16 changes.
+// Activation function; `roughly`: with an error below the rounding to bf16.
 inline Vec activate(Vec x, int32_t activation, bool roughly) {
   Vec y = x;  // x is multiplied with the sigmoid of y
   switch (activation) {

@@ -1,18 +1,17 @@
-// The layers of a vision transformer in one parallel region, as decoder.cpp does it for a decoder.
+// Vision transformer layers in one parallel region, as in decoder.cpp.
 #include <algorithm>
 #include <vector>
 
-#include "attention.h"
 #include "elementwise.h"
 #include "exports.h"
-#include "linear.h"
+#include "layer_stack.h"
 
 namespace octavo {
 
-// Passed from Python; keep library.py in step. Vectors are float32 and padded to whole panels; those of
-// what a family lacks are null.
+// Passed from Python; keep library.py in step. Vectors are float32 and padded to whole panels; null for
+// norms, biases and scales that a family lacks.
 struct EncoderLayerPlan {
-  Weight qkv, output, up, down;  // up, if `gated`: panels of the gate and of what it gates in turn
+  Weight qkv, output, up, down;  // up, if `gated`: panels of gate and up in turn
   const float *attention_norm, *attention_norm_bias, *attention_scale, *mlp_norm, *mlp_norm_bias, *mlp_scale;
 };
 
@@ -23,16 +22,17 @@ struct EncoderPlan {
 };
 
 struct EncoderStep {
-  const void* input;  // [tokens, hidden], bf16 if `narrow`
+  const void* input;  // [tokens, hidden], bf16 if `bf16`
   void* output;
   const int64_t* lengths;       // of runs of tokens that see each other
   const float *cosine, *sine;   // [tokens, head_dim], or null
-  int32_t runs, first_layer, last_layer, narrow, threads;
+  int32_t runs, first_layer, last_layer, bf16, threads;
 };
 
-class Encoder {
+class Encoder : LayerStack {
  public:
-  explicit Encoder(const EncoderPlan& plan) : plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
+  explicit Encoder(const EncoderPlan& plan)
+      : LayerStack(plan.hidden), plan_(plan), layers_(plan.layer, plan.layer + plan.layers) {}
 
   void run(const EncoderStep& step) {
     prepare(step);
@@ -40,37 +40,28 @@ class Encoder {
   }
 
  private:
-  struct Scratch {
-    Buffer<float> tiles;
-    Attention<float> attention;
-    Attention<uint16_t> narrow_attention;
-    Buffer<float> line;
-  };
-
   int dim() const { return plan_.hidden / plan_.heads; }
 
   void prepare(const EncoderStep& step) {
-    lay_out(step);
+    plan_batch(step);
     int m = batch_.num_tokens;
-    stride_ = round_up(plan_.hidden, kLanes);
-    hidden_.reserve(m * stride_);
-    int normed = 0, attended = 0, raised = 0;
+    reserve(m, step.threads);
+    int normed = 0, attended = 0, activated = 0;
     for (const EncoderLayerPlan& layer : layers_) {  // quantisation may differ from one to the next
-      if (row_kind(layer.qkv) == kRowNarrow) narrow_qkv_.reserve(m * qkv_stride_);
+      if (row_format(layer.qkv) == kRowBF16) bf16_qkv_.reserve(m * qkv_stride_);
       else qkv_.reserve(m * qkv_stride_);
-      normed |= row_kind(layer.qkv) | row_kind(layer.up);
-      attended |= row_kind(layer.output);
-      raised |= row_kind(layer.down);
+      normed |= row_format(layer.qkv) | row_format(layer.up);
+      attended |= row_format(layer.output);
+      activated |= row_format(layer.down);
     }
     normed_.reserve(m, plan_.hidden, normed);
     attended_.reserve(m, plan_.hidden, attended);
-    raised_.reserve(m, plan_.intermediate, raised);
-    if (int(scratch_.size()) < step.threads) scratch_ = std::vector<Scratch>(step.threads);
+    activated_.reserve(m, plan_.intermediate, activated);
   }
 
-  // Every run is a sequence whose tokens see all of it. Its keys are one block, which begins at its
-  // first row.
-  void lay_out(const EncoderStep& step) {
+  // Batch in which every run is a sequence whose tokens see all of it, with one block of keys that begins
+  // at its first row.
+  void plan_batch(const EncoderStep& step) {
     qkv_stride_ = round_up(3 * plan_.hidden, kLanes) + kLanes;
     starts_.assign(1, 0);
     seen_.clear();
@@ -90,28 +81,20 @@ class Encoder {
 
   void forward(Team& team, int thread, const EncoderStep& step) {
     int m = batch_.num_tokens;
-    each_row(team, thread, m, [&](int row) { read_row(step, row); });
+    each_row(team, thread, m, [&](int row) { read_row(step.input, step.bf16, row); });
     for (int i = step.first_layer; i < step.last_layer; ++i) {
       const EncoderLayerPlan& layer = layers_[i];
       attend(team, thread, m, layer, step);
       add_branch(team, thread, m, attended_, layer.output, layer.attention_scale);
       feed_forward(team, thread, m, layer);
-      add_branch(team, thread, m, raised_, layer.down, layer.mlp_scale);
+      add_branch(team, thread, m, activated_, layer.down, layer.mlp_scale);
     }
     each_row(team, thread, m, [&](int row) { write_row(step, row); });
   }
 
-  float* hidden(int row) const { return hidden_.data() + row * stride_; }
-
-  void read_row(const EncoderStep& step, int row) {
-    size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(hidden(row), static_cast<const uint16_t*>(step.input) + at, plan_.hidden);
-    else put_all(hidden(row), static_cast<const float*>(step.input) + at, plan_.hidden);
-  }
-
   void write_row(const EncoderStep& step, int row) {
     size_t at = size_t(row) * plan_.hidden;
-    if (step.narrow) put_all(static_cast<uint16_t*>(step.output) + at, hidden(row), plan_.hidden);
+    if (step.bf16) put_all(static_cast<uint16_t*>(step.output) + at, hidden(row), plan_.hidden);
     else put_all(static_cast<float*>(step.output) + at, hidden(row), plan_.hidden);
   }
 
@@ -127,12 +110,12 @@ class Encoder {
   void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer, const EncoderStep& step) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    if (row_kind(layer.qkv) == kRowNarrow) attend_rows(team, thread, m, layer.qkv, step, narrow_qkv_, scratch, scratch.narrow_attention);
+    if (row_format(layer.qkv) == kRowBF16) attend_rows(team, thread, m, layer.qkv, step, bf16_qkv_, scratch, scratch.bf16_attention);
     else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch, scratch.attention);
-    if (!attended_.direct()) each_row(team, thread, m, [&](int row) { attended_.convert(row); });
+    convert(team, thread, m, attended_);
   }
 
-  // Keys and values stay where the product leaves them, beside the queries.
+  // Attention with keys and values in place, as columns of the QKV product.
   template <class Element>
   void attend_rows(Team& team, int thread, int m, const Weight& w, const EncoderStep& step, Buffer<Element>& qkv,
                    Scratch& scratch, Attention<Element>& state) {
@@ -145,7 +128,7 @@ class Encoder {
                   parts_.data());
   }
 
-  // Queries and keys of one token.
+  // Rotate the queries and keys of one token.
   template <class Element>
   void rotate_heads(const EncoderStep& step, int row, Element* heads, Buffer<float>& buffer) {
     float* line = buffer.reserve(dim());
@@ -157,7 +140,7 @@ class Encoder {
     }
   }
 
-  // hidden += scale * (weight · input), if there is a scale.
+  // hidden += scale * (weight · input); null for a scale of 1.
   void add_branch(Team& team, int thread, int m, const RowBuffer& input, const Weight& w, const float* scale) {
     run_linear(team, thread, input.rows(), m, w, scratch_[thread].tiles, add_into(w, hidden_.data(), stride_, scale));
     team.barrier();
@@ -166,23 +149,19 @@ class Encoder {
   void feed_forward(Team& team, int thread, int m, const EncoderLayerPlan& layer) {
     normalise(team, thread, m, layer.mlp_norm, layer.mlp_norm_bias);
     Buffer<float>& tiles = scratch_[thread].tiles;
-    if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, raised_, plan_.activation));
-    else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, raised_, plan_.activation));
+    if (plan_.gated) run_linear(team, thread, normed_.rows(), m, layer.up, tiles, gate_into(layer.up, activated_, plan_.activation));
+    else run_linear(team, thread, normed_.rows(), m, layer.up, tiles, activate_into(layer.up, activated_, plan_.activation));
     team.barrier();
-    if (!raised_.direct()) each_row(team, thread, m, [&](int row) { raised_.convert(row); });
+    convert(team, thread, m, activated_);
   }
 
   EncoderPlan plan_;
   std::vector<EncoderLayerPlan> layers_;
-  std::vector<Scratch> scratch_;
   std::vector<int64_t> starts_, seen_;
   Batch batch_{};
   AttentionShape shape_{};
-  AttentionPlan attention_;
-  size_t stride_ = 0, qkv_stride_ = 0;
-  Buffer<float> hidden_, qkv_, parts_;
-  Buffer<uint16_t> narrow_qkv_;
-  RowBuffer normed_, attended_, raised_;
+  Buffer<uint16_t> bf16_qkv_;
+  RowBuffer activated_;
 };
 
 }  // namespace octavo

@@ -1,4 +1,4 @@
-// What Python may call is visible; all else is hidden by a compiler flag.
+// Exported symbols, for Python; -fvisibility=hidden hides all others.
 #pragma once
 
 #include <cstdint>

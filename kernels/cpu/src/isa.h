@@ -1,5 +1,5 @@
-// Which instructions the code is written for: those the compiler was told of. Tests define these
-// names themselves, with emulated instructions behind them.
+// Instruction sets that the code uses, from the compiler's flags. Tests define these names themselves,
+// with emulated instructions behind them.
 #pragma once
 
 #if defined(__AVX512F__)

@@ -1,4 +1,4 @@
-// One linear layer, shared out among a team's threads.
+// Linear layer, shared among a team's threads.
 #pragma once
 
 #include <algorithm>
@@ -10,19 +10,19 @@
 
 namespace octavo {
 
-// Rows at a time: their inputs stay in the second-level cache, which is larger where AVX-512 is.
+// Rows per task: their inputs stay in L2, which is larger where AVX-512 is.
 #if defined(OCTAVO_AVX512)
 constexpr int kRowBlock = 192;
 #else
 constexpr int kRowBlock = 96;
 #endif
 constexpr int kPanelsPerTask = 4;
-constexpr int kFewRows = 64;  // which leave room in the cache for the outputs of longer tasks
-constexpr int kPanelsAtMost = 64;  // whose outputs are kept before they are finished
-constexpr size_t kFirstBytes = 4096;  // of a task's weights, asked for while waiting for its input
+constexpr int kFewRows = 64;  // rows few enough that longer tasks' outputs fit L2
+constexpr int kMaxPanels = 64;  // panels whose outputs are buffered before `finish`
+constexpr size_t kFirstBytes = 4096;  // weights prefetched at a barrier, for the task after it
 
-// How a layer's outputs are cut into tasks: blocks of rows by groups of panels, whose number is even
-// but for the last group.
+// Tasks of a layer: blocks of rows by groups of panels. Panels per group are even but in the last, so
+// gate/up pairs stay together.
 struct LinearTasks {
   int threads, blocks, groups, block_rows, first_panels, panels, all_panels;
 
@@ -31,9 +31,9 @@ struct LinearTasks {
     block_rows = round_up((rows + blocks - 1) / blocks, kMaxRows);
     int share = round_up(all_panels / (threads * 6) + 1, 2);
     panels = rows > 1 && rows <= kFewRows ? share : std::min(share, kPanelsPerTask);
-    // One row waits for memory, which is read best in long runs: most of its work is shared out at once.
-    int most = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
-    first_panels = rows > 1 ? panels : std::max(most, panels);
+    // One row is bandwidth-bound: hand each thread one long contiguous run first, then balance the tail.
+    int long_run = all_panels * 4 / (threads * 5) / kPanelsPerTask * kPanelsPerTask;
+    first_panels = rows > 1 ? panels : std::max(long_run, panels);
     groups = threads + std::max(all_panels - threads * first_panels + panels - 1, 0) / panels;
   }
   int count() const { return blocks * groups; }
@@ -48,7 +48,8 @@ struct LinearTasks {
   }
 };
 
-// Before a phase whose end is waited for: ask for what the thread will multiply with first after it.
+// Prefetch of the weights of a thread's first task, to be called before the barrier that the task waits
+// at.
 inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
   if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
@@ -64,22 +65,22 @@ void run_linear(Team& team, int thread, const Rows& input, int rows, const Weigh
                 Buffer<float>& tiles, const Finish& finish) {
   if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
-  int most = std::min(tasks.first_panels, kPanelsAtMost);
-  float* out = tiles.reserve(size_t(most) * tasks.block_rows * kLanes);
+  int max_panels = std::min(tasks.first_panels, kMaxPanels);
+  float* out = tiles.reserve(size_t(max_panels) * tasks.block_rows * kLanes);
   share_tasks(team, thread, tasks.count(), [&](int64_t task) {
     int row = tasks.row(int(task)), count = std::min(tasks.block_rows, rows - row);
     if (count <= 0) return;
     int last = tasks.last_panel(int(task));
-    for (int panel = tasks.first_panel(int(task)); panel < last; panel += most) {
-      int end = std::min(panel + most, last);
+    for (int panel = tasks.first_panel(int(task)); panel < last; panel += max_panels) {
+      int end = std::min(panel + max_panels, last);
       multiply(input.from(row, 0), count, w, panel, end, out);
       finish(row, count, panel, end - panel, out);
     }
   });
 }
 
-// work(row) for rows shared out in the same way in every phase, so that each stays in one core's
-// cache; then all threads meet.
+// work(row) for all rows, then a barrier. Threads get the same rows in every phase, so that each row
+// stays in one core's cache.
 template <class Work>
 void each_row(Team& team, int thread, int rows, const Work& work) {
   int first = int(int64_t(rows) * thread / team.size()), last = int(int64_t(rows) * (thread + 1) / team.size());
@@ -91,7 +92,7 @@ inline Vec bias_of(const Weight& w, int panel) {
   return w.bias ? load(w.bias + panel * kLanes) : zero();
 }
 
-// out[row][16 * panel …] = tile + bias; rows of `out` have room for whole panels.
+// out[row][16 * panel …] = tile + bias; rows of `out` are padded to whole panels.
 template <class Element>
 auto store_into(const Weight& w, Element* out, size_t stride) {
   return [&w, out, stride](int row, int rows, int panel, int panels, const float* tiles) {
@@ -104,7 +105,7 @@ auto store_into(const Weight& w, Element* out, size_t stride) {
   };
 }
 
-// The same, times a factor for each output if there are any, added to what is there.
+// out[row][16 * panel …] += (tile + bias) * scale, a factor for each output; 1 without `scale`.
 inline auto add_into(const Weight& w, float* out, size_t stride, const float* scale = nullptr) {
   return [&w, out, stride, scale](int row, int rows, int panel, int panels, const float* tiles) {
     for (int p = 0; p < panels; ++p) {
@@ -123,18 +124,18 @@ inline auto activate_into(const Weight& w, const RowBuffer& out, int32_t activat
     for (int r = 0; r < rows; ++r)
       for (int p = 0; p < panels; ++p) {
         Vec x = load(tiles + (size_t(p) * rows + r) * kLanes) + bias_of(w, panel + p);
-        out.put(row + r, (panel + p) * kLanes, activate(x, activation, out.narrow()));
+        out.put(row + r, (panel + p) * kLanes, activate(x, activation, out.is_bf16()));
       }
   };
 }
 
-// The same, times what is gated: of a weight with panels of the gate and of that in turn.
+// out[row][16 * panel / 2 …] = activation(gate) * up, of a weight with panels of gate and up in turn.
 inline auto gate_into(const Weight& w, const RowBuffer& out, int32_t activation) {
   return [&w, &out, activation](int row, int rows, int panel, int panels, const float* tiles) {
     for (int r = 0; r < rows; ++r)
       for (int p = 0; p < panels; p += 2) {
         const float *gate = tiles + (size_t(p) * rows + r) * kLanes, *up = gate + size_t(rows) * kLanes;
-        Vec g = activate(load(gate) + bias_of(w, panel + p), activation, out.narrow());
+        Vec g = activate(load(gate) + bias_of(w, panel + p), activation, out.is_bf16());
         out.put(row + r, (panel + p) / 2 * kLanes, g * (load(up) + bias_of(w, panel + p + 1)));
       }
   };

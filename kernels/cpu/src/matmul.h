@@ -13,10 +13,10 @@ constexpr int kMaxRows = 6;
 constexpr int kMaxRows = 4;
 #endif
 
-// One row goes through several panels at once: memory is read faster from several places.
+// Panels per GEMV pass: memory is read faster as several streams.
 constexpr int kPanelsAtOnce = 4;
 
-// Panels that lie one after the other, each of k inputs.
+// Consecutive panels, each of k inputs.
 struct Panels {
   const uint8_t* data;
   size_t bytes;
@@ -27,11 +27,11 @@ struct Panels {
 // tiles[p][r][c] = rows[r] · weight[(first + p) * 16 + c], without bias, for panels first … last.
 void multiply(const Rows& a, int rows, const Weight& w, int first, int last, float* tiles);
 
-// The same for bare panels of float32 or bf16 and rows of float32; tiles that are not fresh are
-// added to. k is a multiple of 4.
+// Product of bare panels of float32 or bf16 and rows of float32; tiles that are not fresh are added to.
+// k is a multiple of 4.
 void multiply_float(Format format, const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
 
-// The same for bare panels and rows of bf16, where kNarrowProducts; k is a multiple of 32.
-void multiply_narrow(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
+// Product of bare panels and rows of bf16, where kBF16Products; k is a multiple of 32.
+void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
 
 }  // namespace octavo

@@ -1,5 +1,5 @@
-// Products by AMX: tiles of sixteen rows and sixteen outputs, 64 bytes of inputs at a time. A panel
-// is laid out as the instructions want their second operand; see weight.h.
+// Matrix products by AMX: tiles of sixteen rows and sixteen outputs, 64 bytes of inputs at a time. A
+// panel has the layout of the instructions' second operand; see weight.h.
 #pragma once
 
 #include "amx.h"
@@ -8,10 +8,10 @@
 
 namespace octavo {
 
-// Whether so many rows are multiplied with a weight of this format by tiles.
+// Choice of tiles over dot products for this many rows and a weight of this format.
 inline bool use_tiles(Format format, int rows) { return tuning.tiles(format, rows) && allow_tiles(); }
 
-// Two by two tiles: 0 … 3 collect, 4 and 5 hold rows, 6 and 7 panels.
+// Tile configuration, two by two: 0 … 3 accumulate, 4 and 5 hold rows, 6 and 7 panels.
 struct TileShape {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {};
@@ -48,10 +48,10 @@ inline void tile_begin(const float* sums, bool fresh) {
 }
 
 inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
-  size_t stride = a.narrow_stride * 2;
+  size_t stride = a.bf16_stride * 2;
   each_tile_rows(rows, [&](int row, int, int lower) {
-    const uint16_t* first = a.narrow + row * a.narrow_stride;
-    const uint16_t* second = first + 16 * a.narrow_stride;
+    const uint16_t* first = a.bf16 + row * a.bf16_stride;
+    const uint16_t* second = first + 16 * a.bf16_stride;
     for (int panel = 0; panel < w.count; panel += 2) {
       bool pair = panel + 1 < w.count;
       const uint8_t* left = w.data + panel * w.bytes;
@@ -83,26 +83,26 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
   });
 }
 
-// Sums of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
+// Dot products of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
 template <bool Unsigned, class Add>
 void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* group, const Add& add) {
   alignas(64) int32_t sums[32 * kLanes];
-  const int8_t* first = a.steps + row * a.steps_stride + k;
+  const int8_t* first = a.q8 + row * a.q8_stride + k;
   tile_load<6>(group, 64);
   tile_zero<0>();
-  tile_load<4>(first, a.steps_stride);
+  tile_load<4>(first, a.q8_stride);
   tile_dot_int8<Unsigned, 0, 4, 6>();
   tile_store<0>(sums, 64);
   if (lower) {
     tile_zero<2>();
-    tile_load<5>(first + 16 * a.steps_stride, a.steps_stride);
+    tile_load<5>(first + 16 * a.q8_stride, a.q8_stride);
     tile_dot_int8<Unsigned, 2, 5, 6>();
     tile_store<2>(sums + 16 * kLanes, 64);
   }
   for (int r = 0; r < upper + lower; ++r) add(r, load_int32(sums + r * kLanes));
 }
 
-// The outputs' scales are applied at the end, as for Int8Panel.
+// Output scales are applied at the end, as for Int8Panel.
 inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float* tiles) {
   each_tile_rows(rows, [&](int row, int upper, int lower) {
     for (int panel = 0; panel < w.count; ++panel) {
@@ -134,9 +134,9 @@ inline void multiply_tiles_int4(const Rows& a, int rows, const Panels& w, float*
         Vec scale = load_half(factors), offset = load_half(factors + kLanes);
         const RowGroup* groups = a.group(row, k);
         multiply_group<true>(a, row, upper, lower, k, group, [&](int r, Vec sums) {
-          Vec step = splat(groups[r].scale), whole = splat(groups[r].whole);
+          Vec row_scale = splat(groups[r].scale), scaled_sum = splat(groups[r].scaled_sum);
           Vec before = k ? load(out + r * kLanes) : zero();
-          store(out + r * kLanes, fma(sums * step, scale, fma(whole, offset, before)));
+          store(out + r * kLanes, fma(sums * row_scale, scale, fma(scaled_sum, offset, before)));
         });
       }
     }

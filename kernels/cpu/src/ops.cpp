@@ -1,4 +1,4 @@
-// Single operations, for layers that are not part of a whole decoder.
+// Single operations, for layers that no prepared decoder or encoder runs.
 #include "attention.h"
 #include "batch_check.h"
 #include "elementwise.h"
@@ -12,7 +12,7 @@ namespace {
 template <class T, class Out>
 void linear(const Weight& w, const T* x, int64_t x_stride, int rows, Out* out, int threads) {
   RowBuffer input;
-  input.reserve(rows, w.k, row_kind(w));
+  input.reserve(rows, w.k, row_format(w));
   run_team(threads, [&](Team& team, int thread) {
     for (int row = thread; row < rows; row += team.size()) {
       input.fill(row, [&](auto* to) { put_all(to, x + row * x_stride, w.k); });
@@ -58,7 +58,7 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   for (int row = 0; row < batch.num_tokens; ++row) put_all(out + size_t(row) * width, outputs.row(row), width);
 }
 
-// work(row, scratch) for each row; scratch has room for `width` floats.
+// work(row, scratch) for each row; scratch holds `width` floats.
 template <class Work>
 void on_rows(int64_t rows, int width, int threads, const Work& work) {
   run_team(threads, [&](Team& team, int thread) {
@@ -114,9 +114,9 @@ void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* ou
 
 }  // namespace
 
-#define OCTAVO_BY_TYPE(narrow, call)              \
+#define OCTAVO_BY_TYPE(bf16, call)                \
   do {                                            \
-    if (narrow) {                                 \
+    if (bf16) {                                   \
       using T = uint16_t;                         \
       call;                                       \
     } else {                                      \
@@ -126,59 +126,59 @@ void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* ou
   } while (0)
 
 OCTAVO_EXPORT void octavo_linear(const Weight* w, const void* x, int64_t x_stride, int32_t rows, void* out,
-                                 int32_t narrow, int32_t narrow_out, int32_t threads) {
+                                 int32_t bf16, int32_t bf16_out, int32_t threads) {
   auto run = [&](auto* to) {
-    OCTAVO_BY_TYPE(narrow, linear(*w, static_cast<const T*>(x), x_stride, rows, to, threads));
+    OCTAVO_BY_TYPE(bf16, linear(*w, static_cast<const T*>(x), x_stride, rows, to, threads));
   };
-  if (narrow_out) run(static_cast<uint16_t*>(out));
+  if (bf16_out) run(static_cast<uint16_t*>(out));
   else run(static_cast<float*>(out));
 }
 
-// Returns what is wrong with the batch, or null after it was run.
+// Returns an error message for an invalid batch, or null after it was run.
 OCTAVO_EXPORT const char* octavo_paged_attention(const Batch* batch, const AttentionShape* shape, const void* query,
-                                                 const void* keys, const void* values, void* out, int32_t narrow,
+                                                 const void* keys, const void* values, void* out, int32_t bf16,
                                                  int32_t threads) {
   if (const char* fault = fault_of(*batch)) return fault;
   auto run = [&](auto* cache) {
     using Element = std::remove_pointer_t<decltype(cache)>;
-    OCTAVO_BY_TYPE(narrow, attention(*batch, *shape, static_cast<const T*>(query), static_cast<const Element*>(keys),
+    OCTAVO_BY_TYPE(bf16, attention(*batch, *shape, static_cast<const T*>(query), static_cast<const Element*>(keys),
                                      static_cast<const Element*>(values), static_cast<T*>(out), threads));
   };
-  if (batch->narrow_cache) run(static_cast<uint16_t*>(nullptr));
+  if (batch->bf16_cache) run(static_cast<uint16_t*>(nullptr));
   else run(static_cast<float*>(nullptr));
   return nullptr;
 }
 
 OCTAVO_EXPORT void octavo_norm(const void* x, const void* residual, const float* weight, float eps,
-                               int64_t rows, int32_t n, void* out, void* summed, int32_t narrow,
+                               int64_t rows, int32_t n, void* out, void* summed, int32_t bf16,
                                int32_t threads) {
-  OCTAVO_BY_TYPE(narrow, norm(static_cast<const T*>(x), static_cast<const T*>(residual), weight, eps, rows, n,
+  OCTAVO_BY_TYPE(bf16, norm(static_cast<const T*>(x), static_cast<const T*>(residual), weight, eps, rows, n,
                               static_cast<T*>(out), static_cast<T*>(summed), threads));
 }
 
 OCTAVO_EXPORT void octavo_rotate(const void* x, const float* cosine, const float* sine, int64_t tokens,
-                                 int32_t heads, int32_t dim, int32_t width, void* out, int32_t narrow,
+                                 int32_t heads, int32_t dim, int32_t width, void* out, int32_t bf16,
                                  int32_t threads) {
-  OCTAVO_BY_TYPE(narrow, rotate_all(static_cast<const T*>(x), cosine, sine, tokens, heads, dim, width,
+  OCTAVO_BY_TYPE(bf16, rotate_all(static_cast<const T*>(x), cosine, sine, tokens, heads, dim, width,
                                     static_cast<T*>(out), threads));
 }
 
 OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count, int32_t activation,
-                               void* out, int32_t narrow, int32_t threads) {
-  OCTAVO_BY_TYPE(narrow, gate(static_cast<const T*>(gates), static_cast<const T*>(ups), count, activation,
+                               void* out, int32_t bf16, int32_t threads) {
+  OCTAVO_BY_TYPE(bf16, gate(static_cast<const T*>(gates), static_cast<const T*>(ups), count, activation,
                               static_cast<T*>(out), threads));
 }
 
-// Rows of `bytes` bytes, each to its slot of so many; strides in bytes, from one block, or position, to the
-// next one. Returns whether all slots exist; if not, nothing is written.
+// Scatter rows of `bytes` bytes to their slots; strides of blocks and positions in bytes. Returns whether
+// all slots exist; if not, nothing is written.
 OCTAVO_EXPORT int32_t octavo_scatter(const uint8_t* rows, const int64_t* slots, int64_t count, int64_t bytes,
                                      int64_t num_slots, int64_t block_size, int64_t block_stride, int64_t row_stride,
                                      uint8_t* cache) {
   for (int64_t i = 0; i < count; ++i)
     if (slots[i] < 0 || slots[i] >= num_slots) return 0;
   for (int64_t i = 0; i < count; ++i) {
-    int64_t place = slots[i] / block_size * block_stride + slots[i] % block_size * row_stride;
-    std::memcpy(cache + place, rows + i * bytes, bytes);
+    int64_t offset = slots[i] / block_size * block_stride + slots[i] % block_size * row_stride;
+    std::memcpy(cache + offset, rows + i * bytes, bytes);
   }
   return 1;
 }

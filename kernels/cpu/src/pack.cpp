@@ -1,11 +1,11 @@
-// Weights of a linear layer -> panels; see weight.h.
+// Packing of a linear layer's weights into panels; see weight.h.
 #include "exports.h"
 #include "weight.h"
 
 namespace octavo {
 namespace {
 
-// What is copied: rows of a weight as the model stores it.
+// Source matrix: rows of a weight as the model stores it; zero outside.
 struct Source {
   const uint8_t* data;
   int32_t n, k;
@@ -20,12 +20,12 @@ struct Source {
   }
 };
 
-// Elements that lie together for one output: 1 float, 2 bf16 or 4 int8.
-template <class T, int Together>
+// Interleave: consecutive inputs of one output, 1 float, 2 bf16 or 4 int8.
+template <class T, int Interleave>
 void pack_panel(const Source& source, int panel, int padded_k, T* out) {
-  for (int k = 0; k < padded_k; k += Together)
+  for (int k = 0; k < padded_k; k += Interleave)
     for (int c = 0; c < kLanes; ++c)
-      for (int i = 0; i < Together; ++i) *out++ = source.at<T>(panel * kLanes + c, k + i);
+      for (int i = 0; i < Interleave; ++i) *out++ = source.at<T>(panel * kLanes + c, k + i);
 }
 
 void pack_int4(const Source& source, const Source& scale, const Source& offset, int panel, int padded_k,
@@ -53,9 +53,10 @@ OCTAVO_EXPORT int64_t octavo_packed_bytes(int32_t format, int32_t n, int32_t k) 
 }
 
 // data: [n, k] in the format's own element type; int4 as [n, k / 2] bytes, byte j of a group holding
-// inputs j and 32 + j, with float16 scale and offset [n, groups]. Panel p goes to place p * step + start of `out`.
+// inputs j and 32 + j, with float16 scale and offset [n, groups]. Panel p of
+// the data becomes panel p * stride + first of `out`.
 OCTAVO_EXPORT void octavo_pack(int32_t format, const void* data, const void* scale, const void* offset,
-                            int32_t n, int32_t k, int32_t step, int32_t start, void* out) {
+                            int32_t n, int32_t k, int32_t stride, int32_t first, void* out) {
   int padded_k = round_up(k, kGroup), groups = padded_k / kGroup;
   size_t row_bytes = format == kFloat32 ? size_t(k) * 4 : format == kBFloat16 ? size_t(k) * 2 : format == kInt8 ? k : k / 2;
   auto rows = [](const void* from, int32_t count, int32_t width, size_t bytes) {
@@ -66,7 +67,7 @@ OCTAVO_EXPORT void octavo_pack(int32_t format, const void* data, const void* sca
   size_t bytes = panel_bytes(Format(format), padded_k);
 #pragma omp parallel for schedule(static)
   for (int panel = 0; panel < (n + kLanes - 1) / kLanes; ++panel) {
-    uint8_t* to = static_cast<uint8_t*>(out) + (size_t(panel) * step + start) * bytes;
+    uint8_t* to = static_cast<uint8_t*>(out) + (size_t(panel) * stride + first) * bytes;
     switch (format) {
       case kFloat32: pack_panel<float, 1>(source, panel, padded_k, reinterpret_cast<float*>(to)); break;
       case kBFloat16: pack_panel<uint16_t, 2>(source, panel, padded_k, reinterpret_cast<uint16_t*>(to)); break;

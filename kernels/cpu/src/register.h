@@ -1,5 +1,4 @@
-// One register of floats, as wide as the processor has them: for loops that must count registers.
-// A Vec is one or two of them.
+// Native register of floats, for loops that must count registers. A Vec is one or two of them.
 #pragma once
 
 #include "simd.h"
@@ -17,13 +16,13 @@ inline Register register_of(float x) { return {_mm256_set1_ps(x)}; }
 inline Register load_register(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline void store(float* p, Register a) { _mm256_storeu_ps(p, a.v); }
 inline Register fma(Register a, Register b, Register c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-// The first or the second of each of eight pairs.
+// First or second element of each of eight pairs.
 inline Register load_first_register(const uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16))};
 }
 inline Register load_second_register(const uint16_t* p) {
   __m256i zeros;
-  asm volatile("vpxor %0, %0, %0" : "=x"(zeros));  // anew each time: a constant would keep a register
+  asm volatile("vpxor %0, %0, %0" : "=x"(zeros));  // re-zeroed per use so the compiler keeps no register for it
   return {_mm256_castsi256_ps(_mm256_blend_epi16(zeros, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 0xaa))};
 }
 
@@ -39,14 +38,14 @@ inline Register load_second_register(const uint16_t* p) { return load_second(p);
 
 #endif
 
-// Elements that two registers hold, in the order of split_pairs.
+// Elements of two registers, in the order of split_pairs.
 constexpr int kPair = 2 * kRegister;
 
 inline Register load_first_register(const float* p) { return load_register(p); }
 inline Register load_second_register(const float* p) { return load_register(p + kRegister); }
 
-// `count` values, times `scale`, in the order in which two registers get the elements of a cache: those
-// of bf16 the even ones and the odd ones.
+// Deinterleave `count` values, times `scale`, into the order in which two registers load a cache's
+// elements: of bf16 the even ones, then the odd ones.
 template <class Element, class Value>
 void split_pairs(const Value* from, int count, float scale, float* to) {
   constexpr bool split = sizeof(Element) == 2;
@@ -57,7 +56,7 @@ void split_pairs(const Value* from, int count, float scale, float* to) {
     }
 }
 
-// And back.
+// Inverse of split_pairs.
 template <class Element>
 void join_pairs(const float* from, int count, float scale, float* to) {
   constexpr bool split = sizeof(Element) == 2;
@@ -68,7 +67,7 @@ void join_pairs(const float* from, int count, float scale, float* to) {
     }
 }
 
-// out[0..3] = the sums of four registers.
+// Horizontal sums of four registers -> out[0..3].
 #if defined(OCTAVO_AVX512)
 inline __m512 add_pairs(__m512 a, __m512 b) { return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
 inline void store_sums(float* out, const Register (&a)[4]) {

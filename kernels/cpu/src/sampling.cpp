@@ -1,4 +1,4 @@
-// Draws tokens without sorting the vocabulary; see kernels.ops.SampleTopKTopP.
+// Top-k and top-p sampling without sorting the vocabulary; see kernels.ops.SampleTopKTopP.
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -12,9 +12,9 @@ namespace octavo {
 namespace {
 
 constexpr int kBlock = 64;
-// Top-p is looked for among so many of the likeliest first, then in the whole vocabulary.
-constexpr int kLikeliest = 256;
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+// Candidates for top-p that are tried before the whole vocabulary.
+constexpr int kTopPCandidates = 256;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 struct Settings {
   float temperature;
@@ -31,20 +31,20 @@ class RowSampler {
  public:
   explicit RowSampler(int vocab_size) : size_(vocab_size), maxima_((vocab_size + kBlock - 1) / kBlock) {}
 
-  // A token, or -1 for a row whose largest logit is not finite.
+  // Returns a token id, or -1 for a row whose largest logit is not finite.
   int64_t sample(const float* logits, const Settings& settings) {
     logits_ = logits;
-    if (!find_peak()) return -1;
+    if (!find_max()) return -1;
     if (settings.temperature == 0) return first_largest();
     temperature_ = settings.temperature;
     bool all = settings.top_k <= 0 || settings.top_k >= size_;
     if (all && settings.top_p >= 1) {
-      weigh_all();
+      weight_all();
       return draw_from_all(settings.uniform);
     }
     if (all) {
-      double mass = settings.top_p * weigh_all();
-      gather(kLikeliest);
+      double mass = settings.top_p * weight_all();
+      gather(kTopPCandidates);
       if (total() < mass) gather(size_);
       keep_nucleus(mass);
     } else {
@@ -56,45 +56,44 @@ class RowSampler {
   }
 
  private:
-  // Sixteen logits, those beyond the vocabulary never to be drawn.
+  // Sixteen logits, -inf beyond the vocabulary.
   Vec lanes(int at) const {
     if (at + kLanes <= size_) return load(logits_ + at);
     float line[kLanes];
-    for (int i = 0; i < kLanes; ++i) line[i] = at + i < size_ ? logits_[at + i] : kNever;
+    for (int i = 0; i < kLanes; ++i) line[i] = at + i < size_ ? logits_[at + i] : kMinusInfinity;
     return load(line);
   }
 
-  bool find_peak() {
-    peak_ = kNever;
+  bool find_max() {
+    max_logit_ = kMinusInfinity;
     for (size_t b = 0; b < maxima_.size(); ++b) {
       int start = int(b) * kBlock, end = std::min(start + kBlock, size_);
-      Vec top = splat(kNever);
+      Vec top = splat(kMinusInfinity);
       for (int i = start; i < end; i += kLanes) {
         Vec x = lanes(i);
         if (any_nan(x)) return false;
         top = max(top, x);
       }
       maxima_[b] = largest(top);
-      peak_ = std::max(peak_, maxima_[b]);
+      max_logit_ = std::max(max_logit_, maxima_[b]);
     }
-    return std::isfinite(peak_);
+    return std::isfinite(max_logit_);
   }
 
   int64_t first_largest() const {
-    int at = int(std::find(maxima_.begin(), maxima_.end(), peak_) - maxima_.begin()) * kBlock;
-    while (logits_[at] != peak_) ++at;
+    int at = int(std::find(maxima_.begin(), maxima_.end(), max_logit_) - maxima_.begin()) * kBlock;
+    while (logits_[at] != max_logit_) ++at;
     return at;
   }
 
-  // Probabilities but for a common factor; the largest logit's is 1. Where exp would give its smallest
-  // result they are 0.
+  // Unnormalised probabilities, 1 for the largest logit; 0 where exp is clamped.
   Vec weights(Vec logits) const {
-    Vec x = (logits - splat(peak_)) * splat(1.0f / temperature_);
+    Vec x = (logits - splat(max_logit_)) * splat(1.0f / temperature_);
     return max(exp(x) - splat(2e-38f), zero());
   }
 
-  // Their sum.
-  double weigh_all() {
+  // Weights of the whole vocabulary, and each block's sum; returns the total.
+  double weight_all() {
     weights_.resize(maxima_.size() * kBlock);
     sums_.resize(maxima_.size());
     double total = 0;
@@ -112,10 +111,10 @@ class RowSampler {
     return total;
   }
 
-  // Keep, in order, all tokens from a bound up, the `count` likeliest among them: so many blocks have
-  // a maximum that is not below it.
+  // Candidates: keep, in order, all tokens not below the `count`-th largest block maximum, which is a lower
+  // bound of the `count`-th largest logit.
   void gather(int64_t count) {
-    float bound = kNever;
+    float bound = kMinusInfinity;
     if (count <= int64_t(maxima_.size())) {
       ordered_ = maxima_;
       std::nth_element(ordered_.begin(), ordered_.begin() + (count - 1), ordered_.end(), std::greater<float>());
@@ -131,7 +130,7 @@ class RowSampler {
     for (size_t i = 0; i < kept_.size(); i += kLanes) {
       float line[kLanes];
       int present = int(std::min<size_t>(kLanes, kept_.size() - i));
-      for (int j = 0; j < kLanes; ++j) line[j] = j < present ? kept_[i + j].logit : kNever;
+      for (int j = 0; j < kLanes; ++j) line[j] = j < present ? kept_[i + j].logit : kMinusInfinity;
       store(line, weights(load(line)));
       for (int j = 0; j < present; ++j) kept_[i + j].weight = line[j];
     }
@@ -145,7 +144,7 @@ class RowSampler {
 
   static bool likelier(const Token& a, const Token& b) { return a.logit > b.logit; }
 
-  // Of the kept, those above a logit, and the first `equals` that have it.
+  // Keep candidates above a logit, and the first `equals` equal to it.
   void keep_from(float logit, int64_t equals) {
     kept_.erase(std::remove_if(kept_.begin(), kept_.end(),
                                [&](const Token& t) { return t.logit < logit || (t.logit == logit && equals-- <= 0); }),
@@ -161,8 +160,8 @@ class RowSampler {
     keep_from(smallest, count - above);
   }
 
-  // Of the kept, those before which, by falling logit, is less than `mass`: halves are looked at in
-  // turn, only that in which it is reached being ordered further.
+  // Nucleus: keep candidates whose cumulative weight before them, by falling logit, is below `mass`.
+  // Quickselect: only the half in which `mass` is reached is partitioned further.
   void keep_nucleus(double mass) {
     ranked_ = kept_;
     auto first = ranked_.begin(), last = ranked_.end();
@@ -187,7 +186,7 @@ class RowSampler {
     keep_from(smallest.logit, equals);
   }
 
-  // Rounding may leave none: then the last that can be drawn.
+  // Draw a candidate; if rounding leaves none, the last one of non-zero weight.
   int64_t draw(float uniform) const {
     double target = uniform * total(), running = 0;
     int64_t last = 0;
@@ -218,7 +217,7 @@ class RowSampler {
 
   const float* logits_ = nullptr;
   int size_;
-  float peak_ = 0, temperature_ = 1;
+  float max_logit_ = 0, temperature_ = 1;
   std::vector<float> maxima_, ordered_, weights_, sums_;
   std::vector<Token> kept_, ranked_;
 };

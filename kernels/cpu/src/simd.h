@@ -1,4 +1,4 @@
-// Vectors of sixteen floats, on whatever the compiler was told the processor has.
+// Vectors of sixteen floats, on the instructions that the compiler may use; see isa.h.
 #pragma once
 
 #include <cmath>
@@ -36,7 +36,7 @@ inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
 inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 inline bool any_nan(Vec a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
-// 2^n for a vector of whole numbers.
+// 2^n for integral n.
 inline Vec power_of_two(Vec n) {
   __m512i e = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
   return {_mm512_castsi512_ps(e)};
@@ -49,7 +49,7 @@ inline Vec load_half(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 inline Vec load_int32(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
-// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+// First or second element of each of sixteen bf16 pairs, as in a packed panel.
 inline Vec load_first(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
 }
@@ -60,11 +60,11 @@ inline Vec load_second(const uint16_t* p) {
 inline void store_int8(int8_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
-// To the nearest bf16, ties to even; infinite and not-a-number stay so.
+// Round to nearest bf16, ties to even; inf and NaN are kept.
 #if defined(OCTAVO_BF16)
 inline void store_bf16(uint16_t* p, Vec a) {
-  __m256bh narrow = _mm512_cvtneps_pbh(a.v);
-  std::memcpy(p, &narrow, sizeof(narrow));
+  __m256bh rounded = _mm512_cvtneps_pbh(a.v);
+  std::memcpy(p, &rounded, sizeof(rounded));
 }
 #else
 inline void store_bf16(uint16_t* p, Vec a) {
@@ -126,7 +126,7 @@ inline __m256 power_of_two(__m256 n) {
   __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
-// 2^n for a vector of whole numbers.
+// 2^n for integral n.
 inline Vec power_of_two(Vec n) { return {power_of_two(n.lo), power_of_two(n.hi)}; }
 inline __m256 widen_bf16(__m128i x) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
@@ -143,7 +143,7 @@ inline Vec load_int32(const int32_t* p) {
   const __m256i* q = reinterpret_cast<const __m256i*>(p);
   return {_mm256_cvtepi32_ps(_mm256_loadu_si256(q)), _mm256_cvtepi32_ps(_mm256_loadu_si256(q + 1))};
 }
-// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+// First or second element of each of sixteen bf16 pairs, as in a packed panel.
 inline Vec load_first(const uint16_t* p) {
   const __m256i* q = reinterpret_cast<const __m256i*>(p);
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(q), 16)),
@@ -169,13 +169,13 @@ inline __m256i round_to_bf16(__m256 a) {
   __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
   return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, kept, nan), 16);
 }
-// To the nearest bf16, ties to even; infinite and not-a-number stay so.
+// Round to nearest bf16, ties to even; inf and NaN are kept.
 inline void store_bf16(uint16_t* p, Vec a) {
   __m256i words = _mm256_packus_epi32(round_to_bf16(a.lo), round_to_bf16(a.hi));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
 }
 
-#else  // any other processor: plain loops, which compilers turn into its vectors
+#else  // other processors: plain loops, which compilers vectorise
 
 struct Vec {
   float v[kLanes];
@@ -250,7 +250,7 @@ inline bool any_nan(const Vec& a) {
   for (float x : a.v) any |= std::isnan(x);
   return any;
 }
-// 2^n for a vector of whole numbers.
+// 2^n for integral n.
 inline Vec power_of_two(const Vec& n) {
   return each([&](int i) { return from_bits(uint32_t(int(n.v[i]) + 127) << 23); });
 }
@@ -263,7 +263,7 @@ inline Vec load_half(const uint16_t* p) {
 inline Vec load_int32(const int32_t* p) {
   return each([&](int i) { return float(p[i]); });
 }
-// Sixteen pairs of bf16, as in a packed panel: the first or the second of each.
+// First or second element of each of sixteen bf16 pairs, as in a packed panel.
 inline Vec load_first(const uint16_t* p) {
   return each([&](int i) { return from_bits(uint32_t(p[2 * i]) << 16); });
 }
@@ -276,17 +276,17 @@ inline void store_int8(int8_t* p, const Vec& a) {
 
 #endif
 
-// The first of sixteen.
+// First of the sixteen elements.
 inline float first_lane(const Vec& a) {
   float x;
   std::memcpy(&x, &a, sizeof(x));
   return x;
 }
 
-// Ask for `bytes` from p on, which will be read soon.
+// Prefetch of `bytes` from p on.
 inline void prefetch(const void* p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);
-  asm volatile("");  // gcc drops calls of a function that does nothing else
+  asm volatile("");  // GCC drops calls of a function that does nothing else
 }
 
 inline float to_float(uint16_t bf16) {
@@ -297,7 +297,7 @@ inline float to_float(uint16_t bf16) {
 }
 inline float to_float(float x) { return x; }
 
-// To the nearest bf16, ties to even; not-a-number stays so.
+// Round to nearest bf16, ties to even; NaN is kept.
 inline uint16_t to_bf16(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
@@ -337,9 +337,9 @@ inline void put_all(uint16_t* to, const float* from, size_t n) {
   for (; i < n; ++i) to[i] = to_bf16(from[i]);
 }
 
-// e^x to about one unit in the last place of a float; as for -87.3 below that, as for 88.3 above.
+// e^x to about one ulp, with x clamped to -87.3 … 88.3.
 inline Vec exp(Vec x) {
-  x = min(splat(88.3f), max(splat(-87.3f), x));  // in this order not-a-number stays so
+  x = min(splat(88.3f), max(splat(-87.3f), x));  // in this order NaN is kept
   Vec n = round(x * splat(1.44269504f));
   Vec r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
@@ -352,8 +352,8 @@ inline Vec exp(Vec x) {
   p = fma(p, r * r, r + splat(1.0f));
   return p * power_of_two(n);
 }
-// The same to 6e-5 of it, for what is rounded to bf16 anyway; 2^-126 below that, infinite above 88.7:
-// if n is infinite then r is not a number, but of the two _mm512_scalef_ps makes infinity.
+// e^x to a relative 6e-5, for results that are rounded to bf16; at least 2^-126, and inf above 88.7: an
+// infinite n makes r NaN, but _mm512_scalef_ps of NaN and inf is inf.
 inline Vec exp_roughly(Vec x) {
 #if defined(OCTAVO_AVX512)
   Vec y = max(splat(-126.0f), x * splat(1.44269504f)), n = round(y), r = y - n;
@@ -371,8 +371,8 @@ inline Vec tanh(Vec x) {
 }
 // x / (1 + e^-y).
 inline Vec times_sigmoid(Vec x, Vec y) { return x / (splat(1.0f) + exp(zero() - y)); }
-// The same to 2e-4 of it, for what is rounded to bf16 anyway; 0 where the sigmoid is too small to be
-// normal.
+// x / (1 + e^-y) to a relative 2e-4, for results that are rounded to bf16; 0 where the sigmoid is
+// denormal.
 inline Vec times_sigmoid_roughly(Vec x, Vec y) {
 #if defined(OCTAVO_AVX512)
   return x * Vec{_mm512_rcp14_ps((splat(1.0f) + exp_roughly(zero() - y)).v)};
@@ -380,7 +380,7 @@ inline Vec times_sigmoid_roughly(Vec x, Vec y) {
   return times_sigmoid(x, y);
 #endif
 }
-// Within 1.5e-7 (Abramowitz and Stegun, 1964, 7.1.26).
+// Error function within 1.5e-7 (Abramowitz and Stegun, 1964, 7.1.26).
 inline Vec erf(Vec x) {
   Vec size = abs(x), t = splat(1.0f) / fma(splat(0.3275911f), size, splat(1.0f));
   Vec p = fma(splat(1.061405429f), t, splat(-1.453152027f));

@@ -1,4 +1,4 @@
-// Softmax of scores that come a part at a time (Milakov and Gimelshein, 2018, arXiv:1805.02867).
+// Online softmax (Milakov and Gimelshein, 2018, arXiv:1805.02867).
 #pragma once
 
 #include <limits>
@@ -9,50 +9,50 @@ namespace octavo {
 
 class RunningSoftmax {
  public:
-  float most() const { return most_; }
+  float row_max() const { return row_max_; }
   float total() const { return total_; }
 
-  // [panels * 16] scores -> weights relative to the largest score so far; those outside low … high
-  // weigh nothing. Returns what sums with earlier weights must be multiplied with.
-  float weigh(float* row, int panels, int low, int high) {
+  // Scores [panels * 16] -> exp(score - row max so far), 0 outside low … high. Returns the factor by
+  // which sums with earlier weights must be rescaled.
+  float exp_weights(float* row, int panels, int low, int high) {
     bool partial = low > 0 || high < panels * kLanes;
     if (partial) fill_outside(row, panels, low, high, kHidden);
-    Vec top = splat(most_);
+    Vec top = splat(row_max_);
     for (int p = 0; p < panels; ++p) top = max(top, load(row + p * kLanes));
-    float most = largest(top);
-    if (most == kHidden) {  // nothing seen yet
+    float new_max = largest(top);
+    if (new_max == kHidden) {  // no visible key yet
       for (int p = 0; p < panels; ++p) store(row + p * kLanes, zero());
       return 1.0f;
     }
-    Vec limit = splat(most), sums = zero();
+    Vec limit = splat(new_max), sums = zero();
     for (int p = 0; p < panels; ++p) store(row + p * kLanes, exp(load(row + p * kLanes) - limit));
     if (partial) fill_outside(row, panels, low, high, 0.0f);
     for (int p = 0; p < panels; ++p) sums = sums + load(row + p * kLanes);
-    return advance(most, sum(sums));
+    return rescale(new_max, sum(sums));
   }
 
-  // The same for P panels in registers, all of which count; `roughly` as for exp_roughly.
+  // Overload for P panels in registers without a mask; `roughly` as for exp_roughly.
   template <int P>
-  float weigh(Vec (&row)[P], bool roughly) {
-    Vec top = splat(most_), sums = zero();
+  float exp_weights(Vec (&row)[P], bool roughly) {
+    Vec top = splat(row_max_), sums = zero();
     for (int p = 0; p < P; ++p) top = max(top, row[p]);
-    float most = largest(top);
-    if (most == kHidden) {
+    float new_max = largest(top);
+    if (new_max == kHidden) {
       for (int p = 0; p < P; ++p) row[p] = zero();
       return 1.0f;
     }
     if (roughly)
-      for (int p = 0; p < P; ++p) row[p] = exp_roughly(row[p] - splat(most));
+      for (int p = 0; p < P; ++p) row[p] = exp_roughly(row[p] - splat(new_max));
     else
-      for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(most));
+      for (int p = 0; p < P; ++p) row[p] = exp(row[p] - splat(new_max));
     for (int p = 0; p < P; ++p) sums = sums + row[p];
-    return advance(most, sum(sums));
+    return rescale(new_max, sum(sums));
   }
 
  private:
-  float advance(float most, float weights) {
-    float factor = most == most_ ? 1.0f : most_ == kHidden ? 0.0f : first_lane(exp(splat(most_ - most)));
-    most_ = most;
+  float rescale(float new_max, float weights) {
+    float factor = new_max == row_max_ ? 1.0f : row_max_ == kHidden ? 0.0f : first_lane(exp(splat(row_max_ - new_max)));
+    row_max_ = new_max;
     total_ = total_ * factor + weights;
     return factor;
   }
@@ -64,10 +64,10 @@ class RunningSoftmax {
     for (int c = high; c < panels * kLanes; ++c) row[c] = value;
   }
 
-  float most_ = kHidden, total_ = 0;
+  float row_max_ = kHidden, total_ = 0;
 };
 
-// Caps scores smoothly; 0 leaves them.
+// Soft cap of scores: softcap * tanh(score / softcap); 0 for none.
 inline void cap_scores(float* row, int panels, float softcap) {
   if (softcap <= 0) return;
   for (int p = 0; p < panels; ++p)

@@ -1,4 +1,4 @@
-// The threads of one parallel region: a spinning barrier and a shared counter of tasks.
+// Threads of one parallel region: a spinning barrier and a shared task counter.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,8 @@ class Team {
   int size() const { return size_; }
   void resize(int size) { size_ = size; }
 
-  // Wait for all; what any of them wrote before is then seen by all. Also begins a new phase.
+  // Barrier with acquire-release ordering: what any thread wrote before it is visible to all after it.
+  // Begins a new phase.
   void barrier() {
     if (size_ == 1) {
       next_.store(0, std::memory_order_relaxed);
@@ -41,15 +42,15 @@ class Team {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    // Longer than most waits. Another program may have one of the cores, and threads of this team
-    // another one together: then those that are waited for only run when the others yield.
+    // Spins outlast most waits. Where another program has a core, two threads of this team may share one:
+    // the one that is waited for only runs when the other yields.
     for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
       if (spins < 2000) relax();
       else sched_yield();
     }
   }
 
-  // Counts up from 0 in each phase, whoever asks.
+  // Next index of the phase's shared task counter.
   int64_t next() { return next_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
@@ -59,8 +60,7 @@ class Team {
   alignas(64) std::atomic<int64_t> next_{0};
 };
 
-// Numbers too small to be normal count as zero for as long as this lives: they matter to nobody
-// and cost a hundred times as much.
+// RAII flush-to-zero; denormals are ~100x slower.
 class FlushDenormals {
  public:
 #if defined(__x86_64__)
@@ -72,8 +72,8 @@ class FlushDenormals {
 #endif
 };
 
-// work(task) for all tasks of a phase: a thread's first is known beforehand, so that it can ask for its
-// data early; the others go to whoever comes.
+// work(task) for all tasks of a phase: a thread's first is static, so that its data can be prefetched;
+// the rest are taken dynamically.
 template <class Work>
 void share_tasks(Team& team, int thread, int64_t tasks, const Work& work) {
   for (int64_t task = thread; task < tasks; task = team.size() + team.next()) work(task);
@@ -86,7 +86,7 @@ void run_team(int threads, const Body& body) {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
   {
-    // There may be fewer than were asked for, as inside another region.
+    // Threads may be fewer than were asked for, as inside another region.
 #pragma omp single
     team.resize(omp_get_num_threads());
     FlushDenormals flush;

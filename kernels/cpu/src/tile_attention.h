@@ -1,8 +1,8 @@
 // Attention of many query rows of one key head, with softmax in one pass over tiles of keys (Dao et
 // al., 2022, arXiv:2205.14135).
 //
-// The keys of a tile are transposed, and its values laid out, as panels of a weight, so that both
-// products are those of a linear layer.
+// Keys of a tile are transposed, and its values packed, as panels of a weight, so that both products are
+// those of a linear layer.
 #pragma once
 
 #include "attention_plan.h"
@@ -17,12 +17,12 @@ inline void transpose_plain(const uint32_t* const* rows, int keys, int from, int
     for (int key = 0; key < kLanes; ++key) out[e * kLanes + key] = key < keys ? rows[key][e] : 0;
 }
 
-// Rows of `width` words of sixteen keys -> [width][16]; what is beyond `keys` becomes zero.
+// Rows of `width` words of sixteen keys -> [width][16]; columns beyond `keys` become zero.
 inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t* out) {
 #if defined(__AVX2__)
-  int whole = width / 8 * 8;
+  int full = width / 8 * 8;
   for (int half = 0; half < 2; ++half) {
-    for (int e = 0; e < whole; e += 8) {
+    for (int e = 0; e < full; e += 8) {
       __m256 r[8], t[8];
       for (int i = 0; i < 8; ++i) {
         int key = half * 8 + i;
@@ -46,13 +46,13 @@ inline void transpose(const uint32_t* const* rows, int keys, int width, uint32_t
       }
     }
   }
-  transpose_plain(rows, keys, whole, width, out);
+  transpose_plain(rows, keys, full, width, out);
 #else
   transpose_plain(rows, keys, 0, width, out);
 #endif
 }
 
-// Sixteen of each -> pairs.
+// Interleave sixteen elements of each row: (even, odd) pairs.
 template <class Element>
 inline void interleave(const Element* even, const Element* odd, Element* out) {
 #if defined(__AVX2__)
@@ -81,19 +81,19 @@ class TileAttention {
            const Query* query, size_t query_stride, const Element* keys, const Element* values) {
     begin(shape, task, kv_head, query, query_stride);
     KeyRange seen = find_keys(batch, shape, task, ranges_);
-    PlaceCursor places(batch, task.seq, seen.first);
+    OffsetCursor offsets(batch, task.seq, seen.first);
     for (int64_t key = seen.first; key < seen.last; key += kKeyTile) {
       int count = int(std::min<int64_t>(kKeyTile, seen.last - key));
       for (int panel = 0; panel * kLanes < count; ++panel)
-        gather(places, std::min(kLanes, count - panel * kLanes), panel, keys, values);
+        gather(offsets, std::min(kLanes, count - panel * kLanes), panel, keys, values);
       score(count);
-      weigh(shape, key, count);
+      update_softmax(shape, key, count);
       add_values(count);
     }
   }
 
   const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // The sum of values, weighted as softmax(row) says, times `scale`.
+  // Weighted sum of values, times `scale`.
   void write(int row, float scale, float* to) const {
     for (int d = 0; d < dim_; d += kLanes) {
       Vec part = load(output_.data() + (size_t(d / kLanes) * rows_ + row) * kLanes) * splat(scale);
@@ -112,13 +112,13 @@ class TileAttention {
     rows_ = task.tokens * group_;
     dim_ = shape.head_dim;
     kv_head_ = kv_head;
-    narrow_ = !kWide && kNarrowProducts && shape.narrow;
-    padded_dim_ = round_up(dim_, narrow_ ? 2 * kLanes : kLanes);
+    bf16_ = !kWide && kBF16Products && shape.bf16_products;
+    padded_dim_ = round_up(dim_, bf16_ ? 2 * kLanes : kLanes);
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
     scores_.reserve(size_t(rows_) * kKeyTile);
-    if (!narrow_) weights_.reserve(size_t(rows_) * kKeyTile);
+    if (!bf16_) weights_.reserve(size_t(rows_) * kKeyTile);
     output_.reserve(size_t(rows_) * padded_dim_);
     softmax_.assign(rows_, RunningSoftmax());
     std::memset(output_.data(), 0, sizeof(float) * rows_ * padded_dim_);
@@ -128,31 +128,31 @@ class TileAttention {
       for (int d = 0; d < dim_; ++d) q[d] = to_float(source[d]) * shape.scale;
       for (int d = dim_; d < padded_dim_; ++d) q[d] = 0;
     }
-    if (!narrow_) return;
+    if (!bf16_) return;
     size_t queries = size_t(rows_) * padded_dim_;
-    put_all(narrow_query_.reserve(queries), query_.data(), queries);
-    narrow_weights_.reserve(size_t(rows_) * kKeyTile);
+    put_all(bf16_query_.reserve(queries), query_.data(), queries);
+    bf16_weights_.reserve(size_t(rows_) * kKeyTile);
     pairs_.reserve(size_t(kKeyTile) * padded_dim_);
   }
 
-  // Up to sixteen keys and values -> one panel of a tile's keys, and rows of its values' panels.
-  void gather(PlaceCursor& places, int count, int panel, const Element* keys, const Element* values) {
+  // Gather up to sixteen keys and values into one panel of keys, and rows of the value panels.
+  void gather(OffsetCursor& offsets, int count, int panel, const Element* keys, const Element* values) {
     const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
     for (int i = 0; i < count; ++i) {
-      size_t at = places.next() + size_t(kv_head_) * dim_;
+      size_t at = offsets.next() + size_t(kv_head_) * dim_;
       key_rows[i] = keys + at;
       value_rows[i] = values + at;
     }
-    if (narrow_) lay_pairs(value_rows, panel * kLanes);
-    else for (int i = 0; i < round_up(count, 4); ++i) lay_value(value_rows[i], panel * kLanes + i);
+    if (bf16_) pack_value_pairs(value_rows, panel * kLanes);
+    else for (int i = 0; i < round_up(count, 4); ++i) pack_value(value_rows[i], panel * kLanes + i);
     int words = kWide ? dim_ : dim_ / 2, padded_words = kWide ? padded_dim_ : padded_dim_ / 2;
     uint32_t* out = reinterpret_cast<uint32_t*>(keys_.data()) + size_t(panel) * padded_words * kLanes;
     transpose(reinterpret_cast<const uint32_t* const*>(key_rows), count, words, out);
     std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
   }
 
-  // Values of sixteen keys, or zeros, side by side in pairs: panels [padded_dim / 16][32][16][2].
-  void lay_pairs(const Element* const* rows, int first) {
+  // Pack the values of sixteen keys, or zeros, in pairs: panels [padded_dim / 16][32][16][2].
+  void pack_value_pairs(const Element* const* rows, int first) {
     for (int i = 0; i < kLanes; i += 2) {
       const Element *even = rows[i], *odd = rows[i + 1];
       for (int d = 0; d < padded_dim_; d += kLanes) {
@@ -170,8 +170,8 @@ class TileAttention {
     }
   }
 
-  // One key's value, or zeros, into row `i` of the panels of values: [padded_dim / 16][64][16].
-  void lay_value(const Element* value, int i) {
+  // Pack one key's value, or zeros, as row `i` of the value panels: [padded_dim / 16][64][16].
+  void pack_value(const Element* value, int i) {
     for (int d = 0; d < padded_dim_; d += kLanes) {
       float* out = values_.data() + (size_t(d) * kKeyTile) + size_t(i) * kLanes;
       if (value != nullptr && d + kLanes <= dim_) {
@@ -183,11 +183,11 @@ class TileAttention {
     }
   }
 
-  static Rows rows_in(const float* values, size_t stride) {
+  static Rows float_rows(const float* values, size_t stride) {
     return {values, stride, nullptr, 0, nullptr, 0, nullptr, 0};
   }
 
-  static Rows narrow_rows(const uint16_t* values, size_t stride) {
+  static Rows bf16_rows(const uint16_t* values, size_t stride) {
     return {nullptr, 0, values, stride, nullptr, 0, nullptr, 0};
   }
 
@@ -195,18 +195,18 @@ class TileAttention {
     Panels panels{reinterpret_cast<const uint8_t*>(keys_.data()),
                   size_t(padded_dim_) * kLanes * sizeof(Element), padded_dim_,
                   (count + kLanes - 1) / kLanes};
-    if (narrow_)
-      return multiply_narrow(narrow_rows(narrow_query_.data(), padded_dim_), rows_, panels, scores_.data(), true);
-    Rows rows = rows_in(query_.data(), padded_dim_);
+    if (bf16_)
+      return multiply_bf16(bf16_rows(bf16_query_.data(), padded_dim_), rows_, panels, scores_.data(), true);
+    Rows rows = float_rows(query_.data(), padded_dim_);
     multiply_float(kWide ? kFloat32 : kBFloat16, rows, rows_, panels, scores_.data(), true);
   }
 
-  void weigh(const AttentionShape& shape, int64_t from, int count) {
+  void update_softmax(const AttentionShape& shape, int64_t from, int count) {
     int panels = (count + kLanes - 1) / kLanes;
     for (int r = 0; r < rows_; ++r) {
       KeyRange part = within(ranges_[r / group_], from, count);
-      bool whole = part.first == 0 && part.last == kKeyTile && shape.softcap <= 0;
-      float factor = whole ? weigh_whole(r) : weigh_part(r, panels, part, shape.softcap);
+      bool full = part.first == 0 && part.last == kKeyTile && shape.softcap <= 0;
+      float factor = full ? exp_full_tile(r) : exp_partial_tile(r, panels, part, shape.softcap);
       if (factor == 1.0f) continue;
       for (int d = 0; d < padded_dim_; d += kLanes) {
         float* o = output_.data() + (size_t(d / kLanes) * rows_ + r) * kLanes;
@@ -217,55 +217,55 @@ class TileAttention {
 
   Vec score_at(int row, int panel) const { return load(scores_.data() + (size_t(panel) * rows_ + row) * kLanes); }
 
-  // All keys of a tile, as most are.
-  float weigh_whole(int row) {
+  // Fast path of a tile whose keys are all visible.
+  float exp_full_tile(int row) {
     Vec weights[kKeyTile / kLanes];
     for (int p = 0; p < kKeyTile / kLanes; ++p) weights[p] = score_at(row, p);
-    float factor = softmax_[row].weigh(weights, narrow_);
+    float factor = softmax_[row].exp_weights(weights, bf16_);
     for (int p = 0; p < kKeyTile / kLanes; ++p) put_weights(row, p, weights[p]);
     return factor;
   }
 
-  float weigh_part(int row, int panels, KeyRange part, float softcap) {
+  float exp_partial_tile(int row, int panels, KeyRange part, float softcap) {
     alignas(64) float weights[kKeyTile];
     for (int p = 0; p < panels; ++p) store(weights + p * kLanes, score_at(row, p));
     cap_scores(weights, panels, softcap);
-    float factor = softmax_[row].weigh(weights, panels, int(part.first), int(part.last));
+    float factor = softmax_[row].exp_weights(weights, panels, int(part.first), int(part.last));
     for (int p = 0; p < panels; ++p) put_weights(row, p, load(weights + p * kLanes));
     return factor;
   }
 
   void put_weights(int row, int panel, Vec weights) {
     size_t at = size_t(row) * kKeyTile + panel * kLanes;
-    if (narrow_) put_lanes(narrow_weights_.data() + at, weights);
+    if (bf16_) put_lanes(bf16_weights_.data() + at, weights);
     else store(weights_.data() + at, weights);
   }
 
   void add_values(int count) {
-    if (narrow_) return add_pairs(count);
+    if (bf16_) return add_pairs(count);
     Panels panels{reinterpret_cast<const uint8_t*>(values_.data()),
                   size_t(kKeyTile) * kLanes * sizeof(float), round_up(count, 4), padded_dim_ / kLanes};
-    multiply_float(kFloat32, rows_in(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
+    multiply_float(kFloat32, float_rows(weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
-  // The product takes 32 keys at a time; those that no panel brought weigh nothing.
+  // bf16 products take 32 keys at a time; missing ones get weight 0.
   void add_pairs(int count) {
     const Element* none[kLanes] = {};
     int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
-    if (written < keys) lay_pairs(none, written);
+    if (written < keys) pack_value_pairs(none, written);
     for (int r = 0; r < rows_ && written < keys; ++r) put_weights(r, written / kLanes, zero());
     Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Element),
                   keys, padded_dim_ / kLanes};
-    multiply_narrow(narrow_rows(narrow_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
+    multiply_bf16(bf16_rows(bf16_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
   int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1, kv_head_ = 0;
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
   Buffer<float> query_, values_, scores_, weights_, output_;
-  bool narrow_ = false;
+  bool bf16_ = false;
   Buffer<Element> keys_, pairs_;
-  Buffer<uint16_t> narrow_query_, narrow_weights_;
+  Buffer<uint16_t> bf16_query_, bf16_weights_;
 };
 
 }  // namespace octavo

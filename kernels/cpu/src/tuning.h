@@ -1,5 +1,5 @@
-// Choices between two ways to do the same, each of which is faster on some machine. Python measures
-// them once (tuning.py) and passes them to octavo_tune.
+// Tuning parameters: choices whose better side depends on the machine. Python measures them once
+// (tuning.py) and passes them to octavo_tune.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace octavo {
 
 // Passed from Python; keep library.py in step.
 struct Tuning {
-  int32_t stream_weights = 0;    // prefetches of a single row's weights pass by the outer caches
-  int32_t tile_rows[4] = {};     // fewest rows that go through AMX tiles, by Format; 0: none ever do
+  int32_t stream_weights = 0;    // non-temporal prefetch of a single row's weights
+  int32_t tile_rows[4] = {};     // fewest rows that use AMX tiles, by Format; 0: never
 
   bool tiles(Format format, int rows) const {
     int32_t fewest = tile_rows[format];

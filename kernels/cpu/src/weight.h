@@ -1,7 +1,7 @@
-// How the weights of a linear layer lie in memory, and the rows that they are multiplied with.
+// Memory layout of a linear layer's weights, and of the activation rows that they are multiplied with.
 //
-// A weight [n, k] is cut into panels of sixteen outputs. Within a panel, k runs slowest, and what
-// one dot-product instruction takes of each output lies together:
+// A weight [n, k] is cut into panels of sixteen outputs. Within a panel, k runs slowest, and the inputs
+// that one dot-product instruction takes of each output lie together:
 //   float32  [k][16]            bf16  [k / 2][16][2]            int8  [k / 4][16][4]
 //   int4     for each group of 64 inputs [8][16][4] bytes, whose low halves are inputs 4j … 4j + 3
 //            and whose high halves are 32 inputs further; then 16 scales and 16 zeros in float16:
@@ -30,7 +30,7 @@ struct Weight {
   const float* bias;   // of each output, padded; or null
   int32_t n, k;
   int32_t format;
-  int32_t narrow;  // bf16: activations may be rounded to bf16 as well
+  int32_t bf16_activations;  // bf16 weights: activations may be rounded to bf16 as well
 
   int panels() const { return (n + kLanes - 1) / kLanes; }
   int padded_k() const { return round_up(k, kGroup); }
@@ -45,46 +45,46 @@ inline size_t panel_bytes(Format format, int padded_k) {
   }
 }
 
-// What belongs to 64 steps of a row: their scale, their sum, and the two multiplied.
+// Per-group (64) quantisation of an activation row: scale, scale·Σq, Σq.
 struct RowGroup {
-  float scale, whole;
+  float scale, scaled_sum;
   int32_t sum;
 };
 
-// What a weight is multiplied with. Rows are padded with zeros to padded_k.
-//   float32: values.  bf16: narrow.  int8 (symmetric, a scale for each group): steps.
+// Activation rows, padded with zeros to padded_k, in the formats that weights are multiplied with:
+// float32 `values`, `bf16`, and `q8`, symmetric int8 with a scale for each group.
 struct Rows {
   const float* values;
   size_t stride;
-  const uint16_t* narrow;
-  size_t narrow_stride;
-  const int8_t* steps;
-  size_t steps_stride;
-  const RowGroup* groups;  // of all rows in turn, then the next group's
+  const uint16_t* bf16;
+  size_t bf16_stride;
+  const int8_t* q8;
+  size_t q8_stride;
+  const RowGroup* groups;  // [group][row], groups_stride apart
   size_t groups_stride;
 
   const RowGroup* group(int row, int input) const { return groups + input / kGroup * groups_stride + row; }
 
-  // The part that begins with a row and an input; the latter a multiple of 64.
+  // Sub-matrix from a row and an input on; the input is a multiple of 64.
   Rows from(int row, int input) const {
-    return {values + row * stride + input, stride, narrow + row * narrow_stride + input, narrow_stride,
-            steps + row * steps_stride + input, steps_stride, group(row, input), groups_stride};
+    return {values + row * stride + input, stride, bf16 + row * bf16_stride + input, bf16_stride,
+            q8 + row * q8_stride + input, q8_stride, group(row, input), groups_stride};
   }
 };
 
-// Whether bf16 can be multiplied by bf16.
+// ISA has bf16 dot products.
 #if defined(OCTAVO_BF16)
-constexpr bool kNarrowProducts = true;
+constexpr bool kBF16Products = true;
 #else
-constexpr bool kNarrowProducts = false;
+constexpr bool kBF16Products = false;
 #endif
 
-// What a weight is multiplied with; several weights may want several.
-enum RowKind : int { kRowFloat = 1, kRowNarrow = 2, kRowSteps = 4 };
+// Activation formats (bit mask) that a weight's kernel reads.
+enum RowFormat : int { kRowFloat = 1, kRowBF16 = 2, kRowQ8 = 4 };
 
-inline int row_kind(const Weight& w) {
-  if (w.format >= kInt8) return kRowSteps;
-  return w.format == kBFloat16 && w.narrow && kNarrowProducts ? kRowNarrow : kRowFloat;
+inline int row_format(const Weight& w) {
+  if (w.format >= kInt8) return kRowQ8;
+  return w.format == kBFloat16 && w.bf16_activations && kBF16Products ? kRowBF16 : kRowFloat;
 }
 
 }  // namespace octavo

@@ -1,4 +1,4 @@
-"""CLIP's image preparation: shorter side resized, centre cropped."""
+"""CLIP's preprocessing: shorter side resized, centre cropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InternViT's image preparation: resized to a square."""
+"""InternViT's preprocessing: resized to a square."""
 
 from __future__ import annotations
 

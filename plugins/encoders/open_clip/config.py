@@ -1,4 +1,4 @@
-"""What open_clip says of a model."""
+"""Configs of open_clip's models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def vision_settings(vision_config: JsonDict) -> CLIPVisionCfg:
 
 
 def published_preprocessing(vision_config: JsonDict) -> dict[str, Any]:
-    """How the model's published weights, if they agree, want images; else open_clip's default."""
+    """Preprocessing of the model's published weights, if they agree; else open_clip's default."""
     name = vision_config.get("model_name")
     tags = open_clip.list_pretrained_tags_by_model(name) if name else []
     found = [_known(open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
@@ -43,7 +43,7 @@ def published_preprocessing(vision_config: JsonDict) -> dict[str, Any]:
 
 
 def frozen(settings: JsonDict) -> dict[str, Any]:
-    """With tuples for JSON's lists, so that equal settings are equal."""
+    """Settings with tuples in place of JSON's lists, so that equal settings compare equal."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
 
 
@@ -57,6 +57,6 @@ def _config_of(name: Any) -> dict[str, Any]:
 
 
 def _known(settings: JsonDict) -> dict[str, Any]:
-    """What a tag's settings say of images."""
+    """Preprocessing settings of a tag."""
     defaults = asdict(PreprocessCfg())
     return frozen({key: settings.get(key, default) for key, default in defaults.items()})

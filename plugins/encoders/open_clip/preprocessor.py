@@ -1,4 +1,4 @@
-"""open_clip's own image preparation."""
+"""open_clip's own preprocessing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tower import features_shape
 
 
 class OpenClipPreprocessor(ImagePreprocessor):
-    """See `plugin.ImagePreprocessor`. Images are prepared as the model's published
+    """See `plugin.ImagePreprocessor`. Images are preprocessed as the model's published
     weights want them. A processor's settings change that: those that open_clip's checkpoints
     have as `preprocess_cfg`, or `image_mean` and `image_std`; the size is always the tower's.
 
@@ -32,7 +32,7 @@ class OpenClipPreprocessor(ImagePreprocessor):
         self._num_tokens = features_shape(vision_config, ())[0]
 
     def num_tokens(self, size: ImageSize) -> int:
-        """The same for all."""
+        """Constant, whatever the size."""
         return self._num_tokens
 
     def preprocess(self, image: Image.Image) -> PreprocessedImage:

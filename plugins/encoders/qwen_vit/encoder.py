@@ -90,7 +90,7 @@ class Qwen2VisionEncoder(nn.Module):
         return int(self._width * self._config["mlp_ratio"])
 
     def shape(self) -> EncoderShape:
-        """What kernels are told of the blocks."""
+        """Shape of the blocks, for kernels."""
         config = self._config
         rms_norm = isinstance(self.make_norm(), RMSNorm)
         sizes = (self._width, self.intermediate_width(), config["num_heads"])
@@ -150,14 +150,14 @@ class Qwen2VisionEncoder(nn.Module):
         merge = self._merge
         quarter = self._width // self._config["num_heads"] // 4
         theta = float((self._config.get("rope_parameters") or {}).get("rope_theta", 10000.0))
-        steps = torch.arange(quarter, dtype=torch.float32, device=device) / quarter
-        places = []
+        exponents = torch.arange(quarter, dtype=torch.float32, device=device) / quarter
+        positions = []
         for rows, columns in layouts:
             grid = torch.cartesian_prod(
                 torch.arange(rows, device=device), torch.arange(columns, device=device)
             ).view(rows // merge, merge, columns // merge, merge, 2)
-            places.append(grid.transpose(1, 2).reshape(-1, 2).float())
-        angles = (torch.cat(places)[..., None] / theta**steps).flatten(1)
+            positions.append(grid.transpose(1, 2).reshape(-1, 2).float())
+        angles = (torch.cat(positions)[..., None] / theta**exponents).flatten(1)
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
 

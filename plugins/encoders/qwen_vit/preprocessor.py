@@ -1,4 +1,4 @@
-"""Qwen2-VL's image preparation: near its own size and aspect, cut into patches."""
+"""Qwen2-VL's preprocessing: near its own size and aspect, cut into patches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_ASPECT = 200
 
 @dataclass(frozen=True)
 class PixelRange:
-    """How many pixels a resized image may have, both sides being multiples of `step`."""
+    """Range of a resized image's pixels, both sides being multiples of `step`."""
 
     smallest: int
     largest: int
@@ -96,8 +96,8 @@ class QwenPreprocessor(ImagePreprocessor):
         """With fewer pixels; a strip still takes a token for each step of its length."""
         limited = object.__new__(QwenPreprocessor)
         limited.__dict__.update(self.__dict__)
-        most = min(self._range.largest, max_tokens * self._range.step**2)
+        largest = min(self._range.largest, max_tokens * self._range.step**2)
         limited._range = replace(
-            self._range, smallest=min(self._range.smallest, most), largest=most
+            self._range, smallest=min(self._range.smallest, largest), largest=largest
         )
         return limited

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
-from ....core.layers.ragged import together
+from ....core.layers.ragged import apply_batched
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -82,7 +82,7 @@ class SiglipVisionEncoder(nn.Module):
         features: list[Tensor] = self.encoder(self.embeddings(torch.stack(tuple(images))))
         if not hasattr(self, "post_layernorm"):
             return features
-        return together(self.post_layernorm, features)
+        return apply_batched(self.post_layernorm, features)
 
 
 class FractionalSiglipEncoder(SiglipVisionEncoder):

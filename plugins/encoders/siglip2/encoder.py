@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from ....core.contracts.interfaces import BuildContext, WeightPlace
 from ....core.contracts.specs import JsonDict
-from ....core.layers.ragged import together
+from ....core.layers.ragged import apply_batched
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -27,7 +27,7 @@ class Siglip2Embeddings(nn.Module):
         self, images: Sequence[Tensor], grids: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[num_patches, patch values] of each -> [num_patches, hidden_size]."""
-        embedded = together(self.patch_embedding, images)
+        embedded = apply_batched(self.patch_embedding, images)
         return [x + self._positions(*grid) for x, grid in zip(embedded, grids, strict=True)]
 
     def _positions(self, rows: int, columns: int) -> Tensor:
@@ -64,4 +64,4 @@ class Siglip2VisionEncoder(nn.Module):
         features: list[Tensor] = self.encoder(self.embeddings(images, layouts))
         if not hasattr(self, "post_layernorm"):
             return features
-        return together(self.post_layernorm, features)
+        return apply_batched(self.post_layernorm, features)

@@ -19,7 +19,7 @@ _DEFAULTS = {
     "image_std": (0.5, 0.5, 0.5),
 }
 _MAX_PATCHES = 256
-#: Where the search for the scale stops, as in training: it decides some sizes.
+#: Tolerance of the search for the scale, as in training: it decides some sizes.
 _PRECISION = 1e-5
 
 

@@ -24,5 +24,5 @@ class Gemma3Preprocessor(PatchPreprocessor):
         self._tokens_per_image: int = config["mm_tokens_per_image"]
 
     def num_tokens(self, size: ImageSize) -> int:
-        """What the projector pools the tower's patches into."""
+        """Number of features that the projector pools the tower's patches into."""
         return self._tokens_per_image

@@ -1,4 +1,4 @@
-"""Idefics3 writes its tiles row by row, each with its place, and then the whole image."""
+"""Idefics3's image prompt: tiles row by row, each with its row and column, then the whole image."""
 
 from __future__ import annotations
 

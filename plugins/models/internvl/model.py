@@ -10,7 +10,7 @@ from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
 from ....core.layers.activation import get_activation
 from ....core.layers.pixel_shuffle import pixel_shuffle
-from ....core.layers.ragged import encode_stacked, together
+from ....core.layers.ragged import apply_batched, encode_stacked
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -49,7 +49,7 @@ class InternVLForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[tiles, channels, side, side] of each -> [num_tokens, hidden_size]."""
-        return [tiles.flatten(0, 1) for tiles in together(self._encode_tiles, images)]
+        return [tiles.flatten(0, 1) for tiles in apply_batched(self._encode_tiles, images)]
 
     def _encode_tiles(self, tiles: Tensor) -> Tensor:
         """-> [tiles, num_tokens, hidden_size]."""

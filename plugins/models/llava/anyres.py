@@ -1,4 +1,4 @@
-"""Any resolution in tiles: which grid an image is shown in, and what of its features is kept.
+"""AnyRes tiling: the choice of an image's grid, and the crop of its features.
 
 Liu et al., 2024, "LLaVA-NeXT: Improved reasoning, OCR, and world knowledge".
 """
@@ -31,8 +31,8 @@ WHOLE_ONLY = TileGrid(0, 0)
 
 @dataclass(frozen=True)
 class Crop:
-    """What remains of a grid of features once the padding is cut off: [top, bottom), [left,
-    right), then shrunk to (rows, columns)."""
+    """Part of a grid of features without padding: [top, bottom), [left, right), then shrunk to
+    (rows, columns)."""
 
     top: int
     bottom: int
@@ -69,9 +69,9 @@ def fit_within(size: ImageSize, height: int, width: int) -> tuple[int, int]:
 
 
 def crop_features(size: ImageSize, grid: TileGrid, side: int, max_tiles: int | None) -> Crop:
-    """What is kept of the features of a grid of tiles, side² each.
+    """Crop of the features of a grid of tiles, side² each.
 
-    max_tiles: beyond as many tiles' worth of features, they are shrunk.
+    max_tiles: more features than this many tiles have are shrunk.
     """
     rows, columns = grid.rows * side, grid.columns * side
     top = left = 0

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
-from ....core.layers.ragged import encode_stacked, together
+from ....core.layers.ragged import apply_batched, encode_stacked
 from ....core.layers.vision_language import VisionLanguageModel
 from .anyres import Crop
 from .features import FeatureSelection
@@ -32,7 +32,7 @@ class LlavaNextForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[tiles, channels, height, width] of each -> [num_tokens, hidden_size]."""
-        tiles = together(self._encode_tiles, images)
+        tiles = apply_batched(self._encode_tiles, images)
         return [self._join(image, layout) for image, layout in zip(tiles, layouts, strict=True)]
 
     def _encode_tiles(self, tiles: Tensor) -> Tensor:
@@ -63,4 +63,4 @@ class LlavaNextForConditionalGeneration(VisionLanguageModel):
 
 
 class LlavaOnevisionForConditionalGeneration(LlavaNextForConditionalGeneration):
-    """The same; what differs is how its images are prepared."""
+    """LLaVA-NeXT's model with another preprocessor."""

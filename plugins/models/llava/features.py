@@ -1,4 +1,4 @@
-"""Which of the tower's outputs LLaVA takes, as its config says."""
+"""Selection of the tower's outputs, from LLaVA's config."""
 
 from __future__ import annotations
 

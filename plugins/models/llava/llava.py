@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
-from ....core.layers.ragged import together
+from ....core.layers.ragged import apply_batched
 from ....core.layers.vision_language import VisionLanguageModel
 from .features import FeatureSelection
 from .projector import Projector
@@ -31,4 +31,4 @@ class LlavaForConditionalGeneration(VisionLanguageModel):
         features = self.vision_tower(images, layouts)
         if self._skip_first:
             features = [rows[1:] for rows in features]
-        return together(self.multi_modal_projector, features)
+        return apply_batched(self.multi_modal_projector, features)

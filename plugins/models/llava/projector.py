@@ -1,4 +1,4 @@
-"""LLaVA's way from the tower to the decoder."""
+"""LLaVA's projector from the tower to the decoder."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
-from ....core.layers.ragged import together
+from ....core.layers.ragged import apply_batched
 from ....core.layers.vision_language import VisionLanguageModel
 
 
@@ -34,4 +34,4 @@ class PaliGemmaForConditionalGeneration(VisionLanguageModel):
         self, images: Sequence[Tensor], layouts: Sequence[tuple[int, ...]]
     ) -> Sequence[Tensor]:
         """[channels, height, width] of each -> [num_tokens, hidden_size]."""
-        return together(self.multi_modal_projector.linear, self.vision_tower(images))
+        return apply_batched(self.multi_modal_projector.linear, self.vision_tower(images))

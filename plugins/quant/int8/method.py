@@ -1,4 +1,4 @@
-"""Symmetric, rounded to the nearest of 255 steps, one scale for each output."""
+"""Symmetric int8, rounded to nearest, with one scale for each output."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from ....core.layers.quantized_linear import QuantizedLinear, quantize_rows
 
 
 class Int8Method:
-    """See `plugin.interfaces.QuantMethod`. Raises ValueError for a checkpoint that stores weights
-    in 8 bits, as each tool does so in its own way."""
+    """See `plugin.interfaces.QuantMethod`. No StoredQuantMethod: tools store int8 in as many
+    ways as there are tools."""
 
     quantizes_head = True
 
     def __init__(self, settings: JsonDict) -> None:
-        if settings:
-            raise ValueError("int8 quantises plain checkpoints; this one is quantised already")
-
-    def prepare(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """Never asked for."""
-        return None
+        """settings: not read, as there are none."""
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """Every layer."""

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from octavo import LLM
 from octavo.app import DEMO_MODEL
-from octavo.core.encoder_store.codec import decode, encode
+from octavo.core.encoder_store.codec import decode_entry, encode_entry
 from octavo.core.encoder_store.features import Features
 from PIL import Image
 from redis_server import MISSING, RedisServer, find_servers
@@ -134,14 +134,14 @@ def test_features_that_do_not_fit_are_deleted(
     wait_for_write(redis, 1)
     (name,) = redis.client().scan_iter("octavo:encoder:*")
     key = name.decode().rpartition(":")[2]
-    good = decode(redis.client().get(name) or b"", key, secret=None, max_bytes=2**24)
+    good = decode_entry(redis.client().get(name) or b"", key, secret=None, max_bytes=2**24)
     array = {
         "width": good.array[:, :-1],
         "dtype": good.array.astype(np.float16),
         "finite": np.full_like(good.array, np.nan),
     }[wrong]
     bad = Features("float16" if wrong == "dtype" else "float32", array)
-    redis.client().set(name, encode(bad, key, compress=False, secret=None))
+    redis.client().set(name, encode_entry(bad, key, compress=False, secret=None))
     before = metric(second, CORRUPT), encoded(second)
     assert answer(second, shown) == expected
     assert (metric(second, CORRUPT), encoded(second)) == (before[0] + 1, before[1] + 1)

@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from octavo.core.encoder_store.codec import BadEntryError, decode, encode
+from octavo.core.encoder_store.codec import BadEntryError, decode_entry, encode_entry
 from octavo.core.encoder_store.features import Features
 
 KEY = "sha256:9f86d081/siglip/bfloat16"
@@ -42,7 +42,7 @@ secrets = st.none() | st.binary(min_size=1, max_size=100)
 
 
 def read(data: bytes, secret: bytes | None = None, max_bytes: int = LIMIT) -> Features:
-    return decode(data, KEY, secret=secret, max_bytes=max_bytes)
+    return decode_entry(data, KEY, secret=secret, max_bytes=max_bytes)
 
 
 def entry(
@@ -59,8 +59,8 @@ def entry(
 
 @given(some_features, st.text(max_size=80), st.booleans(), secrets)
 def test_round_trip(features: Features, key: str, compress: bool, secret: bytes | None) -> None:
-    data = encode(features, key, compress=compress, secret=secret)
-    back = decode(data, key, secret=secret, max_bytes=features.nbytes)
+    data = encode_entry(features, key, compress=compress, secret=secret)
+    back = decode_entry(data, key, secret=secret, max_bytes=features.nbytes)
     assert back.dtype == features.dtype
     assert back.array.dtype == features.array.dtype
     assert back.array.shape == features.array.shape
@@ -71,7 +71,7 @@ def test_round_trip(features: Features, key: str, compress: bool, secret: bytes 
 def test_a_flipped_bit_is_refused(
     features: Features, compress: bool, secret: bytes | None, data: st.DataObject
 ) -> None:
-    damaged = bytearray(encode(features, KEY, compress=compress, secret=secret))
+    damaged = bytearray(encode_entry(features, KEY, compress=compress, secret=secret))
     bit = data.draw(st.integers(0, 8 * len(damaged) - 1))
     damaged[bit // 8] ^= 1 << bit % 8
     with pytest.raises(BadEntryError):
@@ -79,7 +79,9 @@ def test_a_flipped_bit_is_refused(
 
 
 def test_a_flip_of_every_bit_of_the_header_is_refused() -> None:
-    whole = encode(random_features("float16", (4, 8), 0, True), KEY, compress=True, secret=None)
+    whole = encode_entry(
+        random_features("float16", (4, 8), 0, True), KEY, compress=True, secret=None
+    )
     for bit in range(8 * 64):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -91,7 +93,7 @@ def test_a_flip_of_every_bit_of_the_header_is_refused() -> None:
 def test_an_entry_of_another_length_is_refused(
     features: Features, compress: bool, secret: bytes | None, data: st.DataObject
 ) -> None:
-    whole = encode(features, KEY, compress=compress, secret=secret)
+    whole = encode_entry(features, KEY, compress=compress, secret=secret)
     with pytest.raises(BadEntryError):
         read(whole[: data.draw(st.integers(0, len(whole) - 1))], secret)
     with pytest.raises(BadEntryError):
@@ -108,10 +110,10 @@ def test_arbitrary_bytes_are_refused(data: bytes) -> None:
 def test_an_entry_of_another_key_is_refused(
     features: Features, key: str, other: str, secret: bytes | None
 ) -> None:
-    data = encode(features, key, compress=False, secret=secret)
+    data = encode_entry(features, key, compress=False, secret=secret)
     if key != other:
         with pytest.raises(BadEntryError, match="another key"):
-            decode(data, other, secret=secret, max_bytes=LIMIT)
+            decode_entry(data, other, secret=secret, max_bytes=LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,9 @@ def test_an_entry_of_another_key_is_refused(
 def test_an_entry_without_our_signature_is_refused(
     written: bytes | None, expected: bytes | None, message: str
 ) -> None:
-    data = encode(random_features("float32", (2, 3), 0, False), KEY, compress=False, secret=written)
+    data = encode_entry(
+        random_features("float32", (2, 3), 0, False), KEY, compress=False, secret=written
+    )
     with pytest.raises(BadEntryError, match=message):
         read(data, expected)
 
@@ -134,26 +138,26 @@ ARRAY: NDArray[np.uint16] = np.arange(6, dtype=np.uint16).reshape(2, 3)
 
 
 def test_the_format_to_the_byte() -> None:
-    data = encode(Features("bfloat16", ARRAY), KEY, compress=False, secret=None)
+    data = encode_entry(Features("bfloat16", ARRAY), KEY, compress=False, secret=None)
     assert data == entry(struct.pack("<6H", *range(6)), (2, 3), 12, dtype=1)
 
 
 def test_the_signature_is_an_hmac() -> None:
-    data = encode(Features("bfloat16", ARRAY), KEY, compress=False, secret=b"secret")
+    data = encode_entry(Features("bfloat16", ARRAY), KEY, compress=False, secret=b"secret")
     covered = data[:32] + struct.pack("<I", len(KEY)) + KEY.encode() + data[64:]
     assert data[32:64] == hmac.digest(b"secret", covered, "sha256")
 
 
 def test_an_array_in_another_order_is_written_row_by_row() -> None:
-    data = encode(Features("bfloat16", ARRAY.T), KEY, compress=False, secret=None)
+    data = encode_entry(Features("bfloat16", ARRAY.T), KEY, compress=False, secret=None)
     assert read(data).array.tolist() == ARRAY.T.tolist()
 
 
 def test_compression_is_used_where_it_helps() -> None:
     alike = Features("float32", np.ones((100, 100), np.float32))
-    assert len(encode(alike, KEY, compress=True, secret=None)) < 500
+    assert len(encode_entry(alike, KEY, compress=True, secret=None)) < 500
     noise = random_features("float32", (10, 10), 0, False)
-    assert len(encode(noise, KEY, compress=True, secret=None)) == 64 + 400
+    assert len(encode_entry(noise, KEY, compress=True, secret=None)) == 64 + 400
 
 
 BOMB = zstandard.ZstdCompressor().compress(bytes(64 * 2**20))
@@ -188,7 +192,7 @@ def test_a_forged_entry_is_refused_before_memory_is_taken(data: bytes) -> None:
 
 
 def test_features_beyond_the_limit_are_refused() -> None:
-    data = encode(
+    data = encode_entry(
         Features("float32", np.ones((100, 100), np.float32)), KEY, compress=True, secret=None
     )
     with pytest.raises(BadEntryError, match="40000 bytes, of 39999 allowed"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from octavo import LLM, SamplingParams
 from octavo.core.contracts.specs import EncoderStoreSpec
-from octavo.core.encoder_store.codec import encode
+from octavo.core.encoder_store.codec import encode_entry
 from octavo.core.encoder_store.features import Features
 from octavo.core.encoder_store.find_features import find_fitting
 from octavo.core.encoder_store.open_store import open_store
@@ -65,7 +65,7 @@ def failing(error: BaseException) -> Answer:
 
 def entry(array: np.ndarray, dtype: str = "float32") -> Answer:
     """One that is signed rightly for its key."""
-    return lambda key: encode(Features(dtype, array), key, compress=False, secret=None)
+    return lambda key: encode_entry(Features(dtype, array), key, compress=False, secret=None)
 
 
 def numbers(*shape: int) -> np.ndarray:

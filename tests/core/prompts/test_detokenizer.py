@@ -78,7 +78,7 @@ def test_log_probabilities_add_up() -> None:
 FAULTS = """
 import resource, sys
 import numpy as np
-from octavo.core.system.heap import keep_freed_memory
+from octavo.core.system.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 small = []

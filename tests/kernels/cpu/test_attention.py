@@ -40,7 +40,7 @@ DTYPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtypes", DTYPES, ids=["float", "float-narrow", "narrow", "narrow-float"])
+@pytest.mark.parametrize("dtypes", DTYPES, ids=["float", "float-bf16", "bf16", "bf16-float"])
 def test_attention(level: Level, shape: Shape, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
     for sequences in random.sample(BATCHES, 2):
         check(level, shape, sequences, dtypes)
@@ -79,7 +79,7 @@ def check(
         window,
         softcap,
     )
-    if level.narrow_products and dtypes == (torch.bfloat16, torch.bfloat16):
+    if level.bf16_products and dtypes == (torch.bfloat16, torch.bfloat16):
         assert_near(actual, exact, 2e-2)
     else:
         assert_within(actual, exact, 5e-5)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cpu_kernels.levels import OWN, isa_named
 from octavo.kernels.cpu import build
-from octavo.kernels.cpu.isa import LEVELS, Isa, choose_isa, processor_features
+from octavo.kernels.cpu.isa import LEVELS, Isa, choose_isa
+from octavo.kernels.processor import processor_features
 from octavo.kernels.spec import KernelError
 
 QUICK = ("-O0", "-Werror")

@@ -1,4 +1,4 @@
-"""Whole decoders against the same layers one by one in float64."""
+"""Prepared decoders against the same layers one by one in float64."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def random_sizes(kind: Kind) -> tuple[int, int]:
 
 
 def error_of(kind: Kind, x: Tensor, weight: LinearWeight) -> Tensor:
-    """What the products may be off by, from the rounding of sums and of activations."""
+    """Error bound of the products, from the rounding of sums and of activations."""
     sizes = values_of(weight).abs().T
     sums = x.double().abs() @ sizes + (0 if weight.bias is None else weight.bias.double().abs())
     error = sums * ((x.shape[1] + 8) * 2**-24)
@@ -57,7 +57,7 @@ def test_products(kind: Kind, dtype: torch.dtype) -> None:
 
 
 def whole_weight(kind: Kind, n: int, k: int) -> LinearWeight:
-    """All that eight or four bits can hold, with scales that are powers of two."""
+    """Weights with all values of eight or four bits, and scales that are powers of two."""
     bias = torch.randint(-100, 100, (n,)).float()
     if kind == "int8":
         steps = torch.randint(-128, 128, (n, k), dtype=torch.int8)
@@ -116,10 +116,10 @@ def test_float32_and_bfloat16_layers_as_one() -> None:
 
 def test_float32_that_bfloat16_holds_is_stored_so() -> None:
     weight = torch.randn(20, 72).bfloat16().float()
-    narrow, wide = pack([LinearWeight(weight)], torch.float32), LinearWeight(weight)
-    assert narrow.data.nbytes == 2 * 32 * 128
+    stored_bf16, wide = pack([LinearWeight(weight)], torch.float32), LinearWeight(weight)
+    assert stored_bf16.data.nbytes == 2 * 32 * 128
     x = torch.randn(30, 72)
-    assert_within(narrow(x), product(x, wide), error_of("float32", x, wide))
+    assert_within(stored_bf16(x), product(x, wide), error_of("float32", x, wide))
 
 
 @pytest.mark.parametrize("kind", KINDS)

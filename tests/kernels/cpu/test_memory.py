@@ -63,8 +63,8 @@ def test_linear(guarded: Guarded, kind: Any, dtype: torch.dtype) -> None:
         for out_dtype in (dtype, torch.float32):
             expected = packed(x, out_dtype)
             out = guarded.output(expected)
-            place = (x.data_ptr(), 64, rows, out.data_ptr())
-            library().octavo_linear(ctypes.byref(packed.struct), *place, narrow(x), narrow(out), 2)
+            row_args = (x.data_ptr(), 64, rows, out.data_ptr())
+            library().octavo_linear(ctypes.byref(packed.struct), *row_args, bf16(x), bf16(out), 2)
             assert_same_bits(out, expected)
 
 
@@ -75,11 +75,11 @@ def test_attention(guarded: Guarded, dtype: torch.dtype) -> None:
         keys, values = random_cache(metadata, blocks, shape, dtype)
         query = torch.randn(10, shape.heads, shape.dim).to(dtype)
         out = guarded.output(query)
-        plan = AttentionStruct(shape.heads, shape.kv_heads, shape.dim, 0.1, 0.0, 0, narrow(query))
+        plan = AttentionStruct(shape.heads, shape.kv_heads, shape.dim, 0.1, 0.0, 0, bf16(query))
         batch = batch_struct(metadata, keys)
         pointers = [t.data_ptr() for t in (query, keys, values, out)]
         library().octavo_paged_attention(
-            ctypes.byref(batch), ctypes.byref(plan), *pointers, narrow(query), 2
+            ctypes.byref(batch), ctypes.byref(plan), *pointers, bf16(query), 2
         )
 
 
@@ -88,7 +88,7 @@ def test_elementwise(guarded: Guarded, dtype: torch.dtype) -> None:
     for rows, n in ((1, 1), (3, 15), (5, 17), (2, 1025)):
         x, weight = torch.randn(rows, n).to(dtype), torch.randn(n)
         out, summed = guarded.output(x), guarded.output(x)
-        ends = (narrow(x), 2)
+        ends = (bf16(x), 2)
         library().octavo_norm(
             x.data_ptr(), x.data_ptr(), weight.data_ptr(), 1e-5, rows, n,
             out.data_ptr(), summed.data_ptr(), *ends,
@@ -100,7 +100,7 @@ def test_elementwise(guarded: Guarded, dtype: torch.dtype) -> None:
         out = guarded.output(x)
         tables = (table.data_ptr(), table.data_ptr())
         library().octavo_rotate(
-            x.data_ptr(), *tables, 5, heads, dim, width, out.data_ptr(), narrow(x), 2
+            x.data_ptr(), *tables, 5, heads, dim, width, out.data_ptr(), bf16(x), 2
         )
 
 
@@ -130,5 +130,5 @@ def between_nan(rows: Tensor) -> Tensor:
     return torch.cat((band, rows, band))[2:-2]
 
 
-def narrow(x: Tensor) -> int:
+def bf16(x: Tensor) -> int:
     return int(x.dtype is torch.bfloat16)

@@ -1,4 +1,4 @@
-"""How far results may be from exact ones."""
+"""Bounds of results' errors."""
 
 from __future__ import annotations
 

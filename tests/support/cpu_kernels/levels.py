@@ -13,6 +13,7 @@ from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing, sam
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import Isa
 from octavo.kernels.cpu.tuning import Tuning
+from octavo.kernels.processor import processor_features
 
 AVX512_HEADER = Path(__file__).parent / "emulated_avx512.h"
 _AVX512_FLAGS = (
@@ -23,7 +24,7 @@ _AVX512_FLAGS = (
     "-Wno-psabi",
 )
 _QUICK = ("-Werror", "-O2")
-#: What no machine may choose by itself: streamed weights, and tiles for every format.
+#: Tuning that no machine may choose by itself: streamed weights, and tiles for every format.
 ALL_WAYS = Tuning(stream_weights=True, tile_rows=dict.fromkeys(("bfloat16", "int8", "int4"), 5))
 
 
@@ -42,22 +43,22 @@ class Level:
     @property
     def usable(self) -> bool:
         """Whether this processor can run it."""
-        return self.base.features <= isa.processor_features()
+        return self.base.features <= processor_features()
 
     @property
-    def narrow_products(self) -> bool:
+    def bf16_products(self) -> bool:
         """Whether it rounds to bfloat16 what it multiplies with bfloat16, if results are so too."""
         return "-DOCTAVO_BF16" in self.flags or "avx512_bf16" in self.base.features
 
 
-#: As users get it.
+#: Build that users get.
 OWN = Level("own", isa.choose_isa())
 _AVX2 = Level("avx2", isa_named("avx2"), _QUICK)
 _AVX512 = Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS))
 LEVELS = (
     OWN,
     Level("baseline", isa_named("baseline"), _QUICK),
-    # What AVX-512 does is seen on a processor that has it; there AVX2 is not seen.
+    # AVX-512 is tested by OWN on a processor that has it, and AVX2 is not.
     _AVX2 if OWN.base.name == "avx512_bf16" else _AVX512,
     Level(
         "emulated-amx",
@@ -81,5 +82,5 @@ def use_library(path: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def wanted_flags() -> tuple[str, ...]:
-    """What every build gets besides, as when the checks are run with sanitizers."""
+    """Additional flags of every build, such as those of sanitizers."""
     return tuple(os.environ.get("OCTAVO_TEST_KERNEL_FLAGS", "").split())

@@ -1,4 +1,4 @@
-"""How the C library treats memory that is freed."""
+"""Freed memory: what the C library keeps for later, and gives back."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, where the C library offers that (glibc does). Loading a
+    model frees many pieces between others that stay, so that their pages would stay resident."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
