@@ -161,6 +161,7 @@ class Scheduler:
         self, output: SchedulerOutput, sampled: Mapping[str, SampledToken]
     ) -> list[tuple[Request, list[int]]]:
         """Take in a step's results; returns each request that got tokens or ended."""
+        self.kv_cache.keep_filled()
         for media in output.encode:
             self.encoder_cache.mark_encoded(media.media_key)
         loads = sum(isinstance(media.payload, FeatureInput) for media in output.encode)
@@ -186,8 +187,7 @@ class Scheduler:
         """End the requests of a step that raised, and forget what it was to compute; returns what
         `update` would, with no tokens. media_keys: images that can't be encoded, if that is why:
         requests that show none of them are computed again."""
-        for item in output.scheduled:
-            self.kv_cache.discard_uncomputed(item.request)
+        self.kv_cache.discard_filled()
         ended: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
             if media_keys is None or any(key in media_keys for key in item.request.media):

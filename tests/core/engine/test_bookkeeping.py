@@ -147,6 +147,22 @@ def test_an_image_that_is_not_sent_is_asked_for_unless_it_is_there() -> None:
     assert not scheduler.has_unfinished()
 
 
+def test_blocks_are_named_once_their_step_has_run() -> None:
+    """Two requests of one step share what it computes, though nobody can find it yet."""
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    tokens = list(range(10, 22))
+    first, second = add(scheduler, "first", tokens), add(scheduler, "second", tokens)
+    output = scheduler.schedule()
+    assert chunks(output) == {"first": 12, "second": 4}
+    tables = [scheduler.kv_cache.block_ids(request) for request in (first, second)]
+    assert tables[0][:2] == tables[1][:2]
+    find = scheduler.kv_cache.pool.find
+    assert [find(block_hash) for block_hash in first.block_hashes] == [None] * 3
+    scheduler.update(output, {r.request_id: SampledToken(7) for r in (first, second)})
+    found = [find(block_hash) for block_hash in first.block_hashes]
+    assert [block.block_id for block in found if block] == list(tables[0][:3])
+
+
 def test_what_a_failed_step_was_to_compute_is_not_found() -> None:
     scheduler = make_scheduler(num_blocks=64, budget=100)
     add(scheduler, "fails", [3] * 20)
