@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
-
 from ...protocol.block_hash import hash_block, root_hash
 from .block_pool import Block, BlockPool
 from .request import Request
 
 
 class _HeldBlocks:
-    """A request's blocks, and their ids beside them, as every step wants these."""
+    """A request's blocks. num_told: how many of them its chunks have named."""
 
-    def __init__(self, blocks: Iterable[Block]) -> None:
-        self.blocks: list[Block] = []
-        self.ids = array("q")
-        self.extend(blocks)
-
-    def extend(self, blocks: Iterable[Block]) -> None:
-        """Add blocks at the end."""
-        for block in blocks:
-            self.blocks.append(block)
-            self.ids.append(block.block_id)
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+        self.num_told = 0
 
 
 class KVCacheManager:
@@ -55,9 +45,18 @@ class KVCacheManager:
         """Blocks that no request holds."""
         return self.pool.num_free_blocks
 
-    def block_ids(self, request: Request) -> array[int]:
-        """The request's block table, of 64-bit integers; it grows with the request."""
-        return self._held[request.request_id].ids
+    def block_ids(self, request: Request) -> list[int]:
+        """The request's block table."""
+        return [block.block_id for block in self._held[request.request_id].blocks]
+
+    def take_new_block_ids(self, request: Request) -> tuple[int, list[int]]:
+        """What its block table has beyond what earlier calls gave, and from which index on; all
+        of it once it was freed in between."""
+        held = self._held[request.request_id]
+        first, held.num_told = held.num_told, len(held.blocks)
+        if first == held.num_told:
+            return first, []
+        return first, [block.block_id for block in held.blocks[first:]]
 
     def match_prefix(self, request: Request) -> int:
         """Hold the blocks that already have the request's first tokens; returns how many tokens.
@@ -85,7 +84,7 @@ class KVCacheManager:
         if missing > self.pool.num_free_blocks:
             return False
         if missing > 0:
-            held.extend(self.pool.allocate(missing))
+            held.blocks += self.pool.allocate(missing)
         self._note_filled(request, held.blocks, num_tokens)
         return True
 
@@ -134,7 +133,6 @@ class KVCacheManager:
         assert all(block.ref_count for block in self._filled.values())
         holders: dict[int, int] = {}
         for held in self._held.values():
-            assert held.ids.tolist() == [block.block_id for block in held.blocks]
             for block in held.blocks:
                 holders[block.block_id] = holders.get(block.block_id, 0) + 1
                 assert block.ref_count >= holders[block.block_id], block
