@@ -8,7 +8,7 @@ from octavo.core.engine.scheduling.request import IllegalTransitionError, Reques
 from octavo.core.engine.scheduling.scheduler import Scheduler
 from octavo.core.protocol.block_hash import hash_block, root_hash
 from octavo.core.protocol.messages import MediaSpan
-from octavo.core.protocol.scheduler_output import SchedulerOutput
+from octavo.core.protocol.scheduler_output import SampledTokens, SchedulerOutput, StepResult
 from scheduling import make_request, make_scheduler, result_of, span, supply_wanted
 
 
@@ -160,6 +160,20 @@ def test_blocks_are_named_once_their_step_has_run() -> None:
     scheduler.update(output, result_of(output))
     found = [find(block_hash) for block_hash in first.block_hashes]
     assert [block.block_id for block in found if block] == tables[0][:3]
+
+
+def test_a_step_may_give_several_tokens() -> None:
+    """All but those after one that ends the answer; the next chunk computes them."""
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    goes_on, stops = add(scheduler, "goes on", [3] * 5), add(scheduler, "stops", [4] * 5)
+    tokens = {goes_on.request_id: [7, 8], stops.request_id: [7, 2, 9]}
+    output = scheduler.schedule()
+    result = StepResult({name: SampledTokens(ids) for name, ids in tokens.items()})
+    assert scheduler.update(output, result) == [(goes_on, [7, 8]), (stops, [7, 2])]
+    assert stops.status is RequestStatus.FINISHED_STOPPED
+    (item,) = step(scheduler).scheduled
+    assert (item.start, item.token_ids, item.samples) == (5, [7, 8], True)
+    assert goes_on.num_output_tokens == 3
 
 
 def test_what_a_failed_step_was_to_compute_is_not_found() -> None:
