@@ -35,16 +35,18 @@ def build_input_batch(
     """Lay the chunks end to end. states: of each scheduled request."""
     token_ids, positions, slots = array("q"), array("q"), array("q")
     bounds, seq_lens, sample_rows = array("q", [0]), array("q"), array("q")
+    query_lens: list[int] = []
     block_tables = [state.block_table for state in states]
     for item, table in zip(scheduled, block_tables, strict=True):
         start, end = item.start, item.end
         token_ids.extend(item.token_ids)
+        query_lens.append(end - start)
         positions.extend(range(start, end))
         for run in _slot_runs(table, start, end, block_size):
             slots.extend(run)
         bounds.append(len(token_ids))
         seq_lens.append(end)
-        if item.samples:
+        if end == item.num_known_tokens:
             sample_rows.append(len(token_ids) - 1)
     parts = [token_ids, positions, slots, bounds, seq_lens, sample_rows, _pad(block_tables)]
     tensors = _to_device(parts, device)
@@ -61,7 +63,7 @@ def build_input_batch(
             seq_lens=tensors[4],
             block_table=tensors[6].view(len(scheduled), -1),
             slot_mapping=tensors[2],
-            query_lens=tuple(item.num_tokens for item in scheduled),
+            query_lens=tuple(query_lens),
             context_lens=tuple(seq_lens),
             bidirectional=None if visible is None else visible.to(device),
             output_rows=None if all_wanted else tensors[5],

@@ -72,7 +72,8 @@ class ModelRunner:
         encode_seconds = self._encode(output.encode)
         states = [self._states[item.request_id] for item in output.scheduled]
         for item, state in zip(output.scheduled, states, strict=True):
-            state.follow(item)
+            if item.block_ids:
+                state.place_blocks(item.first_block, item.block_ids)
         batch = build_input_batch(output.scheduled, states, self._block_size, self._device)
         embeds = self._embed(batch, output.scheduled)
         if self._batch_invariant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from ...protocol.scheduler_output import NewRequest, ScheduledRequest
+from ...protocol.scheduler_output import NewRequest
 from .grid_positions import GridPositions
 
 
@@ -28,11 +28,10 @@ class SequenceState:
             # Entry of the first token, which nothing comes before.
             self.note_prompt_logprobs(1)
 
-    def follow(self, item: ScheduledRequest) -> None:
-        """Take in what a chunk says of the blocks."""
-        if item.block_ids:
-            del self.block_table[item.first_block :]
-            self.block_table.extend(item.block_ids)
+    def place_blocks(self, first: int, block_ids: list[int]) -> None:
+        """The block table from index `first` on, and nothing after it."""
+        del self.block_table[first:]
+        self.block_table.extend(block_ids)
 
     def note_prompt_logprobs(self, count: int) -> None:
         """It has been given so many more."""

@@ -85,16 +85,17 @@ class KVCacheManager:
             return False
         if missing > 0:
             held.blocks += self.pool.allocate(missing)
-        self._note_filled(request, held.blocks, num_tokens)
+        first_filled = request.num_computed_tokens // self.block_size
+        if first_filled < num_tokens // self.block_size:
+            self._note_filled(request, held.blocks, first_filled, num_tokens)
         return True
 
-    def _note_filled(self, request: Request, blocks: list[Block], num_tokens: int) -> None:
-        """The step that is being scheduled fills those blocks whose last token it computes."""
-        first, last = request.num_computed_tokens // self.block_size, num_tokens // self.block_size
-        if first == last:
-            return
+    def _note_filled(
+        self, request: Request, blocks: list[Block], first: int, num_tokens: int
+    ) -> None:
+        """The step that is being scheduled fills blocks from index `first` on."""
         self._extend_hashes(request, num_tokens)
-        for index in range(first, min(last, len(request.block_hashes))):
+        for index in range(first, min(num_tokens // self.block_size, len(request.block_hashes))):
             self._filled.setdefault(request.block_hashes[index], blocks[index])
 
     def keep_filled(self) -> None:

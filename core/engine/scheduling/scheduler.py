@@ -353,7 +353,8 @@ class Scheduler:
             if limit is not None and known <= limit < request.num_tokens:
                 self._recompute(request)
         taken = request.token_ids[known:]
-        request.new_logprobs += sampled.logprobs[: len(taken)]
+        if sampled.logprobs:
+            request.new_logprobs += sampled.logprobs[: len(taken)]
         return taken
 
     def _stop_status(self, request: Request, token_id: int) -> RequestStatus | None:

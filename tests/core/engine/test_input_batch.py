@@ -24,7 +24,7 @@ def make_chunk(request: Request, start: int, num_tokens: int, block_ids: list[in
     request.num_computed_tokens = start
     item = request.next_chunk(num_tokens, 0, block_ids)
     state = SequenceState(request.announce())
-    state.follow(item)
+    state.place_blocks(item.first_block, item.block_ids)
     return request, item, state
 
 
@@ -123,10 +123,9 @@ def test_a_block_table_grows_and_begins_anew() -> None:
     (request,) = make_request("r", [3] * 30, [], 5)
     _, _, state = make_chunk(request, 0, 8, [5, 7])
     for first, block_ids, expected in [
-        (2, [], [5, 7]),
         (2, [9], [5, 7, 9]),
         (0, [4], [4]),
         (1, [8, 6], [4, 8, 6]),
     ]:
-        state.follow(request.next_chunk(1, first, block_ids))
+        state.place_blocks(first, block_ids)
         assert list(state.block_table) == expected
