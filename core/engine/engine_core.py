@@ -153,6 +153,7 @@ class EngineCore:
             request = self._scheduler.finish(request_id, RequestStatus.FINISHED_ABORTED)
             if request is not None:
                 self._forget(request)
+        self._let_go_if_idle()
 
     def step(self) -> list[EngineOutput]:
         """Schedule, run and sample once. A step that raises ends its own requests only."""
@@ -178,11 +179,19 @@ class EngineCore:
         if self._trace is not None and scheduled.scheduled:
             waiting = len(self._scheduler.waiting)
             self._trace.step(scheduled, started, time.monotonic(), waiting)
+        self._let_go_if_idle()
         return outputs + [self._to_output(request, token_ids) for request, token_ids in progress]
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the bookkeeping disagrees with itself."""
         self._scheduler.check_integrity()
+
+    def _let_go_if_idle(self) -> None:
+        """Tell the executor of the last ends, as there may be no next step for long."""
+        if not self._scheduler.has_unfinished():
+            scheduled = self._scheduler.schedule()
+            self._events.evicted += scheduled.evicted_media
+            self._executor.execute(scheduled)
 
     def _with_default_timeouts(self, message: EngineRequest) -> EngineRequest:
         return msgspec.structs.replace(

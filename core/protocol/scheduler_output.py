@@ -37,7 +37,7 @@ class FeatureRun(msgspec.Struct, frozen=True):
     feature_start: int
 
 
-class ScheduledRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class ScheduledRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request's chunk: the tokens from position `start` on that a step computes.
 
     num_known_tokens: of the sequence, those of later steps too.
@@ -101,7 +101,7 @@ class SchedulerOutput(msgspec.Struct, omit_defaults=True):
         return not (self.scheduled or self.ended or self.evicted_media)
 
 
-class SampledTokens(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class SampledTokens(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the sampler chose for one request, in order.
 
     logprobs: one of each token, if asked for.

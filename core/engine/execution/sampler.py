@@ -109,12 +109,12 @@ class Sampler:
         """Run plugins' processors row by row; one that fails costs its own request alone."""
         errors: dict[int, str] = {}
         for row, state in enumerate(states):
-            prompt, output = state.prompt_token_ids, state.output_token_ids
             for name, arguments in state.params.logits_processors.items():
                 try:
                     if name not in state.processors:
                         state.processors[name] = self._load_processor(name, arguments)
-                    rows[row] = state.processors[name](prompt, output, rows[row])
+                    seen = state.prompt_token_ids, state.output_token_ids
+                    rows[row] = state.processors[name](*seen, rows[row])
                 except Exception as error:  # noqa: BLE001 - plugin code
                     errors[row] = f"logits processor {name!r} failed: {error}"
                     break

@@ -20,13 +20,19 @@ class SamplingState:
 
     def __init__(self, new: NewRequest) -> None:
         self.params = new.sampling_params
-        self.prompt_token_ids = new.prompt_token_ids or []
+        self._prompt_token_ids = new.prompt_token_ids
         self.bad_word_ids = new.bad_word_ids
         self.output_token_ids: list[int] = []
         self.processors: dict[str, LogitsProcessor] = {}
         self._always_changed = new.sampling_params.changes_logits or bool(new.bad_word_ids)
         self._random: random.Random | None = None
         self._history: TokenHistory | None = None
+
+    @property
+    def prompt_token_ids(self) -> list[int]:
+        """What settings that look at the prompt see; these say so."""
+        assert self._prompt_token_ids is not None, "SamplingParams.reads_prompt is False"
+        return self._prompt_token_ids
 
     def append(self, token_id: int) -> None:
         """A token was sampled."""

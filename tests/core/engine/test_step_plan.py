@@ -172,6 +172,8 @@ def test_answers_are_the_same_through_bytes(
     stats = far.stats()
     assert min(stats.num_preemptions, stats.prefix_cache_hits, stats.encoder_runs) > 0
     check_nothing_is_told_twice(distant.outputs)
+    assert not distant.here._sampler._states
+    assert not distant.here._runner._states
 
 
 def make_requests(llm: LLM, pictures: list[Image.Image]) -> list[EngineRequest]:
