@@ -121,6 +121,13 @@ def test_imports_run_downwards() -> None:
     assert not upwards, "\n".join(upwards)
 
 
+def test_plain_data_alone_passes_between_scheduling_and_execution() -> None:
+    """So that what computes may be in another process: see core/protocol/scheduler_output.py."""
+    found = arrows()
+    ends = "core.engine.scheduling", "core.engine.execution"
+    assert not found.get(ends, []) + found.get(ends[::-1], [])
+
+
 def test_folders_of_core_are_small() -> None:
     for folder in [ROOT / "core", *(ROOT / "core").rglob("*/")]:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]

@@ -21,9 +21,7 @@ from ..deploy.processor_images import EXTRAS
 from ..deploy.tower_output import features_of
 from ..encoder_store.media_key import picture_key
 from ..engine.execution.model_runner import ModelRunner
-from ..engine.scheduling.kv_cache_manager import KVCacheManager
 from ..engine.scheduling.request import Request
-from ..engine.scheduling.scheduler_output import ScheduledRequest, SchedulerOutput
 from ..prompts.image_views import ImageInput
 from ..prompts.input_processor import InputProcessor
 from ..prompts.prepared_image import prepare_image
@@ -32,6 +30,7 @@ from ..protocol.errors import RequestError
 from ..protocol.media_limits import MediaLimits
 from ..protocol.messages import EngineReady, EngineRequest, MediaInput
 from ..protocol.sampling_params import SamplingParams
+from ..protocol.scheduler_output import SchedulerOutput
 from ..registry.registry import get_registry
 from .agreement import Agreement, distance, require_agreement, within_rounding
 
@@ -90,7 +89,9 @@ class PictureCheck:
                 self._refuse(
                     f"{subject}: its prompt is {_first_difference(request, answer.prompt)}"
                 )
-            runner, manager = _runner(model, len(answer.token_ids), dtype, answer.logits.device)
+            num_blocks = -(-len(answer.token_ids) // _BLOCK_SIZE)
+            device = answer.logits.device
+            runner = ModelRunner(model, num_blocks, _BLOCK_SIZE, device, dtype, dtype)
             features = torch.cat(runner.encode_images(payloads)).float()
             if features.shape != answer.features.shape:
                 self._refuse(
@@ -100,7 +101,7 @@ class PictureCheck:
             apart = distance(features, answer.features)
             if not within_rounding(apart, dtype):
                 self._refuse(f"{subject}: features differ by {apart:.1e} of their spread")
-            logits = _run(runner, manager, request, payloads, answer.token_ids)
+            logits = _run(runner, num_blocks, request, payloads, answer.token_ids)
             require_agreement(Agreement.of(logits, answer.logits), dtype, self._name, subject)
             found.append(logits)
             expected.append(answer.logits)
@@ -196,31 +197,21 @@ def _ask(model: Any, inputs: Any, pictures: Sequence[Image.Image]) -> _Answer:
     )
 
 
-def _runner(
-    model: LanguageModel, num_tokens: int, dtype: torch.dtype, device: torch.device
-) -> tuple[ModelRunner, KVCacheManager]:
-    """The engine's, with room for one request."""
-    manager = KVCacheManager(-(-num_tokens // _BLOCK_SIZE), _BLOCK_SIZE, prefix_caching=False)
-    return ModelRunner(model, manager, device, dtype, dtype), manager
-
-
 def _run(
     runner: ModelRunner,
-    manager: KVCacheManager,
+    num_blocks: int,
     message: EngineRequest,
     payloads: list[MediaInput],
     token_ids: Sequence[int],
 ) -> Tensor:
     """Logits [num_tokens, vocab_size] after the prompt, and after each token of an answer."""
     (request,) = Request.fan_out(message)
-    manager.match_prefix(request)
+    runner.add(request.announce())
     rows = []
     for end in range(len(message.prompt_token_ids), len(token_ids) + 1):
         request.token_ids[:] = token_ids[:end]
-        start = request.num_computed_tokens
-        manager.allocate(request, end - start)
-        output = SchedulerOutput([ScheduledRequest(request, start, end - start)], payloads)
-        rows.append(runner.execute(output).logits)
+        chunk = request.next_chunk(end - request.num_computed_tokens, 0, list(range(num_blocks)))
+        rows.append(runner.execute(SchedulerOutput([chunk], encode=payloads)).logits)
         request.num_computed_tokens, payloads = end, []
     return torch.cat(rows)
 

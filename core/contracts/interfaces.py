@@ -169,7 +169,8 @@ class LogitsProcessor(Protocol):
     def __call__(
         self, prompt_token_ids: Sequence[int], output_token_ids: Sequence[int], logits: Tensor
     ) -> Tensor:
-        """logits: [vocab_size], float32, of the next token; returns the same shape."""
+        """logits: [vocab_size], float32, of the next token; returns the same shape. The token ids
+        are the engine's own lists, which are not to be changed."""
         ...
 
 

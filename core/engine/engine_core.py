@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.generation_defaults import GenerationDefaults
-from ..deploy.transformers_spec import TransformersSpec
-from ..device.device import available_memory, choose_device, choose_dtype, choose_kv_cache_dtype
-from ..device.memory_plan import plan_memory
-from ..models.encoder_digest import encoder_digest
-from ..models.loader import choose_kernels, load_model
-from ..models.model_choice import choose_model
-from ..protocol.config import ConfigError, EngineConfig
+from ..protocol.config import EngineConfig
 from ..protocol.messages import (
     Abort,
     EngineOutput,
@@ -27,20 +21,17 @@ from ..protocol.messages import (
     Failure,
     MediaEvents,
     MediaInput,
-    PixelInput,
 )
+from ..protocol.model_facts import ModelFacts
+from ..protocol.scheduler_output import EncodeError
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
-from ..system.memory import keep_freed_memory
-from .execution.encoder_runner import EncodeError
-from .execution.feature_writer import FeatureWriter
-from .execution.model_runner import ModelRunner
-from .execution.sampler import Sampler
+from .execution.in_process_executor import InProcessExecutor
+from .executor import Executor
 from .scheduling.encoder_cache_manager import EncoderCacheManager
 from .scheduling.kv_cache_manager import KVCacheManager
 from .scheduling.request import Request, RequestStatus
 from .scheduling.scheduler import Scheduler
-from .scheduling.scheduler_output import SampledToken, SchedulerOutput
 from .scheduling.step_trace import StepTrace
 
 logger = logging.getLogger(__name__)
@@ -52,25 +43,21 @@ _BATCHED_TOKENS = 2048
 class EngineCore:
     """Synchronous and single-threaded: callers add and abort requests between steps.
 
+    executor: who computes; by default the model is loaded into this process.
     Raises ConfigError if the model can't be loaded or the memory can't hold one request.
     """
 
     @paused_collections()
-    def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        checkpoint: Checkpoint,
+        registry: Registry,
+        executor: Executor | None = None,
+    ) -> None:
         self._config = config
         #: Is told of requests as the first step that computes them begins.
         self.on_started: Callable[[list[str]], None] = lambda request_ids: None
-        spec = choose_model(checkpoint.config, registry, config.model_impl)
-        if config.batch_invariant and spec.image_attention != "causal":
-            raise ConfigError(
-                f"{checkpoint.name}: batch_invariant is not possible for a model whose attention "
-                f"is {spec.image_attention}"
-            )
-        if isinstance(spec, TransformersSpec) and config.model_impl == "auto":
-            logger.info(
-                "no plugin serves %s: it is deployed automatically from transformers",
-                ", ".join(spec.architectures),
-            )
         unheard = GenerationDefaults.read(checkpoint.generation_config).not_honoured
         if unheard:
             logger.warning(
@@ -78,66 +65,21 @@ class EngineCore:
                 checkpoint.name,
                 ", ".join(unheard),
             )
-        device = choose_device(config.device)
-        dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        kernels = choose_kernels(registry, device, dtype)
-        model, weight_bytes = load_model(
-            spec, checkpoint, registry, device, dtype, kernels, config.quantization
-        )
-        kv_dtype = choose_kv_cache_dtype(
-            config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype
-        )
-        self._plan = plan_memory(
-            config,
-            model.max_position_embeddings,
-            weight_bytes,
-            model.kv_cache_spec.bytes_per_token(kv_dtype),
-            available_memory(device),
-        )
-        logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
-        kv_cache = KVCacheManager(
-            self._plan.num_blocks,
-            config.block_size,
-            config.enable_prefix_caching,
-            model.kv_cache_spec.recompute_beyond,
-        )
-        self._scheduler = Scheduler(
-            kv_cache,
-            EncoderCacheManager(config.encoder_cache_memory),
-            max_num_seqs=config.max_num_seqs,
-            max_num_batched_tokens=_token_budget(
-                config, spec.image_attention, self._plan.max_model_len
-            ),
-            max_model_len=self._plan.max_model_len,
-            bytes_per_feature=model.hidden_size * dtype.itemsize,
-            eos_token_ids=checkpoint.eos_token_ids,
-            policy=config.scheduling_policy,
-        )
-        self._runner = ModelRunner(model, kv_cache, device, dtype, kv_dtype, config.batch_invariant)
-        self._sampler = Sampler(
-            device,
-            kernels.sample_top_k_top_p,
-            checkpoint.eos_token_ids,
-            registry.logits_processors,
-        )
+        self._executor: Executor = executor or InProcessExecutor(config, checkpoint, registry)
+        facts = self._executor.facts
+        self._scheduler = _make_scheduler(config, facts, checkpoint.eos_token_ids)
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
         self._events = MediaEvents()
-        self._writer = FeatureWriter.open(config, registry)
-        digest = ""
-        if self._writer is not None:
-            digest = encoder_digest(model, checkpoint.config, dtype, registry.origin_of(spec))
         self._ready = EngineReady(
-            max_model_len=self._plan.max_model_len,
-            vocab_size=model.vocab_size,
-            num_blocks=self._plan.num_blocks,
-            block_size=self._plan.block_size,
+            max_model_len=facts.max_model_len,
+            vocab_size=facts.vocab_size,
+            num_blocks=facts.num_blocks,
+            block_size=config.block_size,
             eos_token_ids=list(checkpoint.eos_token_ids),
-            hidden_size=model.hidden_size,
-            dtype=str(dtype).removeprefix("torch."),
-            encoder_digest=digest,
+            hidden_size=facts.hidden_size,
+            dtype=facts.dtype,
+            encoder_digest=facts.encoder_digest,
             max_logprobs=config.max_logprobs,
         )
 
@@ -153,8 +95,7 @@ class EngineCore:
     def stats(self) -> EngineStats:
         """The present state and the counts so far."""
         stats = self._scheduler.stats()
-        if self._writer is not None:
-            stats.store = self._writer.stats()
+        stats.store = self._executor.store_writes()
         return stats
 
     def encode_images(self, message: EngineRequest) -> list[Tensor]:
@@ -162,7 +103,7 @@ class EngineCore:
 
         Raises ValueError if the model takes none.
         """
-        return self._runner.encode_images(message.media)
+        return self._executor.encode_images(message.media)
 
     def has_unfinished(self) -> bool:
         """Whether any request is open."""
@@ -181,7 +122,7 @@ class EngineCore:
         for request in Request.fan_out(self._with_default_timeouts(message)):
             self._answers.setdefault(request.parent_id, set()).add(request.index)
             try:
-                self._sampler.add(request)
+                self._executor.check(request.sampling_params)
                 self._scheduler.add(request)
             except ValueError as error:
                 request.failure = Failure("invalid", str(error))
@@ -201,8 +142,7 @@ class EngineCore:
 
     def close(self, timeout: float = 3.0) -> None:
         """Wait until features that are still to be written are."""
-        if self._writer is not None:
-            self._writer.close(timeout)
+        self._executor.close(timeout)
 
     def abort(self, message: Abort) -> None:
         """End a request, or one of its answers, at any stage; unknown ones are ignored."""
@@ -213,38 +153,45 @@ class EngineCore:
             request = self._scheduler.finish(request_id, RequestStatus.FINISHED_ABORTED)
             if request is not None:
                 self._forget(request)
+        self._let_go_if_idle()
 
     def step(self) -> list[EngineOutput]:
         """Schedule, run and sample once. A step that raises ends its own requests only."""
         started = time.monotonic()
         outputs = [self._to_output(r, []) for r in self._scheduler.expire(started)]
         scheduled = self._scheduler.schedule()
-        self._runner.drop_features(scheduled.evicted_media)
         self._events.evicted += scheduled.evicted_media
-        if not scheduled.scheduled:
+        if scheduled.is_empty:
             return outputs
-        requests = [item.request for item in scheduled.scheduled]
-        new = [r.parent_id for r in requests if r.timings.first_scheduled >= started]
-        if new:
-            self.on_started(new)
+        if scheduled.new:
+            self.on_started([Request.parent_of(new.request_id) for new in scheduled.new])
         try:
-            sampled = self._run(scheduled)
+            result = self._executor.execute(scheduled)
         except Exception as error:  # models, kernels and processors may be plugins
             logger.exception("a step of %d requests failed", len(scheduled.scheduled))
             message = f"the engine failed on this request: {error}"
             at_fault = error.media_keys if isinstance(error, EncodeError) else None
             progress = self._scheduler.fail(scheduled, message, at_fault)
         else:
-            progress = self._scheduler.update(scheduled, sampled)
-            self._note_encoded(scheduled)
-        if self._trace is not None:
+            progress = self._scheduler.update(scheduled, result)
+            self._events.encoded += [media.media_key for media in scheduled.encode]
+            self._events.encode_seconds += result.encode_seconds
+        if self._trace is not None and scheduled.scheduled:
             waiting = len(self._scheduler.waiting)
             self._trace.step(scheduled, started, time.monotonic(), waiting)
+        self._let_go_if_idle()
         return outputs + [self._to_output(request, token_ids) for request, token_ids in progress]
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the bookkeeping disagrees with itself."""
         self._scheduler.check_integrity()
+
+    def _let_go_if_idle(self) -> None:
+        """Tell the executor of the last ends, as there may be no next step for long."""
+        if not self._scheduler.has_unfinished():
+            scheduled = self._scheduler.schedule()
+            self._events.evicted += scheduled.evicted_media
+            self._executor.execute(scheduled)
 
     def _with_default_timeouts(self, message: EngineRequest) -> EngineRequest:
         return msgspec.structs.replace(
@@ -252,25 +199,6 @@ class EngineCore:
             queue_timeout=message.queue_timeout or self._config.queue_timeout,
             timeout=message.timeout or self._config.request_timeout,
         )
-
-    def _run(self, scheduled: SchedulerOutput) -> dict[str, SampledToken]:
-        result = self._runner.execute(scheduled)
-        for item in scheduled.scheduled:
-            request = item.request
-            request.prompt_logprobs += result.prompt_logprobs.get(request.request_id, [])
-            if not request.num_output_tokens:
-                request.timings.encode += result.encode_seconds
-        self._events.encode_seconds += result.encode_seconds
-        sampling = [item.request for item in scheduled.scheduled if item.samples]
-        return self._sampler.sample(result.logits, sampling)
-
-    def _note_encoded(self, scheduled: SchedulerOutput) -> None:
-        """Tell of new features, and have those that were computed here written to the store."""
-        self._events.encoded += [media.media_key for media in scheduled.encode]
-        if self._writer is not None:
-            for media in scheduled.encode:
-                if isinstance(media.payload, PixelInput):
-                    self._writer.submit(media.media_key, self._runner.features(media.media_key))
 
     def _to_output(self, request: Request, token_ids: list[int]) -> EngineOutput:
         logprobs, request.new_logprobs = request.new_logprobs, []
@@ -295,7 +223,6 @@ class EngineCore:
 
     def _forget(self, request: Request) -> None:
         """Drop what the engine keeps beside the scheduler for an answer that has ended."""
-        self._sampler.forget(request.request_id)
         indices = self._answers[request.parent_id]
         indices.discard(request.index)
         if not indices:
@@ -304,9 +231,27 @@ class EngineCore:
             self._trace.request(request)
 
 
-def _token_budget(config: EngineConfig, attention: str, max_model_len: int) -> int:
+def _make_scheduler(
+    config: EngineConfig, facts: ModelFacts, eos_token_ids: Sequence[int]
+) -> Scheduler:
+    kv_cache = KVCacheManager(
+        facts.num_blocks, config.block_size, config.enable_prefix_caching, facts.recompute_beyond
+    )
+    return Scheduler(
+        kv_cache,
+        EncoderCacheManager(config.encoder_cache_memory),
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=_token_budget(config, facts),
+        max_model_len=facts.max_model_len,
+        bytes_per_feature=facts.bytes_per_feature,
+        eos_token_ids=eos_token_ids,
+        policy=config.scheduling_policy,
+    )
+
+
+def _token_budget(config: EngineConfig, facts: ModelFacts) -> int:
     """What one step may compute, unless the operator says."""
     if config.max_num_batched_tokens is not None:
         return config.max_num_batched_tokens
-    whole_prompts = attention == "prefix"
-    return max(_BATCHED_TOKENS, max_model_len) if whole_prompts else _BATCHED_TOKENS
+    whole_prompts = facts.image_attention == "prefix"
+    return max(_BATCHED_TOKENS, facts.max_model_len) if whole_prompts else _BATCHED_TOKENS

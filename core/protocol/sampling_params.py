@@ -93,6 +93,18 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         """Whether tokens seen before change the logits."""
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1)
 
+    @property
+    def changes_logits(self) -> bool:
+        """Whether it changes logits at every step, before temperature and truncation."""
+        limited = self.allowed_token_ids is not None or bool(self.logit_bias)
+        return limited or self.penalises or bool(self.logits_processors)
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether the prompt's tokens are looked at for it, beside the model's looking."""
+        asked = self.prompt_logprobs is not None
+        return asked or self.penalises or bool(self.logits_processors)
+
 
 class BeamSearchParams(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a beam search, as transformers defines it. Raises RequestError.

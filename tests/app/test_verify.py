@@ -66,7 +66,7 @@ def test_one_weight_that_is_off(
     reference = Reference(checkpoint, FLOAT32, torch.device("cpu"))
     cases = [case for case in make_cases(True, []) if case.num_images == 1]
 
-    parameter = llm._core._runner._model.get_parameter(weight)
+    parameter = llm._core._executor._runner._model.get_parameter(weight)
     prompt = reference.answer(cases[0], 1).prompt_token_ids
     row = prompt[-1] if "embed_tokens" in weight else 0
     parameter.data[row].view(-1)[0] += 0.5 * parameter.std()

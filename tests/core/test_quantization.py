@@ -118,7 +118,7 @@ def test_only_the_language_model_is_quantised(
     monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
     small = LLM(checkpoints["demo"], dtype="float32", quantization=method)
     assert small.chat(messages, params)[0].outputs[0].text == answers[0].text
-    modules = dict(small._core._runner._model.named_modules())
+    modules = dict(small._core._executor._runner._model.named_modules())
     quantized = {name for name, part in modules.items() if isinstance(part, QuantizedLinear)}
     assert "language_model.model.layers.0.mlp.up_proj" in quantized
     assert "language_model.lm_head" in quantized

@@ -34,7 +34,7 @@ request = llm.prepare_chat(message, llm.default_sampling_params())
 pixels = torch.tensor(request.media[0].payload.pixels.array)[None]
 tower = EfficientNet.from_name("efficientnet-lite0").eval()
 tower.load_state_dict(torch.load(sys.argv[3], weights_only=True))
-projector = llm._core._runner._model.projector
+projector = llm._core._executor._runner._model.projector
 with torch.inference_mode():
     theirs = projector(tower.extract_features(pixels).flatten(2).transpose(1, 2))[0]
 print(((ours - theirs).abs().max() / theirs.std()).item())

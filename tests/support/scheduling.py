@@ -11,6 +11,7 @@ from octavo.core.engine.scheduling.request import Request
 from octavo.core.engine.scheduling.scheduler import Scheduler
 from octavo.core.protocol.messages import EngineRequest, MediaInput, MediaSpan, PixelInput
 from octavo.core.protocol.sampling_params import SamplingParams
+from octavo.core.protocol.scheduler_output import SampledTokens, SchedulerOutput, StepResult
 from octavo.core.protocol.shared_array import SharedArray
 
 BUDGET = 24
@@ -47,6 +48,12 @@ def supply_wanted(scheduler: Scheduler) -> list[str]:
     for key in keys:
         scheduler.supply(MediaInput(key, 0, PIXELS))
     return keys
+
+
+def result_of(output: SchedulerOutput, token_id: int = 7) -> StepResult:
+    """As if every chunk that samples had given this token."""
+    tokens = SampledTokens([token_id])
+    return StepResult({item.request_id: tokens for item in output.scheduled if item.samples})
 
 
 def make_request(

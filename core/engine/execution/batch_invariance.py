@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ....kernels.ops import AttentionMetadata
 from ...contracts.interfaces import KVLayer, LanguageModel
-from ..scheduling.scheduler_output import ScheduledRequest
+from ...protocol.scheduler_output import ScheduledRequest
 
 
 def forward_by_blocks(
@@ -44,7 +44,7 @@ def forward_by_blocks(
         tile_positions = positions.new_zeros(*positions.shape[:-1], block_size)
         tile_positions[..., places] = positions[..., tokens]
         metadata = _block_metadata(
-            block_table[: index + 1], places, kv_cache[0].keys, item.request.num_tokens
+            block_table[: index + 1], places, kv_cache[0].keys, item.num_known_tokens
         )
         pieces.append(model.forward(tile, tile_positions, kv_cache, metadata)[places])
     return torch.cat(pieces)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...contracts.interfaces import LanguageModel, MultiModalModel
 from ...protocol.messages import MediaInput, PixelInput
+from ...protocol.scheduler_output import EncodeError
 from .feature_arrays import to_tensor
 
 logger = logging.getLogger(__name__)
@@ -17,14 +18,6 @@ logger = logging.getLogger(__name__)
 #: Pixel values that are encoded at once: some ten pictures of 512 pixels a side. More would take
 #: memory, and be no faster.
 _BYTES_TOGETHER = 32 << 20
-
-
-class EncodeError(RuntimeError):
-    """Images can't be encoded. media_keys: which."""
-
-    def __init__(self, message: str, media_keys: set[str]) -> None:
-        super().__init__(message)
-        self.media_keys = media_keys
 
 
 class EncoderRunner:

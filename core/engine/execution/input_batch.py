@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ....kernels.ops import AttentionMetadata
-from ..scheduling.scheduler_output import ScheduledRequest
+from ...protocol.scheduler_output import ScheduledRequest
+from .sequence_state import SequenceState
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,31 @@ class InputBatch:
 
 def build_input_batch(
     scheduled: Sequence[ScheduledRequest],
-    block_tables: Sequence[array[int]],
+    states: Sequence[SequenceState],
     block_size: int,
     device: torch.device,
 ) -> InputBatch:
-    """Lay the chunks end to end. block_tables: the block ids, of 64 bits, of each scheduled
-    request."""
+    """Lay the chunks end to end. states: of each scheduled request."""
     token_ids, positions, slots = array("q"), array("q"), array("q")
     bounds, seq_lens, sample_rows = array("q", [0]), array("q"), array("q")
+    query_lens: list[int] = []
+    block_tables = [state.block_table for state in states]
     for item, table in zip(scheduled, block_tables, strict=True):
         start, end = item.start, item.end
-        token_ids.extend(item.request.token_ids[start:end])
+        token_ids.extend(item.token_ids)
+        query_lens.append(end - start)
         positions.extend(range(start, end))
         for run in _slot_runs(table, start, end, block_size):
             slots.extend(run)
         bounds.append(len(token_ids))
         seq_lens.append(end)
-        if item.samples:
+        if end == item.num_known_tokens:
             sample_rows.append(len(token_ids) - 1)
     parts = [token_ids, positions, slots, bounds, seq_lens, sample_rows, _pad(block_tables)]
     tensors = _to_device(parts, device)
-    grid_positions = _grid_positions(positions, bounds, scheduled)
+    grid_positions = _grid_positions(positions, bounds, scheduled, states)
     visible = _bidirectional(positions, bounds, scheduled)
-    all_wanted = any(item.request.wants_prompt_logprobs for item in scheduled)
+    all_wanted = any(state.wants_prompt_logprobs for state in states)
     all_wanted = all_wanted or len(sample_rows) == len(token_ids)
     return InputBatch(
         token_ids=tensors[0],
@@ -60,11 +63,11 @@ def build_input_batch(
             seq_lens=tensors[4],
             block_table=tensors[6].view(len(scheduled), -1),
             slot_mapping=tensors[2],
-            query_lens=tuple(item.num_tokens for item in scheduled),
+            query_lens=tuple(query_lens),
             context_lens=tuple(seq_lens),
             bidirectional=None if visible is None else visible.to(device),
             output_rows=None if all_wanted else tensors[5],
-            known_lens=tuple(item.request.num_tokens for item in scheduled),
+            known_lens=tuple(item.num_known_tokens for item in scheduled),
         ),
     )
 
@@ -93,17 +96,19 @@ def _to_device(parts: Sequence[array[int]], device: torch.device) -> tuple[Tenso
 
 
 def _grid_positions(
-    positions: array[int], bounds: array[int], scheduled: Sequence[ScheduledRequest]
+    positions: array[int],
+    bounds: array[int],
+    scheduled: Sequence[ScheduledRequest],
+    states: Sequence[SequenceState],
 ) -> Tensor | None:
     """[3, num_tokens], with the positions of those whose images have a grid; None if none has."""
-    grids = [(row, item.request.grid_positions) for row, item in enumerate(scheduled)]
-    if not any(grid for _, grid in grids):
+    if not any(state.grid_positions for state in states):
         return None
     tiled = np.tile(np.frombuffer(positions, dtype=np.int64), (3, 1))
-    for row, grid in grids:
-        if grid:
-            item = scheduled[row]
-            tiled[:, bounds[row] : bounds[row + 1]] = grid.slice(item.start, item.end)
+    for row, (item, state) in enumerate(zip(scheduled, states, strict=True)):
+        if state.grid_positions:
+            grid = state.grid_positions.slice(item.start, item.end)
+            tiled[:, bounds[row] : bounds[row + 1]] = grid
     return torch.from_numpy(tiled)
 
 
@@ -112,10 +117,7 @@ def _bidirectional(
 ) -> Tensor | None:
     """See AttentionMetadata."""
     runs = [
-        (bounds[row], item, run)
-        for row, item in enumerate(scheduled)
-        for run in item.request.bidirectional
-        if run[0] < item.end and item.start < run[1]
+        (bounds[row], item, run) for row, item in enumerate(scheduled) for run in item.bidirectional
     ]
     if not runs:
         return None

@@ -12,22 +12,21 @@ from torch import Tensor
 from ...contracts.interfaces import LanguageModel
 from ...device.kv_memory import allocate_kv_cache
 from ...protocol.messages import MediaInput, TokenLogprobs
-from ..scheduling.kv_cache_manager import KVCacheManager
-from ..scheduling.scheduler_output import ScheduledRequest, SchedulerOutput
+from ...protocol.scheduler_output import NewRequest, ScheduledRequest, SchedulerOutput
 from .batch_invariance import forward_by_blocks
 from .encoder_runner import EncoderRunner
 from .input_batch import InputBatch, build_input_batch
 from .logprobs import describe_prompt
+from .sequence_state import SequenceState
 
 #: Prompt positions whose logits are held at once.
 _PROMPT_LOGITS_ROWS = 256
 
 
 @dataclass(frozen=True)
-class StepResult:
+class ForwardResult:
     """logits: [num_sampling_requests, vocab_size], float32, in the order of the schedule.
-    prompt_logprobs: the next ones of each request that asked.
-    encode_seconds: what the encoder took."""
+    prompt_logprobs, encode_seconds: see StepResult."""
 
     logits: Tensor
     prompt_logprobs: dict[str, list[TokenLogprobs | None]]
@@ -35,44 +34,56 @@ class StepResult:
 
 
 class ModelRunner:
-    """Owns the model and the tensors of the KV cache."""
+    """Owns the model and the tensors of the KV cache: num_blocks of block_size tokens."""
 
     def __init__(
         self,
         model: LanguageModel,
-        kv_cache: KVCacheManager,
+        num_blocks: int,
+        block_size: int,
         device: torch.device,
         dtype: torch.dtype,
         kv_cache_dtype: torch.dtype,
         batch_invariant: bool = False,
     ) -> None:
         self._model = model
-        self._kv_manager = kv_cache
+        self._block_size = block_size
         self._device = device
         self._batch_invariant = batch_invariant
         self._encoder = EncoderRunner(model, device, dtype, one_by_one=batch_invariant)
-        num_blocks = kv_cache.pool.num_blocks + int(batch_invariant)
+        # Block that takes what the filled places of `forward_by_blocks` write.
+        num_blocks += int(batch_invariant)
         self._kv_cache = allocate_kv_cache(
-            model.kv_cache_spec, num_blocks, kv_cache.block_size, kv_cache_dtype, device
+            model.kv_cache_spec, num_blocks, block_size, kv_cache_dtype, device
         )
+        self._states: dict[str, SequenceState] = {}
+
+    def add(self, new: NewRequest) -> None:
+        """Prepare for a request."""
+        self._states[new.request_id] = SequenceState(new)
+
+    def forget(self, request_id: str) -> None:
+        """Drop what is kept for a request that has ended."""
+        self._states.pop(request_id, None)
 
     @torch.inference_mode()
-    def execute(self, output: SchedulerOutput) -> StepResult:
-        """Compute what was scheduled."""
+    def execute(self, output: SchedulerOutput) -> ForwardResult:
+        """Compute what was scheduled. Raises EncodeError."""
         encode_seconds = self._encode(output.encode)
-        tables = [self._kv_manager.block_ids(item.request) for item in output.scheduled]
-        batch = build_input_batch(
-            output.scheduled, tables, self._kv_manager.block_size, self._device
-        )
+        states = [self._states[item.request_id] for item in output.scheduled]
+        for item, state in zip(output.scheduled, states, strict=True):
+            if item.block_ids:
+                state.place_blocks(item.first_block, item.block_ids)
+        batch = build_input_batch(output.scheduled, states, self._block_size, self._device)
         embeds = self._embed(batch, output.scheduled)
         if self._batch_invariant:
-            hidden = self._forward_by_blocks(embeds, batch.positions, output.scheduled, tables)
+            hidden = self._forward_by_blocks(embeds, batch.positions, output.scheduled, states)
         else:
             hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
         all_sampled = len(batch.sample_rows) == len(hidden)
-        return StepResult(
+        return ForwardResult(
             self._compute_logits(hidden if all_sampled else hidden[batch.sample_rows]),
-            self._describe_prompts(hidden, output.scheduled),
+            self._describe_prompts(hidden, output.scheduled, states),
             encode_seconds,
         )
 
@@ -105,14 +116,14 @@ class ModelRunner:
         embeds: Tensor,
         positions: Tensor,
         scheduled: Sequence[ScheduledRequest],
-        tables: Sequence[Sequence[int]],
+        states: Sequence[SequenceState],
     ) -> Tensor:
         lengths = [item.num_tokens for item in scheduled]
         chunks = zip(
             torch.split(embeds, lengths),
             torch.split(positions, lengths, dim=-1),
             scheduled,
-            tables,
+            [state.block_table for state in states],
             strict=True,
         )
         return torch.cat(
@@ -125,51 +136,52 @@ class ModelRunner:
         return torch.cat([self._model.compute_logits(row[None]).float() for row in hidden])
 
     def _describe_prompts(
-        self, hidden: Tensor, scheduled: Sequence[ScheduledRequest]
+        self, hidden: Tensor, scheduled: Sequence[ScheduledRequest], states: Sequence[SequenceState]
     ) -> dict[str, list[TokenLogprobs | None]]:
-        described = {}
+        described: dict[str, list[TokenLogprobs | None]] = {}
+        if not any(state.wants_prompt_logprobs for state in states):
+            return described
         row = 0
-        for item in scheduled:
-            if item.request.wants_prompt_logprobs:
+        for item, state in zip(scheduled, states, strict=True):
+            if state.wants_prompt_logprobs:
                 rows = hidden[row : row + item.num_tokens]
-                described[item.request.request_id] = self._describe_prompt(rows, item)
+                described[item.request_id] = self._describe_prompt(rows, item, state)
             row += item.num_tokens
         return described
 
     def _describe_prompt(
-        self, hidden: Tensor, item: ScheduledRequest
+        self, hidden: Tensor, item: ScheduledRequest, state: SequenceState
     ) -> list[TokenLogprobs | None]:
         """Log-probabilities of the prompt's tokens that follow the chunk's, unless known."""
-        request = item.request
-        count = request.sampling_params.prompt_logprobs
+        prompt, count = state.prompt_token_ids, state.num_top_logprobs
         assert count is not None
-        first = max(item.start, len(request.prompt_logprobs) - 1)
-        last = min(item.end, request.num_prompt_tokens - 1)
+        first = max(item.start, state.num_prompt_logprobs - 1)
+        last = min(item.end, len(prompt) - 1)
         described: list[TokenLogprobs | None] = []
         for start in range(first, last, _PROMPT_LOGITS_ROWS):
             end = min(start + _PROMPT_LOGITS_ROWS, last)
             logits = self._compute_logits(hidden[start - item.start : end - item.start])
-            described += describe_prompt(logits, request.token_ids[start + 1 : end + 1], count)
+            described += describe_prompt(logits, prompt[start + 1 : end + 1], count)
+        state.note_prompt_logprobs(len(described))
         return described
 
     def _embed(self, batch: InputBatch, scheduled: Sequence[ScheduledRequest]) -> Tensor:
         """Token embeddings, with the features of images in place of their placeholders."""
+        if not any(item.images for item in scheduled):
+            return self._model.embed(batch.token_ids)
         runs: list[slice] = []
         pieces: list[Tensor] = []
         row = 0
         for item in scheduled:
-            for span in item.request.spans_within(item.start, item.end):
-                first, last = max(span.offset, item.start), min(span.end, item.end)
-                runs.append(slice(row + first - item.start, row + last - item.start))
-                start = span.feature_start - span.offset
-                features = self._encoder.features(span.media_key)
-                pieces.append(features[start + first : start + last])
+            for run in item.images:
+                first, start = row + run.offset, run.feature_start
+                runs.append(slice(first, first + run.length))
+                features = self._encoder.features(run.media_key)
+                pieces.append(features[start : start + run.length])
             row += item.num_tokens
-        if not pieces:
-            return self._model.embed(batch.token_ids)
         is_media = torch.zeros(len(batch.token_ids), dtype=torch.bool)
-        for run in runs:
-            is_media[run] = True
+        for rows in runs:
+            is_media[rows] = True
         mask = is_media.to(self._device)
         # A placeholder's id may lie outside the embedding table.
         embeds = self._model.embed(batch.token_ids.masked_fill(mask, 0))

@@ -7,19 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..scheduling.request import Request
+from ...protocol.sampling_params import SamplingParams
 
 
 class TokenHistory:
     """What a request has seen. counts: [vocab_size] times generated; seen: in the prompt or so."""
 
-    def __init__(self, request: Request, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        prompt_token_ids: Sequence[int],
+        output_token_ids: Sequence[int],
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
         self.counts = torch.zeros(vocab_size, device=device)
         self.seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
         # An image's placeholder may lie outside the vocabulary.
-        known = [t for t in request.token_ids[: request.num_prompt_tokens] if t < vocab_size]
-        self.seen[known] = True
-        for token_id in request.token_ids[request.num_prompt_tokens :]:
+        self.seen[[t for t in prompt_token_ids if t < vocab_size]] = True
+        for token_id in output_token_ids:
             self.add(token_id)
 
     def add(self, token_id: int) -> None:
@@ -29,12 +34,12 @@ class TokenHistory:
 
 
 def apply_penalties(
-    logits: Tensor, requests: Sequence[Request], histories: Sequence[TokenHistory]
+    logits: Tensor, params: Sequence[SamplingParams], histories: Sequence[TokenHistory]
 ) -> Tensor:
     """Penalised copies of logits [n, vocab_size], each row by its request's settings."""
 
     def column(name: str) -> Tensor:
-        values = [getattr(request.sampling_params, name) for request in requests]
+        values = [getattr(p, name) for p in params]
         return torch.tensor(values, dtype=torch.float32, device=logits.device)[:, None]
 
     counts = torch.stack([history.counts for history in histories])

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
-
 from ...protocol.block_hash import hash_block, root_hash
 from .block_pool import Block, BlockPool
 from .request import Request
 
 
 class _HeldBlocks:
-    """A request's blocks, and their ids beside them, as every step wants these."""
+    """A request's blocks. num_told: how many of them its chunks have named."""
 
-    def __init__(self, blocks: Iterable[Block]) -> None:
-        self.blocks: list[Block] = []
-        self.ids = array("q")
-        self.extend(blocks)
-
-    def extend(self, blocks: Iterable[Block]) -> None:
-        """Add blocks at the end."""
-        for block in blocks:
-            self.blocks.append(block)
-            self.ids.append(block.block_id)
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+        self.num_told = 0
 
 
 class KVCacheManager:
     """Bookkeeping of the paged KV cache; the tensors belong to the model runner.
 
-    A full block is named by its contents when the step that fills it is scheduled. Within that
-    step it may already be shared: a forward stores all keys and values of a layer before any
-    token attends. If the step fails, `discard_uncomputed` takes the names back.
+    A full block is named by its contents, so that others find it, once the step that fills it has
+    run: `keep_filled`. Within that step it is shared all the same: a forward stores all keys and
+    values of a layer before any token attends. If the step fails, `discard_filled` forgets it.
 
     prefix_caching: whether blocks are named at all.
     recompute_beyond: see `KVCacheSpec`.
@@ -48,15 +38,25 @@ class KVCacheManager:
         self._prefix_caching = prefix_caching
         self.pool = BlockPool(num_blocks)
         self._held: dict[str, _HeldBlocks] = {}
+        self._filled: dict[bytes, Block] = {}
 
     @property
     def num_free_blocks(self) -> int:
         """Blocks that no request holds."""
         return self.pool.num_free_blocks
 
-    def block_ids(self, request: Request) -> array[int]:
-        """The request's block table, of 64-bit integers; it grows with the request."""
-        return self._held[request.request_id].ids
+    def block_ids(self, request: Request) -> list[int]:
+        """The request's block table."""
+        return [block.block_id for block in self._held[request.request_id].blocks]
+
+    def take_new_block_ids(self, request: Request) -> tuple[int, list[int]]:
+        """What its block table has beyond what earlier calls gave, and from which index on; all
+        of it once it was freed in between."""
+        held = self._held[request.request_id]
+        first, held.num_told = held.num_told, len(held.blocks)
+        if first == held.num_told:
+            return first, []
+        return first, [block.block_id for block in held.blocks[first:]]
 
     def match_prefix(self, request: Request) -> int:
         """Hold the blocks that already have the request's first tokens; returns how many tokens.
@@ -68,7 +68,7 @@ class KVCacheManager:
         matched: list[Block] = []
         longest = 0 if request.wants_prompt_logprobs else request.num_tokens - 1
         for block_hash in request.block_hashes[: longest // self.block_size]:
-            block = self.pool.find(block_hash)
+            block = self.pool.find(block_hash) or self._filled.get(block_hash)
             if block is None:
                 break
             matched.append(block)
@@ -84,24 +84,29 @@ class KVCacheManager:
         if missing > self.pool.num_free_blocks:
             return False
         if missing > 0:
-            held.extend(self.pool.allocate(missing))
+            held.blocks += self.pool.allocate(missing)
         first_filled = request.num_computed_tokens // self.block_size
         if first_filled < num_tokens // self.block_size:
-            self._name_filled(request, held.blocks, first_filled, num_tokens)
+            self._note_filled(request, held.blocks, first_filled, num_tokens)
         return True
 
-    def _name_filled(
+    def _note_filled(
         self, request: Request, blocks: list[Block], first: int, num_tokens: int
     ) -> None:
+        """The step that is being scheduled fills blocks from index `first` on."""
         self._extend_hashes(request, num_tokens)
         for index in range(first, min(num_tokens // self.block_size, len(request.block_hashes))):
-            self.pool.name(blocks[index], request.block_hashes[index])
+            self._filled.setdefault(request.block_hashes[index], blocks[index])
 
-    def discard_uncomputed(self, request: Request) -> None:
-        """Forget the contents of blocks that a failed step was to fill."""
-        blocks = self._held[request.request_id].blocks
-        for block in blocks[request.num_computed_tokens // self.block_size :]:
-            self.pool.forget(block)
+    def keep_filled(self) -> None:
+        """The step has run: name the blocks that it filled."""
+        for block_hash, block in self._filled.items():
+            self.pool.name(block, block_hash)
+        self._filled.clear()
+
+    def discard_filled(self) -> None:
+        """The step failed: nothing is known of the blocks that it was to fill."""
+        self._filled.clear()
 
     def free(self, request: Request) -> None:
         """Let go of everything that the request holds; harmless if it holds nothing."""
@@ -126,9 +131,9 @@ class KVCacheManager:
     def check_integrity(self) -> None:
         """Raise AssertionError if the block tables and the pool disagree."""
         self.pool.check_integrity()
+        assert all(block.ref_count for block in self._filled.values())
         holders: dict[int, int] = {}
         for held in self._held.values():
-            assert held.ids.tolist() == [block.block_id for block in held.blocks]
             for block in held.blocks:
                 holders[block.block_id] = holders.get(block.block_id, 0) + 1
                 assert block.ref_count >= holders[block.block_id], block

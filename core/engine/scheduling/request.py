@@ -18,7 +18,7 @@ from ...protocol.messages import (
     TokenLogprobs,
 )
 from ...protocol.sampling_params import SamplingParams
-from .grid_positions import GridPositions
+from ...protocol.scheduler_output import FeatureRun, NewRequest, ScheduledRequest
 
 
 class RequestStatus(enum.Enum):
@@ -70,6 +70,7 @@ class Request:
     spans: where its images stand; media: the images by key.
     bidirectional: runs of positions [start, end) whose tokens see each other.
     num_cached_tokens: how many of the prompt's came from the prefix cache at first.
+    announced: whether the executor knows of it.
     block_hashes: digests of the full blocks of its tokens, as far as they were needed.
     prompt_logprobs: of the prompt's tokens so far; its first entry is always None.
     """
@@ -95,6 +96,7 @@ class Request:
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
+    announced: bool = False
     block_hashes: list[bytes] = field(default_factory=list)
     new_logprobs: list[TokenLogprobs] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=lambda: [None])
@@ -143,6 +145,11 @@ class Request:
         """The name of one of a request's answers."""
         return f"{parent_id}/{index}"
 
+    @staticmethod
+    def parent_of(request_id: str) -> str:
+        """The id of the request that an answer is one of."""
+        return request_id.rpartition("/")[0]
+
     @cached_property
     def media_end(self) -> int:
         """The position after the last image; 0 without images."""
@@ -154,15 +161,52 @@ class Request:
             return []
         return [span for span in self.spans if span.offset < end and start < span.end]
 
-    @cached_property
-    def grid_positions(self) -> GridPositions | None:
-        """The positions of the prompt's tokens, if its images have height and width."""
+    def announce(self) -> NewRequest:
+        """What the executor is told of it."""
         grids = {key: media.grid for key, media in self.media.items() if media.grid}
-        return GridPositions(self.spans, grids, self.num_prompt_tokens) if grids else None
+        reads_prompt = self.sampling_params.reads_prompt
+        return NewRequest(
+            self.request_id,
+            self.num_prompt_tokens,
+            self.sampling_params,
+            self.token_ids[: self.num_prompt_tokens] if reads_prompt else None,
+            self.bad_word_ids,
+            self.spans if grids else [],
+            grids,
+        )
+
+    def next_chunk(
+        self, num_tokens: int, first_block: int, block_ids: list[int]
+    ) -> ScheduledRequest:
+        """The tokens that follow the computed ones; see ScheduledRequest for the blocks."""
+        start = self.num_computed_tokens
+        end = start + num_tokens
+        return ScheduledRequest(
+            self.request_id,
+            start,
+            self.token_ids[start:end],
+            len(self.token_ids),
+            first_block,
+            block_ids,
+            self._feature_runs(start, end) if start < self.media_end else [],
+            self._runs_within(start, end) if self.bidirectional else [],
+        )
+
+    def _feature_runs(self, start: int, end: int) -> list[FeatureRun]:
+        runs = []
+        for span in self.spans_within(start, end):
+            first = max(span.offset, start)
+            length = min(span.end, end) - first
+            feature = span.feature_start + first - span.offset
+            runs.append(FeatureRun(span.media_key, first - start, length, feature))
+        return runs
 
     def run_around(self, position: int) -> tuple[int, int] | None:
         """The bidirectional run that a cut before this position would part."""
         return next((run for run in self.bidirectional if run[0] < position < run[1]), None)
+
+    def _runs_within(self, start: int, end: int) -> list[tuple[int, int]]:
+        return [run for run in self.bidirectional if run[0] < end and start < run[1]]
 
     def take_media(self) -> list[MediaInput]:
         """The images with their payloads, which the request keeps no longer."""

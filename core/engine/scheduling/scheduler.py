@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 
 import msgspec
 
 from ...protocol.messages import EngineStats, Failure, FeatureInput, MediaInput, MediaWanted
+from ...protocol.scheduler_output import (
+    SampledTokens,
+    ScheduledRequest,
+    SchedulerOutput,
+    StepResult,
+)
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
 from .fair_turns import FairTurns
@@ -17,7 +23,6 @@ from .media_inbox import MediaInbox
 from .parked_requests import ParkedRequests
 from .request import Request, RequestStatus
 from .request_queue import POLICIES, RequestQueue
-from .scheduler_output import SampledToken, ScheduledRequest, SchedulerOutput
 
 
 class Scheduler:
@@ -54,6 +59,7 @@ class Scheduler:
         self._parked = ParkedRequests()
         self._inbox = MediaInbox()
         self._requests: dict[str, Request] = {}
+        self._ended: list[str] = []
         self._deadlines = Deadlines()
         self._stats = EngineStats()
         self._num_added = 0
@@ -120,6 +126,8 @@ class Scheduler:
         self._end_turn(request)
         self._free(request)
         self._inbox.release(request.media, request_id)
+        if request.announced:
+            self._ended.append(request_id)
         return request
 
     def expire(self, now: float) -> list[Request]:
@@ -135,7 +143,8 @@ class Scheduler:
         Running and waiting requests are merged by rank, so those before `position` in `running`
         are settled for this step, and only those from there on may be preempted.
         """
-        output = SchedulerOutput()
+        output = SchedulerOutput(ended=self._ended)
+        self._ended = []
         self._budget = self._max_num_batched_tokens
         self._prefilling = False
         admitting = True
@@ -158,26 +167,31 @@ class Scheduler:
         return output
 
     def update(
-        self, output: SchedulerOutput, sampled: Mapping[str, SampledToken]
+        self, output: SchedulerOutput, result: StepResult
     ) -> list[tuple[Request, list[int]]]:
         """Take in a step's results; returns each request that got tokens or ended."""
+        self.kv_cache.keep_filled()
         for media in output.encode:
             self.encoder_cache.mark_encoded(media.media_key)
         loads = sum(isinstance(media.payload, FeatureInput) for media in output.encode)
         self._stats.encoder_loads += loads
         self._stats.encoder_runs += len(output.encode) - loads
-        progress: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
-            request = item.request
+            request = self._requests[item.request_id]
             request.num_computed_tokens = item.end
-            self._unpin_passed(item)
+            if result.encode_seconds and not request.num_output_tokens:
+                request.timings.encode += result.encode_seconds
+            if item.images:
+                self._unpin_passed(request, item)
         for media in output.encode:
             if not self._is_shown_again(media.media_key):
                 self._inbox.remove(media.media_key)
-        for item in output.scheduled:
-            if item.samples:
-                request = item.request
-                progress.append((request, self._append(request, sampled[request.request_id])))
+        for request_id, logprobs in result.prompt_logprobs.items():
+            self._requests[request_id].prompt_logprobs += logprobs
+        progress = []
+        for request_id, sampled in result.sampled.items():
+            request = self._requests[request_id]
+            progress.append((request, self._append(request, sampled)))
         return progress
 
     def fail(
@@ -186,16 +200,16 @@ class Scheduler:
         """End the requests of a step that raised, and forget what it was to compute; returns what
         `update` would, with no tokens. media_keys: images that can't be encoded, if that is why:
         requests that show none of them are computed again."""
-        for item in output.scheduled:
-            self.kv_cache.discard_uncomputed(item.request)
+        self.kv_cache.discard_filled()
         ended: list[tuple[Request, list[int]]] = []
         for item in output.scheduled:
-            if media_keys is None or any(key in media_keys for key in item.request.media):
-                self._fail(item.request, Failure("failed", message))
-                ended.append((item.request, []))
+            request = self._requests[item.request_id]
+            if media_keys is None or any(key in media_keys for key in request.media):
+                self._fail(request, Failure("failed", message))
+                ended.append((request, []))
             else:
                 # It may have taken blocks as computed that this step was to compute.
-                self._preempt(item.request, output)
+                self._preempt(request, output)
         return ended
 
     def _is_shown_again(self, media_key: str) -> bool:
@@ -261,7 +275,11 @@ class Scheduler:
     def _schedule(self, request: Request, chunk: int, output: SchedulerOutput) -> None:
         self._budget -= chunk
         self._prefilling = self._prefilling or chunk > 1
-        output.scheduled.append(ScheduledRequest(request, request.num_computed_tokens, chunk))
+        if not request.announced:
+            request.announced = True
+            output.new.append(request.announce())
+        blocks = self.kv_cache.take_new_block_ids(request)
+        output.scheduled.append(request.next_chunk(chunk, *blocks))
 
     def _cut_chunk(self, request: Request) -> int:
         """How many tokens to compute next: within the budget, before an image that does not fit
@@ -309,28 +327,35 @@ class Scheduler:
     def _collect_encodes(self, output: SchedulerOutput) -> list[MediaInput]:
         wanted: dict[str, MediaInput] = {}
         for item in output.scheduled:
-            for span in item.request.spans_within(item.start, item.end):
-                if self.encoder_cache.needs_encoding(span.media_key):
-                    media = self._inbox.find(span.media_key)
+            for run in item.images:
+                if self.encoder_cache.needs_encoding(run.media_key):
+                    media = self._inbox.find(run.media_key)
                     assert media is not None
-                    wanted[span.media_key] = media
+                    wanted[run.media_key] = media
         return list(wanted.values())
 
-    def _append(self, request: Request, token: SampledToken) -> list[int]:
-        if token.error is not None:
-            self._fail(request, Failure("failed", token.error))
+    def _append(self, request: Request, sampled: SampledTokens) -> list[int]:
+        """Take tokens in, up to one that ends the answer; returns those taken."""
+        if sampled.error is not None:
+            self._fail(request, Failure("failed", sampled.error))
             return []
         if not request.num_output_tokens:
             request.timings.first_token = time.monotonic()
-        request.token_ids.append(token.token_id)
-        if token.logprobs is not None:
-            request.new_logprobs.append(token.logprobs)
-        status = self._stop_status(request, token.token_id)
-        if status is not None:
-            self.finish(request.request_id, status)
-        elif request.num_tokens - 1 == self.kv_cache.recompute_beyond:
-            self._recompute(request)
-        return [token.token_id]
+        known = request.num_tokens
+        limit = self.kv_cache.recompute_beyond
+        for token_id in sampled.token_ids:
+            request.token_ids.append(token_id)
+            status = self._stop_status(request, token_id)
+            if status is not None:
+                self.finish(request.request_id, status)
+                break
+        else:
+            if limit is not None and known <= limit < request.num_tokens:
+                self._recompute(request)
+        taken = request.token_ids[known:]
+        if sampled.logprobs:
+            request.new_logprobs += sampled.logprobs[: len(taken)]
+        return taken
 
     def _stop_status(self, request: Request, token_id: int) -> RequestStatus | None:
         params = request.sampling_params
@@ -347,23 +372,19 @@ class Scheduler:
             return RequestStatus.FINISHED_LENGTH
         return None
 
-    def _unpin_passed(self, item: ScheduledRequest) -> None:
+    def _unpin_passed(self, request: Request, item: ScheduledRequest) -> None:
         """Unpin images whose tokens are all computed. One that is shown again further on, after
         another, is unpinned too: a request that held it while waiting for room for the other
         could wait forever."""
-        request = item.request
-        passed = request.spans_within(item.start, item.end)
-        if not passed:
-            return
         ahead = next((span for span in request.spans if span.end > item.end), None)
-        for key in {span.media_key for span in passed}:
+        for key in {run.media_key for run in item.images}:
             if ahead is None or key != ahead.media_key:
                 self.encoder_cache.unpin(key, request.request_id)
 
     def _preempt(self, request: Request, output: SchedulerOutput) -> None:
         self._stop(request)
         self.waiting.add(request)
-        output.preempted.append(request)
+        output.preempted.append(request.request_id)
 
     def _recompute(self, request: Request) -> None:
         """What it has computed is of no use to it any more, since it has grown; see

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ...protocol.scheduler_output import SchedulerOutput
 from .request import Request
-from .scheduler_output import SchedulerOutput
 
 _STEPS, _REQUESTS = 1, 2
 
@@ -37,11 +37,10 @@ class StepTrace:
         arguments = {
             "tokens": output.num_tokens,
             "scheduled": {
-                item.request.request_id: f"{item.start}+{item.num_tokens}"
-                for item in output.scheduled
+                item.request_id: f"{item.start}+{item.num_tokens}" for item in output.scheduled
             },
             "encoded": [media.media_key[:12] for media in output.encode],
-            "preempted": [request.request_id for request in output.preempted],
+            "preempted": output.preempted,
         }
         name = f"{len(output.scheduled)} requests, {output.num_tokens} tokens"
         counts = {"running": len(output.scheduled), "waiting": waiting}

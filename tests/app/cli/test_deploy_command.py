@@ -62,9 +62,9 @@ def test_quantised_and_packed_models_run(olmo: Path) -> None:
     sizes = {}
     for method in (None, "int8", "int4"):
         llm = LLM(olmo, dtype="float32", quantization=method)
-        kinds = [type(module) for module in llm._core._runner._model.modules()]
+        kinds = [type(module) for module in llm._core._executor._runner._model.modules()]
         assert kinds.count(PreparedLinearLayer) == 8, "2 × (qkv, o, gate and up, down)"
-        sizes[method] = llm._core._plan.weight_bytes
+        sizes[method] = llm._core._executor._plan.weight_bytes
     assert sizes["int4"] < sizes["int8"] < sizes[None]
     with pytest.raises(ConfigError, match="max_model_len"):
         LLM(olmo, max_model_len=100_000)

@@ -78,7 +78,7 @@ def test_one_is_prepared_while_another_runs(
 def test_what_fails_in_the_engine_ends_alone(
     llm: LLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = llm._core._runner._model
+    model = llm._core._executor._runner._model
     encode = model.encode_images
 
     def refuse_dark(images: list[object], layouts: object) -> object:
@@ -100,7 +100,7 @@ def test_a_tower_that_takes_one_image_at_a_time_fails_none(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model = llm._core._runner._model
+    model = llm._core._executor._runner._model
     encode = model.encode_images
     calls = []
 

@@ -6,10 +6,10 @@ import pytest
 from octavo.core.engine.scheduling.block_pool import BlockPool
 from octavo.core.engine.scheduling.request import IllegalTransitionError, Request, RequestStatus
 from octavo.core.engine.scheduling.scheduler import Scheduler
-from octavo.core.engine.scheduling.scheduler_output import SampledToken, SchedulerOutput
 from octavo.core.protocol.block_hash import hash_block, root_hash
 from octavo.core.protocol.messages import MediaSpan
-from scheduling import make_request, make_scheduler, span, supply_wanted
+from octavo.core.protocol.scheduler_output import SampledTokens, SchedulerOutput, StepResult
+from scheduling import make_request, make_scheduler, result_of, span, supply_wanted
 
 
 def add(scheduler: Scheduler, name: str, tokens: list[int], **options: object) -> Request:
@@ -20,13 +20,12 @@ def add(scheduler: Scheduler, name: str, tokens: list[int], **options: object) -
 
 def step(scheduler: Scheduler, token_id: int = 7) -> SchedulerOutput:
     output = scheduler.schedule()
-    sampled = {i.request.request_id: SampledToken(token_id) for i in output.scheduled if i.samples}
-    scheduler.update(output, sampled)
+    scheduler.update(output, result_of(output, token_id))
     return output
 
 
 def chunks(output: SchedulerOutput) -> dict[str, int]:
-    return {item.request.parent_id: item.num_tokens for item in output.scheduled}
+    return {Request.parent_of(item.request_id): item.num_tokens for item in output.scheduled}
 
 
 def test_same_text_with_another_image_shares_no_block() -> None:
@@ -147,6 +146,36 @@ def test_an_image_that_is_not_sent_is_asked_for_unless_it_is_there() -> None:
     assert not scheduler.has_unfinished()
 
 
+def test_blocks_are_named_once_their_step_has_run() -> None:
+    """Two requests of one step share what it computes, though nobody can find it yet."""
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    tokens = list(range(10, 22))
+    first, second = add(scheduler, "first", tokens), add(scheduler, "second", tokens)
+    output = scheduler.schedule()
+    assert chunks(output) == {"first": 12, "second": 4}
+    tables = [scheduler.kv_cache.block_ids(request) for request in (first, second)]
+    assert tables[0][:2] == tables[1][:2]
+    find = scheduler.kv_cache.pool.find
+    assert [find(block_hash) for block_hash in first.block_hashes] == [None] * 3
+    scheduler.update(output, result_of(output))
+    found = [find(block_hash) for block_hash in first.block_hashes]
+    assert [block.block_id for block in found if block] == tables[0][:3]
+
+
+def test_a_step_may_give_several_tokens() -> None:
+    """All but those after one that ends the answer; the next chunk computes them."""
+    scheduler = make_scheduler(num_blocks=64, budget=100)
+    goes_on, stops = add(scheduler, "goes on", [3] * 5), add(scheduler, "stops", [4] * 5)
+    tokens = {goes_on.request_id: [7, 8], stops.request_id: [7, 2, 9]}
+    output = scheduler.schedule()
+    result = StepResult({name: SampledTokens(ids) for name, ids in tokens.items()})
+    assert scheduler.update(output, result) == [(goes_on, [7, 8]), (stops, [7, 2])]
+    assert stops.status is RequestStatus.FINISHED_STOPPED
+    (item,) = step(scheduler).scheduled
+    assert (item.start, item.token_ids, item.samples) == (5, [7, 8], True)
+    assert goes_on.num_output_tokens == 3
+
+
 def test_what_a_failed_step_was_to_compute_is_not_found() -> None:
     scheduler = make_scheduler(num_blocks=64, budget=100)
     add(scheduler, "fails", [3] * 20)
@@ -178,7 +207,7 @@ def test_priority_goes_first_and_preempts() -> None:
     step(scheduler)
     assert [r.status.name for r in low] == ["RUNNING", "RUNNING", "WAITING"]
     urgent = add(scheduler, "urgent", [30] * 8, priority=0)
-    assert [r.parent_id for r in step(scheduler).preempted] == ["low1"]
+    assert step(scheduler).preempted == ["low1/0"]
     assert urgent.status is RequestStatus.RUNNING
     assert [r.parent_id for r in scheduler.waiting] == ["low1", "low2"]
 
@@ -189,7 +218,7 @@ def test_fcfs_never_lets_a_later_request_preempt() -> None:
     add(scheduler, "second", [20] * 8)
     while first.status is not RequestStatus.FINISHED_LENGTH:
         output = step(scheduler)
-        assert first not in output.preempted
+        assert first.request_id not in output.preempted
         assert "first" in chunks(output)
 
 

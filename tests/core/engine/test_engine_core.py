@@ -26,7 +26,7 @@ def llm(checkpoints: dict[str, Path]) -> LLM:
 
 
 def test_failed_step_ends_its_requests_only(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = llm._core._runner
+    runner = llm._core._executor._runner
     execute = runner.execute
 
     def fail_once(output: object) -> object:
@@ -46,7 +46,7 @@ def test_a_tower_that_fails_on_one_image_ends_its_request_only(
     checkpoints: dict[str, Path], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llm = LLM(checkpoints["llava-siglip"], dtype="float32", max_model_len=128)
-    model = llm._core._runner._model
+    model = llm._core._executor._runner._model
     encode = model.encode_images
 
     def refuse_dark(pixels: torch.Tensor, layouts: object) -> object:

@@ -9,8 +9,7 @@ from typing import Any
 
 from octavo.core.engine.scheduling.request import Request, RequestStatus
 from octavo.core.engine.scheduling.scheduler import Scheduler
-from octavo.core.engine.scheduling.scheduler_output import SampledToken
-from scheduling import make_request, make_scheduler
+from scheduling import make_request, make_scheduler, result_of
 
 LENGTH = 3
 
@@ -21,16 +20,14 @@ def add(scheduler: Scheduler, client: str, name: str, **options: Any) -> Request
     return request
 
 
-def compute(scheduler: Scheduler) -> list[Request]:
-    """One step; returns the requests that it was the first to compute."""
+def compute(scheduler: Scheduler) -> list[str]:
+    """One step; returns the names of the requests that it was the first to compute."""
     output = scheduler.schedule()
-    tokens = {item.request.request_id: SampledToken(9) for item in output.scheduled}
-    started = [item.request for item in output.scheduled if not item.request.num_output_tokens]
-    scheduler.update(output, tokens)
-    return started
+    scheduler.update(output, result_of(output))
+    return [Request.parent_of(new.request_id) for new in output.new]
 
 
-def step(scheduler: Scheduler) -> list[Request]:
+def step(scheduler: Scheduler) -> list[str]:
     """The same, checked."""
     started = compute(scheduler)
     scheduler.check_integrity()
@@ -41,7 +38,7 @@ def order(scheduler: Scheduler) -> list[str]:
     """The names in the order in which they start, until all have ended."""
     names = []
     while scheduler.has_unfinished():
-        names += [request.parent_id for request in step(scheduler)]
+        names += step(scheduler)
     return names
 
 
@@ -56,7 +53,7 @@ def test_one_request_does_not_wait_for_300_of_another_client() -> None:
         step(scheduler)
     polite = add(scheduler, "b", "b0")
     num_steps = 1
-    while polite not in step(scheduler):
+    while polite.parent_id not in step(scheduler):
         num_steps += 1
     # The four that run end together, one more of the other client has the turn before.
     assert num_steps <= LENGTH
@@ -84,7 +81,7 @@ def test_new_clients_without_end_starve_nobody() -> None:
     started = []
     for i in range(80):
         add(scheduler, f"new{i}", f"new{i}")
-        started += [request.parent_id for request in step(scheduler)]
+        started += step(scheduler)
         scheduler.check_integrity()
     assert {"a0", "a1", "a2"} <= set(started)
 
@@ -142,8 +139,7 @@ def calls_of_a_step(num_waiting: int, num_clients: int) -> int:
         output = scheduler.schedule()
     finally:
         sys.setprofile(None)
-    (item,) = output.scheduled
-    assert item.request.num_output_tokens == 0
+    assert len(output.scheduled) == len(output.new) == 1
     return calls
 
 

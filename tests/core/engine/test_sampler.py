@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from octavo.core.contracts.specs import LogitsProcessorSpec
 from octavo.core.engine.execution.min_p import apply_min_p
 from octavo.core.engine.execution.sampler import Sampler
 from octavo.core.engine.scheduling.request import Request
-from octavo.core.engine.scheduling.scheduler_output import SampledToken
 from octavo.core.protocol.messages import EngineRequest
 from octavo.core.protocol.request_error import RequestError
 from octavo.core.protocol.sampling_params import SamplingParams
+from octavo.core.protocol.scheduler_output import SampledTokens
 from octavo.kernels.dispatch import resolve_kernels
 from octavo.kernels.portable import numpy_sampling
 
@@ -34,12 +35,23 @@ def make_request(prompt: list[int], output: list[int], name: str = "r", **settin
     return request
 
 
-def sample(logits: torch.Tensor, *requests: Request, **options: Any) -> list[SampledToken]:
+def make_sampler(*requests: Request, **options: Any) -> Sampler:
+    """One that has given each request its output."""
     sampler = Sampler(torch.device("cpu"), SAMPLERS[1], [EOS], **options)
     for request in requests:
-        sampler.add(request)
-    sampled = sampler.sample(logits, requests)
+        sampler.add(request.announce())
+        for token_id in request.token_ids[request.num_prompt_tokens :]:
+            sampler._states[request.request_id].append(token_id)
+    return sampler
+
+
+def sample(logits: torch.Tensor, *requests: Request, **options: Any) -> list[SampledTokens]:
+    sampled = make_sampler(*requests, **options).sample(logits, ids(requests))
     return [sampled[request.request_id] for request in requests]
+
+
+def ids(requests: Sequence[Request]) -> list[str]:
+    return [request.request_id for request in requests]
 
 
 def slow_probs(logits: list[float], params: SamplingParams) -> list[float]:
@@ -143,15 +155,13 @@ def test_draws_follow_the_probabilities() -> None:
     plain = [make_request([0], [], f"plain{i}", temperature=1.0, seed=i) for i in range(100)]
     options = {"temperature": 0.7, "min_p": 0.05, "logit_bias": {4: 1}}
     other = [make_request([0], [], f"other{i}", seed=i, **options) for i in range(100)]
-    sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
+    sampler = make_sampler(*plain, *other)
     counts = torch.zeros(2, 10)
-    for request in plain + other:
-        sampler.add(request)
     for _ in range(40):
-        sampled = sampler.sample(logits.expand(200, -1).clone(), plain + other)
+        sampled = sampler.sample(logits.expand(200, -1).clone(), ids(plain + other))
         for row, requests in enumerate((plain, other)):
             for request in requests:
-                counts[row, sampled[request.request_id].token_id] += 1
+                counts[row, sampled[request.request_id].token_ids] += 1
     biased = logits.clone()
     biased[4] += 1
     expected = 4000 * torch.stack(
@@ -168,15 +178,12 @@ def test_a_seed_gives_the_same_draws_whatever_else_is_in_the_batch(limits: dict[
     rows = torch.randn(40, 5000, generator=torch.Generator().manual_seed(0)) * 2
 
     def draws(*companions: Request) -> list[int]:
-        sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
         mine = make_request([0], [], "mine", temperature=1.3, seed=-11, **limits)
         batch = [*companions, mine]
-        for request in batch:
-            sampler.add(request)
-        return [
-            sampler.sample(rows[20 + i - len(companions) : 21 + i], batch)[mine.request_id].token_id
-            for i in range(20)
-        ]
+        sampler = make_sampler(*batch)
+        starts = [20 + i - len(companions) for i in range(20)]
+        sampled = [sampler.sample(rows[i : i + len(batch)], ids(batch)) for i in starts]
+        return [token_id for step in sampled for token_id in step[mine.request_id].token_ids]
 
     others = [
         make_request([0], [], "other", temperature=1.3, top_k=5),
@@ -234,8 +241,8 @@ def test_penalties(
     plain = make_request(prompt, output, "plain", temperature=0)
     first, second = sample(logits, request, plain)
     expected = slow_penalties(logits[0].tolist(), request)
-    assert expected[first.token_id] == pytest.approx(max(expected), abs=1e-4)
-    assert second.token_id == int(logits[1].argmax())
+    assert expected[first.token_ids[0]] == pytest.approx(max(expected), abs=1e-4)
+    assert second.token_ids == [int(logits[1].argmax())]
 
 
 def test_penalties_count_what_is_generated_on_the_way() -> None:
@@ -243,13 +250,9 @@ def test_penalties_count_what_is_generated_on_the_way() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, 5], logits[0, 6] = 2.0, 1.5
     request = make_request([1], [], temperature=0, frequency_penalty=1.0)
-    sampler = Sampler(torch.device("cpu"), SAMPLERS[1])
-    sampler.add(request)
-    tokens = []
-    for _ in range(4):
-        tokens.append(sampler.sample(logits, [request])[request.request_id].token_id)
-        request.token_ids.append(tokens[-1])
-    assert tokens == [5, 6, 5, 6]
+    sampler = make_sampler(request)
+    sampled = [sampler.sample(logits, ids([request])) for _ in range(4)]
+    assert [step[request.request_id].token_ids for step in sampled] == [[5], [6], [5], [6]]
 
 
 def choice(output: list[int] | None = None, **settings: Any) -> int:
@@ -257,7 +260,8 @@ def choice(output: list[int] | None = None, **settings: Any) -> int:
     logits = torch.arange(VOCAB, dtype=torch.float32)[None]
     logits[0, EOS] = 100.0 if settings.pop("ending", False) else 0.0
     request = make_request([1], output or [], temperature=0, **settings)
-    return sample(logits, request)[0].token_id
+    (token_id,) = sample(logits, request)[0].token_ids
+    return token_id
 
 
 def test_masks() -> None:
@@ -295,7 +299,7 @@ def test_logits_that_are_no_numbers_fail_alone(broken: float) -> None:
     sampled = sample(logits, *requests)
     for token in sampled[:2]:
         assert token.error == f"the model gave {broken} as a logit"
-    assert [(token.token_id, token.error) for token in sampled[2:]] == [(6, None)] * 2
+    assert [(token.token_ids, token.error) for token in sampled[2:]] == [([6], None)] * 2
 
 
 class OnlyEven:
@@ -319,11 +323,11 @@ def test_logits_processors_from_plugins() -> None:
     failing = make_request([1], [1, 1, 1], "b", temperature=0, logits_processors=asked)
     plain = make_request([1], [], "c", temperature=0)
     first, second, third = sample(logits, multiple, failing, plain, processors=processors)
-    assert (first.token_id, third.token_id) == (7, 8)
+    assert (first.token_ids, third.token_ids) == ([7], [8])
     assert second.error == "logits processor 'only-multiples' failed: three is too many"
-    wrong = make_request([1], [], logits_processors={"only-multiples": {}})
+    wrong = SamplingParams(logits_processors={"only-multiples": {}})
     with pytest.raises(ValueError, match="logits processor 'only-multiples' refused"):
-        sample(logits, wrong, processors=processors)
+        make_sampler(processors=processors).check(wrong)
 
 
 @pytest.mark.parametrize(

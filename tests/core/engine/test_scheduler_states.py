@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from octavo.core.engine.scheduling.request import Request, RequestStatus
 from octavo.core.engine.scheduling.scheduler import Scheduler
-from octavo.core.engine.scheduling.scheduler_output import SampledToken, SchedulerOutput
 from octavo.core.protocol.messages import MediaSpan
+from octavo.core.protocol.scheduler_output import (
+    SampledTokens,
+    ScheduledRequest,
+    SchedulerOutput,
+    StepResult,
+)
 from scheduling import BUDGET, make_request, make_scheduler, span, supply_wanted
 
 
@@ -23,21 +28,28 @@ def plausible_token(request: Request) -> int:
 
 @dataclass
 class FakeEngine:
-    """A scheduler with a model that computes nothing but checks that it could have."""
+    """A scheduler with a model that computes nothing but checks that it could have, from what it
+    was told."""
 
     scheduler: Scheduler
     ended: list[Request] = field(default_factory=list)
     features: set[str] = field(default_factory=set)
+    #: Block tables of the requests that it knows.
+    tables: dict[str, list[int]] = field(default_factory=dict)
     #: What each KV slot holds: the whole sequence up to and with its token.
     slots: dict[int, tuple[object, ...]] = field(default_factory=dict)
 
     def step(self, fails: bool = False) -> SchedulerOutput:
         output = self.scheduler.schedule()
+        running = {request.request_id: request for request in self.scheduler.running}
+        chunks = [(item, running[item.request_id]) for item in output.scheduled]
         # Beside those that only decode, one bidirectional run may go beyond the budget.
-        overrun = any(item.request.bidirectional for item in output.scheduled)
+        overrun = any(request.bidirectional for _, request in chunks)
         assert output.num_tokens <= BUDGET + overrun * len(output.scheduled)
-        assert not any(item.request.run_around(item.end) for item in output.scheduled), "cut"
-        self.features -= set(output.evicted_media)
+        assert not any(request.run_around(item.end) for item, request in chunks), "cut"
+        self._follow(output)
+        for item, request in chunks:
+            self._check(item, request)
         if fails:
             self.ended += [request for request, _ in self.scheduler.fail(output, "injected")]
             return output
@@ -45,30 +57,56 @@ class FakeEngine:
             assert media.media_key not in self.features, "encoded twice"
             self.features.add(media.media_key)
         # All keys are written before any token attends.
-        for item in output.scheduled:
-            self._write(item.request, item.start, item.end)
-        for item in output.scheduled:
-            self._attend(item.request, item.end)
+        for item, request in chunks:
+            self._write(item, request)
+        for item, request in chunks:
+            self._attend(item, request)
         sampled = {
-            item.request.request_id: SampledToken(plausible_token(item.request))
-            for item in output.scheduled
+            item.request_id: SampledTokens([plausible_token(request)])
+            for item, request in chunks
             if item.samples
         }
-        updated = self.scheduler.update(output, sampled)
+        updated = self.scheduler.update(output, StepResult(sampled))
         self.ended += [request for request, _ in updated if request.status.finished]
         return output
 
-    def _write(self, request: Request, start: int, end: int) -> None:
-        for shown in request.spans:
-            if shown.offset < end and start < shown.end:
-                assert shown.media_key in self.features, "features were not there"
-        table = self.scheduler.kv_cache.block_ids(request)
-        for position in range(start, end):
+    def _follow(self, output: SchedulerOutput) -> None:
+        """What an executor does with what it is told."""
+        for request_id in output.ended:
+            del self.tables[request_id]
+        for new in output.new:
+            assert new.request_id not in self.tables, "told twice"
+            self.tables[new.request_id] = []
+        self.features -= set(output.evicted_media)
+        for item in output.scheduled:
+            if item.block_ids:
+                self.tables[item.request_id][item.first_block :] = item.block_ids
+
+    def _check(self, item: ScheduledRequest, request: Request) -> None:
+        """What was told of a chunk is true of the request."""
+        assert self.tables[item.request_id] == self.scheduler.kv_cache.block_ids(request)
+        assert item.token_ids == request.token_ids[item.start : item.end]
+        assert item.samples == (item.end == request.num_tokens)
+        told = {
+            item.start + run.offset + i: (run.media_key, run.feature_start + i)
+            for run in item.images
+            for i in range(run.length)
+        }
+        assert told == {
+            position: (shown.media_key, shown.feature_start + position - shown.offset)
+            for shown in request.spans
+            for position in range(max(shown.offset, item.start), min(shown.end, item.end))
+        }
+
+    def _write(self, item: ScheduledRequest, request: Request) -> None:
+        assert all(run.media_key in self.features for run in item.images), "no features"
+        table = self.tables[item.request_id]
+        for position in range(item.start, item.end):
             self.slots[table[position // 4] * 4 + position % 4] = self._contents(request, position)
 
-    def _attend(self, request: Request, end: int) -> None:
-        table = self.scheduler.kv_cache.block_ids(request)
-        for position in range(end):
+    def _attend(self, item: ScheduledRequest, request: Request) -> None:
+        table = self.tables[item.request_id]
+        for position in range(item.end):
             slot = table[position // 4] * 4 + position % 4
             assert self.slots.get(slot) == self._contents(request, position), "another's keys"
 
@@ -214,6 +252,8 @@ class SchedulerLives(RuleBasedStateMachine):
         self.engine.scheduler.check_integrity()
         assert len(self.engine.ended) == len(self.added)
         assert all(request.status.finished for request in self.added)
+        self.engine.step()
+        assert not self.engine.tables, "not told of an end"
         self.check_outputs()
 
     def check_outputs(self) -> None:

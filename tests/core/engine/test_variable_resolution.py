@@ -36,7 +36,7 @@ def test_images_of_any_sizes_are_computed_together(
     """In one call of the model, with the features that each has alone."""
     save, _ = VISION_MODELS[name]
     llm = LLM(save(tmp_path), dtype="float32")
-    model = llm._core._runner._model
+    model = llm._core._executor._runner._model
     calls, encode = [], model.encode_images
 
     def count(images: list[torch.Tensor], layouts: list[tuple[int, ...]]) -> object:
@@ -47,7 +47,7 @@ def test_images_of_any_sizes_are_computed_together(
     sizes = [(97, 60), (40, 130), (64, 64), (60, 97)]
     shown = [pictures[i % 2].resize(size) for i, size in enumerate(sizes)]
     alone = [llm.encode_images(picture_chat(picture))[0] for picture in shown]
-    runner = llm._core._runner._encoder
+    runner = llm._core._executor._runner._encoder
     media = [m for p in shown for m in llm.prepare_chat(picture_chat(p), PARAMS).media]
     for limit, expected in ((encoder_runner._BYTES_TOGETHER, [4]), (1, [1] * 4)):
         calls.clear()
@@ -61,7 +61,7 @@ def test_images_of_any_sizes_are_computed_together(
 
 @pytest.mark.parametrize("generation", ["qwen2-vl", "qwen2.5-vl"])
 def test_the_shape_of_a_grid_matters(generation: str, tmp_path: Path) -> None:
-    model = LLM(save_qwen(tmp_path, generation), dtype="float32")._core._runner._model
+    model = LLM(save_qwen(tmp_path, generation), dtype="float32")._core._executor._runner._model
     torch.manual_seed(0)
     pixels = list(torch.randn(3, 24, 3 * 2 * 4 * 4))
     layouts = [(4, 6), (6, 4), (2, 12)]

@@ -141,7 +141,7 @@ def test_what_is_not_changed_is_fused_and_says_nothing(
         quantised = _load(checkpoints["llama"], monkeypatch, lambda _: None, quantization="int8")
     assert "layer by layer" not in caplog.text
     for loaded in (llm, quantised):
-        model: Any = loaded._core._runner._model
+        model: Any = loaded._core._executor._runner._model
         assert model._decoder is not None
 
 
@@ -171,7 +171,7 @@ def test_a_linear_layer_of_another_class_is_not_quantised(
     doubled = _doubled(nn.Linear)
     change = _set_class("mlp.down_proj", doubled)
     llm = _load(checkpoints["llama"], monkeypatch, change, quantization="int8")
-    model: Any = llm._core._runner._model
+    model: Any = llm._core._executor._runner._model
     assert type(model.model.layers[0].mlp.down_proj) is doubled
     assert type(model.model.layers[0].mlp.up_proj) is not nn.Linear
 
