@@ -55,14 +55,14 @@ class Worker:
             connection.send(connection.encode(self.answer(job)))
 
     def answer(self, job: Job) -> Answer:
-        """Do one job; a picture or a preprocessor that fails is an answer too."""
+        """Do one job; a picture that can't be read is an answer too."""
         try:
             return self._do(job)
         except MediaError as error:
             return Refused(str(error))
-        except Exception as error:  # preprocessors may be plugins
-            logger.exception("an image could not be prepared")
-            return Refused(f"the model's preprocessor can't take the image: {error}")
+        except Exception as error:  # the next job may go well
+            logger.exception("an image could not be read")
+            return Refused(f"the image can't be read: {error}")
 
     def _do(self, job: Job) -> Answer:
         data = job.data.array.tobytes()

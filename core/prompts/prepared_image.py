@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -9,9 +10,12 @@ from PIL import Image
 
 from ..contracts.specs import ImagePreprocessor
 from ..media.decode import decode_image
+from ..protocol.media_error import MediaError
 from ..protocol.media_limits import MediaLimits
 from ..protocol.messages import PixelInput
 from ..protocol.shared_array import SharedArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ def prepare_image(
     if not isinstance(picture, Image.Image):
         picture = decode_image(picture, limits, background)
     decoded = time.monotonic()
-    done = preprocessor.preprocess(picture)
+    try:
+        done = preprocessor.preprocess(picture)
+    except Exception as error:  # it may be a plugin's
+        logger.exception("an image could not be preprocessed")
+        raise MediaError(f"the model's preprocessor can't take the image: {error}") from error
     seconds = {"decode": decoded - started, "preprocess": time.monotonic() - decoded}
     return PreparedImage(PixelInput(SharedArray(done.pixel_values), done.layout), seconds)
