@@ -14,10 +14,11 @@ from ...core.encoder_store.tier import StoreTier
 from ...core.engine.execution.feature_arrays import to_payload
 from ...core.media.decode import decode_image
 from ...core.media.headers.image_header import check_file_size, read_header
+from ...core.media_pool.prepare_image import prepare_image
 from ...core.prompts.image_part import ImagePart
-from ...core.prompts.image_views import ImageInput, ViewedImage
+from ...core.prompts.image_views import PlacedImage
 from ...core.prompts.input_processor import BuiltRequest, InputProcessor
-from ...core.prompts.prepared_image import prepare_image
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import ImageNotCachedError, RequestError
 from ...core.protocol.media_limits import MediaLimits
@@ -33,7 +34,7 @@ class PictureReader:
         self._identifier = ImageIdentifier(config)
         self._tier = tier
 
-    def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[ImageInput]:
+    def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[SizedImage]:
         """In order. Raises RequestError, naming the part at fault."""
         self._identifier.check_number(parts)
         return [self._read(part, inputs) for part in parts]
@@ -47,7 +48,7 @@ class PictureReader:
             }
         )
 
-    def _read(self, part: ImagePart, inputs: InputProcessor) -> ImageInput:
+    def _read(self, part: ImagePart, inputs: InputProcessor) -> SizedImage:
         with naming_image(part.param):
             if part.features is not None:
                 return self._identifier.of_features(part, inputs.size_of_features)
@@ -56,7 +57,7 @@ class PictureReader:
             data = self._bytes_of(part)
             size = read_header(data, self._identifier.limits).size
         key = self._identifier.content_key(data)
-        return ImageInput(size, key, part.param, data, part.detail, part.uuid)
+        return SizedImage(size, key, part.param, data, part.detail, part.uuid)
 
     def _bytes_of(self, part: ImagePart) -> bytes:
         """Raises MediaError or RequestError."""
@@ -73,8 +74,8 @@ class PictureReader:
             )
         return data
 
-    def _load(self, media: MediaInput, viewed: ViewedImage, limits: EngineReady) -> MediaPayload:
-        content = viewed.image.content
+    def _load(self, media: MediaInput, placed: PlacedImage, limits: EngineReady) -> MediaPayload:
+        content = placed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
@@ -83,9 +84,9 @@ class PictureReader:
                 return to_payload(stored)
         assert content is not None
         read = self._identifier
-        with naming_image(viewed.image.param):
+        with naming_image(placed.image.param):
             return prepare_image(
-                content, viewed.view.preprocessor, read.limits, read.background
+                content, placed.view.preprocessor, read.limits, read.background
             ).payload
 
 

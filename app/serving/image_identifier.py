@@ -19,7 +19,7 @@ from ...core.media.decode import WHITE, Colour, decode_fingerprint, to_rgb
 from ...core.media.headers.image_header import check_size
 from ...core.media.sources.data_url import read_data_url
 from ...core.prompts.image_part import ImagePart
-from ...core.prompts.image_views import ImageInput
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import RequestError
 from ...core.protocol.media_error import MediaError
@@ -42,7 +42,7 @@ class ImageIdentifier:
         self._max_images = config.max_images_per_prompt
         self._fingerprint = decode_fingerprint(config.image_background)
 
-    def check_number(self, parts: Sequence[ImagePart | ImageInput]) -> None:
+    def check_number(self, parts: Sequence[ImagePart | SizedImage]) -> None:
         """Raises RequestError, naming the first image that is too many."""
         if len(parts) > self._max_images:
             param = parts[self._max_images].param
@@ -62,17 +62,17 @@ class ImageIdentifier:
         """The name of a file's picture."""
         return content_key(data, self._fingerprint)
 
-    def of_picture(self, picture: Image.Image, param: str) -> ImageInput:
+    def of_picture(self, picture: Image.Image, param: str) -> SizedImage:
         """A picture in memory. Raises MediaError."""
         rgb = upright(picture, self.limits, self.background)
-        return ImageInput(ImageSize(*rgb.size), picture_key(rgb), param, rgb)
+        return SizedImage(ImageSize(*rgb.size), picture_key(rgb), param, rgb)
 
-    def of_features(self, part: ImagePart, size_of_features: SizeOfFeatures) -> ImageInput:
+    def of_features(self, part: ImagePart, size_of_features: SizeOfFeatures) -> SizedImage:
         """An image of which a part gives the features. Raises MediaError, and what
         size_of_features does."""
         features = _read_features(part.features)
         size = part.size or size_of_features(part.param)
-        return ImageInput(size, features_content_key(features, size), part.param, features)
+        return SizedImage(size, features_content_key(features, size), part.param, features)
 
 
 def upright(picture: Image.Image, limits: MediaLimits, background: Colour = WHITE) -> Image.Image:

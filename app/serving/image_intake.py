@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...core.contracts.specs import ImageSize
 from ...core.media.sources.fetch import MediaFetcher
@@ -14,11 +15,11 @@ from ...core.media_pool.image_reader import ImageReader
 from ...core.observe.media_metrics import MediaMetrics
 from ...core.process.together import together
 from ...core.prompts.image_part import ImagePart
-from ...core.prompts.image_views import ImageInput
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.errors import ImageNotCachedError
 from ...core.protocol.media_error import MediaError
 from ...core.protocol.request_error import naming_image
-from .image_aliases import ImageAliases, KnownImage
+from .image_aliases import ImageAliases
 from .image_identifier import ImageIdentifier, SizeOfFeatures
 
 _MAX_KNOWN_SIZES = 65_536
@@ -27,7 +28,7 @@ _MAX_URL_LENGTH = 8192
 
 
 class ImageIntake:
-    """Reads parts into ImageInputs, those of one request side by side."""
+    """Reads parts into SizedImages, those of one request side by side."""
 
     def __init__(
         self,
@@ -47,10 +48,10 @@ class ImageIntake:
 
     async def read(
         self,
-        parts: Sequence[ImagePart | ImageInput],
+        parts: Sequence[ImagePart | SizedImage],
         cache_salt: str,
         size_of_features: SizeOfFeatures | None = None,
-    ) -> list[ImageInput]:
+    ) -> list[SizedImage]:
         """In the order of the parts; those that are read already stay as they are.
 
         cache_salt: within which clients' names are kept.
@@ -61,15 +62,15 @@ class ImageIntake:
         self._identifier.check_number(parts)
         return await together(self._read(p, cache_salt, size_of_features) for p in parts)
 
-    async def read_file(self, data: bytes, param: str) -> ImageInput:
+    async def read_file(self, data: bytes, param: str) -> SizedImage:
         """An uploaded file. Raises ImageError."""
         with naming_image(param):
             return await self._identify(data, ImagePart(param))
 
     async def _read(
-        self, part: ImagePart | ImageInput, salt: str, size_of_features: SizeOfFeatures | None
-    ) -> ImageInput:
-        if isinstance(part, ImageInput):
+        self, part: ImagePart | SizedImage, salt: str, size_of_features: SizeOfFeatures | None
+    ) -> SizedImage:
+        if isinstance(part, SizedImage):
             return part
         with naming_image(part.param):
             if part.features is not None:
@@ -80,8 +81,7 @@ class ImageIntake:
                 return self._recall(part, salt)
             image = await self._identify(await self._get(part.url), part)
         if part.uuid is not None:
-            known = KnownImage(image.content_key, image.size, image.detail)
-            self._aliases.add(salt, part.uuid, known)
+            self._aliases.add(salt, part.uuid, image)
         return image
 
     async def _get(self, url: str) -> bytes:
@@ -106,7 +106,7 @@ class ImageIntake:
             return await self._fetcher.fetch(url)
         raise MediaError("the url must be a data:, http:, https: or file: URL")
 
-    async def _identify(self, data: bytes, part: ImagePart) -> ImageInput:
+    async def _identify(self, data: bytes, part: ImagePart) -> SizedImage:
         """Its name and size; the header of a file that was seen before is not read again."""
         key = await asyncio.to_thread(self._identifier.content_key, data)
         size = self._sizes.get(key)
@@ -115,11 +115,11 @@ class ImageIntake:
             self._sizes[key] = size
             if len(self._sizes) > _MAX_KNOWN_SIZES:
                 self._sizes.popitem(last=False)
-        return ImageInput(size, key, part.param, data, part.detail, part.uuid)
+        return SizedImage(size, key, part.param, data, part.detail, part.uuid)
 
-    def _recall(self, part: ImagePart, salt: str) -> ImageInput:
+    def _recall(self, part: ImagePart, salt: str) -> SizedImage:
         assert part.uuid is not None
         known = self._aliases.find(salt, part.uuid)
         if known is None:
             raise ImageNotCachedError(part.uuid, part.param)
-        return ImageInput(known.size, known.content_key, part.param, None, known.detail, part.uuid)
+        return replace(known, param=part.param)

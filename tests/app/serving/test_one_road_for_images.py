@@ -19,10 +19,10 @@ from octavo.app.serving.messages import read_messages
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.media_pool.messages import PrepareJob, Refused, WorkerSettings
 from octavo.core.media_pool.pool_size import PoolSize
+from octavo.core.media_pool.prepare_image import prepare_image
 from octavo.core.media_pool.worker import Worker
 from octavo.core.observe.metrics import EngineMetrics
 from octavo.core.prompts.input_processor import InputProcessor
-from octavo.core.prompts.prepared_image import prepare_image
 from octavo.core.protocol.config import EngineConfig
 from octavo.core.protocol.errors import RequestError
 from octavo.core.protocol.media_error import MediaError
