@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ...core.process.together import together
-from ...core.prompts.image_views import ImageInput
 from ...core.prompts.input_processor import RequestOptions
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
 from .chat_response import usage
@@ -152,11 +152,11 @@ def _text(as_bytes: str, errors: str = "strict") -> str:
     return as_bytes.encode("latin-1").decode(errors=errors)
 
 
-async def _read_image(server: ServerState, file: UploadFile, index: int) -> ImageInput:
+async def _read_image(server: ServerState, file: UploadFile, index: int) -> SizedImage:
     return await server.intake.read_file(await file.read(), f"image[{index}]")
 
 
-def _chat(prompt: str, image: ImageInput, params: SamplingParams, options: RequestOptions) -> Chat:
+def _chat(prompt: str, image: SizedImage, params: SamplingParams, options: RequestOptions) -> Chat:
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     return Chat(
         f"caption-{uuid.uuid4().hex}",

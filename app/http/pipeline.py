@@ -14,8 +14,8 @@ import msgspec
 from ...core.client.async_engine import Reload
 from ...core.client.loaded_request import LoadedRequest
 from ...core.prompts.image_part import ImagePart
-from ...core.prompts.image_views import ImageInput
 from ...core.prompts.input_processor import BuiltRequest, RequestOptions
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.errors import RequestTimeoutError
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
@@ -30,7 +30,7 @@ class Chat(msgspec.Struct, frozen=True):
 
     request_id: str
     messages: list[dict[str, Any]]
-    images: list[ImagePart] | list[ImageInput]
+    images: list[ImagePart] | list[SizedImage]
     params: SamplingParams
     options: RequestOptions
     template_options: dict[str, Any] = {}

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
-from ...core.contracts.specs import ImageSize
-from ...core.encoder_store.feature_file import read_feature_file
 from ...core.encoder_store.features import Features
 from ...core.encoder_store.find_features import find_features
-from ...core.encoder_store.media_key import content_key, features_content_key, picture_key
 from ...core.encoder_store.tier import StoreTier
-from ...core.engine.execution.feature_arrays import from_tensor, to_payload
-from ...core.media.decode import decode_fingerprint, decode_image, to_rgb
-from ...core.media.headers.image_header import read_header
-from ...core.media.sources.data_url import read_data_url
+from ...core.engine.execution.feature_arrays import to_payload
+from ...core.media.decode import decode_image
+from ...core.media.headers.image_header import check_file_size, read_header
+from ...core.media_pool.prepare_image import prepare_image
 from ...core.prompts.image_part import ImagePart
-from ...core.prompts.image_views import ImageInput, ViewedImage
+from ...core.prompts.image_views import PlacedImage
 from ...core.prompts.input_processor import BuiltRequest, InputProcessor
-from ...core.prompts.prepared_image import prepare_image
+from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.config import EngineConfig
-from ...core.protocol.errors import ImageError, RequestError
-from ...core.protocol.media_error import MediaError
+from ...core.protocol.errors import ImageNotCachedError, RequestError
 from ...core.protocol.media_limits import MediaLimits
 from ...core.protocol.messages import EngineReady, EngineRequest, MediaInput, MediaPayload
+from ...core.protocol.request_error import naming_image
+from ..serving.image_identifier import ImageIdentifier, upright
 
 
 class PictureReader:
     """Reads parts, and loads what requests show. tier: a store to look for features in first."""
 
     def __init__(self, config: EngineConfig, tier: StoreTier | None) -> None:
-        self._limits = config.media_limits
-        self._background = config.image_background
-        self._max_images = config.max_images_per_prompt
+        self._identifier = ImageIdentifier(config)
         self._tier = tier
 
-    def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[ImageInput]:
+    def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[SizedImage]:
         """In order. Raises RequestError, naming the part at fault."""
-        if len(parts) > self._max_images:
-            param = parts[self._max_images].param
-            raise RequestError(
-                f"{param}: there are {len(parts)} images, more than max_images_per_prompt, "
-                f"{self._max_images}",
-                param,
-            )
+        self._identifier.check_number(parts)
         return [self._read(part, inputs) for part in parts]
 
     def load(self, built: BuiltRequest) -> EngineRequest:
@@ -61,26 +48,34 @@ class PictureReader:
             }
         )
 
-    def _read(self, part: ImagePart, inputs: InputProcessor) -> ImageInput:
-        try:
+    def _read(self, part: ImagePart, inputs: InputProcessor) -> SizedImage:
+        with naming_image(part.param):
             if part.features is not None:
-                features = _features_of(part.features)
-                size = part.size or inputs.size_of_features(part.param)
-                key = features_content_key(features, size)
-                return ImageInput(size, key, part.param, features)
+                return self._identifier.of_features(part, inputs.size_of_features)
             if isinstance(part.picture, Image.Image):
-                picture = to_rgb(part.picture, self._background)
-                size = ImageSize(*picture.size)
-                return ImageInput(size, picture_key(picture), part.param, picture)
-            data = _bytes_of(part, self._limits)
-            size = read_header(data, self._limits).size
-        except MediaError as error:
-            raise ImageError(error, part.param) from error
-        key = content_key(data, decode_fingerprint(self._background))
-        return ImageInput(size, key, part.param, data, part.detail)
+                return self._identifier.of_picture(part.picture, part.param)
+            data = self._bytes_of(part)
+            size = read_header(data, self._identifier.limits).size
+        key = self._identifier.content_key(data)
+        return SizedImage(size, key, part.param, data, part.detail, part.uuid)
 
-    def _load(self, media: MediaInput, viewed: ViewedImage, limits: EngineReady) -> MediaPayload:
-        content = viewed.image.content
+    def _bytes_of(self, part: ImagePart) -> bytes:
+        """Raises MediaError or RequestError."""
+        if part.url is None and part.uuid is None:
+            return _read_path(part.picture, part.param, self._identifier.limits)
+        if part.url is None:
+            raise ImageNotCachedError(part.uuid or "", part.param)
+        data = self._identifier.read_data_url(part.url)
+        if data is None:
+            raise RequestError(
+                f"{part.param}: only data: URLs are taken here; give a file as "
+                '{"type": "image", "image": path}',
+                part.param,
+            )
+        return data
+
+    def _load(self, media: MediaInput, placed: PlacedImage, limits: EngineReady) -> MediaPayload:
+        content = placed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
@@ -88,52 +83,32 @@ class PictureReader:
             if stored is not None:
                 return to_payload(stored)
         assert content is not None
-        preprocessor = viewed.view.preprocessor
-        try:
-            return prepare_image(content, preprocessor, self._limits, self._background).payload
-        except MediaError as error:
-            raise ImageError(error, viewed.image.param) from error
+        read = self._identifier
+        with naming_image(placed.image.param):
+            return prepare_image(
+                content, placed.view.preprocessor, read.limits, read.background
+            ).payload
 
 
 def load_picture(source: Any, param: str, limits: MediaLimits) -> Image.Image:
     """An upright RGB picture from a PIL image or a path. Raises ImageError or RequestError."""
-    try:
+    with naming_image(param):
         if isinstance(source, Image.Image):
-            return to_rgb(source)
-        return decode_image(_read_path(source, param), limits)
-    except MediaError as error:
-        raise ImageError(error, param) from error
+            return upright(source, limits)
+        return decode_image(_read_path(source, param, limits), limits)
 
 
-def _bytes_of(part: ImagePart, limits: MediaLimits) -> bytes:
-    if part.url is None and part.uuid is None:
-        return _read_path(part.picture, part.param)
-    if part.url is None or not part.url.startswith("data:"):
-        raise RequestError(
-            f"{part.param}: only data: URLs are taken here; give a file as "
-            '{"type": "image", "image": path}',
-            part.param,
-        )
-    return read_data_url(part.url, limits.max_bytes)
-
-
-def _read_path(source: Any, param: str) -> bytes:
+def _read_path(source: Any, param: str, limits: MediaLimits) -> bytes:
+    """Raises MediaError for a file that is too large, and RequestError."""
     if not isinstance(source, str | Path):
         raise RequestError(f"{param} must be a picture or a path, not {type(source)}", param)
     try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise RequestError(f"{param}: {source} can't be read: {error.strerror}", param) from error
-
-
-def _features_of(given: Any) -> Features:
-    """An array, a tensor, or a file in base64. Raises MediaError."""
-    try:
-        if isinstance(given, str):
-            return read_feature_file(base64.b64decode(given, validate=True))
-        if isinstance(given, torch.Tensor):
-            return from_tensor(given)
-        array = np.asarray(given)
-        return Features(array.dtype.name, array)
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise MediaError(f"the features can't be read: {error}") from error
+        with open(source, "rb") as file:
+            # A device or a pipe may go on for ever.
+            data = file.read(limits.max_bytes + 1)
+            num_bytes = max(len(data), os.fstat(file.fileno()).st_size)
+    except (OSError, ValueError) as error:  # the latter for a null character
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"{param}: {source} can't be read: {reason}", param) from error
+    check_file_size(num_bytes, limits)
+    return data

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from ...core.media.decode import decode_fingerprint
 from ...core.media.sources.fetch import MediaFetcher
 from ...core.media.sources.local_files import LocalFiles
 from ...core.media_pool.image_reader import ImageReader
 from ...core.media_pool.messages import WorkerSettings
 from ...core.observe.media_metrics import MediaMetrics
 from ...core.protocol.config import ConfigError, EngineConfig
-from .image_intake import ImageIntake, IntakeLimits
+from .image_identifier import ImageIdentifier
+from .image_intake import ImageIntake
 from .intake_config import IntakeConfig
 
 
@@ -39,13 +39,10 @@ class ServerImages:
         reader = ImageReader(
             settings, sources.pool, metrics.observe_stage, config.engine_stall_timeout
         )
-        limits = IntakeLimits(
-            config.max_images_per_prompt,
-            config.max_image_bytes,
-            decode_fingerprint(config.image_background),
-        )
         local_files = LocalFiles(sources.allowed_local_media_path, config.max_image_bytes)
-        return cls(reader, ImageIntake(reader, fetcher, local_files, limits, metrics))
+        return cls(
+            reader, ImageIntake(reader, fetcher, local_files, ImageIdentifier(config), metrics)
+        )
 
     async def close(self) -> None:
         """End the processes."""

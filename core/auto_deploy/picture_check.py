@@ -22,9 +22,9 @@ from ..deploy.tower_output import features_of
 from ..encoder_store.media_key import picture_key
 from ..engine.execution.model_runner import ModelRunner
 from ..engine.scheduling.request import Request
-from ..prompts.image_views import ImageInput
+from ..media_pool.prepare_image import prepare_image
 from ..prompts.input_processor import InputProcessor
-from ..prompts.prepared_image import prepare_image
+from ..prompts.sized_image import SizedImage
 from ..protocol.config import ConfigError
 from ..protocol.errors import RequestError
 from ..protocol.media_limits import MediaLimits
@@ -123,7 +123,7 @@ class PictureCheck:
             encoder_digest="",
         )
         images = [
-            ImageInput(ImageSize(*picture.size), picture_key(picture), "picture", picture)
+            SizedImage(ImageSize(*picture.size), picture_key(picture), "picture", picture)
             for picture in pictures
         ]
         content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": _WORDS}]
@@ -136,10 +136,10 @@ class PictureCheck:
             self._refuse(f"{subject}: {error}")
         prepared = {
             key: prepare_image(
-                viewed.image.content, viewed.view.preprocessor, MediaLimits(), (0, 0, 0)
+                placed.image.content, placed.view.preprocessor, MediaLimits(), (0, 0, 0)
             ).payload
-            for key, viewed in built.images.items()
-            if isinstance(viewed.image.content, Image.Image)
+            for key, placed in built.images.items()
+            if isinstance(placed.image.content, Image.Image)
         }
         return built.request, built.with_payloads(prepared).media
 

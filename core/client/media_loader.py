@@ -26,8 +26,9 @@ from ..encoder_store.tier import StoreTier
 from ..engine.execution.feature_arrays import to_payload
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
-from ..prompts.image_views import ImageInput, ViewedImage
+from ..prompts.image_views import PlacedImage
 from ..prompts.input_processor import BuiltRequest
+from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
 from ..protocol.messages import EngineReady, MediaEvents, MediaInput, MediaPayload, StoreWrites
@@ -65,7 +66,7 @@ class _Flight:
             return 0
         return task.result().num_bytes
 
-    def landed(self, viewed: ViewedImage) -> Coroutine[Any, Any, MediaPayload]:
+    def landed(self, viewed: PlacedImage) -> Coroutine[Any, Any, MediaPayload]:
         """The payload, for one of its users; it goes on for others if the caller leaves. Raises
         RequestError."""
         assert self._task is not None
@@ -189,7 +190,7 @@ class MediaLoader:
             await self._freed.wait()
 
     async def _obtain(
-        self, media: MediaInput, viewed: ViewedImage, limits: EngineReady
+        self, media: MediaInput, viewed: PlacedImage, limits: EngineReady
     ) -> MediaPayload:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
         content = viewed.image.content
@@ -243,7 +244,7 @@ class MediaLoader:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
 
-async def _land(task: asyncio.Task[MediaPayload], image: ImageInput) -> MediaPayload:
+async def _land(task: asyncio.Task[MediaPayload], image: SizedImage) -> MediaPayload:
     try:
         return await asyncio.shield(task)
     except MediaError as error:

@@ -21,7 +21,7 @@ from ..encoder_store.tier import StoreTier, TierSettings
 from ..encoder_store.write_behind import WriteBehind
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
-from ..prompts.image_views import ImageInput
+from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
 from ..protocol.messages import StoreWrites
@@ -68,7 +68,7 @@ class ImageVectors:
         self._flights: dict[str, _Flight] = {}
         self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
 
-    async def get(self, image: ImageInput, client: str) -> Vector:
+    async def get(self, image: SizedImage, client: str) -> Vector:
         """[dimension]. Images that are asked for at once are computed once. client: who asks.
 
         Raises ImageError, ImageNotCachedError for an image that only the caches could have, and
@@ -112,7 +112,7 @@ class ImageVectors:
         if self._tier is not None:
             self._tier.close()
 
-    def _key(self, image: ImageInput) -> str:
+    def _key(self, image: SizedImage) -> str:
         ready = self._embedder.ready
         return features_key(image.content_key, ready.fingerprint, ready.digest)
 
@@ -123,7 +123,7 @@ class ImageVectors:
             if self._flights.get(name) is flight:
                 del self._flights[name]
 
-    async def _obtain(self, key: str, image: ImageInput, client: str) -> Vector:
+    async def _obtain(self, key: str, image: SizedImage, client: str) -> Vector:
         """Raises MediaError, ImageNotCachedError, and what AsyncEmbedder raises."""
         if self._tier is not None:
             features = await self._look_up(self._tier, key)

@@ -30,9 +30,14 @@ def read_feature_file(data: bytes) -> Features:
     except Exception as error:  # numpy parses the header as Python, and lets out what that raises
         reason = str(error) or type(error).__name__
         raise MediaError(f"the features can't be read: {reason}") from error
+    check_finite(features)
+    return features
+
+
+def check_finite(features: Features) -> None:
+    """Raises MediaError for an infinity, or what is no number."""
     if not features.is_finite():
         raise MediaError("the features have numbers that are not finite")
-    return features
 
 
 def _read_npy(data: bytes) -> Features:

@@ -16,7 +16,6 @@ from ..media.headers.image_header import read_header
 from ..models.model_choice import choose_model
 from ..process.wire import Connection
 from ..prompts.image_views import derive
-from ..prompts.prepared_image import prepare_image
 from ..prompts.prompt_images import load_preprocessor
 from ..protocol.media_error import MediaError
 from ..protocol.shared_array import SharedArray
@@ -28,11 +27,11 @@ from .messages import (
     Inspected,
     InspectJob,
     Job,
-    Prepared,
     Refused,
     WorkerReady,
     WorkerSettings,
 )
+from .prepare_image import prepare_image
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +54,14 @@ class Worker:
             connection.send(connection.encode(self.answer(job)))
 
     def answer(self, job: Job) -> Answer:
-        """Do one job; a picture or a preprocessor that fails is an answer too."""
+        """Do one job; a picture that can't be read is an answer too."""
         try:
             return self._do(job)
         except MediaError as error:
             return Refused(str(error))
-        except Exception as error:  # preprocessors may be plugins
-            logger.exception("an image could not be prepared")
-            return Refused(f"the model's preprocessor can't take the image: {error}")
+        except Exception as error:  # the next job may go well
+            logger.exception("an image could not be read")
+            return Refused(f"the image can't be read: {error}")
 
     def _do(self, job: Job) -> Answer:
         data = job.data.array.tobytes()
@@ -75,8 +74,7 @@ class Worker:
             pixels = np.asarray(decode_image(data, limits, background))
             return Decoded(SharedArray(pixels), {"decode": time.monotonic() - started})
         preprocessor = self._derived(job.num_images, job.limit)
-        prepared = prepare_image(data, preprocessor, limits, background)
-        return Prepared(prepared.payload, prepared.seconds)
+        return prepare_image(data, preprocessor, limits, background)
 
     def _derive(self, num_images: int, limit: int | None) -> ImagePreprocessor:
         assert self._preprocessor is not None

@@ -6,38 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from PIL import Image
-
-from ..contracts.specs import ImagePreprocessor, ImagePrompt, ImageSize
+from ..contracts.specs import ImagePreprocessor, ImagePrompt
 from ..encoder_store.features import Features
 from ..encoder_store.media_key import features_key
 from ..protocol.request_error import RequestError
+from .sized_image import SizedImage
 
 #: What an image of `detail: low` may take of the prompt, where the model leaves a choice.
 LOW_DETAIL_TOKENS = 128
 DETAILS = ("auto", "low", "high")
 #: Limits and numbers of images come from requests, so that their kinds are not all kept.
 _KEPT_VIEWS = 64
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """An image whose size is known, and where it stood in the request.
-
-    size: after EXIF rotation.
-    content_key: the name of its picture; see `media_key.py`.
-    content: a file's bytes, an upright RGB picture, features that the caller has computed, or
-        None for an image that the caches are believed to know.
-    detail: "low" for few tokens; "auto" and "high" are the model's own choice.
-    uuid: the name by which a client asks for an image of None.
-    """
-
-    size: ImageSize
-    content_key: str
-    param: str
-    content: bytes | Image.Image | Features | None
-    detail: str = "auto"
-    uuid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +33,7 @@ class ImageView:
         """The preprocessor's."""
         return self.preprocessor.fingerprint()
 
-    def expand(self, image: ImageInput) -> list[int]:
+    def expand(self, image: SizedImage) -> list[int]:
         """The tokens of an image. Raises RequestError if the model can't take it."""
         try:
             return list(self.image_prompt.expand(image.size))
@@ -63,17 +42,22 @@ class ImageView:
 
 
 @dataclass(frozen=True)
-class ViewedImage:
-    """An image with the view chosen for it.
+class PlacedImage:
+    """An image as it stands in a prompt: in the view chosen for it.
 
     media_key: the name of its features; see `media_key.py`.
     token_ids: what it is in the prompt.
     """
 
-    image: ImageInput
+    image: SizedImage
     view: ImageView
     media_key: str
     token_ids: list[int]
+
+    @property
+    def num_features(self) -> int:
+        """How many of the tokens stand for a feature."""
+        return self.token_ids.count(self.view.image_prompt.feature_token_id)
 
 
 def derive(
@@ -101,10 +85,10 @@ class ImageViews:
 
     def choose(
         self,
-        images: Sequence[ImageInput],
+        images: Sequence[SizedImage],
         encoder_digest: str = "",
         max_tokens: int | None = None,
-    ) -> list[ViewedImage]:
+    ) -> list[PlacedImage]:
         """A view for each image of one prompt. max_tokens: a limit of the request's own.
 
         Raises RequestError for an image that no view brings within the limit.
@@ -114,8 +98,8 @@ class ImageViews:
         return [self._choose(image, len(images), limit, encoder_digest) for image in images]
 
     def _choose(
-        self, image: ImageInput, num_images: int, limit: int | None, encoder_digest: str
-    ) -> ViewedImage:
+        self, image: SizedImage, num_images: int, limit: int | None, encoder_digest: str
+    ) -> PlacedImage:
         wanted = limit
         if isinstance(image.content, Features):
             wanted = None
@@ -133,7 +117,7 @@ class ImageViews:
                 image.param,
             )
         key = features_key(image.content_key, view.fingerprint, encoder_digest)
-        return ViewedImage(image, view, key, token_ids)
+        return PlacedImage(image, view, key, token_ids)
 
     def _make_view(self, num_images: int, limit: int | None) -> ImageView:
         preprocessor = derive(self.default.preprocessor, num_images, limit)

@@ -13,15 +13,15 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.generation_defaults import GenerationDefaults
 from ..contracts.specs import ImageSize
 from ..models.model_choice import choose_model
-from ..protocol.messages import EngineReady, EngineRequest, MediaPayload, MediaSpan
+from ..protocol.messages import EngineReady, EngineRequest, MediaPayload
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
-from .given_features import check_features
-from .image_views import ImageInput, ViewedImage
+from .image_views import PlacedImage
 from .prompt_cost import PromptBudget
-from .prompt_images import PromptImages
+from .prompt_images import PlacedPrompt, PromptImages
+from .sized_image import SizedImage
 from .tokenizer import Tokenizer
 
 _MAX_SALT_LENGTH = 1024
@@ -71,7 +71,7 @@ class BuiltRequest:
     engine that it was built for."""
 
     request: EngineRequest
-    images: dict[str, ViewedImage]
+    images: dict[str, PlacedImage]
     limits: EngineReady
 
     def with_payloads(self, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
@@ -166,7 +166,7 @@ class InputProcessor:
         self,
         request_id: str,
         token_ids: Sequence[int],
-        images: Sequence[ImageInput],
+        images: Sequence[SizedImage],
         params: SamplingParams,
         limits: EngineReady,
         options: RequestOptions = _NO_OPTIONS,
@@ -180,38 +180,44 @@ class InputProcessor:
             raise RequestError("the prompt is empty", "prompt")
         if images and self._images is None:
             raise RequestError("the model takes no images", images[0].param)
-        prompt, spans = list(token_ids), list[MediaSpan]()
-        viewed: list[ViewedImage] = []
-        if self._images is not None:
-            viewed = self._images.views.choose(
-                images, limits.encoder_digest, options.max_image_tokens
-            )
-            prompt, spans = self._images.expand(token_ids, viewed)
-            check_features(viewed, limits.hidden_size)
-        self._check_ids(prompt, spans, limits)
+        prompt = self._place(token_ids, images, limits, options)
+        length = len(prompt.token_ids)
+        self._check_ids(prompt, limits)
         self._check_params(params, limits)
-        self._check_length(len(prompt), params, limits)
-        params = self._limited(len(prompt), params, limits)
+        self._check_length(length, params, limits)
+        params = self._limited(length, params, limits)
         request = EngineRequest(
             request_id,
-            prompt,
+            prompt.token_ids,
             params,
-            spans,
-            [],
+            prompt.spans,
+            prompt.media,
             arrival,
             self._banned(params, limits),
-            priority=options.priority,
-            cache_salt=options.cache_salt,
-            queue_timeout=options.queue_timeout,
-            timeout=options.timeout,
-            encoder_digest=limits.encoder_digest,
-            client=options.client,
+            prompt.bidirectional,
+            options.priority,
+            prompt.cache_salt,
+            options.queue_timeout,
+            options.timeout,
+            limits.encoder_digest,
+            options.client,
         )
-        if self._images is not None:
-            request = self._images.complete(request, viewed)
         # Of an image that is named and shown, the one with its content.
-        viewed.sort(key=lambda image: image.image.content is not None)
-        return BuiltRequest(request, {image.media_key: image for image in viewed}, limits)
+        placed = sorted(prompt.images, key=lambda image: image.image.content is not None)
+        return BuiltRequest(request, {image.media_key: image for image in placed}, limits)
+
+    def _place(
+        self,
+        token_ids: Sequence[int],
+        images: Sequence[SizedImage],
+        limits: EngineReady,
+        options: RequestOptions,
+    ) -> PlacedPrompt:
+        if self._images is None:
+            return PlacedPrompt.of_text(token_ids, options.cache_salt)
+        return self._images.place(
+            token_ids, images, limits, options.max_image_tokens, options.cache_salt
+        )
 
     def _limited(self, length: int, params: SamplingParams, limits: EngineReady) -> SamplingParams:
         """With the checkpoint's limit of an answer, if the request gives none."""
@@ -227,11 +233,9 @@ class InputProcessor:
         given = (list(ids) for ids in params.bad_words_ids)
         return words + [ids for ids in given if all(0 <= i < limits.vocab_size for i in ids)]
 
-    def _check_ids(
-        self, prompt: Sequence[int], spans: Sequence[MediaSpan], limits: EngineReady
-    ) -> None:
-        placeholders = sum(span.length for span in spans)
-        outside = sum(not 0 <= token_id < limits.vocab_size for token_id in prompt)
+    def _check_ids(self, prompt: PlacedPrompt, limits: EngineReady) -> None:
+        placeholders = sum(span.length for span in prompt.spans)
+        outside = sum(not 0 <= token_id < limits.vocab_size for token_id in prompt.token_ids)
         if outside > placeholders:
             raise RequestError(
                 f"the prompt has token ids outside the vocabulary of {limits.vocab_size}",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-
-import msgspec
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.hf_config import complete_config
@@ -17,11 +16,33 @@ from ..contracts.specs import (
     load_object,
 )
 from ..deploy.transformers_spec import TransformersSpec
+from ..encoder_store.features import Features
 from ..protocol.block_hash import hash_block, root_hash
-from ..protocol.messages import EngineRequest, MediaInput, MediaSpan
+from ..protocol.messages import EngineReady, MediaInput, MediaSpan
 from ..protocol.request_error import RequestError
 from ..registry.registry import Registry
-from .image_views import ImageViews, ViewedImage
+from .image_views import ImageViews, PlacedImage
+from .sized_image import SizedImage
+
+
+@dataclass(frozen=True)
+class PlacedPrompt:
+    """The tokens of a prompt, and what images make of it; see EngineRequest.
+
+    images: in order, once for each time that they are shown. media: each once, not loaded yet.
+    """
+
+    token_ids: list[int]
+    spans: list[MediaSpan]
+    images: list[PlacedImage]
+    media: list[MediaInput]
+    bidirectional: list[tuple[int, int]]
+    cache_salt: str
+
+    @classmethod
+    def of_text(cls, token_ids: Sequence[int], cache_salt: str) -> PlacedPrompt:
+        """Of a model that takes no images."""
+        return cls(list(token_ids), [], [], [], [], cache_salt)
 
 
 class PromptImages:
@@ -53,13 +74,34 @@ class PromptImages:
         preprocessor = load_preprocessor(spec, checkpoint, registry)
         return cls(spec, ImageViews(preprocessor, make_prompt, max_tokens))
 
-    def expand(
-        self, token_ids: Sequence[int], images: Sequence[ViewedImage]
-    ) -> tuple[list[int], list[MediaSpan]]:
+    def place(
+        self,
+        token_ids: Sequence[int],
+        images: Sequence[SizedImage],
+        limits: EngineReady,
+        max_tokens: int | None,
+        cache_salt: str,
+    ) -> PlacedPrompt:
         """Put each image's tokens in place of its placeholder, unless they are there already.
 
-        Raises RequestError if the prompt doesn't fit the images.
+        max_tokens: what each image may take, as the request says. Raises RequestError if the
+        prompt or given features don't fit the images, or an image doesn't fit the limit.
         """
+        placed = self.views.choose(images, limits.encoder_digest, max_tokens)
+        prompt, spans = self._expand(token_ids, placed)
+        _check_given_features(placed, limits.hidden_size)
+        return PlacedPrompt(
+            prompt,
+            spans,
+            placed,
+            self._describe(placed),
+            self._bidirectional(prompt, spans),
+            self._cache_salt(prompt, spans, cache_salt),
+        )
+
+    def _expand(
+        self, token_ids: Sequence[int], images: Sequence[PlacedImage]
+    ) -> tuple[list[int], list[MediaSpan]]:
         places = self._find_placeholders(token_ids, [image.token_ids for image in images])
         prompt: list[int] = []
         spans: list[MediaSpan] = []
@@ -70,16 +112,6 @@ class PromptImages:
             prompt += image.token_ids
             position = end
         return prompt + list(token_ids[position:]), spans
-
-    def complete(self, request: EngineRequest, images: Sequence[ViewedImage]) -> EngineRequest:
-        """The request of an expanded prompt, with its images, which have yet to be prepared."""
-        prompt, spans = request.prompt_token_ids, request.spans
-        return msgspec.structs.replace(
-            request,
-            media=self._describe(images, spans),
-            bidirectional=self._bidirectional(prompt, spans),
-            cache_salt=self._cache_salt(prompt, spans, request.cache_salt),
-        )
 
     def _find_placeholders(
         self, token_ids: Sequence[int], expansions: Sequence[Sequence[int]]
@@ -136,19 +168,26 @@ class PromptImages:
             return salt
         return hash_block(root_hash(salt), prompt, 0, spans).hex()
 
-    def _describe(
-        self, images: Sequence[ViewedImage], spans: Sequence[MediaSpan]
-    ) -> list[MediaInput]:
-        """Each image once, however often it is shown."""
-        features: dict[str, int] = {}
-        for span in spans:
-            end = span.feature_start + span.length
-            features[span.media_key] = max(features.get(span.media_key, 0), end)
+    def _describe(self, images: Sequence[PlacedImage]) -> list[MediaInput]:
+        """Each image once, however often it is shown, and not loaded yet."""
         media = []
-        for key, viewed in {image.media_key: image for image in images}.items():
-            grid = viewed.view.preprocessor.grid(viewed.image.size) if self._has_grids else None
-            media.append(MediaInput(key, features[key], grid=grid))
+        for key, placed in {image.media_key: image for image in images}.items():
+            grid = placed.view.preprocessor.grid(placed.image.size) if self._has_grids else None
+            media.append(MediaInput(key, placed.num_features, grid=grid))
         return media
+
+
+def _check_given_features(images: Sequence[PlacedImage], hidden_size: int) -> None:
+    """Raises RequestError for features of another shape than the prompt and the model want."""
+    for placed in images:
+        features, param = placed.image.content, placed.image.param
+        wanted = (placed.num_features, hidden_size)
+        if isinstance(features, Features) and features.array.shape != wanted:
+            raise RequestError(
+                f"{param}: the features have shape {list(features.array.shape)}, the model takes "
+                f"{list(wanted)} for an image of this size",
+                param,
+            )
 
 
 def load_preprocessor(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .media_error import MediaError, MediaErrorKind
 
 
@@ -23,6 +26,15 @@ class ImageError(RequestError):
         super().__init__(f"{param}: {error}", param)
         self.kind: MediaErrorKind = error.kind
         self.retry_after = error.retry_after
+
+
+@contextmanager
+def naming_image(param: str) -> Iterator[None]:
+    """Raises ImageError for a MediaError inside."""
+    try:
+        yield
+    except MediaError as error:
+        raise ImageError(error, param) from error
 
 
 class ImageNotCachedError(RequestError):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....kernels.dtypes import dtype_name
 from ...encoder_store.features import Features
 from ...protocol.messages import FeatureInput
 from ...protocol.shared_array import SharedArray
@@ -20,7 +21,7 @@ def to_tensor(payload: FeatureInput) -> Tensor:
 def from_tensor(tensor: Tensor) -> Features:
     """The same, shared with the tensor where that lies in the processor's memory."""
     tensor = tensor.detach().cpu().contiguous()
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(tensor.dtype)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     return Features(dtype, tensor.numpy())

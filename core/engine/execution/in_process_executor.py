@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ....kernels.dtypes import dtype_name
 from ...checkpoints.checkpoint import Checkpoint
 from ...contracts.specs import ModelSpec
 from ...deploy.transformers_spec import TransformersSpec
@@ -80,7 +81,7 @@ class InProcessExecutor:
             recompute_beyond=model.kv_cache_spec.recompute_beyond,
             image_attention=spec.image_attention,
             hidden_size=model.hidden_size,
-            dtype=str(dtype).removeprefix("torch."),
+            dtype=dtype_name(dtype),
             bytes_per_feature=model.hidden_size * dtype.itemsize,
             encoder_digest=digest,
         )

@@ -68,11 +68,7 @@ def read_header(data: bytes | memoryview, limits: MediaLimits) -> ImageHeader:
 
 def read_layout(data: bytes, limits: MediaLimits) -> tuple[ImageHeader, ImageLayout]:
     """The header and where the picture is. Raises MediaError as read_header does."""
-    if len(data) > limits.max_bytes:
-        raise MediaError(
-            f"the image file has {len(data)} bytes, more than the {limits.max_bytes} allowed; "
-            "send a smaller one"
-        )
+    check_file_size(len(data), limits)
     image_format = _recognise(data)
     if image_format is None:
         raise MediaError(f"not an image in a known format ({', '.join(FORMATS)})")
@@ -84,10 +80,36 @@ def read_layout(data: bytes, limits: MediaLimits) -> tuple[ImageHeader, ImageLay
         raise damaged(f"the {image_format} header ends too soon") from error
     except ValueError as error:
         raise damaged(f"the {image_format} header can't be read: {error}") from error
-    _check_limits(layout, limits)
+    check_size(layout.size, limits)
+    if layout.num_frames > limits.max_frames:
+        raise MediaError(
+            f"the animation has {layout.num_frames} frames, more than the {limits.max_frames} "
+            "allowed; send a single picture"
+        )
     width, height = layout.size
     upright = ImageSize(height, width) if swaps_sides(layout.orientation) else layout.size
     return ImageHeader(upright, image_format), layout
+
+
+def check_file_size(num_bytes: int, limits: MediaLimits) -> None:
+    """Raises MediaError for a file with too many bytes."""
+    if num_bytes > limits.max_bytes:
+        raise MediaError(
+            f"the image file has {num_bytes} bytes, more than the {limits.max_bytes} allowed; "
+            "send a smaller one"
+        )
+
+
+def check_size(size: ImageSize, limits: MediaLimits) -> None:
+    """Raises MediaError for a picture without pixels, or with too many."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise damaged(f"its size is {width} x {height} pixels")
+    if width * height > limits.max_pixels:
+        raise MediaError(
+            f"the image has {width} x {height} pixels, more than the {limits.max_pixels} "
+            "allowed; send a smaller one"
+        )
 
 
 def _recognise(data: bytes) -> str | None:
@@ -97,19 +119,3 @@ def _recognise(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return "AVIF" if HAS_AVIF and is_avif(data) else None
-
-
-def _check_limits(layout: ImageLayout, limits: MediaLimits) -> None:
-    width, height = layout.size
-    if width < 1 or height < 1:
-        raise damaged(f"its size is {width} x {height} pixels")
-    if width * height > limits.max_pixels:
-        raise MediaError(
-            f"the image has {width} x {height} pixels, more than the {limits.max_pixels} "
-            "allowed; send a smaller one"
-        )
-    if layout.num_frames > limits.max_frames:
-        raise MediaError(
-            f"the animation has {layout.num_frames} frames, more than the {limits.max_frames} "
-            "allowed; send a single picture"
-        )

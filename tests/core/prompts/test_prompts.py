@@ -12,9 +12,10 @@ from octavo.app import DEMO_MODEL
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.contracts.specs import ImagePreprocessor, ImagePrompt, ImageSize
 from octavo.core.encoder_store.media_key import features_key
-from octavo.core.prompts.image_views import ImageInput, ImageViews
+from octavo.core.prompts.image_views import ImageViews
 from octavo.core.prompts.input_processor import InputProcessor
 from octavo.core.prompts.prompt_images import PromptImages
+from octavo.core.prompts.sized_image import SizedImage
 from octavo.core.registry.registry import get_registry
 from PIL import Image
 from transformers import AutoTokenizer
@@ -181,7 +182,7 @@ def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.
     spec = get_registry().models["llava"]
     inputs._images = PromptImages(spec, ImageViews(PassThrough(), lambda _: TiledPrompt()))
     images = [
-        ImageInput(ImageSize(*p.size), key, "x", p)
+        SizedImage(ImageSize(*p.size), key, "x", p)
         for p, key in zip(pictures, ("a", "b", "a"), strict=True)
     ]
     a, b = (features_key(key, "none", "") for key in ("a", "b"))
