@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import msgspec
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -57,7 +56,6 @@ class EngineCore:
 
     @paused_collections()
     def __init__(self, config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
-        self._config = config
         #: Is told of requests as the first step that computes them begins.
         self.on_started: Callable[[list[str]], None] = lambda request_ids: None
         spec = choose_model(checkpoint.config, registry, config.model_impl)
@@ -178,7 +176,7 @@ class EngineCore:
             failure = Failure("invalid", f"request id {message.request_id} is in use")
             return [EngineOutput(message.request_id, 0, finish_reason="error", failure=failure)]
         refused = []
-        for request in Request.fan_out(self._with_default_timeouts(message)):
+        for request in Request.fan_out(message):
             self._answers.setdefault(request.parent_id, set()).add(request.index)
             try:
                 self._sampler.add(request)
@@ -245,13 +243,6 @@ class EngineCore:
     def check_integrity(self) -> None:
         """Raise AssertionError if the bookkeeping disagrees with itself."""
         self._scheduler.check_integrity()
-
-    def _with_default_timeouts(self, message: EngineRequest) -> EngineRequest:
-        return msgspec.structs.replace(
-            message,
-            queue_timeout=message.queue_timeout or self._config.queue_timeout,
-            timeout=message.timeout or self._config.request_timeout,
-        )
 
     def _run(self, scheduled: SchedulerOutput) -> dict[str, SampledToken]:
         result = self._runner.execute(scheduled)
