@@ -13,7 +13,7 @@ from ..core.checkpoints.find_checkpoint import find_checkpoint
 from ..core.client.request_state import RequestState
 from ..core.encoder_store.open_tier import open_tier
 from ..core.engine.engine_core import EngineCore
-from ..core.prompts.input_processor import InputProcessor
+from ..core.prompts.input_processor import InputProcessor, RequestOptions
 from ..core.protocol.config import EngineConfig
 from ..core.protocol.errors import error_for
 from ..core.protocol.messages import EngineOutput, EngineRequest
@@ -30,6 +30,7 @@ class OfflineEngine:
     """
 
     def __init__(self, config: EngineConfig, image_size: int, seed: int) -> None:
+        self._config = config
         checkpoint, registry = find_checkpoint(config.model), get_registry()
         self._inputs = InputProcessor(
             checkpoint, registry, config.max_image_tokens, config.model_impl
@@ -88,7 +89,8 @@ class OfflineEngine:
             token_ids = self._inputs.encode_chat(rendered)
             images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
-        built = self._inputs.build(request_id, token_ids, images, params, self._limits)
+        options = RequestOptions().with_defaults(self._config)
+        built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
         return self._pictures.load(built)
 
     def _note(

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...core.embedding.async_embedder import AsyncEmbedder
@@ -24,11 +22,9 @@ from ...core.registry.registry import get_registry
 from ..serving.embedding_state import EmbeddingState
 from ..serving.intake_config import IntakeConfig
 from ..serving.server_images import ServerImages
-from .common_answers import exposition, model_facts, not_served, restarting
+from .application import create_application, not_served
 from .embeddings import embeddings
-from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
-from .middleware import middleware
 from .stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -47,49 +43,18 @@ _SETTINGS = {
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
 
-async def health(request: Request) -> Response:
-    """GET /health: 200 while requests can be taken."""
-    server: EmbeddingState = request.app.state.server
-    if not server.embedder.healthy:
-        return restarting()
-    return JSONResponse({"status": "ok", "engine_pid": server.embedder.pid})
-
-
-async def metrics(request: Request) -> Response:
-    """GET /metrics, for Prometheus."""
-    server: EmbeddingState = request.app.state.server
-    server.images.record()
-    return exposition(server.metrics.registry)
-
-
-async def list_models(request: Request) -> Response:
-    """GET /v1/models, and /v1/models/{id}."""
-    server: EmbeddingState = request.app.state.server
-    dimension = server.embedder.ready.dimension
-    return model_facts(request, server.model_name, server.started, dimensions=dimension)
-
-
 def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> Starlette:
     """The application around a running embedder. allowed_origins: see ListenConfig."""
     no_text = not_served(
         f"model {state.model_name!r} gives embeddings and no text; send texts and images to "
         "POST /v1/embeddings"
     )
-    app = Starlette(
-        routes=[
-            Route("/health", health),
-            Route("/metrics", metrics),
-            Route("/v1/models", list_models),
-            Route("/v1/models/{id:path}", list_models),
-            Route("/v1/embeddings", embeddings, methods=["POST"]),
-            Route("/v1/chat/completions", no_text, methods=["POST"]),
-            Route("/v1/captions", no_text, methods=["POST"]),
-        ],
-        middleware=middleware(allowed_origins),
-        exception_handlers=EXCEPTION_HANDLERS,
-    )
-    app.state.server = state
-    return app
+    routes = [
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/chat/completions", no_text, methods=["POST"]),
+        Route("/v1/captions", no_text, methods=["POST"]),
+    ]
+    return create_application(state, routes, allowed_origins)
 
 
 def serve(config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig) -> int:

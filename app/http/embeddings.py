@@ -57,8 +57,8 @@ async def embeddings(http: Request) -> Response:
     check_model(body.model, server.model_name)
     body.check_dimensions(server.embedder.ready.dimension)
     items = body.items(server.embedder.ready.max_text_bytes)
-    with server.embedder.admission():
-        caller = _Caller(body.cache_salt or "", client_of(http))
+    caller = _Caller(body.cache_salt or "", client_of(http))
+    with server.embedder.admission(caller.client):
         work = _within(server.request_timeout, server, items, caller)
         results = await unless_gone(http, work)
     # Writing out many vectors holds the processor; the event loop must not wait for it.

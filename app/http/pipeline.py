@@ -59,8 +59,9 @@ async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams)
 @asynccontextmanager
 async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
     """The request with its images ready, within the request's time."""
+    chat = msgspec.structs.replace(chat, options=chat.options.with_defaults(server.config))
     async with AsyncExitStack() as stack:
-        async with _time_limit(server, chat):
+        async with _time_limit(chat):
             built = await _build(server, chat)
             loaded = await stack.enter_async_context(server.loader.loading(built))
         yield loaded, partial(server.loader.reload, built)
@@ -85,13 +86,12 @@ async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
 
 
 @asynccontextmanager
-async def _time_limit(server: ServerState, chat: Chat) -> AsyncIterator[None]:
+async def _time_limit(chat: Chat) -> AsyncIterator[None]:
     """Raises RequestTimeoutError if a request is not ready for the engine in time, which watches
     it from then on."""
     options = chat.options
-    queued = options.queue_timeout or server.config.queue_timeout
-    total = options.timeout or server.config.request_timeout
-    given = [seconds for seconds in (queued, total) if seconds is not None]
+    queued = options.queue_timeout
+    given = [seconds for seconds in (queued, options.timeout) if seconds is not None]
     started = options.arrival if options.arrival is not None else time.monotonic()
     seconds = started + min(given) - time.monotonic() if given else None
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from ...core.client.async_engine import AsyncEngine
 from ...core.client.media_loader import MediaLoader
 from ...core.observe.metrics import EngineMetrics
@@ -33,5 +35,27 @@ class ServerState:
     def limits(self) -> EngineReady:
         """What requests are checked against; that of the present engine, as another process may
         have loaded other weights."""
-        assert self.engine.limits is not None
-        return self.engine.limits
+        return self.engine.facts
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be taken now."""
+        return self.engine.alive
+
+    def health(self) -> dict[str, int | None]:
+        """Of the engine's process."""
+        stats = self.engine.stats
+        return {
+            "engine_pid": self.engine.pid,
+            "num_free_blocks": stats.num_free_blocks,
+            "encoder_cache_pinned_bytes": stats.encoder_cache_pinned_bytes,
+        }
+
+    def model_facts(self) -> dict[str, int]:
+        """What the model's clients may want to know."""
+        return {"max_model_len": self.limits.max_model_len}
+
+    def metrics_registry(self) -> CollectorRegistry:
+        """The metrics, brought up to date."""
+        self.loader.record(self.engine.stats.store)
+        return self.metrics.registry

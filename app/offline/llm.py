@@ -213,6 +213,7 @@ class LLM:
     ) -> EngineRequest:
         images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
+        options = options.with_defaults(self._config)
         built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
         return self._pictures.load(built)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from ...core.embedding.async_embedder import AsyncEmbedder
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
@@ -25,3 +27,21 @@ class EmbeddingState:
     max_body_bytes: int
     request_timeout: float | None
     started: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be taken now."""
+        return self.embedder.alive
+
+    def health(self) -> dict[str, int | None]:
+        """Of the embedder's process."""
+        return {"engine_pid": self.embedder.pid}
+
+    def model_facts(self) -> dict[str, int]:
+        """What the model's clients may want to know."""
+        return {"dimensions": self.embedder.ready.dimension}
+
+    def metrics_registry(self) -> CollectorRegistry:
+        """The metrics, brought up to date."""
+        self.images.record()
+        return self.metrics.registry

@@ -33,6 +33,11 @@ class Admission:
         self._open: dict[str, _Open] = {}
         self._num_answers: Counter[str] = Counter()
 
+    @property
+    def num_open(self) -> int:
+        """Answers of requests that are open."""
+        return self._num_answers.total()
+
     @contextmanager
     def enter(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
         """A request is open. Raises EngineOverloadedError if there is no room for it."""
@@ -85,6 +90,6 @@ class Admission:
 
     def _error(self) -> EngineOverloadedError:
         return EngineOverloadedError(
-            f"{self._num_answers.total()} requests are open, as many as run at once and wait here; "
+            f"{self.num_open} requests are open, as many as run at once and wait here; "
             "send the request again later"
         )

@@ -1,19 +1,15 @@
-"""The engine behind a server: its core in a process that is watched and restarted."""
+"""Requests of a server in its engine, wherever that runs: admitted, streamed, aborted."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
 from ..observe.metrics import EngineMetrics
 from ..observe.request_events import RequestEvents
-from ..process.child_process import Spawned
-from ..process.restart_pause import RestartPause
 from ..process.together import together
 from ..prompts.tokenizer import Tokenizer
-from ..protocol.config import ConfigError, EngineConfig
 from ..protocol.errors import (
     EngineDeadError,
     EngineOverloadedError,
@@ -30,10 +26,8 @@ from ..protocol.messages import (
     EngineStats,
     MediaEvents,
     MediaInput,
-    MediaSupply,
     MediaWanted,
     RequestsStarted,
-    StartFailed,
     StepReport,
     TokenLogprobs,
 )
@@ -42,11 +36,9 @@ from ..protocol.sampling_params import BeamSearchParams
 from .admission import Admission
 from .beam_search import BeamSearch
 from .deadline_timers import DeadlineTimers
-from .engine_process import EngineProcess, FromEngine
+from .engine_client import EngineClient, EngineEvent
 from .loaded_request import LoadedRequest
 from .request_state import RequestState
-
-logger = logging.getLogger(__name__)
 
 #: Gives an image of a request, by its media key, that the engine asks for.
 Reload = Callable[[str], Awaitable[MediaInput]]
@@ -60,59 +52,52 @@ Outbox = asyncio.Queue[
 
 
 class AsyncEngine:
-    """Submits requests and streams their outputs; use from one event loop.
+    """Submits requests to an engine and streams their outputs; use from one event loop.
 
-    `launch`, then `wait_until_ready`, then requests, at last `stop`.
+    If the engine dies, the open requests end with EngineDeadError.
 
-    If the engine's process dies, the open requests end with EngineDeadError, and another
-    process is started.
+    events: are told of each request. on_media: is told what became of images.
     """
 
-    def __init__(self, config: EngineConfig, events: RequestEvents, metrics: EngineMetrics) -> None:
-        self._config = config
+    def __init__(
+        self,
+        client: EngineClient,
+        tokenizer: Tokenizer,
+        max_open: int,
+        events: RequestEvents,
+        metrics: EngineMetrics,
+        on_media: MediaListener,
+    ) -> None:
+        self._client = client
+        self._tokenizer = tokenizer
         self._events = events
         self._metrics = metrics
+        self._on_media = on_media
         self._outboxes: dict[str, Outbox] = {}
         self._timers: dict[str, DeadlineTimers] = {}
-        self._admission = Admission(config.max_num_seqs + config.max_num_queued_reqs)
-        self._process: EngineProcess | None = None
-        self._first_start: asyncio.Future[EngineReady] | None = None
-        self._alive = False
-        self._restart_pause = RestartPause()
-        self._stopping = False
-        self._start_error = ""
-        self.stats = EngineStats()
-        self.limits: EngineReady | None = None
-        self.on_media: MediaListener = lambda events: None
+        self._admission = Admission(max_open)
+        client.listen(self._take)
 
     @property
-    def healthy(self) -> bool:
+    def facts(self) -> EngineReady:
+        """What requests are checked against, once the engine has loaded its model."""
+        assert self._client.facts is not None
+        return self._client.facts
+
+    @property
+    def alive(self) -> bool:
         """Whether requests can be taken now."""
-        return self._alive
+        return self._client.alive
 
     @property
     def pid(self) -> int | None:
-        """The process id of the engine's process, if there is one."""
-        return self._process.pid if self._process is not None else None
+        """The process id of the engine, if it has one here."""
+        return self._client.pid
 
-    def launch(self, child: Spawned | None = None) -> None:
-        """Start the engine's process, or use one that has been spawned for it; it loads its model
-        while the caller does other things."""
-        self._first_start = asyncio.get_running_loop().create_future()
-        self._spawn(child)
-
-    async def wait_until_ready(self, tokenizer: Tokenizer) -> EngineReady:
-        """Wait until the model is loaded. Raises ConfigError if it can't be."""
-        assert self._first_start is not None
-        self._tokenizer = tokenizer
-        return await self._first_start
-
-    async def stop(self) -> None:
-        """End the engine's process; requests that are open fail."""
-        self._stopping = True
-        self.fail_open_requests("the server is shutting down")
-        if self._process is not None:
-            await asyncio.to_thread(self._process.stop)
+    @property
+    def stats(self) -> EngineStats:
+        """The engine's state after its last step."""
+        return self._client.stats
 
     @contextmanager
     def admission(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
@@ -120,8 +105,7 @@ class AsyncEngine:
 
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
-        if not self._alive:
-            raise self._restarting()
+        self._client.check_alive()
         with self._admission.enter(request_id, client, num_answers):
             yield
 
@@ -153,10 +137,9 @@ class AsyncEngine:
         self, loaded: LoadedRequest, params: BeamSearchParams, reload: Reload
     ) -> RequestOutput:
         """The best hypotheses. Raises as `generate` does."""
-        assert self.limits is not None
         request = loaded.request
         self._events.received(request)
-        search = BeamSearch(request, params, self.limits.eos_token_ids)
+        search = BeamSearch(request, params, self.facts.eos_token_ids)
         try:
             while not search.done:
                 search.update(await self._run_all(search.next_requests(), loaded, reload))
@@ -187,14 +170,13 @@ class AsyncEngine:
         self, request: EngineRequest, state: RequestState, loaded: LoadedRequest, reload: Reload
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
-        process = self._process_for(request)
         try:
-            process.send(loaded.take(request))
+            self._client.submit(loaded.take(request))
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: Outbox = asyncio.Queue()
         self._outboxes[request.request_id] = outbox
-        timers = DeadlineTimers(request, self._config, outbox.put_nowait)
+        timers = DeadlineTimers(request, outbox.put_nowait)
         self._timers[request.request_id] = timers
         self._admission.wait(request.request_id, outbox.put_nowait)
         try:
@@ -206,97 +188,37 @@ class AsyncEngine:
                     with suppress(TimeoutError):  # of which the outbox tells
                         async with timers.limit():
                             for key in output.media_keys:
-                                process.send(MediaSupply(await reload(key)))
+                                self._client.supply(await reload(key))
                     continue
                 abort = state.update(output)
                 if abort is not None:
-                    process.send(abort)
+                    self._client.abort(abort)
                 yield output
         finally:
             timers.cancel()
             del self._outboxes[request.request_id], self._timers[request.request_id]
-            process.send(Abort(request.request_id))
+            self._client.abort(Abort(request.request_id))
 
-    def _process_for(self, request: EngineRequest) -> EngineProcess:
-        """Raises EngineDeadError if there is none, or another than the request was built for, as
-        the keys of its images may mean other features there."""
-        digest = self.limits.encoder_digest if self.limits is not None else ""
-        if self._process is None or not self._alive or request.encoder_digest != digest:
-            raise self._restarting()
-        return self._process
-
-    def _restarting(self) -> EngineDeadError:
-        seconds = self._restart_pause.retry_after
-        message = f"the engine is restarting; send the request again in {seconds} s"
-        return EngineDeadError(message, seconds)
-
-    def _spawn(self, child: Spawned | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        self._restart_pause.started()
-        self._metrics.restart()
-        self.stats = EngineStats()
-        self.on_media(None)
-
-        def post(callback: Callable[[], None]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(callback)
-
-        self._process = EngineProcess(
-            self._config,
-            on_message=lambda message: post(lambda: self._take(message)),
-            on_exit=lambda reason: post(lambda: self._bury(reason)),
-            child=child,
-        )
-
-    def _take(self, message: FromEngine) -> None:
-        if isinstance(message, StepReport):
-            self.stats = message.stats
-            self._metrics.record(message.stats, self.limits, message.media)
-            self.on_media(message.media)
-            for wanted in message.media.wanted:
-                self._post(wanted)
-            for output in message.outputs:
-                self._post(output)
-        elif isinstance(message, RequestsStarted):
-            for request_id in message.request_ids:
+    def _take(self, event: EngineEvent) -> None:
+        if isinstance(event, StepReport):
+            self._metrics.record(event.stats, self.facts, event.media)
+            self._on_media(event.media)
+            messages: list[MediaWanted | EngineOutput] = [*event.media.wanted, *event.outputs]
+            for message in messages:
+                outbox = self._outboxes.get(message.request_id)
+                if outbox is not None:
+                    outbox.put_nowait(message)
+        elif isinstance(event, RequestsStarted):
+            for request_id in event.request_ids:
                 self._admission.start(request_id)
                 if request_id in self._timers:
                     self._timers[request_id].started()
-        elif isinstance(message, StartFailed):
-            self._start_error = message.message
         else:
-            self._alive = True
-            self._restart_pause.loaded()
-            self.limits = message
-            if self._first_start is not None and not self._first_start.done():
-                self._first_start.set_result(message)
+            self._metrics.restart()
+            self._on_media(None)
+            self.fail_open_requests(event.error)
 
-    def _post(self, message: EngineOutput | MediaWanted) -> None:
-        outbox = self._outboxes.get(message.request_id)
-        if outbox is not None:
-            outbox.put_nowait(message)
-
-    def _bury(self, reason: str) -> None:
-        """The process has ended: tell who waits for it, and start another."""
-        self._alive = False
-        if self._stopping:
-            return
-        if self.limits is None:
-            assert self._first_start is not None
-            error = self._start_error or f"the engine died while it started: {reason}"
-            self._first_start.set_exception(ConfigError(error))
-            return
-        logger.error("the engine's process died (%s); starting another", reason)
-        pause = self._restart_pause.after_death()
-        message = f"the engine died ({reason}) and the request with it"
-        self.fail_open_requests(message, self._restart_pause.retry_after)
-        asyncio.get_running_loop().call_later(pause, self._respawn)
-
-    def fail_open_requests(self, message: str, retry_after: int | None = None) -> None:
-        """End what is open with an EngineDeadError that says why."""
+    def fail_open_requests(self, error: EngineDeadError) -> None:
+        """End what is open with an error that says why."""
         for outbox in self._outboxes.values():
-            outbox.put_nowait(EngineDeadError(message, retry_after))
-
-    def _respawn(self) -> None:
-        if not self._stopping:
-            self._spawn()
+            outbox.put_nowait(error)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..protocol.config import EngineConfig
 from ..protocol.errors import RequestTimeoutError
 from ..protocol.messages import EngineRequest
 
@@ -19,15 +18,12 @@ class DeadlineTimers:
     event loop. report: is called at most once for each of the two deadlines."""
 
     def __init__(
-        self,
-        request: EngineRequest,
-        config: EngineConfig,
-        report: Callable[[RequestTimeoutError], None],
+        self, request: EngineRequest, report: Callable[[RequestTimeoutError], None]
     ) -> None:
         self._arrival = request.arrival_time
         self._report = report
-        self._queued = self._at(request.queue_timeout or config.queue_timeout, queued=True)
-        self._total = self._at(request.timeout or config.request_timeout, queued=False)
+        self._queued = self._at(request.queue_timeout, queued=True)
+        self._total = self._at(request.timeout, queued=False)
 
     def limit(self) -> asyncio.Timeout:
         """Around what is done for the request meanwhile, which raises TimeoutError when `report`

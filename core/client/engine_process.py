@@ -1,4 +1,4 @@
-"""The engine in a process of its own: what runs there, and the handle that its parent holds."""
+"""What runs in the engine's process; its parent holds a ChildEngine."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import logging
 import queue
 import socket
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from ..checkpoints.find_checkpoint import find_checkpoint
 from ..engine.engine_core import EngineCore
-from ..process.child_process import ChildProcess, Spawned
 from ..process.heartbeat import Ping, Pong
 from ..process.wire import Connection
 from ..protocol.config import ConfigError, EngineConfig
@@ -37,24 +34,6 @@ _PARKED_PAUSE_S = 0.05
 
 ToEngine = EngineRequest | MediaSupply | Abort | Ping
 FromEngine = EngineReady | StartFailed | RequestsStarted | StepReport
-
-
-class EngineProcess(ChildProcess[FromEngine]):
-    """A child process with an engine core; see ChildProcess. ToEngine goes to it.
-
-    child: one that has been spawned with this module.
-    """
-
-    def __init__(
-        self,
-        config: EngineConfig,
-        on_message: Callable[[FromEngine], None],
-        on_exit: Callable[[str], None],
-        child: Spawned | None = None,
-    ) -> None:
-        child = child or Spawned(__name__)
-        timeout = config.engine_stall_timeout
-        super().__init__(child, asdict(config), FromEngine, on_message, on_exit, timeout)
 
 
 class EngineLoop:

@@ -49,5 +49,5 @@ class EmbeddingMetrics:
             self.media.record_encoded(num_images, seconds)
 
     def record_restart(self) -> None:
-        """The embedder's process has died, and another is started."""
+        """The embedder's process has died, and another is to be started."""
         self._restarts.inc()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from ..protocol.messages import StartFailed
 from ..protocol.shared_array import SharedArray
 
 
@@ -54,4 +53,3 @@ class Embedded(msgspec.Struct, frozen=True, tag=True):
 
 
 ToEmbedder = EmbedTexts | EmbedImages
-FromEmbedder = EmbedderReady | StartFailed | Embedded

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-import msgspec
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -55,7 +54,6 @@ class EngineCore:
         registry: Registry,
         executor: Executor | None = None,
     ) -> None:
-        self._config = config
         #: Is told of requests as the first step that computes them begins.
         self.on_started: Callable[[list[str]], None] = lambda request_ids: None
         unheard = GenerationDefaults.read(checkpoint.generation_config).not_honoured
@@ -119,7 +117,7 @@ class EngineCore:
             failure = Failure("invalid", f"request id {message.request_id} is in use")
             return [EngineOutput(message.request_id, 0, finish_reason="error", failure=failure)]
         refused = []
-        for request in Request.fan_out(self._with_default_timeouts(message)):
+        for request in Request.fan_out(message):
             self._answers.setdefault(request.parent_id, set()).add(request.index)
             try:
                 self._executor.check(request.sampling_params)
@@ -192,13 +190,6 @@ class EngineCore:
             scheduled = self._scheduler.schedule()
             self._events.evicted += scheduled.evicted_media
             self._executor.execute(scheduled)
-
-    def _with_default_timeouts(self, message: EngineRequest) -> EngineRequest:
-        return msgspec.structs.replace(
-            message,
-            queue_timeout=message.queue_timeout or self._config.queue_timeout,
-            timeout=message.timeout or self._config.request_timeout,
-        )
 
     def _to_output(self, request: Request, token_ids: list[int]) -> EngineOutput:
         logprobs, request.new_logprobs = request.new_logprobs, []

@@ -86,9 +86,8 @@ class EngineMetrics:
         self._last: EngineStats | None = None
 
     def restart(self) -> None:
-        """Another engine process counts from 0."""
-        if self._last is not None:
-            self._engine_restarts.inc()
+        """The engine's process has died; another one counts from 0."""
+        self._engine_restarts.inc()
         self._last = EngineStats()
         self.media.restart()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.generation_defaults import GenerationDefaults
 from ..contracts.specs import ImageSize
 from ..models.model_choice import choose_model
+from ..protocol.config import EngineConfig
 from ..protocol.messages import EngineReady, EngineRequest, MediaPayload
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
@@ -58,6 +59,14 @@ class RequestOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise RequestError(f"{name} must be above 0 seconds, got {value}", name)
+
+    def with_defaults(self, config: EngineConfig) -> RequestOptions:
+        """With the operator's timeouts, where the request has none of its own."""
+        return replace(
+            self,
+            queue_timeout=self.queue_timeout or config.queue_timeout,
+            timeout=self.timeout or config.request_timeout,
+        )
 
 
 _NO_OPTIONS = RequestOptions()

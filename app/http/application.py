@@ -1,0 +1,102 @@
+"""The ASGI application of every server, whatever its model does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .errors import EXCEPTION_HANDLERS, HttpError, error_body
+from .json_body import check_model
+from .middleware import middleware
+
+
+class Served(Protocol):
+    """A served model, as the endpoints that all servers have ask for it."""
+
+    @property
+    def model_name(self) -> str:
+        """By which requests name it."""
+
+    @property
+    def started(self) -> int:
+        """When the server started, in seconds of the epoch."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be taken now."""
+
+    def health(self) -> Mapping[str, int | None]:
+        """Of the model's process, for GET /health."""
+
+    def model_facts(self) -> Mapping[str, int]:
+        """What GET /v1/models tells of the model beside OpenAI's fields."""
+
+    def metrics_registry(self) -> CollectorRegistry:
+        """The metrics, brought up to date."""
+
+
+def create_application(
+    server: Served, routes: Sequence[Route], allowed_origins: Sequence[str]
+) -> Starlette:
+    """The common endpoints and `routes`, whose handlers find the server in `app.state.server`.
+    allowed_origins: see ListenConfig."""
+    app = Starlette(
+        routes=[
+            Route("/health", _health),
+            Route("/metrics", _metrics),
+            Route("/v1/models", _list_models),
+            Route("/v1/models/{id:path}", _list_models),
+            *routes,
+        ],
+        middleware=middleware(allowed_origins),
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    app.state.server = server
+    return app
+
+
+def not_served(message: str) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of an endpoint that the model has no answers for."""
+
+    async def refuse(request: Request) -> Response:
+        raise HttpError(404, message, "model")
+
+    return refuse
+
+
+async def _health(request: Request) -> Response:
+    """GET /health: 200 while requests can be taken."""
+    server: Served = request.app.state.server
+    if not server.alive:
+        body = error_body("the engine is restarting", "server_error", None, "engine_dead")
+        return JSONResponse(body, status_code=503)
+    return JSONResponse({"status": "ok", **server.health()})
+
+
+async def _metrics(request: Request) -> Response:
+    """GET /metrics, for Prometheus."""
+    server: Served = request.app.state.server
+    exposition = generate_latest(server.metrics_registry())
+    return Response(exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _list_models(request: Request) -> Response:
+    """GET /v1/models, and /v1/models/{id}."""
+    server: Served = request.app.state.server
+    model = {
+        "id": server.model_name,
+        "object": "model",
+        "created": server.started,
+        "owned_by": "octavo",
+        **server.model_facts(),
+    }
+    if "id" not in request.path_params:
+        return JSONResponse({"object": "list", "data": [model]})
+    check_model(request.path_params["id"], server.model_name)
+    return JSONResponse(model)
