@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.client.beam_search import BeamSearch
+from ...core.client.in_process_engine import InProcessEngine
 from ...core.encoder_store.open_tier import open_tier
 from ...core.engine.engine_core import EngineCore
 from ...core.observe.request_events import RequestEvents
@@ -48,7 +49,7 @@ class LLM:
             checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
         )
         self._core = EngineCore(self._config, checkpoint, registry)
-        self._engine = OfflineEngine(self._core, self._inputs.tokenizer)
+        self._engine = OfflineEngine(InProcessEngine(self._core), self._inputs.tokenizer)
         self._pictures = PictureReader(self._config, open_tier(self._config, registry))
         self._limits = self._core.describe()
         self._events = RequestEvents(registry)

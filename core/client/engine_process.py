@@ -16,16 +16,12 @@ from ..process.wire import Connection
 from ..protocol.config import ConfigError, EngineConfig
 from ..protocol.messages import (
     Abort,
-    EngineOutput,
-    EngineReady,
     EngineRequest,
     MediaSupply,
-    RequestsStarted,
     StartFailed,
-    StepReport,
 )
 from ..registry.registry import UnsupportedModelError, get_registry
-from ..system.log_format import set_up_logging
+from .in_process_engine import InProcessEngine
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +29,6 @@ logger = logging.getLogger(__name__)
 _PARKED_PAUSE_S = 0.05
 
 ToEngine = EngineRequest | MediaSupply | Abort | Ping
-FromEngine = EngineReady | StartFailed | RequestsStarted | StepReport
 
 
 class EngineLoop:
@@ -41,9 +36,10 @@ class EngineLoop:
 
     def __init__(self, core: EngineCore, connection: Connection[ToEngine]) -> None:
         self._core = core
+        self._engine = InProcessEngine(core)
+        self._engine.listen(self._send)
         self._connection = connection
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
-        core.on_started = lambda request_ids: self._send(RequestsStarted(request_ids))
         # The model and its libraries stay: looking through them for garbage would hold up a step
         # now and then.
         gc.freeze()
@@ -52,8 +48,8 @@ class EngineLoop:
         """Return when the parent is gone."""
         threading.Thread(target=self._listen, name="octavo-inbox", daemon=True).start()
         try:
-            self._send(self._core.describe())
-            self._report([])
+            self._send(self._engine.facts)
+            self._engine.report([])
             while self.step():
                 pass
         except ConnectionError:
@@ -65,7 +61,7 @@ class EngineLoop:
         """Act on what has come, compute a step and report it; False if the parent is gone."""
         if not self._take_messages():
             return False
-        self._report(self._core.step())
+        self._engine.step()
         return True
 
     def _listen(self) -> None:
@@ -86,37 +82,30 @@ class EngineLoop:
                 return True
             if message is None:
                 return False
-            outputs = self._act(message)
-            if outputs or not self._core.has_unfinished():
-                self._report(outputs)
+            self._act(message)
 
     def _next_message(self) -> ToEngine | None:
-        if self._core.has_work():
+        if self._engine.has_work():
             return self._inbox.get_nowait()
         # Deadlines of requests that wait for images must be watched all the same.
-        return self._inbox.get(timeout=_PARKED_PAUSE_S if self._core.has_unfinished() else None)
+        return self._inbox.get(timeout=_PARKED_PAUSE_S if self._engine.has_unfinished() else None)
 
-    def _act(self, message: ToEngine) -> list[EngineOutput]:
+    def _act(self, message: ToEngine) -> None:
         if isinstance(message, EngineRequest):
-            return self._core.add(message)
-        if isinstance(message, MediaSupply):
-            self._core.supply(message.media)
+            self._engine.submit(message)
+        elif isinstance(message, MediaSupply):
+            self._engine.supply(message.media)
         elif isinstance(message, Ping):
             self._send(Pong())
         else:
-            self._core.abort(message)
-        return []
+            self._engine.abort(message)
 
-    def _report(self, outputs: list[EngineOutput]) -> None:
-        self._send(StepReport(outputs, self._core.stats(), self._core.take_media_events()))
-
-    def _send(self, message: FromEngine | Pong) -> None:
+    def _send(self, message: object) -> None:
         self._connection.send(self._connection.encode(message))
 
 
 def main(sock: socket.socket) -> None:
     """Entry of the child. The first message that comes is the configuration."""
-    set_up_logging()
     settings = Connection[dict[str, Any]](sock, dict[str, Any]).receive()
     if settings is None:
         return  # the parent is gone

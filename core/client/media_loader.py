@@ -26,6 +26,7 @@ from ..encoder_store.tier import StoreTier
 from ..engine.execution.feature_arrays import to_payload
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
+from ..process.flights import Flight, Flights
 from ..prompts.image_views import PlacedImage
 from ..prompts.input_processor import BuiltRequest
 from ..prompts.sized_image import SizedImage
@@ -47,39 +48,6 @@ _LONGEST_WAIT_S = 5.0
 _RENEWAL_S = 1.0
 
 
-class _Flight:
-    """One image on its way, for all requests that show it.
-
-    name: its media key; another for those who can't show it, and who must not fail those who can.
-    """
-
-    def __init__(self, name: str, work: Coroutine[Any, Any, MediaPayload]) -> None:
-        self.name = name
-        self.num_users = 0
-        self._task: asyncio.Task[MediaPayload] | None = asyncio.ensure_future(work)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the payload, once it is there."""
-        task = self._task
-        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return 0
-        return task.result().num_bytes
-
-    def landed(self, viewed: PlacedImage) -> Coroutine[Any, Any, MediaPayload]:
-        """The payload, for one of its users; it goes on for others if the caller leaves. Raises
-        RequestError."""
-        assert self._task is not None
-        # Taken now: by the time that it is awaited, the flight may have been dropped as encoded.
-        return _land(self._task, viewed.image)
-
-    def drop(self) -> None:
-        """End the work, and let the payload go."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-
 class MediaLoader:
     """To be used from one event loop, from `start` to `stop`."""
 
@@ -88,8 +56,7 @@ class MediaLoader:
         self._tier = tier
         self._metrics = metrics
         self._resident: set[str] = set()
-        self._flights: dict[str, _Flight] = {}
-        self._freed = asyncio.Event()
+        self._flights: Flights[MediaPayload] = Flights(_num_bytes)
         self._owner = uuid.uuid4().hex
         self._leased: set[str] = set()
         self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
@@ -124,18 +91,14 @@ class MediaLoader:
         for key in events.encoded:
             # What was encoded is written to the store, which ends its lease.
             self._leased.discard(key)
-            flight = self._flights.pop(key, None)
-            if flight is not None:
-                flight.drop()
-        if events.encoded:
-            self._freed.set()
+            self._flights.end(key)
 
     @asynccontextmanager
     async def loading(self, built: BuiltRequest) -> AsyncIterator[LoadedRequest]:
         """The request with its payloads. Until the end, images that it shows are kept for others
         that show them too. Raises RequestError for an image that can't be had."""
-        await self._wait_for_room()
-        flights: dict[str, _Flight] = {}
+        await self._flights.wait_for_room(_MAX_PENDING_BYTES)
+        flights: dict[str, Flight[MediaPayload]] = {}
         try:
             for media in built.request.media:
                 key = media.media_key
@@ -151,7 +114,7 @@ class MediaLoader:
         (media,) = (item for item in built.request.media if item.media_key == media_key)
         flight = self._join(media, built)
         try:
-            payload = await flight.landed(built.images[media_key])
+            payload = await _landed(flight, built.images[media_key].image)
             return msgspec.structs.replace(media, payload=payload)
         finally:
             self._leave(media_key, flight)
@@ -161,33 +124,18 @@ class MediaLoader:
         self._metrics.count_lookup("memory", found)
         return found
 
-    def _join(self, media: MediaInput, built: BuiltRequest) -> _Flight:
+    def _join(self, media: MediaInput, built: BuiltRequest) -> Flight[MediaPayload]:
         viewed = built.images[media.media_key]
+        # One who can't show the image must not fail those who can.
         name = media.media_key if viewed.image.content is not None else f"{media.media_key}?"
-        flight = self._flights.get(name)
-        if flight is None:
-            flight = self._flights[name] = _Flight(name, self._obtain(media, viewed, built.limits))
-        flight.num_users += 1
-        return flight
+        return self._flights.join(name, lambda: self._obtain(media, viewed, built.limits))
 
-    def _leave(self, key: str, flight: _Flight) -> None:
-        flight.num_users -= 1
-        if flight.num_users:
-            return
-        flight.drop()
-        if self._flights.get(flight.name) is flight:
-            del self._flights[flight.name]
-            self._freed.set()
-        if key in self._leased:
+    def _leave(self, key: str, flight: Flight[MediaPayload]) -> None:
+        if self._flights.leave(flight) and key in self._leased:
             self._leased.discard(key)
             assert self._tier is not None
             with contextlib.suppress(RuntimeError):  # stopped; leases end by themselves
                 self._threads.submit(self._tier.release, key, self._owner)
-
-    async def _wait_for_room(self) -> None:
-        while sum(flight.num_bytes for flight in self._flights.values()) > _MAX_PENDING_BYTES:
-            self._freed.clear()
-            await self._freed.wait()
 
     async def _obtain(
         self, media: MediaInput, viewed: PlacedImage, limits: EngineReady
@@ -244,17 +192,28 @@ class MediaLoader:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
 
-async def _land(task: asyncio.Task[MediaPayload], image: SizedImage) -> MediaPayload:
+def _num_bytes(payload: MediaPayload) -> int:
+    return payload.num_bytes
+
+
+def _landed(flight: Flight[MediaPayload], image: SizedImage) -> Coroutine[Any, Any, MediaPayload]:
+    """The payload, for one of its users. Raises RequestError, which names the user's image."""
+    return _naming(flight.landed(), image)
+
+
+async def _naming(landed: Coroutine[Any, Any, MediaPayload], image: SizedImage) -> MediaPayload:
     try:
-        return await asyncio.shield(task)
+        return await landed
     except MediaError as error:
         raise ImageError(error, image.param) from error
     except ImageNotCachedError as error:
         raise ImageNotCachedError(image.uuid or "", image.param) from error
 
 
-async def _all_landed(flights: dict[str, _Flight], built: BuiltRequest) -> dict[str, MediaPayload]:
+async def _all_landed(
+    flights: dict[str, Flight[MediaPayload]], built: BuiltRequest
+) -> dict[str, MediaPayload]:
     payloads = await asyncio.gather(
-        *(flight.landed(built.images[key]) for key, flight in flights.items())
+        *(_landed(flight, built.images[key].image) for key, flight in flights.items())
     )
     return dict(zip(flights, payloads, strict=True))

@@ -20,7 +20,6 @@ from ..process.wire import Connection
 from ..protocol.config import ConfigError
 from ..protocol.messages import StartFailed
 from ..protocol.shared_array import SharedArray
-from ..system.log_format import set_up_logging
 from .embedder import Embedder
 from .load_embedder import load_embedder
 from .messages import (
@@ -102,7 +101,6 @@ def run(sock: socket.socket) -> None:
 
 def main(sock: socket.socket) -> None:
     """Entry of the child."""
-    set_up_logging()
     try:
         run(sock)
     except ConnectionError:

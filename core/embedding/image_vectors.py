@@ -21,6 +21,7 @@ from ..encoder_store.tier import StoreTier, TierSettings
 from ..encoder_store.write_behind import WriteBehind
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
+from ..process.flights import Flights
 from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
@@ -34,14 +35,6 @@ Vector = NDArray[np.float32]
 _MAX_PENDING_BYTES = 512 * 2**20
 _STORE_THREADS = 16
 _LAST_WRITES_S = 2.0
-
-
-class _Flight:
-    """The vector of one image on its way, for all who want it."""
-
-    def __init__(self, task: asyncio.Task[Vector]) -> None:
-        self.task = task
-        self.num_users = 0
 
 
 class ImageVectors:
@@ -65,7 +58,7 @@ class ImageVectors:
         self._writer = None if tier is None else WriteBehind(tier)
         self._metrics = metrics
         self._budget = ByteBudget(_MAX_PENDING_BYTES)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: Flights[Vector] = Flights(lambda vector: vector.nbytes)
         self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
 
     async def get(self, image: SizedImage, client: str) -> Vector:
@@ -81,18 +74,13 @@ class ImageVectors:
             return _to_vector(features)
         # One who has only a name must not fail one who has the image.
         name = key if image.content is not None else f"{key}?"
-        flight = self._flights.get(name)
-        if flight is None:
-            flight = _Flight(asyncio.ensure_future(self._obtain(key, image, client)))
-            self._flights[name] = flight
-        flight.num_users += 1
+        flight = self._flights.join(name, lambda: self._obtain(key, image, client))
         try:
-            # It goes on for others if the caller leaves.
-            return await asyncio.shield(flight.task)
+            return await flight.landed()
         except MediaError as error:
             raise ImageError(error, image.param) from error
         finally:
-            self._leave(name, flight)
+            self._flights.leave(flight)
 
     def record(self) -> None:
         """Bring the metrics up to date."""
@@ -115,13 +103,6 @@ class ImageVectors:
     def _key(self, image: SizedImage) -> str:
         ready = self._embedder.ready
         return features_key(image.content_key, ready.fingerprint, ready.digest)
-
-    def _leave(self, name: str, flight: _Flight) -> None:
-        flight.num_users -= 1
-        if not flight.num_users:
-            flight.task.cancel()
-            if self._flights.get(name) is flight:
-                del self._flights[name]
 
     async def _obtain(self, key: str, image: SizedImage, client: str) -> Vector:
         """Raises MediaError, ImageNotCachedError, and what AsyncEmbedder raises."""

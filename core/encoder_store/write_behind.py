@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from .features import Features
 from .tier import StoreTier
@@ -17,18 +16,11 @@ class WriteBehind:
     """Puts features into a tier, in order, on a thread of its own.
 
     max_bytes: of the features that wait or are being written.
-    on_done: is called with each key on that thread once its put has ended, well or not.
     """
 
-    def __init__(
-        self,
-        tier: StoreTier,
-        max_bytes: int = 64 * 2**20,
-        on_done: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, tier: StoreTier, max_bytes: int = 64 * 2**20) -> None:
         self._tier = tier
         self._max_bytes = max_bytes
-        self._on_done = on_done
         self._changed = threading.Condition()
         self._queue: deque[tuple[str, Features]] = deque()
         self._bytes = 0
@@ -53,11 +45,6 @@ class WriteBehind:
             self._changed.notify_all()
             return True
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until all that was taken is written, or so many seconds. Returns whether it is."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._bytes == 0, timeout)
-
     def close(self, timeout: float) -> None:
         """Take no more, and wait so many seconds for what was taken; the rest is dropped."""
         with self._changed:
@@ -77,8 +64,6 @@ class WriteBehind:
             key, features = item
             try:
                 self._tier.put(key, features)
-                if self._on_done is not None:
-                    self._on_done(key)
             except Exception:
                 logger.exception("writing the features of %s failed", key)
             with self._changed:

@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from ...kernels.parent_death import die_with_parent
 from ..contracts.specs import load_object
+from ..system.log_format import set_up_logging
 from .heartbeat import Ping, Pong, StallWatch
 from .process_group import group_ticks, kill_group, reap_group
 from .wire import Connection, Frame
@@ -151,6 +152,7 @@ class ChildProcess(Generic[Incoming]):
 def _main() -> None:
     """The child's entry: its arguments are a module, the socket's descriptor and its parent."""
     die_with_parent(int(sys.argv[3]))
+    set_up_logging()
     main = load_object(f"{sys.argv[1]}:main")
     main(socket.socket(fileno=int(sys.argv[2])))
 

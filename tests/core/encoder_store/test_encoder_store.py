@@ -24,6 +24,7 @@ from octavo.core.encoder_store.tier import StoreTier, TierSettings
 from octavo.core.encoder_store.write_behind import WriteBehind
 from octavo.core.protocol.config import ConfigError
 from redis_server import MISSING, RedisServer, find_servers
+from serving import wait_until
 
 ONE = Features("float32", np.arange(12, dtype=np.float32).reshape(3, 4))
 TWO = Features("bfloat16", np.arange(20, dtype=np.uint16).reshape(4, 5))
@@ -251,20 +252,17 @@ def test_settings_that_can_not_work(settings: dict[str, float]) -> None:
 def test_write_behind_never_waits_and_keeps_its_budget() -> None:
     store = SwitchedStore()
     store.may_write.clear()
-    done: list[str] = []
     tier = StoreTier("m", store, TierSettings())
-    writer = WriteBehind(tier, max_bytes=2 * ONE.nbytes, on_done=done.append)
+    writer = WriteBehind(tier, max_bytes=2 * ONE.nbytes)
     assert [writer.submit(key, ONE) for key in "abcd"] == [True, True, False, False]
-    assert not writer.flush(0.05)
+    assert store.writing.wait(20)
+    assert store.get("a") is None
     assert writer.dropped == 2
     store.may_write.set()
-    assert writer.flush(20)
-    assert done == ["a", "b"]
-    assert tier.get("a") is not None
-    assert tier.get("c") is None
-    assert writer.submit("d", ONE)
+    # There is room again once what was taken is written.
+    wait_until(lambda: writer.submit("d", ONE))
     writer.close(20)
-    assert tier.get("d") is not None
+    assert [tier.get(key) is not None for key in "abcd"] == [True, True, False, True]
     assert not writer.submit("e", ONE)
 
 
@@ -279,23 +277,22 @@ def test_what_is_not_written_before_the_end_is_counted(caplog: pytest.LogCapture
     assert writer.dropped == 2
     assert "features of 2 images were not stored" in caplog.text
     store.may_write.set()
-    assert writer.flush(20)
+    wait_until(lambda: store.get("a") is not None)
     assert (store.get("a") is not None, store.get("b")) == (True, None)
 
 
 def test_the_writer_outlives_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    done: list[str] = []
+    seen: list[str] = []
 
-    def on_done(key: str) -> None:
-        done.append(key)
+    def observe(operation: str, seconds: float) -> None:
+        seen.append(operation)
         raise RuntimeError("a mistake")
 
-    writer = WriteBehind(StoreTier("m", MemoryStore(2**20), TierSettings()), on_done=on_done)
+    writer = WriteBehind(StoreTier("m", MemoryStore(2**20), TierSettings(), observe))
     writer.submit("a", ONE)
     writer.submit("b", ONE)
-    assert writer.flush(20)
     writer.close(20)
-    assert done == ["a", "b"]
+    assert len(seen) == 2
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
 
 
