@@ -28,12 +28,14 @@ from ..core.engine.engine_core import EngineCore
 from ..core.process.wire import Connection
 from ..core.prompts.tokenizer import Tokenizer
 from ..core.protocol.config import EngineConfig
-from ..core.protocol.messages import EngineRequest, StepReport
+from ..core.protocol.messages import EngineRequest, RequestsStarted, StepReport
 from ..core.protocol.sampling_params import SamplingParams
 from ..core.registry.registry import get_registry
 from .machine import describe_machine
 from .stopwatch import Stopwatch
 from .wordy_checkpoint import VOCAB_SIZE, save_wordy
+
+FromEngine = StepReport | RequestsStarted
 
 _NUM_QUEUED = (0, 10_000)
 _SAMPLING = {
@@ -100,7 +102,7 @@ def _run(
         for request in _requests(running + queued, params):
             states[request.request_id] = RequestState(request, tokenizer)
             core.add(request)
-        server = Connection[StepReport](server_socket, StepReport)
+        server = Connection[FromEngine](server_socket, FromEngine)
         watch = Stopwatch()
         _watch_engine(watch, core, loop)
         laps = []
@@ -108,6 +110,8 @@ def _run(
             loop.step()
             with watch.part("receive"):
                 report = server.receive()
+                while isinstance(report, RequestsStarted):
+                    report = server.receive()
             assert report is not None
             with watch.part("detokenise"):
                 for output in report.outputs:
