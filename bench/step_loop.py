@@ -35,6 +35,8 @@ from .machine import describe_machine
 from .stopwatch import Stopwatch
 from .wordy_checkpoint import VOCAB_SIZE, save_wordy
 
+FromEngine = StepReport | RequestsStarted
+
 _NUM_QUEUED = (0, 10_000)
 _SAMPLING = {
     "greedy": {"temperature": 0.0},
@@ -100,8 +102,7 @@ def _run(
         for request in _requests(running + queued, params):
             states[request.request_id] = RequestState(request, tokenizer)
             core.add(request)
-        server: Connection[StepReport | RequestsStarted]
-        server = Connection(server_socket, StepReport | RequestsStarted)
+        server = Connection[FromEngine](server_socket, FromEngine)
         watch = Stopwatch()
         _watch_engine(watch, core, loop)
         laps = []
@@ -121,14 +122,13 @@ def _run(
 
 
 def _watch_engine(watch: Stopwatch, core: EngineCore, loop: EngineLoop) -> None:
-    executor: Any = core._executor
-    runner, scheduler = executor._runner, core._scheduler
+    runner, scheduler = core._runner, core._scheduler
     for name in ("embed", "forward", "compute_logits"):
         watch.watch(runner._model, name, "forward")
     watch.watch(scheduler, "expire", "schedule")
     watch.watch(scheduler, "schedule", "schedule")
     watch.watch(runner, "execute", "batch")
-    watch.watch(executor._sampler, "sample", "sample")
+    watch.watch(core._sampler, "sample", "sample")
     watch.watch(core, "step", "update")
     watch.watch(loop, "step", "messages")
 
