@@ -24,13 +24,13 @@ from ...core.protocol.config import EngineConfig
 from ...core.registry.registry import get_registry
 from ..serving.intake_config import IntakeConfig
 from ..serving.media import ServerMedia
+from ..serving.prompt_pool import PromptPool
 from .captions import captions
 from .chat_completions import chat_completions
 from .common_answers import exposition, model_facts, not_served, restarting
 from .errors import EXCEPTION_HANDLERS
 from .listen import ListenConfig, run_app, run_until_stopped
 from .middleware import middleware
-from .prompt_pool import PromptPool
 from .state import ServerState
 from .stop_signals import StopSignals
 
