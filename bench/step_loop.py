@@ -122,13 +122,14 @@ def _run(
 
 
 def _watch_engine(watch: Stopwatch, core: EngineCore, loop: EngineLoop) -> None:
-    runner, scheduler = core._runner, core._scheduler
+    executor: Any = core._executor
+    runner, scheduler = executor._runner, core._scheduler
     for name in ("embed", "forward", "compute_logits"):
         watch.watch(runner._model, name, "forward")
     watch.watch(scheduler, "expire", "schedule")
     watch.watch(scheduler, "schedule", "schedule")
     watch.watch(runner, "execute", "batch")
-    watch.watch(core._sampler, "sample", "sample")
+    watch.watch(executor._sampler, "sample", "sample")
     watch.watch(core, "step", "update")
     watch.watch(loop, "step", "messages")
 

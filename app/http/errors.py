@@ -16,6 +16,7 @@ from ...core.protocol.errors import (
     RequestError,
     RequestFailedError,
     RequestTimeoutError,
+    TooManyPromptsError,
 )
 
 #: What the engine may raise while a good request runs.
@@ -25,6 +26,7 @@ ENGINE_ERRORS = (
     RequestError,
     RequestFailedError,
     RequestTimeoutError,
+    TooManyPromptsError,
 )
 _RETRY_AFTER_S = 1
 #: By the kind of an image's error: 429 where too many are read at once, 502 and 504 where its
@@ -93,6 +95,8 @@ def _status_of(error: Exception) -> tuple[int, str | None]:
         return 500, None
     if isinstance(error, RequestTimeoutError):
         return (503, "queue_timeout") if error.queued else (504, "timeout")
+    if isinstance(error, TooManyPromptsError):
+        return 429, "too_many_prompts"
     return 503, "overloaded" if isinstance(error, EngineOverloadedError) else "engine_dead"
 
 

@@ -13,7 +13,7 @@ from ...core.prompts.input_processor import InputProcessor
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.messages import EngineReady
 from ..serving.image_intake import ImageIntake
-from .prompt_pool import PromptPool
+from ..serving.prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)

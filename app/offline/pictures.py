@@ -82,7 +82,7 @@ class PictureReader:
             stored = find_features(self._tier, media, limits)
             if stored is not None:
                 return to_payload(stored)
-        assert content is not None
+        assert isinstance(content, bytes | Image.Image)
         read = self._identifier
         with naming_image(placed.image.param):
             return prepare_image(

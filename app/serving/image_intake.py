@@ -19,6 +19,7 @@ from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.errors import ImageNotCachedError
 from ...core.protocol.media_error import MediaError
 from ...core.protocol.request_error import naming_image
+from ...core.protocol.shared_array import SharedArray
 from .image_aliases import ImageAliases
 from .image_identifier import ImageIdentifier, SizeOfFeatures
 
@@ -109,13 +110,14 @@ class ImageIntake:
     async def _identify(self, data: bytes, part: ImagePart) -> SizedImage:
         """Its name and size; the header of a file that was seen before is not read again."""
         key = await asyncio.to_thread(self._identifier.content_key, data)
+        file = SharedArray.of_file(data)
         size = self._sizes.get(key)
         if size is None:
-            size = await self._reader.inspect(data)
+            size = await self._reader.inspect(file)
             self._sizes[key] = size
             if len(self._sizes) > _MAX_KNOWN_SIZES:
                 self._sizes.popitem(last=False)
-        return SizedImage(size, key, part.param, data, part.detail, part.uuid)
+        return SizedImage(size, key, part.param, file, part.detail, part.uuid)
 
     def _recall(self, part: ImagePart, salt: str) -> SizedImage:
         assert part.uuid is not None

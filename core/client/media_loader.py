@@ -33,6 +33,7 @@ from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
 from ..protocol.messages import EngineReady, MediaEvents, MediaInput, MediaPayload, StoreWrites
+from ..protocol.shared_array import SharedArray
 from .loaded_request import LoadedRequest
 
 Result = TypeVar("Result")
@@ -154,7 +155,7 @@ class MediaLoader:
                 return to_payload(features)
         if content is None:
             raise ImageNotCachedError(viewed.image.uuid or "", viewed.image.param)
-        assert isinstance(content, bytes)
+        assert isinstance(content, SharedArray)
         return await self._reader.prepare(content, viewed.view.num_images, viewed.view.limit)
 
     async def _from_store(

@@ -26,6 +26,7 @@ from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
 from ..protocol.messages import StoreWrites
+from ..protocol.shared_array import SharedArray
 from .async_embedder import AsyncEmbedder
 from .byte_budget import ByteBudget
 
@@ -113,7 +114,7 @@ class ImageVectors:
                 return _to_vector(features)
         if image.content is None:
             raise ImageNotCachedError(image.uuid or "", image.param)
-        assert isinstance(image.content, bytes)
+        assert isinstance(image.content, SharedArray)
         async with self._budget.hold(3 * image.size.width * image.size.height):
             picture = await self._reader.decode(image.content)
             vector = await self._embedder.embed_image(picture, client)

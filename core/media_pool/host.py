@@ -56,7 +56,7 @@ class WorkerHandle:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._connection: Connection[Answer] = Connection(sock, Answer)
+        self._connection: Connection[Answer] = Connection(sock, Answer, forwards=True)
         ready = self._receive(_FORK_TIMEOUT_S)
         assert isinstance(ready, WorkerReady)
         self.pid = ready.pid

@@ -39,7 +39,8 @@ Observe = Callable[[str, float], None]
 
 class ImageReader:
     """Reads headers in one process and pictures in others, so that a repeated image need not wait
-    until new ones are decoded."""
+    until new ones are decoded. A file is copied into shared memory once for both; what comes of
+    it stays in the worker's memory when it is sent on."""
 
     def __init__(
         self,
@@ -58,28 +59,30 @@ class ImageReader:
         """Wait until pictures can be read. Raises ConfigError if they can't be."""
         await asyncio.shield(asyncio.wrap_future(self._host.first_start))
 
-    async def inspect(self, data: bytes) -> ImageSize:
+    async def inspect(self, file: SharedArray) -> ImageSize:
         """The upright picture's size. Raises MediaError."""
         started = time.monotonic()
-        answer = await _result(self._headers.submit(InspectJob(SharedArray.of_bytes(data))))
+        answer = await _result(self._headers.submit(InspectJob(file)))
         assert isinstance(answer, Inspected)
         self._observe("inspect", time.monotonic() - started)
         return ImageSize(answer.width, answer.height)
 
-    async def prepare(self, data: bytes, num_images: int, limit: int | None) -> PixelInput:
+    async def prepare(self, file: SharedArray, num_images: int, limit: int | None) -> PixelInput:
         """Pixel values for the encoder; see `image_views.derive`. Raises MediaError."""
         started = time.monotonic()
-        job = PrepareJob(SharedArray.of_bytes(data), num_images, limit)
+        job = PrepareJob(file, num_images, limit)
         answer = await _result(self._pictures.submit(job))
         assert isinstance(answer, Prepared)
+        file.let_go()
         self._observe_stages(answer.seconds, started)
         return answer.payload
 
-    async def decode(self, data: bytes) -> NDArray[np.uint8]:
+    async def decode(self, file: SharedArray) -> NDArray[np.uint8]:
         """An upright RGB picture, [height, width, 3]. Raises MediaError."""
         started = time.monotonic()
-        answer = await _result(self._pictures.submit(DecodeJob(SharedArray.of_bytes(data))))
+        answer = await _result(self._pictures.submit(DecodeJob(file)))
         assert isinstance(answer, Decoded)
+        file.let_go()
         self._observe_stages(answer.seconds, started)
         return answer.pixels.array
 

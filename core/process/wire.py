@@ -15,21 +15,36 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 
-from ..protocol.shared_array import SharedArray
+from ..protocol.shared_array import SharedArray, SharedMemory
 
 _HEADER = struct.Struct("<IB")
 _ALIGNMENT = 64
 _DESCRIPTOR_S, _PAUSE_S = 10.0, 0.05
+#: Descriptors that go with one message, of 253 that Linux sends at once; arrays that lie in
+#: further memories are copied.
+_MAX_FORWARDED = 128
+#: Where an array is that was copied for its message: in the last of the memories.
+_COPIED = -1
 
 Incoming = TypeVar("Incoming")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An encoded message, and the arrays that go beside it."""
+    """An encoded message, the memories that go beside it, and the arrays that have yet to be
+    copied into one."""
 
     body: bytes
+    memories: list[SharedMemory]
     arrays: list[SharedArray]
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Memory that came with a message. memory: None where it isn't sent on."""
+
+    view: memoryview
+    memory: SharedMemory | None
 
 
 class Connection(Generic[Incoming]):
@@ -38,12 +53,20 @@ class Connection(Generic[Incoming]):
     The arrays of a message go into one anonymous file in memory (memfd), whose descriptor
     travels with the frame; the receiver maps it, so they are never copied through the socket,
     and the memory is freed with the last array that views it, even if a process is killed.
+    Arrays that lie in such a file already, as they came from another process or were sent before,
+    are not copied: its descriptor is sent.
+
+    forwards: whether arrays that come are sent on to another process. They keep a descriptor.
     """
 
-    def __init__(self, sock: socket.socket, incoming: type[Incoming] | Any) -> None:
+    def __init__(
+        self, sock: socket.socket, incoming: type[Incoming] | Any, forwards: bool = False
+    ) -> None:
         self._socket = sock
+        self._forwards = forwards
+        self._memories: list[SharedMemory] = []
         self._outgoing: list[SharedArray] = []
-        self._received = memoryview(b"")
+        self._received: list[_Mapped] = []
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_array)
         self._decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(
             incoming, dec_hook=self._decode_array
@@ -51,21 +74,24 @@ class Connection(Generic[Incoming]):
 
     def encode(self, message: object) -> Frame:
         """A message, ready to be sent. Raises OverflowError for an integer beyond 64 bits."""
-        self._outgoing = []
-        return Frame(self._encoder.encode(message), self._outgoing)
+        self._memories, self._outgoing = [], []
+        try:
+            return Frame(self._encoder.encode(message), self._memories, self._outgoing)
+        finally:
+            # Memories are let go with the frame, not with the next message.
+            self._memories, self._outgoing = [], []
 
     def send(self, frame: Frame) -> None:
         """Send a message whole. Raises OSError if the other end is gone."""
         body = frame.body
-        header = _HEADER.pack(len(body), bool(frame.arrays))
-        if not frame.arrays:
+        memories = list(frame.memories)
+        if frame.arrays:
+            memories.append(_share_in_time(frame.arrays))
+        header = _HEADER.pack(len(body), len(memories))
+        if not memories:
             self._socket.sendall(header + body)
             return
-        descriptor = _share_in_time(frame.arrays)
-        try:
-            socket.send_fds(self._socket, [header], [descriptor])
-        finally:
-            os.close(descriptor)
+        socket.send_fds(self._socket, [header], [memory.descriptor for memory in memories])
         self._socket.sendall(body)
 
     def receive(self) -> Incoming | None:
@@ -86,19 +112,22 @@ class Connection(Generic[Incoming]):
         self._socket.close()
 
     def _receive(self) -> Incoming | None:
-        header, descriptors, _, _ = socket.recv_fds(self._socket, _HEADER.size, 1)
+        header, descriptors, _, _ = socket.recv_fds(self._socket, _HEADER.size, _MAX_FORWARDED + 1)
+        memories = [SharedMemory(descriptor) for descriptor in descriptors]
         if not header:
             return None
         header += self._read(_HEADER.size - len(header))
-        length, has_arrays = _HEADER.unpack(header)
-        if has_arrays and not descriptors:
+        length, num_memories = _HEADER.unpack(header)
+        if num_memories != len(memories):
             raise ConnectionResetError("shared memory did not arrive: too many open files?")
-        if has_arrays:
-            self._received = _map(descriptors[0])
+        self._received = [
+            _Mapped(_map(memory), memory if self._forwards else None) for memory in memories
+        ]
+        del memories
         try:
             return self._decoder.decode(self._read(length))
         finally:
-            self._received = memoryview(b"")
+            self._received = []
 
     def _read(self, length: int) -> bytes:
         data = bytearray()
@@ -112,22 +141,35 @@ class Connection(Generic[Incoming]):
     def _encode_array(self, value: Any) -> Any:
         if not isinstance(value, SharedArray):
             raise NotImplementedError(f"{type(value)} can't be sent")
+        place, offset = self._place(value)
+        return [place, offset, value.array.dtype.str, list(value.shape)]
+
+    def _place(self, item: SharedArray) -> tuple[int, int]:
+        """Which of the message's memories an array is in, and its offset there."""
+        memory = item.memory
+        if memory is not None:
+            if memory in self._memories:
+                return self._memories.index(memory), item.offset
+            if len(self._memories) < _MAX_FORWARDED:
+                self._memories.append(memory)
+                return len(self._memories) - 1, item.offset
         offset = sum(map(_padded_size, self._outgoing))
-        self._outgoing.append(value)
-        return [offset, value.array.dtype.str, list(value.shape)]
+        self._outgoing.append(item)
+        return _COPIED, offset
 
     def _decode_array(self, kind: type, value: Any) -> Any:
-        offset, dtype, shape = value
+        place, offset, dtype, shape = value
+        mapped = self._received[place]
         count = int(np.prod(shape))
-        array = np.frombuffer(self._received, dtype=dtype, count=count, offset=offset)
-        return SharedArray(array.reshape(shape))
+        array = np.frombuffer(mapped.view, dtype=dtype, count=count, offset=offset)
+        return SharedArray(array.reshape(shape), mapped.memory, offset)
 
 
 def _padded_size(item: SharedArray) -> int:
     return -(-item.num_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
-def _share_in_time(items: list[SharedArray]) -> int:
+def _share_in_time(items: list[SharedArray]) -> SharedMemory:
     """As `_share`; waits a while for a descriptor where none is left, as connections that end
     give theirs back and a lost message costs all requests. Raises OSError."""
     deadline = time.monotonic() + _DESCRIPTOR_S
@@ -140,15 +182,20 @@ def _share_in_time(items: list[SharedArray]) -> int:
         time.sleep(_PAUSE_S)
 
 
-def _share(items: list[SharedArray]) -> int:
-    """A descriptor of shared memory with the arrays one after another."""
-    descriptor = os.memfd_create("octavo-arrays")
+def _share(items: list[SharedArray]) -> SharedMemory:
+    """Shared memory with the arrays one after another."""
+    memory = SharedMemory(os.memfd_create("octavo-arrays"))
     size = sum(map(_padded_size, items))
-    os.truncate(descriptor, size)
+    os.truncate(memory.descriptor, size)
     if size:
-        with mmap.mmap(descriptor, size) as shared:
+        with mmap.mmap(memory.descriptor, size) as shared:
             _copy_into(shared, items)
-    return descriptor
+    offset = 0
+    for item in items:
+        if item.sent_again:
+            item.memory, item.offset = memory, offset
+        offset += _padded_size(item)
+    return memory
 
 
 def _copy_into(shared: mmap.mmap, items: list[SharedArray]) -> None:
@@ -163,10 +210,7 @@ def _copy_into(shared: mmap.mmap, items: list[SharedArray]) -> None:
     del whole
 
 
-def _map(descriptor: int) -> memoryview:
-    try:
-        if os.fstat(descriptor).st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-    finally:
-        os.close(descriptor)
+def _map(memory: SharedMemory) -> memoryview:
+    if os.fstat(memory.descriptor).st_size == 0:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(memory.descriptor, 0, access=mmap.ACCESS_READ))

@@ -13,6 +13,7 @@ __all__ = [
     "RequestError",
     "RequestFailedError",
     "RequestTimeoutError",
+    "TooManyPromptsError",
     "error_for",
 ]
 
@@ -36,6 +37,10 @@ class EngineDeadError(RuntimeError):
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyPromptsError(RuntimeError):
+    """As much text waits to be tokenised as may."""
 
 
 class EngineOverloadedError(RuntimeError):

@@ -252,5 +252,5 @@ def test_a_preprocessor_that_fails_is_told_in_the_same_words() -> None:
         prepare_image(data, Failing(), limits, (0, 0, 0))  # type: ignore[arg-type]
     worker = Worker(WorkerSettings(None, "auto", limits, (0, 0, 0)))
     worker._preprocessor = Failing()  # type: ignore[assignment]
-    answer = worker.answer(PrepareJob(SharedArray.of_bytes(data), 1, None))
+    answer = worker.answer(PrepareJob(SharedArray.of_file(data), 1, None))
     assert answer == Refused(str(caught.value))

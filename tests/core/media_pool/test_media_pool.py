@@ -71,17 +71,17 @@ def decoder_of(reader: ImageReader) -> int:
     before = set(workers(reader))
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    asyncio.run(reader.decode(png(0)))
+    asyncio.run(reader.decode(SharedArray.of_file(png(0))))
     (pid,) = set(workers(reader)) - before
     return pid
 
 
 def test_headers_pixels_and_pictures(reader: ImageReader, stages: Counter[str]) -> None:
     data = png(1)
-    assert asyncio.run(reader.inspect(data)) == (40, 30)
-    picture = asyncio.run(reader.decode(data))
+    assert asyncio.run(reader.inspect(SharedArray.of_file(data))) == (40, 30)
+    picture = asyncio.run(reader.decode(SharedArray.of_file(data)))
     np.testing.assert_array_equal(picture, np.asarray(Image.open(io.BytesIO(data))))
-    prepared = asyncio.run(reader.prepare(data, 1, None))
+    prepared = asyncio.run(reader.prepare(SharedArray.of_file(data), 1, None))
     checkpoint, registry = find_checkpoint(DEMO_MODEL), get_registry()
     spec = choose_model(checkpoint.config, registry, "auto")
     wanted = load_preprocessor(spec, checkpoint, registry).preprocess(Image.open(io.BytesIO(data)))
@@ -93,9 +93,9 @@ def test_headers_pixels_and_pictures(reader: ImageReader, stages: Counter[str]) 
 def test_a_bad_image_is_refused_and_its_worker_goes_on(reader: ImageReader, bad: bytes) -> None:
     pid = decoder_of(reader)
     with pytest.raises(MediaError) as caught:
-        asyncio.run(reader.prepare(bad, 1, None))
+        asyncio.run(reader.prepare(SharedArray.of_file(bad), 1, None))
     assert caught.value.kind == "invalid"
-    asyncio.run(reader.decode(png(3)))
+    asyncio.run(reader.decode(SharedArray.of_file(png(3))))
     assert pid in workers(reader)
 
 
@@ -103,8 +103,8 @@ def test_a_worker_that_hangs_costs_one_image(reader: ImageReader) -> None:
     pid = decoder_of(reader)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(MediaError, match="its decoder failed \\(no answer within 2 s\\)"):
-        asyncio.run(reader.decode(png(4)))
-    assert asyncio.run(reader.decode(png(4))).shape == (30, 40, 3)
+        asyncio.run(reader.decode(SharedArray.of_file(png(4))))
+    assert asyncio.run(reader.decode(SharedArray.of_file(png(4)))).shape == (30, 40, 3)
     assert pid not in workers(reader)
 
 
@@ -112,12 +112,12 @@ def test_a_worker_that_dies_idle_costs_nothing_and_one_at_work_its_image(
     reader: ImageReader,
 ) -> None:
     os.kill(decoder_of(reader), signal.SIGKILL)
-    assert asyncio.run(reader.decode(png(5))).shape == (30, 40, 3)
+    assert asyncio.run(reader.decode(SharedArray.of_file(png(5)))).shape == (30, 40, 3)
 
     async def kill_at_work() -> None:
         pid = decoder
         os.kill(pid, signal.SIGSTOP)
-        answer = asyncio.ensure_future(reader.decode(png(6)))
+        answer = asyncio.ensure_future(reader.decode(SharedArray.of_file(png(6))))
         await asyncio.sleep(0.2)
         os.kill(pid, signal.SIGKILL)
         # It might have died before it had the image, which so gets another chance.
@@ -131,12 +131,12 @@ def test_a_full_queue_refuses_and_what_waits_is_answered(reader: ImageReader) ->
     pid = decoder_of(reader)
     os.kill(pid, signal.SIGSTOP)
     lane = reader._pictures
-    running = lane.submit(DecodeJob(SharedArray.of_bytes(png(7))))
+    running = lane.submit(DecodeJob(SharedArray.of_file(png(7))))
     while not running.running():
         time.sleep(0.01)
-    waiting = [lane.submit(DecodeJob(SharedArray.of_bytes(png(i)))) for i in range(MAX_QUEUED)]
+    waiting = [lane.submit(DecodeJob(SharedArray.of_file(png(i)))) for i in range(MAX_QUEUED)]
     with pytest.raises(MediaError, match="4 images wait") as caught:
-        lane.submit(DecodeJob(SharedArray.of_bytes(png(8))))
+        lane.submit(DecodeJob(SharedArray.of_file(png(8))))
     assert caught.value.kind == "busy"
     os.kill(pid, signal.SIGCONT)
     for future in (running, *waiting):
@@ -144,11 +144,11 @@ def test_a_full_queue_refuses_and_what_waits_is_answered(reader: ImageReader) ->
 
 
 def test_headers_are_read_while_pictures_wait(reader: ImageReader) -> None:
-    asyncio.run(reader.inspect(png(9)))
+    asyncio.run(reader.inspect(SharedArray.of_file(png(9))))
     pid = decoder_of(reader)
     os.kill(pid, signal.SIGSTOP)
-    blocked = reader._pictures.submit(DecodeJob(SharedArray.of_bytes(png(9))))
-    assert asyncio.run(reader.inspect(png(10))) == (40, 30)
+    blocked = reader._pictures.submit(DecodeJob(SharedArray.of_file(png(9))))
+    assert asyncio.run(reader.inspect(SharedArray.of_file(png(10)))) == (40, 30)
     assert not blocked.done()
     os.kill(pid, signal.SIGCONT)
     assert blocked.result(10) is not None
@@ -164,7 +164,7 @@ def test_a_host_that_died_is_started_again_and_says_when(reader: ImageReader) ->
     while not refused or isinstance(answer, MediaError):
         if time.monotonic() > deadline:
             pytest.fail("the host did not come back")
-        (answer,) = asyncio.run(together_or_not(reader.decode(png(11))))
+        (answer,) = asyncio.run(together_or_not(reader.decode(SharedArray.of_file(png(11)))))
         if isinstance(answer, MediaError):
             refused.append(answer)
         time.sleep(0.05)
@@ -184,7 +184,9 @@ def test_a_host_that_hangs_is_started_again(stages: Counter[str]) -> None:
         os.kill(host.pid, signal.SIGSTOP)
         assert host.wait(60) == -signal.SIGKILL
         deadline = time.monotonic() + 60
-        while isinstance(asyncio.run(together_or_not(reader.decode(png(12))))[0], MediaError):
+        while isinstance(
+            asyncio.run(together_or_not(reader.decode(SharedArray.of_file(png(12)))))[0], MediaError
+        ):
             if time.monotonic() > deadline:
                 pytest.fail("the host did not come back")
             time.sleep(0.05)

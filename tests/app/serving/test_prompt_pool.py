@@ -7,9 +7,10 @@ import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
-from octavo.app.http import prompt_pool
-from octavo.app.http.errors import HttpError
-from octavo.app.http.prompt_pool import PromptPool
+from octavo.app.http.errors import engine_error_body
+from octavo.app.serving import prompt_pool
+from octavo.app.serving.prompt_pool import PromptPool
+from octavo.core.protocol.errors import TooManyPromptsError
 
 
 class Recorder:
@@ -102,8 +103,8 @@ def test_too_much_text_is_refused_to_who_has_most_waiting() -> None:
         async def ask(client: str, num_bytes: int) -> int:
             try:
                 await pool.run(client, num_bytes, recorder.work(client))
-            except HttpError as error:
-                return error.status
+            except TooManyPromptsError as error:
+                return engine_error_body(error)[0]
             return 200
 
         # The first runs; three of the others may wait.

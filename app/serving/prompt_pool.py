@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ...core.protocol.errors import TooManyPromptsError
 from ...core.system.memory import return_freed_memory
-from .errors import HttpError
 
 Result = TypeVar("Result")
 
@@ -54,7 +54,7 @@ class PromptPool:
 
     async def run(self, client: str, num_bytes: int, work: Callable[[], Result]) -> Result:
         """What `work`, on so many bytes of text, gives. It isn't begun if the caller is cancelled
-        before its turn. Raises HttpError with status 429 if too much waits."""
+        before its turn. Raises TooManyPromptsError if too much waits."""
         self._make_room(client, num_bytes)
         item = _Work(client, num_bytes, work)
         self._waiting.setdefault(client, deque()).append(item)
@@ -73,12 +73,9 @@ class PromptPool:
     def _make_room(self, client: str, num_bytes: int) -> None:
         while self._waiting and self._waiting_bytes.total() + num_bytes > self._max_waiting_bytes:
             largest = max(self._waiting, key=self._waiting_bytes.__getitem__)
-            refusal = HttpError(
-                429,
+            refusal = TooManyPromptsError(
                 f"{self._waiting_bytes.total()} bytes of prompts wait to be tokenised; "
-                "send the request again later",
-                code="too_many_prompts",
-                headers={"Retry-After": "1"},
+                "send the request again later"
             )
             if self._waiting_bytes[largest] <= self._waiting_bytes[client] + num_bytes:
                 raise refusal
