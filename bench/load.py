@@ -67,7 +67,7 @@ def run_all(
     """Run everything. may_join: whether those who wait may be handed to the engine now."""
     pending = sorted(arrivals, key=lambda arrival: arrival.after)
     result = LoadResult()
-    num_blocks = core.describe().num_blocks
+    num_blocks = core.facts.num_blocks
     start = time.monotonic()
     while pending or core.has_unfinished():
         now = time.monotonic() - start

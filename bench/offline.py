@@ -37,7 +37,7 @@ class OfflineEngine:
         )
         self._core = EngineCore(config, checkpoint, registry)
         self._pictures = PictureReader(config, open_tier(config, registry))
-        self._limits = self._core.describe()
+        self._facts = self._core.facts
         self._ids = itertools.count()
         self._image_size = image_size
         self._seed = seed
@@ -75,7 +75,7 @@ class OfflineEngine:
 
     def _prompt(self, shape: RequestShape) -> tuple[list[int] | list[dict[str, Any]], int]:
         if shape.image is None:
-            ids = token_ids_of(shape, self._seed, self._limits.vocab_size)
+            ids = token_ids_of(shape, self._seed, self._facts.vocab_size)
             return ids, shape.output_len
         picture = noise_image(shape.image, self._image_size)
         part = {"type": "image", "image": picture}
@@ -90,7 +90,7 @@ class OfflineEngine:
             images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
         options = RequestOptions().with_defaults(self._config)
-        built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
+        built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
         return self._pictures.load(built)
 
     def _note(

@@ -70,7 +70,7 @@ def compare_kv_memory() -> None:
         len(a.request.prompt_token_ids) + (a.request.sampling_params.max_tokens or 0)
         for a in arrivals
     )
-    block_size = core.describe().block_size
+    block_size = core.facts.block_size
     paged = max(held for held, _ in result.held_blocks) * block_size
     contiguous = max(running for _, running in result.held_blocks) * longest
     print(

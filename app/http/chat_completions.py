@@ -44,7 +44,7 @@ async def _answer(
     http: Request, server: ServerState, body: ChatCompletionRequest, arrival: float
 ) -> Response:
     """Raises what ENGINE_ERRORS names."""
-    body.check(server.limits.max_logprobs, server.config.scheduling_policy)
+    body.check(server.facts.max_logprobs, server.config.scheduling_policy)
     streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
     messages, images = read_messages(body.messages)
     chat = Chat(
@@ -56,7 +56,7 @@ async def _answer(
         body.template_options(),
     )
     responses = ChatResponses(chat.request_id, server.model_name, server.inputs.tokenizer)
-    beams = body.beam_search_params(server.limits.max_model_len, server.inputs.default_sampling)
+    beams = body.beam_search_params(server.facts.max_model_len, server.inputs.default_sampling)
     if beams is not None:
         found = await unless_gone(http, beam_search(server, chat, beams))
         return await _whole(responses, found)

@@ -51,7 +51,7 @@ async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams)
     """The best hypotheses. Raises what ENGINE_ERRORS names."""
     with server.engine.admission(chat.request_id, chat.options.client, params.beam_width):
         async with _prepared(server, chat) as (loaded, reload):
-            room = server.limits.max_model_len - len(loaded.request.prompt_token_ids)
+            room = server.facts.max_model_len - len(loaded.request.prompt_token_ids)
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
             return await server.engine.beam_search(loaded, params, reload)
 
@@ -69,7 +69,7 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
 
 async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
     num_bytes = server.inputs.check_cost(
-        chat.messages, chat.template_options, chat.params, server.limits
+        chat.messages, chat.template_options, chat.params, server.facts
     )
     images = await server.intake.read(
         chat.images, chat.options.cache_salt, server.inputs.size_of_features
@@ -78,7 +78,7 @@ async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
     def build() -> BuiltRequest:
         token_ids = server.inputs.encode_chat(chat.messages, chat.template_options)
         return server.inputs.build(
-            chat.request_id, token_ids, images, chat.params, server.limits, chat.options
+            chat.request_id, token_ids, images, chat.params, server.facts, chat.options
         )
 
     # Tokenising a long prompt holds the processor; the event loop must not wait for it.

@@ -11,7 +11,7 @@ from ...core.client.media_loader import MediaLoader
 from ...core.observe.metrics import EngineMetrics
 from ...core.prompts.input_processor import InputProcessor
 from ...core.protocol.config import EngineConfig
-from ...core.protocol.messages import EngineReady
+from ...core.protocol.messages import EngineFacts
 from ..serving.image_intake import ImageIntake
 from ..serving.prompt_pool import PromptPool
 
@@ -32,7 +32,7 @@ class ServerState:
     started: int
 
     @property
-    def limits(self) -> EngineReady:
+    def facts(self) -> EngineFacts:
         """What requests are checked against; that of the present engine, as another process may
         have loaded other weights."""
         return self.engine.facts
@@ -53,7 +53,7 @@ class ServerState:
 
     def model_facts(self) -> dict[str, int]:
         """What the model's clients may want to know."""
-        return {"max_model_len": self.limits.max_model_len}
+        return {"max_model_len": self.facts.max_model_len}
 
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""

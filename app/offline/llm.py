@@ -51,7 +51,7 @@ class LLM:
         self._core = EngineCore(self._config, checkpoint, registry)
         self._engine = OfflineEngine(InProcessEngine(self._core), self._inputs.tokenizer)
         self._pictures = PictureReader(self._config, open_tier(self._config, registry))
-        self._limits = self._core.describe()
+        self._facts = self._core.facts
         self._events = RequestEvents(registry)
         self._ids = itertools.count()
 
@@ -103,7 +103,7 @@ class LLM:
         """
         limit = SamplingParams(max_tokens=params.max_tokens)
         requests = [self._prepare(prompt, limit) for prompt in _list_prompts(prompts)]
-        searches = [BeamSearch(r, params, self._limits.eos_token_ids) for r in requests]
+        searches = [BeamSearch(r, params, self._facts.eos_token_ids) for r in requests]
         while running := [search for search in searches if not search.done]:
             batches = [search.next_requests() for search in running]
             together = [request for batch in batches for request in batch]
@@ -215,7 +215,7 @@ class LLM:
         images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
         options = options.with_defaults(self._config)
-        built = self._inputs.build(request_id, token_ids, images, params, self._limits, options)
+        built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
         return self._pictures.load(built)
 
 

@@ -22,7 +22,7 @@ from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import ImageNotCachedError, RequestError
 from ...core.protocol.media_limits import MediaLimits
-from ...core.protocol.messages import EngineReady, EngineRequest, MediaInput, MediaPayload
+from ...core.protocol.messages import EngineFacts, EngineRequest, MediaInput, MediaPayload
 from ...core.protocol.request_error import naming_image
 from ..serving.image_identifier import ImageIdentifier, upright
 
@@ -43,7 +43,7 @@ class PictureReader:
         """The request with its payloads. Raises ImageError."""
         return built.with_payloads(
             {
-                media.media_key: self._load(media, built.images[media.media_key], built.limits)
+                media.media_key: self._load(media, built.images[media.media_key], built.facts)
                 for media in built.request.media
             }
         )
@@ -74,12 +74,12 @@ class PictureReader:
             )
         return data
 
-    def _load(self, media: MediaInput, placed: PlacedImage, limits: EngineReady) -> MediaPayload:
+    def _load(self, media: MediaInput, placed: PlacedImage, facts: EngineFacts) -> MediaPayload:
         content = placed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
-            stored = find_features(self._tier, media, limits)
+            stored = find_features(self._tier, media, facts)
             if stored is not None:
                 return to_payload(stored)
         assert isinstance(content, bytes | Image.Image)

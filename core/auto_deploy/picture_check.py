@@ -28,7 +28,7 @@ from ..prompts.sized_image import SizedImage
 from ..protocol.config import ConfigError
 from ..protocol.errors import RequestError
 from ..protocol.media_limits import MediaLimits
-from ..protocol.messages import EngineReady, EngineRequest, MediaInput
+from ..protocol.messages import EngineFacts, EngineRequest, MediaInput
 from ..protocol.sampling_params import SamplingParams
 from ..protocol.scheduler_output import SchedulerOutput
 from ..registry.registry import get_registry
@@ -112,7 +112,7 @@ class PictureCheck:
     def _build(
         self, pictures: Sequence[Image.Image], model: LanguageModel, subject: str
     ) -> tuple[EngineRequest, list[MediaInput]]:
-        limits = EngineReady(
+        facts = EngineFacts(
             max_model_len=model.max_position_embeddings + 1,
             vocab_size=model.vocab_size,
             num_blocks=0,
@@ -130,7 +130,7 @@ class PictureCheck:
         try:
             token_ids = self._inputs.encode_chat([{"role": "user", "content": content}])
             built = self._inputs.build(
-                subject, token_ids, images, SamplingParams(max_tokens=1), limits
+                subject, token_ids, images, SamplingParams(max_tokens=1), facts
             )
         except RequestError as error:
             self._refuse(f"{subject}: {error}")

@@ -20,8 +20,8 @@ from ..protocol.errors import (
 )
 from ..protocol.messages import (
     Abort,
+    EngineFacts,
     EngineOutput,
-    EngineReady,
     EngineRequest,
     EngineStats,
     MediaEvents,
@@ -79,7 +79,7 @@ class AsyncEngine:
         client.listen(self._take)
 
     @property
-    def facts(self) -> EngineReady:
+    def facts(self) -> EngineFacts:
         """What requests are checked against, once the engine has loaded its model."""
         assert self._client.facts is not None
         return self._client.facts

@@ -10,7 +10,7 @@ from ..protocol.config import EngineConfig
 from ..protocol.errors import EngineDeadError
 from ..protocol.messages import (
     Abort,
-    EngineReady,
+    EngineFacts,
     EngineRequest,
     EngineStats,
     MediaInput,
@@ -28,10 +28,10 @@ class ChildEngine:
     """An EngineClient; use from one event loop: `launch`, `wait_until_ready`, at last `stop`."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self._child: Supervisor[EngineReady, StepReport | RequestsStarted] = Supervisor(
+        self._child: Supervisor[EngineFacts, StepReport | RequestsStarted] = Supervisor(
             ENGINE_MODULE,
             asdict(config),
-            EngineReady,
+            EngineFacts,
             StepReport | RequestsStarted,
             config.engine_stall_timeout,
             on_message=self._take,
@@ -51,7 +51,7 @@ class ChildEngine:
         return self._child.pid
 
     @property
-    def facts(self) -> EngineReady | None:
+    def facts(self) -> EngineFacts | None:
         """See EngineClient."""
         return self._child.ready
 
@@ -65,7 +65,7 @@ class ChildEngine:
         loads its model while the caller does other things."""
         self._child.launch(child)
 
-    async def wait_until_ready(self) -> EngineReady:
+    async def wait_until_ready(self) -> EngineFacts:
         """Wait until the model is loaded. Raises ConfigError if it can't be."""
         return await self._child.wait_until_ready()
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from ..protocol.errors import EngineDeadError
 from ..protocol.messages import (
     Abort,
-    EngineReady,
+    EngineFacts,
     EngineRequest,
     EngineStats,
     MediaInput,
@@ -44,7 +44,7 @@ class EngineClient(Protocol):
         """The process id of the engine, if it has one on this machine."""
 
     @property
-    def facts(self) -> EngineReady | None:
+    def facts(self) -> EngineFacts | None:
         """What requests are checked against; None until an engine has loaded its model. They may
         change after an EngineDied, as another engine may have loaded other weights."""
 

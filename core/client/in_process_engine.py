@@ -9,8 +9,8 @@ from torch import Tensor
 from ..engine.engine_core import EngineCore
 from ..protocol.messages import (
     Abort,
+    EngineFacts,
     EngineOutput,
-    EngineReady,
     EngineRequest,
     EngineStats,
     MediaInput,
@@ -40,9 +40,9 @@ class InProcessEngine:
         return os.getpid()
 
     @property
-    def facts(self) -> EngineReady:
+    def facts(self) -> EngineFacts:
         """See EngineClient."""
-        return self._core.describe()
+        return self._core.facts
 
     @property
     def stats(self) -> EngineStats:

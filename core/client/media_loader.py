@@ -32,7 +32,7 @@ from ..prompts.input_processor import BuiltRequest
 from ..prompts.sized_image import SizedImage
 from ..protocol.errors import ImageError, ImageNotCachedError
 from ..protocol.media_error import MediaError
-from ..protocol.messages import EngineReady, MediaEvents, MediaInput, MediaPayload, StoreWrites
+from ..protocol.messages import EngineFacts, MediaEvents, MediaInput, MediaPayload, StoreWrites
 from ..protocol.shared_array import SharedArray
 from .loaded_request import LoadedRequest
 
@@ -129,7 +129,7 @@ class MediaLoader:
         viewed = built.images[media.media_key]
         # One who can't show the image must not fail those who can.
         name = media.media_key if viewed.image.content is not None else f"{media.media_key}?"
-        return self._flights.join(name, lambda: self._obtain(media, viewed, built.limits))
+        return self._flights.join(name, lambda: self._obtain(media, viewed, built.facts))
 
     def _leave(self, key: str, flight: Flight[MediaPayload]) -> None:
         if self._flights.leave(flight) and key in self._leased:
@@ -139,14 +139,14 @@ class MediaLoader:
                 self._threads.submit(self._tier.release, key, self._owner)
 
     async def _obtain(
-        self, media: MediaInput, viewed: PlacedImage, limits: EngineReady
+        self, media: MediaInput, viewed: PlacedImage, facts: EngineFacts
     ) -> MediaPayload:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
         content = viewed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
-            look_up = partial(find_features, self._tier, media, limits)
+            look_up = partial(find_features, self._tier, media, facts)
             features = await self._from_store(
                 self._tier, media.media_key, look_up, may_wait=content is not None
             )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..protocol.messages import EngineReady, MediaInput
+from ..protocol.messages import EngineFacts, MediaInput
 from .features import Features
 from .tier import StoreTier
 
 
-def find_features(tier: StoreTier, media: MediaInput, limits: EngineReady) -> Features | None:
+def find_features(tier: StoreTier, media: MediaInput, facts: EngineFacts) -> Features | None:
     """Those of an image, as the engine takes them."""
-    shape = (media.num_features, limits.hidden_size)
-    return find_fitting(tier, media.media_key, shape, limits.dtype)
+    shape = (media.num_features, facts.hidden_size)
+    return find_fitting(tier, media.media_key, shape, facts.dtype)
 
 
 def find_fitting(tier: StoreTier, key: str, shape: tuple[int, int], dtype: str) -> Features | None:

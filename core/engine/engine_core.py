@@ -13,8 +13,8 @@ from ..checkpoints.generation_defaults import GenerationDefaults
 from ..protocol.config import EngineConfig
 from ..protocol.messages import (
     Abort,
+    EngineFacts,
     EngineOutput,
-    EngineReady,
     EngineRequest,
     EngineStats,
     Failure,
@@ -69,7 +69,8 @@ class EngineCore:
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
         self._events = MediaEvents()
-        self._ready = EngineReady(
+        #: What the faces check requests against.
+        self.facts = EngineFacts(
             max_model_len=facts.max_model_len,
             vocab_size=facts.vocab_size,
             num_blocks=facts.num_blocks,
@@ -80,10 +81,6 @@ class EngineCore:
             encoder_digest=facts.encoder_digest,
             max_logprobs=config.max_logprobs,
         )
-
-    def describe(self) -> EngineReady:
-        """The facts that the faces check requests against."""
-        return self._ready
 
     @property
     def num_free_blocks(self) -> int:

@@ -7,8 +7,8 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ..protocol.messages import (
+    EngineFacts,
     EngineOutput,
-    EngineReady,
     EngineRequest,
     EngineStats,
     MediaEvents,
@@ -92,13 +92,13 @@ class EngineMetrics:
         self.media.restart()
 
     def record(
-        self, stats: EngineStats, limits: EngineReady | None, media: MediaEvents | None = None
+        self, stats: EngineStats, facts: EngineFacts | None, media: MediaEvents | None = None
     ) -> None:
         """Take in the state after a step."""
         self._running.set(stats.num_requests_running)
         self._waiting.set(stats.num_requests_waiting)
-        if limits is not None:
-            self._kv_usage.set(1 - stats.num_free_blocks / limits.num_blocks)
+        if facts is not None:
+            self._kv_usage.set(1 - stats.num_free_blocks / facts.num_blocks)
         last = self._last or EngineStats()
         for name in _COUNTED:
             self._counters[name].inc(getattr(stats, name) - getattr(last, name))

@@ -14,7 +14,7 @@ from ..checkpoints.generation_defaults import GenerationDefaults
 from ..contracts.specs import ImageSize
 from ..models.model_choice import choose_model
 from ..protocol.config import EngineConfig
-from ..protocol.messages import EngineReady, EngineRequest, MediaPayload
+from ..protocol.messages import EngineFacts, EngineRequest, MediaPayload
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
 from ..registry.registry import Registry
@@ -76,12 +76,12 @@ _SIZES = (ImageSize(512, 512), ImageSize(1600, 500), ImageSize(300, 900))
 
 @dataclass(frozen=True)
 class BuiltRequest:
-    """A request whose images have no payload yet. images: each by its media key; limits: of the
+    """A request whose images have no payload yet. images: each by its media key; facts: of the
     engine that it was built for."""
 
     request: EngineRequest
     images: dict[str, PlacedImage]
-    limits: EngineReady
+    facts: EngineFacts
 
     def with_payloads(self, payloads: Mapping[str, MediaPayload]) -> EngineRequest:
         """The request with what is to be sent of its images."""
@@ -153,15 +153,15 @@ class InputProcessor:
         messages: Sequence[Mapping[str, Any]],
         template_options: Mapping[str, Any],
         params: SamplingParams,
-        limits: EngineReady,
+        facts: EngineFacts,
     ) -> int:
         """The bytes of text that are to be tokenised for a chat.
 
         Raises RequestError, before any of it is, if they can't fit the context."""
         longest = self.tokenizer.longest_token
-        words = PromptBudget(limits.max_model_len, longest)
+        words = PromptBudget(facts.max_model_len, longest)
         words.spend_text(params.bad_words, "bad_words")
-        prompt = PromptBudget(limits.max_model_len, longest)
+        prompt = PromptBudget(facts.max_model_len, longest)
         return prompt.spend(messages, template_options) + words.num_bytes
 
     def encode_chat(
@@ -177,7 +177,7 @@ class InputProcessor:
         token_ids: Sequence[int],
         images: Sequence[SizedImage],
         params: SamplingParams,
-        limits: EngineReady,
+        facts: EngineFacts,
         options: RequestOptions = _NO_OPTIONS,
     ) -> BuiltRequest:
         """Expand the placeholders and check the images' sizes and the length.
@@ -189,12 +189,12 @@ class InputProcessor:
             raise RequestError("the prompt is empty", "prompt")
         if images and self._images is None:
             raise RequestError("the model takes no images", images[0].param)
-        prompt = self._place(token_ids, images, limits, options)
+        prompt = self._place(token_ids, images, facts, options)
         length = len(prompt.token_ids)
-        self._check_ids(prompt, limits)
-        self._check_params(params, limits)
-        self._check_length(length, params, limits)
-        params = self._limited(length, params, limits)
+        self._check_ids(prompt, facts)
+        self._check_params(params, facts)
+        self._check_length(length, params, facts)
+        params = self._limited(length, params, facts)
         request = EngineRequest(
             request_id,
             prompt.token_ids,
@@ -202,64 +202,64 @@ class InputProcessor:
             prompt.spans,
             prompt.media,
             arrival,
-            self._banned(params, limits),
+            self._banned(params, facts),
             prompt.bidirectional,
             options.priority,
             prompt.cache_salt,
             options.queue_timeout,
             options.timeout,
-            limits.encoder_digest,
+            facts.encoder_digest,
             options.client,
         )
         # Of an image that is named and shown, the one with its content.
         placed = sorted(prompt.images, key=lambda image: image.image.content is not None)
-        return BuiltRequest(request, {image.media_key: image for image in placed}, limits)
+        return BuiltRequest(request, {image.media_key: image for image in placed}, facts)
 
     def _place(
         self,
         token_ids: Sequence[int],
         images: Sequence[SizedImage],
-        limits: EngineReady,
+        facts: EngineFacts,
         options: RequestOptions,
     ) -> PlacedPrompt:
         if self._images is None:
             return PlacedPrompt.of_text(token_ids, options.cache_salt)
         return self._images.place(
-            token_ids, images, limits, options.max_image_tokens, options.cache_salt
+            token_ids, images, facts, options.max_image_tokens, options.cache_salt
         )
 
-    def _limited(self, length: int, params: SamplingParams, limits: EngineReady) -> SamplingParams:
+    def _limited(self, length: int, params: SamplingParams, facts: EngineFacts) -> SamplingParams:
         """With the checkpoint's limit of an answer, if the request gives none."""
         limit = self._defaults.max_new_tokens
         if params.max_tokens is not None or limit is None:
             return params
         limit = max(limit, params.min_tokens)
-        return msgspec.structs.replace(params, max_tokens=min(limit, limits.max_model_len - length))
+        return msgspec.structs.replace(params, max_tokens=min(limit, facts.max_model_len - length))
 
-    def _banned(self, params: SamplingParams, limits: EngineReady) -> list[list[int]]:
+    def _banned(self, params: SamplingParams, facts: EngineFacts) -> list[list[int]]:
         """What spells words that are not to be generated; ids outside the vocabulary can't be."""
         words = [ids for word in params.bad_words for ids in self.tokenizer.encode_word(word)]
         given = (list(ids) for ids in params.bad_words_ids)
-        return words + [ids for ids in given if all(0 <= i < limits.vocab_size for i in ids)]
+        return words + [ids for ids in given if all(0 <= i < facts.vocab_size for i in ids)]
 
-    def _check_ids(self, prompt: PlacedPrompt, limits: EngineReady) -> None:
+    def _check_ids(self, prompt: PlacedPrompt, facts: EngineFacts) -> None:
         placeholders = sum(span.length for span in prompt.spans)
-        outside = sum(not 0 <= token_id < limits.vocab_size for token_id in prompt.token_ids)
+        outside = sum(not 0 <= token_id < facts.vocab_size for token_id in prompt.token_ids)
         if outside > placeholders:
             raise RequestError(
-                f"the prompt has token ids outside the vocabulary of {limits.vocab_size}",
+                f"the prompt has token ids outside the vocabulary of {facts.vocab_size}",
                 "prompt_token_ids",
             )
 
-    def _check_params(self, params: SamplingParams, limits: EngineReady) -> None:
+    def _check_params(self, params: SamplingParams, facts: EngineFacts) -> None:
         for name in ("logprobs", "prompt_logprobs"):
-            check_num_logprobs(getattr(params, name), limits.max_logprobs, name)
+            check_num_logprobs(getattr(params, name), facts.max_logprobs, name)
         for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
-            outside = [i for i in getattr(params, name) or () if not 0 <= i < limits.vocab_size]
+            outside = [i for i in getattr(params, name) or () if not 0 <= i < facts.vocab_size]
             if outside:
                 raise RequestError(
                     f"{name} has token id {outside[0]}, outside the vocabulary of "
-                    f"{limits.vocab_size}",
+                    f"{facts.vocab_size}",
                     name,
                 )
         for name in params.logits_processors:
@@ -270,17 +270,17 @@ class InputProcessor:
                     "logits_processors",
                 )
 
-    def _check_length(self, length: int, params: SamplingParams, limits: EngineReady) -> None:
-        room = limits.max_model_len - length
+    def _check_length(self, length: int, params: SamplingParams, facts: EngineFacts) -> None:
+        room = facts.max_model_len - length
         if room < 1:
             raise RequestError(
-                f"the prompt has {length} tokens; the context of {limits.max_model_len} leaves no "
+                f"the prompt has {length} tokens; the context of {facts.max_model_len} leaves no "
                 "room for an answer",
                 "messages",
             )
         if params.max_tokens is not None and params.max_tokens > room:
             raise RequestError(
                 f"max_tokens is {params.max_tokens}, but a prompt of {length} tokens leaves "
-                f"{room} of the context of {limits.max_model_len}",
+                f"{room} of the context of {facts.max_model_len}",
                 "max_tokens",
             )

@@ -18,7 +18,7 @@ from ..contracts.specs import (
 from ..deploy.transformers_spec import TransformersSpec
 from ..encoder_store.features import Features
 from ..protocol.block_hash import hash_block, root_hash
-from ..protocol.messages import EngineReady, MediaInput, MediaSpan
+from ..protocol.messages import EngineFacts, MediaInput, MediaSpan
 from ..protocol.request_error import RequestError
 from ..registry.registry import Registry
 from .image_views import ImageViews, PlacedImage
@@ -78,7 +78,7 @@ class PromptImages:
         self,
         token_ids: Sequence[int],
         images: Sequence[SizedImage],
-        limits: EngineReady,
+        facts: EngineFacts,
         max_tokens: int | None,
         cache_salt: str,
     ) -> PlacedPrompt:
@@ -87,9 +87,9 @@ class PromptImages:
         max_tokens: what each image may take, as the request says. Raises RequestError if the
         prompt or given features don't fit the images, or an image doesn't fit the limit.
         """
-        placed = self.views.choose(images, limits.encoder_digest, max_tokens)
+        placed = self.views.choose(images, facts.encoder_digest, max_tokens)
         prompt, spans = self._expand(token_ids, placed)
-        _check_given_features(placed, limits.hidden_size)
+        _check_given_features(placed, facts.hidden_size)
         return PlacedPrompt(
             prompt,
             spans,

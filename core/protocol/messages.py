@@ -246,7 +246,7 @@ class RequestsStarted(msgspec.Struct, frozen=True, tag=True):
     request_ids: list[str]
 
 
-class EngineReady(msgspec.Struct, frozen=True, tag=True):
+class EngineFacts(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its model; the facts that requests are checked against.
 
     eos_token_ids: tokens that end an answer.

@@ -14,7 +14,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     num_blocks: of the KV cache.
     recompute_beyond: see KVCacheSpec. image_attention: see ModelSpec.
     hidden_size, dtype, bytes_per_feature: width, number format and size of an image's features.
-    encoder_digest: see EngineReady.
+    encoder_digest: see EngineFacts.
     """
 
     max_model_len: int

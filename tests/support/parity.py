@@ -16,7 +16,7 @@ from octavo.app.serving.messages import read_messages
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.prompts.input_processor import InputProcessor
 from octavo.core.protocol.config import EngineConfig
-from octavo.core.protocol.messages import EngineReady
+from octavo.core.protocol.messages import EngineFacts
 from octavo.core.registry.registry import get_registry
 from PIL import Image, ImageOps
 from transformers import (
@@ -133,7 +133,7 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
     """Prompt ids and pixel values equal those of the model's own processor."""
     inputs = InputProcessor(find_checkpoint(str(folder)), get_registry(), model_impl=model_impl)
     processor = AutoProcessor.from_pretrained(folder)
-    limits = EngineReady(10**6, 10**6, 1, 16, [], 0, "float32", "")
+    facts = EngineFacts(10**6, 10**6, 1, 16, [], 0, "float32", "")
     reader = PictureReader(EngineConfig(model=str(folder)), None)
     for data in encoded_pictures():
         # transformers turns pictures upright when it loads them, not when it processes them.
@@ -148,7 +148,7 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
         rendered, parts = read_messages(ours)
         token_ids = inputs.encode_chat(rendered)
         images = reader.read(parts, inputs)
-        request = reader.load(inputs.build("r", token_ids, images, SamplingParams(), limits))
+        request = reader.load(inputs.build("r", token_ids, images, SamplingParams(), facts))
         expected = apply_template(processor, messages)
         assert request.prompt_token_ids == expected["input_ids"][0].tolist()
         pixels = request.media[0].payload.pixels.array
@@ -202,5 +202,5 @@ def check_parity(folder: Path, pictures: list[Image.Image], chunk: int, **settin
     for llm in (load(enable_prefix_caching=False), load(max_num_batched_tokens=chunk)):
         for output, answer in zip(llm.chat(prompts, GREEDY), expected, strict=True):
             check_equal(output, answer)
-        assert llm.num_free_blocks == llm._core.describe().num_blocks
+        assert llm.num_free_blocks == llm._core.facts.num_blocks
         llm._core.check_integrity()

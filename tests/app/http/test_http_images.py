@@ -206,7 +206,7 @@ BAD_FEATURES = {
 @pytest.mark.parametrize("name", BAD_FEATURES)
 def test_bad_features_are_refused(url: str, offline: LLM, name: str) -> None:
     make, message = BAD_FEATURES[name]
-    array = np.zeros((64, offline._limits.hidden_size), dtype=np.float32)
+    array = np.zeros((64, offline._facts.hidden_size), dtype=np.float32)
     said, param = refusal_of(post(url, {"type": "image_embeds", "image_embeds": make(array)}))
     assert param == "messages[0].content[0].image_embeds"
     assert re.search(message, said)

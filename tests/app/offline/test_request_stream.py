@@ -34,7 +34,7 @@ def text_of(output: RequestOutput | Exception) -> str:
 
 def assert_nothing_is_held(llm: LLM) -> None:
     llm._core.check_integrity()
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_answers_come_in_order_and_errors_in_their_place(

@@ -27,13 +27,13 @@ from octavo.core.protocol.config import EngineConfig
 from octavo.core.protocol.errors import RequestError
 from octavo.core.protocol.media_error import MediaError
 from octavo.core.protocol.media_limits import MediaLimits
-from octavo.core.protocol.messages import EngineReady, EngineRequest, PixelInput
+from octavo.core.protocol.messages import EngineFacts, EngineRequest, PixelInput
 from octavo.core.protocol.sampling_params import SamplingParams
 from octavo.core.protocol.shared_array import SharedArray
 from octavo.core.registry.registry import get_registry
 from PIL import Image
 
-LIMITS = EngineReady(4096, 10**6, 1, 16, [], 8, "float32", "some digest")
+FACTS = EngineFacts(4096, 10**6, 1, 16, [], 8, "float32", "some digest")
 MAX_IMAGES, MAX_BYTES = 3, 40_000
 #: Of the demo model.
 NUM_FEATURES = 64
@@ -69,7 +69,7 @@ class Faces:
             rendered, named = read_messages(message(*parts), allow_local=True)
             ids = self._inputs.encode_chat(rendered)
             images = self._reader.read(named, self._inputs)
-            built = self._inputs.build("r", ids, images, SamplingParams(), LIMITS)
+            built = self._inputs.build("r", ids, images, SamplingParams(), FACTS)
             return self._reader.load(built)
 
         try:
@@ -82,7 +82,7 @@ class Faces:
             rendered, named = read_messages(message(*parts))
             images = await self.media.intake.read(named, "", self._inputs.size_of_features)
             ids = self._inputs.encode_chat(rendered)
-            built = self._inputs.build("r", ids, images, SamplingParams(), LIMITS)
+            built = self._inputs.build("r", ids, images, SamplingParams(), FACTS)
             async with self.media.loader.loading(built) as loaded:
                 return loaded.take(loaded.request)
 

@@ -53,7 +53,7 @@ def test_equal_to_transformers(
         early_stopping=early_stopping,
         ignore_eos=ignore_eos,
     )
-    eos_token_ids = -1 if ignore_eos else llm._limits.eos_token_ids
+    eos_token_ids = -1 if ignore_eos else llm._facts.eos_token_ids
     outputs = llm.beam_search([{"prompt_token_ids": prompt} for prompt in PROMPTS], params)
     for prompt, output in zip(PROMPTS, outputs, strict=True):
         result = model.generate(
@@ -80,7 +80,7 @@ def test_equal_to_transformers(
             assert answer.cumulative_logprob / length**length_penalty == pytest.approx(
                 score, abs=1e-4
             )
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_a_search_that_has_begun_has_left_the_queue() -> None:

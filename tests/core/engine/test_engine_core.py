@@ -39,7 +39,7 @@ def test_failed_step_ends_its_requests_only(llm: LLM, monkeypatch: pytest.Monkey
         llm.generate("hello", GREEDY)
     assert llm.generate("hello", GREEDY)[0].outputs[0].token_ids == expected
     llm._core.check_integrity()
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_a_tower_that_fails_on_one_image_ends_its_request_only(
@@ -72,7 +72,7 @@ def test_a_tower_that_fails_on_one_image_ends_its_request_only(
     answers = [states[i].to_output().outputs[0].token_ids for i in (0, 2)]
     assert answers == expected
     llm._core.check_integrity()
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_a_short_request_overtakes_a_long_one(llm: LLM) -> None:
@@ -99,7 +99,7 @@ def test_one_of_several_answers_can_be_aborted(llm: LLM) -> None:
     assert not core.has_unfinished()
     core.abort(Abort("r"))
     core.check_integrity()
-    assert llm.num_free_blocks == core.describe().num_blocks
+    assert llm.num_free_blocks == core.facts.num_blocks
 
 
 def test_several_answers_differ_and_can_be_had_again(llm: LLM) -> None:
@@ -115,7 +115,7 @@ def test_the_operator_s_timeout(checkpoints: dict[str, Path]) -> None:
     llm = LLM(checkpoints["llama"], dtype="float32", request_timeout=1e-6)
     with pytest.raises(RequestTimeoutError, match="not finished within its timeout"):
         llm.generate("hello", GREEDY)
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_trace(checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def run(core: EngineCore, requests: Sequence[EngineRequest]) -> dict[str, list[o
                 core.supply(media[key])
         core.check_integrity()
         step += 1
-    assert core.num_free_blocks == core.describe().num_blocks
+    assert core.num_free_blocks == core.facts.num_blocks
     return told
 
 

@@ -180,7 +180,7 @@ def test_phi4_answers_as_transformers(
         for output, answer in zip(llm.generate(prompts, params), expected, strict=True):
             check_equal(output, answer)
         llm._core.check_integrity()
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_batch_invariant_answers_are_the_same(

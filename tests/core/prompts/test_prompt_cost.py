@@ -63,7 +63,7 @@ def test_within_the_bound_the_bytes_are_told() -> None:
 @pytest.mark.parametrize("model", ["llama", "llava-clip", "demo"])
 def test_no_prompt_that_fits_is_refused(checkpoints: dict[str, Path], model: str) -> None:
     llm = LLM(str(checkpoints[model]), dtype="float32", kv_cache_memory=2**24)
-    inputs, limits = llm._inputs, llm._limits
+    inputs, facts = llm._inputs, llm._facts
     # The same file, read without Octavo or transformers.
     backend = Tokenizer.from_file(str(checkpoints[model] / "tokenizer.json"))
     # What single tokens stand for, between others, as some drop the space that a text begins with.
@@ -78,11 +78,11 @@ def test_no_prompt_that_fits_is_refused(checkpoints: dict[str, Path], model: str
     generator = random.Random(0)
     for token in [max(ids, key=lengths.__getitem__), *generator.sample(ids, 20)]:
         # As many as would fill the context, were the template empty.
-        written = backend.decode([token] * (limits.max_model_len - 8), skip_special_tokens=False)
+        written = backend.decode([token] * (facts.max_model_len - 8), skip_special_tokens=False)
         messages, _ = read_messages([user(written)])
         params = SamplingParams(bad_words=["x" * 10])
-        spent = inputs.check_cost(messages, {}, params, limits)
+        spent = inputs.check_cost(messages, {}, params, facts)
         assert spent == len(written.encode()) + 4 + 10 + 1
-    beyond = "x" * (limits.max_model_len * inputs.tokenizer.longest_token + 1)
+    beyond = "x" * (facts.max_model_len * inputs.tokenizer.longest_token + 1)
     with pytest.raises(RequestError, match="bad_words"):
-        inputs.check_cost([], {}, SamplingParams(bad_words=[beyond]), limits)
+        inputs.check_cost([], {}, SamplingParams(bad_words=[beyond]), facts)

@@ -150,7 +150,7 @@ def test_stop_strings_end_the_text(llm: LLM) -> None:
     completion = llm.generate("Hello", limited)[0].outputs[0]
     assert completion.text == text[: text.index(stop)]
     assert (completion.finish_reason, completion.stop_reason) == ("stop", stop)
-    assert llm.num_free_blocks == llm._core.describe().num_blocks
+    assert llm.num_free_blocks == llm._core.facts.num_blocks
 
 
 def test_seed_decides_whatever_else_runs(llm: LLM) -> None:
@@ -189,7 +189,7 @@ def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.
     tiles = TiledPrompt().expand(None)
     expanded = [1, *tiles, 50, *tiles, *tiles, 51]
     for prompt in ([1, 3, 50, 3, 3, 51], expanded):
-        request = inputs.build("r", prompt, images, SamplingParams(), llm._limits).request
+        request = inputs.build("r", prompt, images, SamplingParams(), llm._facts).request
         assert request.prompt_token_ids == expanded
         assert [(s.offset, s.length, s.media_key, s.feature_start) for s in request.spans] == [
             (2, 2, a, 0), (5, 3, a, 2),
@@ -198,4 +198,4 @@ def test_an_image_with_text_between_its_features(llm: LLM, pictures: list[Image.
         ]  # fmt: skip
         assert [(m.media_key, m.num_features) for m in request.media] == [(a, 5), (b, 5)]
     with pytest.raises(RequestError, match="for 3 images"):
-        inputs.build("r", expanded[:-10], images, SamplingParams(), llm._limits)
+        inputs.build("r", expanded[:-10], images, SamplingParams(), llm._facts)
