@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..app.offline.pictures import PictureReader
-from ..app.serving.messages import read_messages
+from ..app.serving.chat_messages import read_messages
 from ..core.checkpoints.find_checkpoint import find_checkpoint
 from ..core.client.request_state import RequestState
 from ..core.encoder_store.open_tier import open_tier

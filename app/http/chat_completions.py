@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ...core.protocol.errors import RequestError
 from ...core.protocol.outputs import RequestOutput
-from ..serving.messages import read_messages
+from ..serving.chat_messages import read_messages
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event

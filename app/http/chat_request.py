@@ -9,7 +9,7 @@ import msgspec
 from ...core.prompts.input_processor import RequestOptions
 from ...core.protocol.request_error import RequestError
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
-from ..serving.messages import template_options
+from ..serving.chat_messages import template_options
 from ..serving.tools import read_tools
 
 #: Sampling fields that pass through as they are.

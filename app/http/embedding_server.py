@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from ...core.embedding.async_embedder import AsyncEmbedder
+from ...core.embedding.embedder_messages import EmbedderSettings
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
-from ...core.embedding.messages import EmbedderSettings
 from ...core.encoder_store.open_tier import open_tier
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.setting import settings_of

@@ -24,7 +24,7 @@ from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from ...core.registry.registry import get_registry
 from .. import DEMO_MODEL
-from ..serving.messages import read_messages, template_options
+from ..serving.chat_messages import read_messages, template_options
 from ..serving.tools import read_tools
 from .offline_engine import OfflineEngine
 from .offline_run import OfflineRun

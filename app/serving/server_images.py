@@ -7,7 +7,7 @@ import asyncio
 from ...core.media.sources.fetch import MediaFetcher
 from ...core.media.sources.local_files import LocalFiles
 from ...core.media_pool.image_reader import ImageReader
-from ...core.media_pool.messages import WorkerSettings
+from ...core.media_pool.jobs import WorkerSettings
 from ...core.observe.media_metrics import MediaMetrics
 from ...core.protocol.config import ConfigError, EngineConfig
 from .image_identifier import ImageIdentifier

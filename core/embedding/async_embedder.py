@@ -15,8 +15,8 @@ from ..process.supervisor import Supervisor
 from ..protocol.errors import EngineDeadError, RequestFailedError
 from ..protocol.shared_array import SharedArray
 from .batch_queue import BatchQueue, Job, to_message
+from .embedder_messages import Embedded, EmbedderReady, EmbedderSettings, Embedding
 from .embedding_metrics import EmbeddingMetrics
-from .messages import Embedded, EmbedderReady, EmbedderSettings, Embedding
 
 _MODULE = "octavo.core.embedding.embedding_process"
 

@@ -9,7 +9,7 @@ from itertools import count
 from operator import itemgetter
 
 from ..protocol.shared_array import SharedArray
-from .messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
+from .embedder_messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
 
 _MAX_ITEMS = 32
 #: Of the pictures of one batch, which are copied to the embedder's process.

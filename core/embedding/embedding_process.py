@@ -21,8 +21,7 @@ from ..protocol.config import ConfigError
 from ..protocol.messages import StartFailed
 from ..protocol.shared_array import SharedArray
 from .embedder import Embedder
-from .load_embedder import load_embedder
-from .messages import (
+from .embedder_messages import (
     Embedded,
     EmbedderReady,
     EmbedderSettings,
@@ -30,6 +29,7 @@ from .messages import (
     EmbedTexts,
     ToEmbedder,
 )
+from .load_embedder import load_embedder
 
 logger = logging.getLogger(__name__)
 

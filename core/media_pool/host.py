@@ -26,7 +26,7 @@ from ..process.restart_pause import RestartPause
 from ..process.wire import Connection
 from ..protocol.config import ConfigError
 from ..system.log_format import set_up_logging
-from .messages import Answer, Job, WorkerReady, WorkerSettings
+from .jobs import Answer, Job, WorkerReady, WorkerSettings
 from .worker import Worker
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from ..protocol.config import EngineConfig
 from ..protocol.messages import PixelInput
 from ..protocol.shared_array import SharedArray
 from .host import WorkerHost
-from .messages import (
+from .jobs import (
     Answer,
     Decoded,
     DecodeJob,

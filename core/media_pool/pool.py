@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from ..protocol.media_error import MediaError
 from .host import WorkerDiedError, WorkerHandle, WorkerHost
-from .messages import Answer, Job, Refused
+from .jobs import Answer, Job, Refused
 
 logger = logging.getLogger(__name__)
 

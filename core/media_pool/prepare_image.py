@@ -13,7 +13,7 @@ from ..protocol.media_error import MediaError
 from ..protocol.media_limits import MediaLimits
 from ..protocol.messages import PixelInput
 from ..protocol.shared_array import SharedArray
-from .messages import Prepared
+from .jobs import Prepared
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ..prompts.prompt_images import load_preprocessor
 from ..protocol.media_error import MediaError
 from ..protocol.shared_array import SharedArray
 from ..registry.registry import get_registry
-from .messages import (
+from .jobs import (
     Answer,
     Decoded,
     DecodeJob,

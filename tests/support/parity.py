@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from octavo import LLM, SamplingParams
 from octavo.app.offline.pictures import PictureReader
-from octavo.app.serving.messages import read_messages
+from octavo.app.serving.chat_messages import read_messages
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.prompts.input_processor import InputProcessor
 from octavo.core.protocol.config import EngineConfig

@@ -30,7 +30,7 @@ from octavo.app.http.embedding_server import _warn_of_unused
 from octavo.app.http.embedding_server import create_app as create_embedding_app
 from octavo.app.http.server import create_app
 from octavo.app.serving.embedding_state import EmbeddingState
-from octavo.core.embedding.messages import EmbedderReady
+from octavo.core.embedding.embedder_messages import EmbedderReady
 from openai import OpenAI
 from PIL import Image
 from redis import Redis

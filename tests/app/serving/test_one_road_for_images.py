@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from octavo.app import DEMO_MODEL
 from octavo.app.offline.pictures import PictureReader, load_picture
+from octavo.app.serving.chat_messages import read_messages
 from octavo.app.serving.intake_config import IntakeConfig
 from octavo.app.serving.media import ServerMedia
-from octavo.app.serving.messages import read_messages
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
-from octavo.core.media_pool.messages import PrepareJob, Refused, WorkerSettings
+from octavo.core.media_pool.jobs import PrepareJob, Refused, WorkerSettings
 from octavo.core.media_pool.pool_size import PoolSize
 from octavo.core.media_pool.prepare_image import prepare_image
 from octavo.core.media_pool.worker import Worker

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from octavo import LLM, RequestError, SamplingParams
-from octavo.app.serving.messages import read_messages
+from octavo.app.serving.chat_messages import read_messages
 from octavo.core.contracts.specs import ImagePreprocessor, ImageSize
 from octavo.core.engine.execution import encoder_runner
 from octavo.core.prompts import image_views

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from octavo.app import DEMO_MODEL
 from octavo.core.media_pool.image_reader import ImageReader
-from octavo.core.media_pool.messages import WorkerSettings
+from octavo.core.media_pool.jobs import WorkerSettings
 from octavo.core.media_pool.pool_size import PoolSize
 from octavo.core.process.wire import Connection
 from octavo.core.protocol.media_limits import MediaLimits

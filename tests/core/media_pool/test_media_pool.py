@@ -16,7 +16,7 @@ import pytest
 from octavo.app import DEMO_MODEL
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.media_pool.image_reader import ImageReader
-from octavo.core.media_pool.messages import DecodeJob, WorkerSettings
+from octavo.core.media_pool.jobs import DecodeJob, WorkerSettings
 from octavo.core.media_pool.pool_size import PoolSize
 from octavo.core.models.model_choice import choose_model
 from octavo.core.prompts.prompt_images import load_preprocessor

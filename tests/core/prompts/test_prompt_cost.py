@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from octavo import LLM
-from octavo.app.serving.messages import read_messages
+from octavo.app.serving.chat_messages import read_messages
 from octavo.core.prompts.prompt_cost import PromptBudget
 from octavo.core.protocol.request_error import RequestError
 from octavo.core.protocol.sampling_params import SamplingParams
