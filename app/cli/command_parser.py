@@ -37,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         unknown option ends the program, with the name of the nearest."""
         words = sys.argv[1:] if args is None else list(args)
         if _CONFIG in self._option_string_actions:
-            self.set_defaults(**self._given_elsewhere(words))
+            self.set_defaults(**self._given_elsewhere(super().parse_known_args(words)[0].config))
         parsed, unknown = super().parse_known_args(words, namespace)
         if unknown and unknown[0].startswith("--"):
             hint = nearest(unknown[0].partition("=")[0], self._option_string_actions)
@@ -45,21 +45,18 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, unknown
 
     def settings(self) -> dict[str, argparse.Action]:
-        """The options that a file may give, by name."""
+        """The options that a file may give, by name; none that is given several times, such as the
+        pictures of one question."""
         others = ("help", _CONFIG.removeprefix("--"))
         return {
             action.dest: action
             for action in self._actions
-            if action.dest not in others and (action.option_strings or action.nargs == "?")
+            if action.dest not in others
+            and (action.option_strings or action.nargs == "?")
+            and (action.nargs == "+" or not isinstance(action.default, list))
         }
 
-    def _given_elsewhere(self, words: Sequence[str]) -> dict[str, Any]:
-        first = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-        first.add_argument(_CONFIG, type=Path)
-        try:
-            path = first.parse_known_args(words)[0].config
-        except argparse.ArgumentError:  # --config without a file: the parser itself says so
-            path = None
+    def _given_elsewhere(self, path: Path | None) -> dict[str, Any]:
         actions = self.settings()
         given: dict[str, Any] = {}
         if path is not None:

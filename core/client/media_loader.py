@@ -22,7 +22,7 @@ import msgspec
 
 from ..encoder_store.features import Features
 from ..encoder_store.find_features import find_features
-from ..encoder_store.tier import StoreTier
+from ..encoder_store.tier import NUM_STORE_THREADS, StoreTier
 from ..engine.execution.feature_arrays import to_payload
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
@@ -41,7 +41,6 @@ LookUp = Callable[[], Features | None]
 
 #: Payloads that were made and not encoded yet; beyond this, new ones wait.
 _MAX_PENDING_BYTES = 512 * 2**20
-_STORE_THREADS = 16
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.1
 #: For another process that holds the lease of an image.
 _LONGEST_WAIT_S = 5.0
@@ -60,7 +59,7 @@ class MediaLoader:
         self._flights: Flights[MediaPayload] = Flights(_num_bytes)
         self._owner = uuid.uuid4().hex
         self._leased: set[str] = set()
-        self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
+        self._threads = ThreadPoolExecutor(NUM_STORE_THREADS, "octavo-store")
         self._renewal: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -126,10 +125,10 @@ class MediaLoader:
         return found
 
     def _join(self, media: MediaInput, built: BuiltRequest) -> Flight[MediaPayload]:
-        viewed = built.images[media.media_key]
+        placed = built.images[media.media_key]
         # One who can't show the image must not fail those who can.
-        name = media.media_key if viewed.image.content is not None else f"{media.media_key}?"
-        return self._flights.join(name, lambda: self._obtain(media, viewed, built.facts))
+        name = media.media_key if placed.image.content is not None else f"{media.media_key}?"
+        return self._flights.join(name, lambda: self._obtain(media, placed, built.facts))
 
     def _leave(self, key: str, flight: Flight[MediaPayload]) -> None:
         if self._flights.leave(flight) and key in self._leased:
@@ -139,10 +138,10 @@ class MediaLoader:
                 self._threads.submit(self._tier.release, key, self._owner)
 
     async def _obtain(
-        self, media: MediaInput, viewed: PlacedImage, facts: EngineFacts
+        self, media: MediaInput, placed: PlacedImage, facts: EngineFacts
     ) -> MediaPayload:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
-        content = viewed.image.content
+        content = placed.image.content
         if isinstance(content, Features):
             return to_payload(content)
         if self._tier is not None:
@@ -154,9 +153,9 @@ class MediaLoader:
             if features is not None:
                 return to_payload(features)
         if content is None:
-            raise ImageNotCachedError(viewed.image.uuid or "", viewed.image.param)
+            raise ImageNotCachedError(placed.image.uuid or "", placed.image.param)
         assert isinstance(content, SharedArray)
-        return await self._reader.prepare(content, viewed.view.num_images, viewed.view.limit)
+        return await self._reader.prepare(content, placed.view.num_images, placed.view.limit)
 
     async def _from_store(
         self, tier: StoreTier, key: str, look_up: LookUp, may_wait: bool

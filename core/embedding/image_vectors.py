@@ -17,7 +17,7 @@ from ..encoder_store.features import Features
 from ..encoder_store.find_features import find_fitting
 from ..encoder_store.media_key import features_key
 from ..encoder_store.memory_store import MemoryStore
-from ..encoder_store.tier import StoreTier, TierSettings
+from ..encoder_store.tier import NUM_STORE_THREADS, StoreTier, TierSettings
 from ..encoder_store.write_behind import WriteBehind
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
@@ -34,7 +34,6 @@ Vector = NDArray[np.float32]
 
 #: Pictures that are being decoded or wait to be embedded; beyond this, new ones wait.
 _MAX_PENDING_BYTES = 512 * 2**20
-_STORE_THREADS = 16
 _LAST_WRITES_S = 2.0
 
 
@@ -60,7 +59,7 @@ class ImageVectors:
         self._metrics = metrics
         self._budget = ByteBudget(_MAX_PENDING_BYTES)
         self._flights: Flights[Vector] = Flights(lambda vector: vector.nbytes)
-        self._threads = ThreadPoolExecutor(_STORE_THREADS, "octavo-store")
+        self._threads = ThreadPoolExecutor(NUM_STORE_THREADS, "octavo-store")
 
     async def get(self, image: SizedImage, client: str) -> Vector:
         """[dimension]. Images that are asked for at once are computed once. client: who asks.

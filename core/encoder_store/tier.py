@@ -19,6 +19,8 @@ from .store import EncoderStore, StoreRefusedError
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+#: Threads of a process that look features up, each in a call of the store that waits.
+NUM_STORE_THREADS = 16
 #: What a plugin's store may raise: whatever it likes, in a thread that others wait for.
 _ANYTHING = (Exception, SystemExit, CancelledError)
 

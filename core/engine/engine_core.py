@@ -113,16 +113,18 @@ class EngineCore:
         if message.request_id in self._answers:
             failure = Failure("invalid", f"request id {message.request_id} is in use")
             return [EngineOutput(message.request_id, 0, finish_reason="error", failure=failure)]
+        requests = Request.fan_out(message)
+        self._answers[message.request_id] = {request.index for request in requests}
+        try:
+            self._executor.check(message.sampling_params)
+        except ValueError as error:
+            return [self._refuse(request, error) for request in requests]
         refused = []
-        for request in Request.fan_out(message):
-            self._answers.setdefault(request.parent_id, set()).add(request.index)
+        for request in requests:
             try:
-                self._executor.check(request.sampling_params)
                 self._scheduler.add(request)
             except ValueError as error:
-                request.failure = Failure("invalid", str(error))
-                request.transition(RequestStatus.FINISHED_ERROR)
-                refused.append(self._to_output(request, []))
+                refused.append(self._refuse(request, error))
         return refused
 
     def supply(self, media: MediaInput) -> None:
@@ -187,6 +189,11 @@ class EngineCore:
             scheduled = self._scheduler.schedule()
             self._events.evicted += scheduled.evicted_media
             self._executor.execute(scheduled)
+
+    def _refuse(self, request: Request, reason: ValueError) -> EngineOutput:
+        request.failure = Failure("invalid", str(reason))
+        request.transition(RequestStatus.FINISHED_ERROR)
+        return self._to_output(request, [])
 
     def _to_output(self, request: Request, token_ids: list[int]) -> EngineOutput:
         logprobs, request.new_logprobs = request.new_logprobs, []

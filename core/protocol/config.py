@@ -71,9 +71,13 @@ class EngineConfig:
         "for the KV cache, such as 512MiB (default: half of what is free, or what all requests "
         "could fill)",
         unit="bytes",
+        at_least=1,
     )
     encoder_cache_memory: int = setting(
-        256 * 2**20, "for the features of images that are in use or may be again", unit="bytes"
+        256 * 2**20,
+        "for the features of images that are in use or may be again",
+        unit="bytes",
+        at_least=0,
     )
     max_image_tokens: int | None = setting(
         None,

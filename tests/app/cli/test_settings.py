@@ -103,6 +103,17 @@ def test_arguments_go_before_the_environment_before_a_file(
     assert engine_config(parse("serve", "given", "--config", path)).model == "given"
 
 
+def test_the_option_may_be_abbreviated(write: Write) -> None:
+    assert engine_config(parse("chat", "--conf", write("max_num_seqs = 3"))).max_num_seqs == 3
+
+
+def test_what_is_given_several_times_is_no_setting(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chat", "--config", write('image = "dog.png"')]) == 2
+    assert "image is no setting of this command" in capsys.readouterr().err
+
+
 def test_a_file_gives_lists(write: Write) -> None:
     path = write('allowed_media_networks = ["10.1.0.0/16"]\nallowed_origins = ["*"]')
     options = parse("serve", "--config", path)
@@ -122,6 +133,11 @@ def test_the_environment_of_other_commands_and_programs_is_left_alone(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("# .yaml\nmax_num_seqs: 8\nmax_num_seqs: 9", "max_num_seqs is there twice"),
+        ("# .yaml\n- max_num_seqs", "must hold keys and values, such as max_num_seqs: 8"),
+        ("# .yaml\na: [", "octavo.yaml: while parsing"),
+        ("# .yaml\nmax_num_seqs:", "max_num_seqs must be a text or a number, got None"),
+        ("# .json\n{}", "must end in .toml, .yaml or .yml"),
         ("max_num_seq = 8", "max_num_seq is no setting of this command; did you mean max_num_seqs"),
         ("zebra = 8", "zebra is no setting of this command"),
         ("config = 'x'", "config is no setting of this command"),
@@ -144,24 +160,9 @@ def test_the_environment_of_other_commands_and_programs_is_left_alone(
 def test_what_is_wrong_in_a_file_is_named(
     text: str, message: str, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve", "--config", write(text)]) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("o.yaml", "max_num_seqs: 8\nmax_num_seqs: 9", "max_num_seqs is there twice"),
-        ("o.yaml", "- max_num_seqs", "must hold keys and values, such as max_num_seqs: 8"),
-        ("o.yaml", "a: [", "o.yaml: while parsing"),
-        ("o.yaml", "max_num_seqs:", "max_num_seqs must be a text or a number, got None"),
-        ("o.json", "{}", "must end in .toml, .yaml or .yml"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_said(
-    name: str, text: str, message: str, write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["serve", "--config", write(text, name)]) == 2
+    # A first line names the kind of file, if it is not TOML.
+    kind = text.split()[1] if text.startswith("# .") else ".toml"
+    assert main(["serve", "--config", write(text, f"octavo{kind}")]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -210,6 +211,7 @@ def test_an_unknown_option_is_told_the_nearest(capsys: pytest.CaptureFixture[str
         ({"max_num_seq": 8}, "max_num_seq is no setting; did you mean max_num_seqs?"),
         ({"max_num_seqs": "8"}, "max_num_seqs must be a whole number, got '8'"),
         ({"max_num_seqs": None}, "max_num_seqs must be a whole number, got None"),
+        ({"encoder_cache_memory": -1}, "encoder_cache_memory must be at least 0, got -1"),
         ({"max_num_seqs": True}, "max_num_seqs must be a whole number, got True"),
         ({"batch_invariant": 1}, "batch_invariant must be True or False, got 1"),
         ({"encoder_cache": 6379}, "encoder_cache must be a text, got 6379"),
