@@ -21,15 +21,15 @@ from ...core.prompts.input_processor import RequestOptions
 from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
+from ..serving.chat_pipeline import Chat, generate
+from ..serving.server_state import ServerState
 from .chat_response import usage
 from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import HttpError
 from .field_table import shortened
 from .json_body import check_model
-from .pipeline import Chat, generate
 from .request_body import body_chunks
-from .state import ServerState
 
 _MAX_TOKENS = 64
 _MAX_FIELDS = 100

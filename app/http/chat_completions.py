@@ -16,6 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from ...core.protocol.errors import RequestError
 from ...core.protocol.outputs import RequestOutput
 from ..serving.chat_messages import read_messages
+from ..serving.chat_pipeline import Chat, beam_search, generate
+from ..serving.server_state import ServerState
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event
@@ -23,9 +25,7 @@ from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import ENGINE_ERRORS, engine_error_body
 from .json_body import check_model, read_fields
-from .pipeline import Chat, beam_search, generate
 from .request_ids import unexpected
-from .state import ServerState
 
 
 async def chat_completions(http: Request) -> Response:

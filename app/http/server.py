@@ -23,13 +23,13 @@ from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import EngineDeadError
 from ...core.registry.registry import get_registry
 from ..serving.intake_config import IntakeConfig
-from ..serving.media import ServerMedia
 from ..serving.prompt_pool import PromptPool
+from ..serving.server_media import ServerMedia
+from ..serving.server_state import ServerState
 from .application import create_application, not_served
 from .captions import captions
 from .chat_completions import chat_completions
 from .listen import ListenConfig, run_app, run_until_stopped
-from .state import ServerState
 from .stop_signals import StopSignals
 
 

@@ -32,6 +32,8 @@ async def measure(
                 for i in (first, 1 - first):
                     options = [*models, f"--slowdown={slowdown if i else 0.0}"]
                     workers[i] = await WorkerProcess.spawn(sides[i], Path(folder), options)
+                    # Alone, so that neither's time to load holds some of the other's.
+                    await workers[i].until_ready()
                 await _measure_pair((base, new), workers, pair, config)
             finally:
                 for worker in workers.values():
@@ -57,7 +59,6 @@ async def _measure_pair(
     """Both sides' workers in turn, in the order in which they were spawned or the reverse."""
     first, second = workers
     for i, worker in workers.items():
-        await worker.until_ready()
         runs[i].package = worker.package
         if config.startup:
             runs[i].add("startup", pair, worker.start_seconds)

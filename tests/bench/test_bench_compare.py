@@ -18,7 +18,7 @@ from octavo.bench.compare.compare_config import MEMORY_METRICS, METRICS, Compare
 from octavo.bench.compare.measure import measure
 from octavo.bench.compare.paired_runs import SideRuns, log_ratios
 from octavo.bench.compare.self_check import tally
-from octavo.bench.compare.side import find_side
+from octavo.bench.compare.side import Side, find_side
 from octavo.bench.compare.worker_process import WorkerProcess
 from octavo.bench.smollm2_checkpoint import save_smollm2
 
@@ -147,6 +147,27 @@ def test_both_sides_do_the_same_and_a_slowdown_shows(tmp_path: Path) -> None:
     path = tmp_path / "base.json"
     base.write(path)
     assert json.loads(path.read_text())["run_id"] == new.run_id
+
+
+def test_each_side_loads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the second one's time to load would hold the first one's."""
+    events = []
+    spawn, until_ready = WorkerProcess.spawn, WorkerProcess.until_ready
+
+    async def seen_spawn(side: Side, folder: Path, options: list[str]) -> WorkerProcess:
+        events.append("spawn")
+        return await spawn(side, folder, options)
+
+    async def seen_ready(worker: WorkerProcess) -> None:
+        await until_ready(worker)
+        events.append("ready")
+
+    monkeypatch.setattr(WorkerProcess, "spawn", seen_spawn)
+    monkeypatch.setattr(WorkerProcess, "until_ready", seen_ready)
+    config = CompareConfig(pairs=1, quads=0, startup=True, model=str(DEMO_MODEL))
+    base, new = asyncio.run(measure((find_side(str(ROOT)), find_side(str(ROOT))), config))
+    assert events == ["spawn", "ready"] * 2
+    assert base.seconds["startup"][0] != new.seconds["startup"][0]
 
 
 def test_models_that_are_measured(tmp_path: Path) -> None:

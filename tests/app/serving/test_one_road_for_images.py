@@ -15,7 +15,7 @@ from octavo.app import DEMO_MODEL
 from octavo.app.offline.pictures import PictureReader, load_picture
 from octavo.app.serving.chat_messages import read_messages
 from octavo.app.serving.intake_config import IntakeConfig
-from octavo.app.serving.media import ServerMedia
+from octavo.app.serving.server_media import ServerMedia
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.media_pool.jobs import PrepareJob, Refused, WorkerSettings
 from octavo.core.media_pool.pool_size import PoolSize

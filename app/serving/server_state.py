@@ -12,8 +12,8 @@ from ...core.observe.metrics import EngineMetrics
 from ...core.prompts.input_processor import InputProcessor
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.messages import EngineFacts
-from ..serving.image_intake import ImageIntake
-from ..serving.prompt_pool import PromptPool
+from .image_intake import ImageIntake
+from .prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)

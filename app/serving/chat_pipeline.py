@@ -19,7 +19,7 @@ from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.errors import RequestTimeoutError
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
-from .state import ServerState
+from .server_state import ServerState
 
 
 class Chat(msgspec.Struct, frozen=True):
