@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
@@ -108,9 +107,9 @@ class Checkpoint:
         form that they read."""
         return {}
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor with its name, one at a time. Raises ConfigError if there are none, or a
-        file of them is missing."""
+    def weights(self) -> Iterator[tuple[str, Any]]:
+        """Each tensor, of torch, with its name, one at a time. Raises ConfigError if there are
+        none, or a file of them is missing."""
         files = self._weight_files()
         for path in files.present():
             names = (name for name in _names_in(path) if files.holds(path, name))
@@ -132,13 +131,13 @@ class Checkpoint:
 
 def _names_in(path: Path) -> list[str]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
 
 
-def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
+def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Any]]:
     """The next tensors of a file, in a mapping of their own. What was read of a mapping stays
     resident until all of its tensors are let go, and some of a checkpoint's are never."""
     with safe_open(path, framework="pt") as file:
