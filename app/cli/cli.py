@@ -156,8 +156,8 @@ def _serve(options: argparse.Namespace) -> int:
     name = options.served_model_name or _default_name(options.model)
     intake = intake_config(options)
     load_object("octavo.app.http.stop_signals:end_silently")()
-    logger.info("loading %s", name)
     sockets = bind_sockets(options.host, options.port)
+    logger.info("loading %s", name)
     gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
     if os.path.exists(config.model) and not gives_embeddings(config.model):
         load_object("octavo.core.models.preflight:preflight")(config)
