@@ -28,6 +28,7 @@ from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
 from ..system.memory import return_freed_memory
+from .meta_device import meta_device
 
 
 def load_model(
@@ -66,7 +67,7 @@ def _build(
 ) -> nn.Module:
     """Model of a plugin, with weights."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
-    with torch.device("meta"):
+    with meta_device():
         try:
             model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
         except (KeyError, ValueError) as error:
