@@ -34,7 +34,9 @@ def complete(config: JsonDict) -> JsonDict:
     }
     known = {key: value for key, value in config.items() if key not in foreign}
     try:
-        completed: dict[str, Any] = CONFIG_MAPPING[model_type].from_dict(known).to_dict()
+        made = CONFIG_MAPPING[model_type].from_dict(known).to_dict()
+        # As JSON has it, whichever process answers: with texts as keys.
+        completed: dict[str, Any] = json.loads(json.dumps(made))
     except Exception as error:  # noqa: BLE001 - each family's class checks in its own way
         return {"error": f"the {model_type} config is not valid: {error}"}
     return {"known": True, "config": completed | foreign}
