@@ -98,8 +98,8 @@ class ServerProcess(ServerClient):
         )
 
     async def until_healthy(self) -> None:
-        """Wait until its model is there. Raises ConfigError, with what it said last, if it ends instead,
-        or never does."""
+        """Wait until its model is there. Raises ConfigError, with what it said last, if it ends
+        instead, or never does."""
         deadline = time.monotonic() + _START_S
         while self.process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(ConnectionError, ValueError):
