@@ -28,6 +28,7 @@ from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
 from ..system.memory import return_freed_memory
+from .load_progress import weights_with_progress
 from .meta_device import meta_device
 
 
@@ -133,7 +134,7 @@ def _fill(
 ) -> None:
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     loaded: dict[str, Tensor] = {}
-    for source, tensor in checkpoint.weights():
+    for source, tensor in weights_with_progress(checkpoint):
         place = cast(LanguageModel, model).map_weight(source)
         if place is None:
             continue
