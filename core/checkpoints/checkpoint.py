@@ -19,6 +19,9 @@ from .weight_files import WeightFiles, find_weights
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
 #: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
 _MAPPED_TOGETHER = 16 << 20
+#: Bytes of tensors that may keep a mapping. Smaller ones, such as weights of norms, are copied:
+#: they stay while large ones beside them are packed elsewhere and let go.
+_COPIED = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Any]]:
         while size < _MAPPED_TOGETHER and (name := next(names, None)) is not None:
             tensor = file.get_tensor(name)
             size += tensor.nbytes
+            if tensor.nbytes < _COPIED:
+                tensor = tensor.clone()
             yield name, tensor
 
 
