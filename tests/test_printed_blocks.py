@@ -34,6 +34,9 @@ def test_the_curl_with_a_picture_gets_the_answer_that_is_printed(demo_server: st
     answer, expected = json.loads(done.stdout), json.loads(printed)
     for name in ("id", "created"):
         assert type(answer.pop(name)) is type(expected.pop(name))
+    # Tokens are cached where another test has shown the picture to this server.
+    for said in (answer, expected):
+        del said["usage"]["prompt_tokens_details"]["cached_tokens"]
     assert answer == expected
 
 
