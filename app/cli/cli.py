@@ -13,9 +13,8 @@ from typing import cast
 from ... import __version__
 from ...core.contracts.specs import load_object
 from ...core.process.child_process import Spawned
-from ...core.protocol.config import DTYPES, ConfigError
-from ...core.protocol.request_error import RequestError
-from ...core.registry.registry import UnsupportedModelError, get_registry
+from ...core.protocol.config import DTYPES
+from ...core.registry.registry import get_registry
 from ...core.system.descriptors import raise_descriptor_limit
 from ...core.system.log_format import set_up_logging
 from ...core.system.openmp import limit_spinning
@@ -23,6 +22,7 @@ from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
 from .command_parser import CommandParser, Commands, add_commands
 from .engine_options import add_engine_options, engine_config
+from .failures import guarded
 from .intake_options import intake_config
 from .serve_options import add_serve_options
 
@@ -30,17 +30,18 @@ _MODEL_HELP = "a folder, a GGUF file or a hub id"
 
 
 def run(parser: CommandParser, arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; returns the exit status."""
-    try:
-        options = parser.parse_args(arguments)
+    """Run the command that the arguments name; returns the exit status, see `guarded`."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+
+    def command() -> int:
+        options = parser.parse_args(words)
         limit_spinning()
         raise_descriptor_limit()
         set_up_logging()
         status: int = options.run(options)
-    except (ConfigError, UnsupportedModelError, RequestError) as error:
-        print(f"octavo: {error}", file=sys.stderr)
-        return 2
-    return status
+        return status
+
+    return guarded(command, shows_traceback="--debug" in words)
 
 
 def build_parser() -> tuple[CommandParser, Commands]:
