@@ -45,10 +45,10 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [
-        ("chat truncated", 2, "truncated/model.safetensors can't be read, it may be damaged"),
-        ("verify truncated", 2, "truncated/model.safetensors can't be read, it may be damaged"),
-        ("caption photos -o c.jsonl --model truncated", 2, "model.safetensors can't be read"),
-        ("bench latency --model truncated", 2, "model.safetensors can't be read"),
+        ("chat truncated", 2, "truncated/model.safetensors is truncated"),
+        ("verify truncated", 2, "truncated/model.safetensors is truncated"),
+        ("caption photos -o c.jsonl --model truncated", 2, "model.safetensors is truncated"),
+        ("bench latency --model truncated", 2, "model.safetensors is truncated"),
         ("deploy not-utf-8 --dry-run", 2, "not-utf-8"),
         ("chat not-utf-8", 2, "not-utf-8"),
         ("verify /nowhere", 2, "'/nowhere' is neither a folder nor a GGUF file"),
