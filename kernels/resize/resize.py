@@ -40,7 +40,8 @@ def resize(
     None. Raises ValueError for what is no picture, or a size of none.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"a picture is uint8 [height, width, 3], not {pixels.dtype} {pixels.shape}")
+        given = f"{pixels.dtype} {pixels.shape}"
+        raise ValueError(f"a picture is uint8 [height, width, 3], not {given}")
     if min(*pixels.shape, *size) < 1:
         raise ValueError(f"a picture of {pixels.shape[:2]} can't be resized to {size}")
     passes = passes or load_passes()
