@@ -7,30 +7,10 @@ from pathlib import Path
 
 import httpx
 import octavo
-
-from tests.support.serving import chat
+from process_tree import descendants, parents
+from serving import chat
 
 PICTURE = Path(octavo.__file__).parent / "examples" / "images" / "dog.png"
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def family_of(pid: int) -> set[int]:
-    """A process and those that came from it."""
-    found = {pid}
-    while True:
-        more = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if parent_of(int(entry.name)) in found:
-                    more.add(int(entry.name))
-            except OSError:
-                continue
-        if more <= found:
-            return found
-        found |= more
 
 
 def holds(pid: int, library: str) -> bool:
@@ -46,7 +26,8 @@ def test_only_the_engine_has_loaded_torch(demo_server: str) -> None:
     assert answer.status_code == 200
     assert chat(demo_server, max_tokens=4).status_code == 200
     engine: int = httpx.get(f"{demo_server}/health").json()["engine_pid"]
-    processes = family_of(parent_of(engine))
+    front = parents()[engine]
+    processes = {front} | descendants(front)
     # The front, the engine, and those that read pictures.
     assert len(processes) >= 4
     assert {pid for pid in processes if holds(pid, "libtorch")} == {engine}
