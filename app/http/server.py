@@ -97,14 +97,15 @@ async def _load(
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before its process is told of it.
-    choose_model(checkpoint.config, registry, config.model_impl)
+    spec = choose_model(checkpoint.config, registry, config.model_impl)
     metrics = EngineMetrics()
     process = ChildEngine(config)
     process.launch(child)
     prompts = PromptPool()
     media = None
     try:
-        media = ServerMedia.open(config, intake, registry, metrics.media)
+        shown = None if spec.image_prompt is None else config.model
+        media = ServerMedia.open(config, intake, registry, metrics.media, shown)
         with loading.waiting_for("the tokenizer"):
             inputs = await asyncio.to_thread(
                 InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
