@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...kernels.prepared import PreparedDecoder
 from ...kernels.weights import DecoderLayerWeights, DecoderWeights
 from ..contracts.interfaces import BuildContext
+from ..system.memory import return_freed_memory
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
 from .known_modules import is_known
@@ -84,7 +85,7 @@ def _linear_layers(layer: Any) -> list[nn.Module]:
 
 
 def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeights]:
-    """Weights of each layer, which is freed before the next."""
+    """Weights of each layer, which is given back to the system before the next."""
     ropes = list(dict.fromkeys(config.layer_types))
     for i, kind in enumerate(config.layer_types):
         layer = model.layers[i]
@@ -105,3 +106,4 @@ def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeig
         )
         del layer, query, key, value, output, gate, up, down
         model.layers[i] = nn.Module()
+        return_freed_memory()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -116,9 +116,15 @@ def _round_groups(group_size: int, wide: Tensor) -> tuple[Tensor, Tensor, Tensor
     return data.reshape(len(wide), -1), scale, zero
 
 
-def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> Iterator[Tensor]:
+def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> list[Tensor]:
     """Results of a function on a weight in float32, in blocks of rows: that takes less memory than
     converting all of it, and stays in the cache."""
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
-    parts = [function(part.float()) for part in torch.split(weight, rows)]
-    return (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    results: list[Tensor] = []
+    for start in range(0, len(weight), rows):
+        parts = function(weight[start : start + rows].float())
+        # Made once: results of blocks that lay between what is temporary would leave holes.
+        results = results or [part.new_empty(len(weight), *part.shape[1:]) for part in parts]
+        for result, part in zip(results, parts, strict=True):
+            result[start : start + rows] = part
+    return results

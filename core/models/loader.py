@@ -27,7 +27,7 @@ from ..layers.quantized_linear import use_dequant_kernel
 from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
-from ..system.library_pages import unmap_read_pages
+from ..system.mapped_pages import unmap_read_pages
 from ..system.memory import return_freed_memory
 from .load_progress import weights_with_progress
 from .meta_device import meta_device
@@ -57,7 +57,7 @@ def load_model(
         context = build_context(registry, device, dtype, kernels)
         model = _build(spec, checkpoint, registry, context, quantization)
     return_freed_memory()
-    unmap_read_pages()  # by packing weights, once
+    unmap_read_pages()  # by packing
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 
@@ -83,11 +83,13 @@ def _build(
             ) from error
         if quantizer is not None:
             quantizer.reserve(model)
-    _fill(model, checkpoint, context.device, context.dtype)
+    as_stored = frozenset() if quantizer is None else quantizer.stored_plain(model)
+    _fill(model, checkpoint, context, as_stored)
     model.eval().requires_grad_(False)
     if quantizer is not None:
-        quantizer.quantize(model)
+        quantizer.quantize(model, context.dtype)
         use_dequant_kernel(model, context.kernels.dequant_linear)
+        unmap_read_pages()  # by quantising
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
     return model
@@ -133,8 +135,9 @@ def build_context(
 
 
 def _fill(
-    model: nn.Module, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+    model: nn.Module, checkpoint: Checkpoint, context: BuildContext, as_stored: frozenset[str]
 ) -> None:
+    """as_stored: names of weights that keep the dtype of their file."""
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     loaded: dict[str, Tensor] = {}
     for source, tensor in weights_with_progress(checkpoint):
@@ -154,8 +157,9 @@ def _fill(
         rows = [shape[0] for shape in shapes] if len(shapes) > 1 else []
         parts = torch.split(tensor, rows) if rows else [tensor]
         for target, part in zip(targets, parts, strict=True):
-            wanted = dtype if part.is_floating_point() else part.dtype
-            loaded[target] = part.to(device, wanted).contiguous()
+            converts = part.is_floating_point() and target not in as_stored
+            dtype = context.dtype if converts else part.dtype
+            loaded[target] = part.to(context.device, dtype).contiguous()
     missing = sorted(set(expected) - set(loaded))
     if missing:
         raise ConfigError(

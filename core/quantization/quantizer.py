@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
 from ..registry.registry import Registry
+from ..system.memory import return_freed_memory
 
 _Substitute = Callable[[str, nn.Linear], nn.Module | None]
 
@@ -66,10 +68,23 @@ class Quantizer:
         if self._reserve is not None:
             _replace(model, self._reserve)
 
-    def quantize(self, model: nn.Module) -> None:
-        """After loading: quantise weights that were stored plain, layer by layer."""
+    def stored_plain(self, model: nn.Module) -> frozenset[str]:
+        """Names of the weights that `quantize` takes as they are stored: converted before, all of
+        them would be in memory twice."""
+        if self._reserve is not None:
+            return frozenset()
+        return frozenset(f"{name}.weight" for name in _layer_names(model))
+
+    def quantize(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """After loading: quantise weights that were stored plain, layer by layer, as they are in
+        the model's dtype."""
         if self._reserve is None:
-            _replace(model, self._method.quantize)
+
+            def quantize_one(name: str, layer: nn.Linear) -> nn.Module:
+                layer.to(dtype)
+                return self._method.quantize(name, layer) or layer
+
+            _replace(model, quantize_one)
             if getattr(self._method, "quantizes_head", False):
                 self._quantize_heads(model)
 
@@ -81,6 +96,7 @@ class Quantizer:
                 if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
                     replacement = self._method.quantize(path, head)
                     model.set_submodule(path, replacement or head)
+                    return_freed_memory()
 
 
 def _reserve_of(method: QuantMethod) -> _Substitute | None:
@@ -99,6 +115,8 @@ def _replace(model: nn.Module, substitute: _Substitute) -> None:
         replacement = substitute(name, cast(nn.Linear, model.get_submodule(name)))
         if replacement is not None:
             model.set_submodule(name, replacement)
+            del replacement
+            return_freed_memory()
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:

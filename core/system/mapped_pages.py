@@ -1,0 +1,67 @@
+"""Pages of files that are mapped and were read once: resident, and of no more use."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_MADV_DONTNEED = 4
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+ \S+ \S+ \S+ +/.*)$")
+#: Mappings that stay, and that nobody writes to, so that what the table says of one is still true
+#: when it has been read: what can't be written of libraries that come with torch, which are never
+#: unloaded, and weights, which the caller holds.
+_KEPT = re.compile(r"^.-.. .*/(?:torch/lib|nvidia)/.*\.so[.\d]*$|\.safetensors$")
+_FACT = re.compile(r"(Rss|Anonymous): +(\d+) kB$")
+
+
+class _Mapping(NamedTuple):
+    """Part of a file, in bytes. own: of pages that were written to, and are no longer the
+    file's."""
+
+    start: int
+    size: int
+    resident: int
+    own: int
+
+
+def unmap_read_pages() -> int:
+    """Let go of what this process holds of the files of torch's libraries and of weights; returns
+    the bytes. To be called by who loads weights, while nobody writes to any.
+
+    Loading a library touches most of its tables, those of CUDA's libraries too where there is no
+    GPU: together 150 MiB; quantising a layer reads all of it. The page cache keeps the pages, and
+    what is used again is mapped again, in some microseconds for 64 KiB. Parts that were written to,
+    such as tables of relocated addresses, are left alone. Where the system has no such tables,
+    nothing is done.
+    """
+    try:
+        madvise = ctypes.CDLL(None).madvise
+        mappings = list(_mappings())
+    except (OSError, AttributeError, TypeError):
+        return 0
+    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    freed = 0
+    for mapping in mappings:
+        if mapping.own or not mapping.resident:
+            continue
+        if madvise(mapping.start, mapping.size, _MADV_DONTNEED) == 0:
+            freed += mapping.resident
+    return freed
+
+
+def _mappings() -> Iterator[_Mapping]:
+    """Those that are kept."""
+    found: re.Match[str] | None = None
+    facts: dict[str, int] = {}
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if fact := _FACT.match(line):
+            facts[fact[1]] = int(fact[2]) * 1024
+        elif line.startswith("VmFlags:"):
+            if found is not None and _KEPT.search(found[3]):
+                start, end = int(found[1], 16), int(found[2], 16)
+                yield _Mapping(start, end - start, facts["Rss"], facts["Anonymous"])
+        elif "-" in line.partition(" ")[0]:
+            found, facts = _MAPPING.match(line), {}
