@@ -8,9 +8,6 @@ from typing import Any, Protocol
 
 from ...core.protocol.media_limits import MediaLimits
 
-#: Of an answer, where no server has a default: longer than most, and an end to those without one.
-MAX_TOKENS = 1024
-
 
 class ChatError(Exception):
     """Why something can't be done, in one line; the conversation goes on."""

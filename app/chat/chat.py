@@ -82,7 +82,7 @@ def _in_terminal(talk: Talk, name: str) -> int:
         except EndOfChat:
             return 0
         except KeyboardInterrupt:  # ended the answer
-            continue
+            _say_what_waits(talk)
 
 
 def _take(talk: Talk, text: str) -> bool:
@@ -99,10 +99,14 @@ def _take(talk: Talk, text: str) -> bool:
             talk.ask(question)
     except ChatError as error:
         talk.screen.error(str(error))
-        if talk.conversation.pictures:
-            talk.screen.note("(pictures wait for the next question; /clear drops them)")
+        _say_what_waits(talk)
         return False
     return True
+
+
+def _say_what_waits(talk: Talk) -> None:
+    if talk.conversation.pictures:
+        talk.screen.note('(pictures wait for the next question; /image "" drops them)')
 
 
 def _be_lenient(*streams: object) -> None:

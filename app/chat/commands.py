@@ -40,7 +40,10 @@ def run_command(talk: Talk, name: str, argument: str) -> None:
 
 
 def _image(talk: Talk, argument: str) -> None:
-    if argument:
+    if argument == '""':
+        talk.conversation.pictures = []
+        talk.screen.note("the next question is without a picture")
+    elif argument:
         talk.attach(split_paths(argument))
     elif talk.conversation.pictures:
         waiting = ", ".join(str(picture.path) for picture in talk.conversation.pictures)
@@ -102,7 +105,7 @@ def _quit(talk: Talk, argument: str) -> None:
 
 
 COMMANDS = {
-    "image": Command("PATH …", "show pictures with the next question", _image),
+    "image": Command("PATH …", 'pictures for the next question; "" for none', _image),
     "clear": Command("", "forget what was said, and begin anew", _clear),
     "system": Command("TEXT", 'what the model is told first; "" for nothing', _system),
     "set": Command("NAME VALUE", "a sampling parameter; /set alone shows all", _set),
@@ -112,5 +115,5 @@ COMMANDS = {
 }
 _KEYS = (
     ("Alt-Enter", "a new line in the question; so does \\ at a line's end"),
-    ("Ctrl-C", "ends an answer; at an empty prompt, the program"),
+    ("Ctrl-C", "ends an answer, or drops what is typed; twice, the program"),
 )

@@ -20,7 +20,7 @@ from ...core.protocol.errors import (
 from ...core.protocol.sampling_params import SamplingParams
 from ..offline.llm import LLM
 from ..offline.offline_run import OfflineRun
-from .backend import MAX_TOKENS, ChatError, Piece
+from .backend import ChatError, Piece
 from .interrupts import held_interrupts
 
 #: Of a conversation, in tokens, unless settings say otherwise: the model's own limit may need
@@ -38,7 +38,9 @@ class LocalBackend:
         self.name = name
         self.limits = config.media_limits
         self._llm = LLM(**asdict(for_one_conversation(config)))
-        params = self._llm.default_sampling_params(max_tokens=MAX_TOKENS)
+        # An answer may take what the context has left: a number would be refused once a long
+        # conversation leaves less.
+        params = self._llm.default_sampling_params(max_tokens=None)
         self.defaults: Mapping[str, Any] = msgspec.structs.asdict(params)
 
     def answer(
@@ -47,7 +49,7 @@ class LocalBackend:
         """As `Backend` has it."""
         with held_interrupts() as check:
             try:
-                params = self._llm.default_sampling_params(**{"max_tokens": MAX_TOKENS, **sampling})
+                params = self._llm.default_sampling_params(**{"max_tokens": None, **sampling})
                 sent = 0
                 for state in _steps(self._llm, messages, params):
                     check()

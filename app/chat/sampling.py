@@ -74,7 +74,7 @@ class Sampling:
     def _give(self, name: str, value: Any) -> None:
         given = self.given | {name: value}
         try:
-            SamplingParams(**{**self._defaults, **given})
+            SamplingParams(**{"max_tokens": None, **self._defaults, **given})
         except RequestError as error:
             raise ChatError(str(error)) from error
         self.given = given

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, ModuleType
@@ -15,12 +17,14 @@ except ImportError:  # a Python that was built without it; lines are typed as th
     _readline = None  # type: ignore[assignment]
 
 _PROMPT, _MORE = "> ", "… "
-#: Of GNU readline. A paste is one text, whatever lines it has; Alt-Enter begins a new line.
-_BINDINGS = (
+#: A paste is one text, whatever lines it has; Alt-Enter begins a new line.
+_GNU_BINDINGS = (
     "set enable-bracketed-paste on",
     '"\\e\\C-m": "\\C-v\\C-j"',
     "tab: complete",
 )
+#: Of libedit, which poses as readline in Pythons that are not to be under its licence.
+_LIBEDIT_BINDINGS = ("bind ^I rl_complete",)
 
 #: Gives what may stand in place of the last word of a line, both given.
 Complete = Callable[[str, str], Sequence[str]]
@@ -31,16 +35,20 @@ class TerminalInput:
 
     def __init__(self, history: History, complete: Complete) -> None:
         self._history = history
+        #: GNU readline alone knows where a paste ends, and what is typed when Ctrl-C comes.
+        self._is_gnu = _readline is not None and not _is_libedit(_readline)
         #: Whether anything was typed when Ctrl-C came.
         self._typed = False
+        #: Whether Ctrl-C came at the empty prompt, and nothing since.
+        self._ending = False
         if _readline is not None:
             _set_up(_readline, history.load(), complete)
 
     def read(self) -> str:
         """A question or a command. A line goes on after a backslash at its end.
 
-        Raises EOFError for Ctrl-D, and KeyboardInterrupt for a Ctrl-C at the empty prompt; where
-        something was typed, that is let go of.
+        A Ctrl-C lets go of what was typed. At the empty prompt it takes two, for one may have
+        been meant for an answer that had just ended. Raises EOFError for them and for Ctrl-D.
         """
         lines: list[str] = []
         while True:
@@ -48,20 +56,34 @@ class TerminalInput:
                 line = self._line(_MORE if lines else _PROMPT)
             except KeyboardInterrupt:
                 print()
-                if not lines and not self._typed:
-                    raise
+                self._count_interrupt(is_empty=not lines and not self._typed)
                 lines = []
                 continue
-            if line.endswith("\\"):
-                lines.append(line[:-1])
+            self._ending = False
+            goes_on = line.endswith("\\")
+            lines.append(line[:-1] if goes_on else line)
+            if goes_on or self._is_in_paste():
                 continue
-            text = "\n".join([*lines, line])
+            text = "\n".join(lines)
             self._keep(text)
             return text
 
     def _line(self, prompt: str) -> str:
         with self._watching_interrupts():
             return input(prompt)
+
+    def _is_in_paste(self) -> bool:
+        """Whether more came with the line that was read, and so faster than it is typed."""
+        return not self._is_gnu and bool(select.select([sys.stdin], [], [], 0)[0])
+
+    def _count_interrupt(self, is_empty: bool) -> None:
+        if not is_empty:
+            self._ending = False
+        elif self._ending:
+            raise EOFError
+        else:
+            self._ending = True
+            print("Ctrl-C once more ends, as does Ctrl-D")
 
     def _keep(self, text: str) -> None:
         if text.strip():
@@ -74,7 +96,7 @@ class TerminalInput:
         """Note what had been typed by then: only the handler can still see it."""
 
         def interrupt(number: int, frame: FrameType | None) -> None:
-            self._typed = _readline is not None and bool(_readline.get_line_buffer())
+            self._typed = self._is_gnu and bool(_readline.get_line_buffer())
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGINT, interrupt)
@@ -84,8 +106,13 @@ class TerminalInput:
             signal.signal(signal.SIGINT, before)
 
 
+def _is_libedit(readline: ModuleType) -> bool:
+    # Python says so by an attribute from 3.13 on.
+    return getattr(readline, "backend", "") == "editline" or "libedit" in (readline.__doc__ or "")
+
+
 def _set_up(readline: ModuleType, entries: Sequence[str], complete: Complete) -> None:
-    for binding in _BINDINGS:
+    for binding in _LIBEDIT_BINDINGS if _is_libedit(readline) else _GNU_BINDINGS:
         readline.parse_and_bind(binding)
     readline.set_auto_history(False)
     readline.clear_history()

@@ -10,7 +10,7 @@ from typing import cast
 from ...core.contracts.specs import load_object
 from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.setting import settings_of
-from ..chat.backend import MAX_TOKENS, Backend, ChatError
+from ..chat.backend import Backend, ChatError
 from .command_parser import CommandParser
 from .engine_options import add_engine_options, engine_config
 
@@ -50,7 +50,8 @@ def add_chat_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--max-tokens",
         type=int,
-        help=f"of each answer (default: {MAX_TOKENS}; with --base-url, as the server has it)",
+        help="of each answer (default: what the context has left; with --base-url, what the "
+        "server gives)",
     )
     parser.add_argument("--temperature", type=float, help="0 for the likeliest words only")
     add_engine_options(parser)
