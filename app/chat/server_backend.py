@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -33,11 +34,14 @@ class ServerBackend:
         if not self._url.startswith(("http://", "https://")):
             raise ConfigError(f"--base-url: {base_url!r} must begin with http:// or https://")
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        try:
-            self._client = httpx.Client(headers=headers, timeout=_TIMEOUT)
-            self.name = self._choose(model)
-        except (ChatError, httpx.InvalidURL, UnicodeError) as error:
-            raise ConfigError(f"--base-url: {error}") from error
+        with ExitStack() as unless_it_works:
+            try:
+                self._client = httpx.Client(headers=headers, timeout=_TIMEOUT)
+                unless_it_works.enter_context(self._client)
+                self.name = self._choose(model)
+            except (ChatError, httpx.InvalidURL, UnicodeError) as error:
+                raise ConfigError(f"--base-url: {error}") from error
+            unless_it_works.pop_all()
 
     def answer(
         self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]

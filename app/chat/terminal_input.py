@@ -17,6 +17,7 @@ except ImportError:  # a Python that was built without it; lines are typed as th
     _readline = None  # type: ignore[assignment]
 
 _PROMPT, _MORE = "> ", "… "
+_AT_ONCE_S = 0.05
 #: A paste is one text, whatever lines it has; Alt-Enter begins a new line.
 _GNU_BINDINGS = (
     "set enable-bracketed-paste on",
@@ -45,26 +46,28 @@ class TerminalInput:
             _set_up(_readline, history.load(), complete)
 
     def read(self) -> str:
-        """A question or a command. A line goes on after a backslash at its end.
+        """A question or a command. A line goes on after a backslash at its end, and in a paste.
 
         A Ctrl-C lets go of what was typed. At the empty prompt it takes two, for one may have
         been meant for an answer that had just ended. Raises EOFError for them and for Ctrl-D.
         """
         lines: list[str] = []
+        comes_at_once = False
         while True:
             try:
                 line = self._line(_MORE if lines else _PROMPT)
             except KeyboardInterrupt:
                 print()
                 self._count_interrupt(is_empty=not lines and not self._typed)
-                lines = []
+                lines, comes_at_once = [], False
                 continue
             self._ending = False
             goes_on = line.endswith("\\")
             lines.append(line[:-1] if goes_on else line)
-            if goes_on or self._is_in_paste():
+            came_at_once, comes_at_once = comes_at_once, self._has_more_at_once()
+            if goes_on or came_at_once or comes_at_once:
                 continue
-            text = "\n".join(lines)
+            text = "\n".join(lines).rstrip("\n")
             self._keep(text)
             return text
 
@@ -72,9 +75,10 @@ class TerminalInput:
         with self._watching_interrupts():
             return input(prompt)
 
-    def _is_in_paste(self) -> bool:
-        """Whether more came with the line that was read, and so faster than it is typed."""
-        return not self._is_gnu and bool(select.select([sys.stdin], [], [], 0)[0])
+    def _has_more_at_once(self) -> bool:
+        """Whether another line follows faster than it is typed, where pastes have no other sign.
+        What they end with may be a part of a line, so that a person must end the last one."""
+        return not self._is_gnu and bool(select.select([sys.stdin], [], [], _AT_ONCE_S)[0])
 
     def _count_interrupt(self, is_empty: bool) -> None:
         if not is_empty:
