@@ -17,6 +17,7 @@ from serving import wait_until
 
 #: Of `octavo chat`, where nothing is typed yet.
 PROMPT = "\n>"
+_PATIENCE_S = 10
 _SIZE = ("-x", "100", "-y", "50")
 
 
@@ -59,7 +60,7 @@ class Terminal:
             return screens[0].endswith(end)
 
         try:
-            wait_until(ends, 10)
+            wait_until(ends, _PATIENCE_S)
         except pytest.fail.Exception:
             pytest.fail(f"waited in vain for {end!r} at the end of:\n{screens[0]}")
         return screens[0]
@@ -68,6 +69,13 @@ class Terminal:
         """A line at a prompt; gives what is written until the next prompt."""
         self.type(text)
         return self.enter(f"> {text}")
+
+    def begin(self, text: str) -> None:
+        """As `say`, but only until something is written; the text must be new on the screen."""
+        self.type(text)
+        self.wait_for(f"> {text}")
+        self.type("", "Enter")
+        wait_until(lambda: self.screen().partition(f"> {text}\n")[2] != "", _PATIENCE_S)
 
     def enter(self, typed: str) -> str:
         """As `say`, for what was typed; the screen ends so."""

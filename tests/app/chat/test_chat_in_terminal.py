@@ -110,8 +110,7 @@ def test_commands_pictures_and_an_answer_that_is_ended(demo_server: str, tmp_pat
 
         terminal.say("/set ignore_eos true")
         terminal.say("/set min_tokens 1500")
-        terminal.type(LONG, "Enter")
-        wait_until(lambda: terminal.screen().partition(f"{LONG}\n")[2] != "", 10)
+        terminal.begin(LONG)
         terminal.type("", "C-c")
         ended = terminal.wait_for(PROMPT).partition(f"{LONG}\n")[2]
         assert "^C" in ended

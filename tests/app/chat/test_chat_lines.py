@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,34 @@ def test_lines_are_answered_with_what_was_said_before(
     monkeypatch.setattr("sys.stdin", io.StringIO("What is this?\n\nAnd now?\n"))
     assert main(["chat", "--image", str(picture), *OPTIONS]) == 0
     assert capsys.readouterr().out == f"{first}\n{second}\n"
+
+
+def test_a_long_talk_leaves_what_it_can_to_the_answer(
+    offline: LLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = "word " * 700
+    params = offline.default_sampling_params(temperature=0, max_tokens=None)
+    whole = offline.chat([{"role": "user", "content": question}], params)[0]
+    assert len(whole.prompt_token_ids) > 1024
+    assert main(["chat", "--prompt", question, "--temperature=0", "--dtype=float32"]) == 0
+    assert capsys.readouterr().out == f"{whole.outputs[0].text}\n"
+
+
+def test_a_model_with_a_large_context_gets_the_memory_of_one_talk(
+    checkpoints: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "long"
+    shutil.copytree(checkpoints["llama"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 131072}))
+    caplog.set_level("INFO")
+    for options, planned in (
+        ([], "512 blocks of 16 tokens, 8192 in all"),
+        (["--max-model-len=16384"], "1024 blocks of 16 tokens, 16384 in all"),
+    ):
+        caplog.clear()
+        assert main(["chat", str(folder), "--prompt=Hello", "--max-tokens=1", *options]) == 0
+        assert planned in caplog.text
 
 
 def test_commands_in_lines_and_what_they_change(
