@@ -15,14 +15,15 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen:
-    """A terminal shows everything in one place, and pictures if it can. Elsewhere answers alone go
-    to `out`, all else to `errors`."""
+    """Where somebody talks, everything is in one place, and pictures are shown if they can be.
+    Elsewhere answers alone go to `out`, all else to `errors`."""
 
-    def __init__(self, out: TextIO, errors: TextIO, is_terminal: bool) -> None:
+    def __init__(self, out: TextIO, errors: TextIO, is_talk: bool) -> None:
         self._out = out
-        self._is_terminal = is_terminal
-        self._beside = out if is_terminal else errors
-        self._protocol: Protocol | None = detect_protocol(os.environ) if is_terminal else None
+        #: A file or a pipe gets an answer as it is.
+        self._is_terminal = out.isatty()
+        self._beside = out if is_talk else errors
+        self._protocol: Protocol | None = detect_protocol(os.environ) if is_talk else None
 
     def answer(self, text: str) -> None:
         """What is new of an answer, at once."""

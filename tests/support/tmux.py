@@ -17,7 +17,8 @@ from serving import wait_until
 
 #: Of `octavo chat`, where nothing is typed yet.
 PROMPT = "\n>"
-_PATIENCE_S = 10
+#: Kernels may have to be compiled first.
+_PATIENCE_S = 30
 _SIZE = ("-x", "100", "-y", "50")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from PIL import Image
 from serving import wait_until
+from slow_chat_server import event, slow_server, stream
 from tmux import PROMPT, Terminal, python_in_terminal
 
 PICTURES = Path(__file__).parents[3] / "examples" / "images"
@@ -134,6 +135,18 @@ def test_commands_pictures_and_an_answer_that_is_ended(demo_server: str, tmp_pat
         terminal.wait_for(f"Ctrl-C once more ends, as does Ctrl-D{PROMPT}")
         terminal.type("", "C-c")
         terminal.wait_for("status 0")
+
+
+def test_an_answer_can_not_move_the_cursor() -> None:
+    choice = {
+        "delta": {"content": "one\ttwo\x1b[1;1Hthree\x9b1Afour\rfive"},
+        "finish_reason": "stop",
+    }
+    with slow_server(0) as server:
+        server.raw[9] = stream(event({"choices": [choice]}))
+        chat = ["-m", "octavo", "chat", "--base-url", server.base_url, "--max-tokens=9"]
+        with python_in_terminal(*chat, "--prompt=Hello") as terminal:
+            terminal.wait_for("one     two[1;1Hthree1Afourfive\nstatus 0")
 
 
 def test_a_python_without_readline_and_a_paste(demo_server: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from octavo.__main__ import main
-from slow_chat_server import SlowServer, cut_stream, event, refusal, slow_server
+from slow_chat_server import SlowServer, cut_stream, event, refusal, slow_server, stream
 
 PICTURE = Path(__file__).parents[3] / "examples" / "images" / "dog.png"
 #: The largest numbers of tokens that the slow server has answers of their own for.
@@ -22,11 +22,10 @@ CUT, FULL, STRANGE, FAILING = 2, 3, 4, 5
 @pytest.fixture(scope="module")
 def slow() -> Iterator[SlowServer]:
     with slow_server(0) as server:
-        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
         server.raw[CUT] = cut_stream()
         server.raw[FULL] = refusal("503 Service Unavailable")
-        server.raw[STRANGE] = head + b"data: no chunk\n\n"
-        server.raw[FAILING] = head + event({"error": {"message": "it broke"}})
+        server.raw[STRANGE] = stream(b"data: no chunk\n\n")
+        server.raw[FAILING] = stream(event({"error": {"message": "it broke"}}))
         yield server
 
 
