@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from ...core.system.log_format import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
+from .chat_options import add_chat_options, run_chat
 from .command_parser import CommandParser, Commands, add_commands
 from .engine_options import add_engine_options, engine_config
 from .failures import guarded
@@ -141,13 +143,8 @@ def _add_caption(parser: CommandParser) -> None:
 
 def _add_chat(parser: CommandParser) -> None:
     parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
-    parser.add_argument("--prompt", help="ask this and end; default: ask for each line typed")
-    parser.add_argument("--image", action="append", default=[], type=Path, help="show a picture")
-    parser.add_argument("--system", help="what the model is told first")
-    parser.add_argument("--max-tokens", type=int, default=256, help="of each answer")
-    parser.add_argument("--temperature", type=float, help="0 for the likeliest words only")
-    add_engine_options(parser)
-    parser.set_defaults(run=_chat)
+    add_chat_options(parser)
+    parser.set_defaults(run=partial(_chat, parser))
 
 
 def _add_verify(parser: CommandParser) -> None:
@@ -211,18 +208,9 @@ def _caption(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _chat(options: argparse.Namespace) -> int:
-    llm_class = load_object("octavo.app.offline.llm:LLM")
-    conversation_class = load_object("octavo.app.cli.chat:Conversation")
-    llm = llm_class(**asdict(engine_config(options)))
-    given = {"max_tokens": options.max_tokens, "temperature": options.temperature}
-    params = llm.default_sampling_params(**{k: v for k, v in given.items() if v is not None})
-    conversation = conversation_class(llm, params, options.system, options.image)
-    if options.prompt is not None:
-        print(conversation.ask(options.prompt))
-    else:
-        conversation.talk()
-    return 0
+def _chat(parser: CommandParser, options: argparse.Namespace) -> int:
+    model = None if options.model == DEMO_MODEL else options.model
+    return run_chat(parser, options, model, _default_name(options.model))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -14,6 +14,8 @@ DEMO_SERVER_FILES = frozenset(
         "test_api_fields.py",
         "test_api_strictness.py",
         "test_bench_serve.py",
+        "test_chat_in_terminal.py",
+        "test_chat_with_server.py",
         "test_honoured_fields.py",
         "test_hostile_bodies.py",
         "test_http.py",

@@ -95,7 +95,12 @@ def refusal(status: str) -> bytes:
 def cut_stream() -> bytes:
     """What `raw` may hold: a stream that ends in the middle."""
     choice = {"index": 0, "delta": {"content": "and"}, "finish_reason": None}
-    return _head("text/event-stream") + event({"choices": [choice]})
+    return stream(event({"choices": [choice]}))
+
+
+def stream(events: bytes) -> bytes:
+    """What `raw` may hold: a stream of just these."""
+    return _head("text/event-stream") + events
 
 
 @contextmanager

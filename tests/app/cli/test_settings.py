@@ -127,7 +127,7 @@ def test_the_environment_of_other_commands_and_programs_is_left_alone(
     monkeypatch.setenv("OCTAVO_QUEUE_TIMEOUT", "3")  # of a server
     monkeypatch.setenv("OCTAVO_PORT", "tcp://10.0.0.1:8000")  # of Kubernetes
     monkeypatch.setenv("OCTAVO_SERVICE_HOST", "10.0.0.1")
-    assert engine_config(parse("chat", "m")) == EngineConfig(model="m")
+    assert engine_config(parse("verify", "m", "--dtype=auto")) == EngineConfig(model="m")
 
 
 @pytest.mark.parametrize(
