@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
+import msgspec
+
 from ..observe.metrics import EngineMetrics
 from ..observe.request_events import RequestEvents
 from ..process.together import together
@@ -33,6 +35,7 @@ from ..protocol.messages import (
 )
 from ..protocol.outputs import RequestOutput
 from ..protocol.sampling_params import BeamSearchParams
+from ..system.log_context import request_id
 from .admission import Admission
 from .beam_search import BeamSearch
 from .deadline_timers import DeadlineTimers
@@ -171,7 +174,8 @@ class AsyncEngine:
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
         try:
-            self._client.submit(loaded.take(request))
+            named = msgspec.structs.replace(loaded.take(request), log_id=request_id())
+            self._client.submit(named)
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: Outbox = asyncio.Queue()
