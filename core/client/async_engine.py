@@ -124,15 +124,15 @@ class AsyncEngine:
         request = loaded.request
         self._events.received(request)
         state = RequestState(request, self._tokenizer)
-        watch = self._metrics.watch(request)
         try:
             # Closed here and now, so that a caller who leaves frees the blocks at once.
             async with aclosing(self._outputs(request, state, loaded, reload)) as outputs:
-                async for output in outputs:
-                    watch.update(output)
-                    if state.failure is not None:
-                        raise error_for(state.failure)
-                    yield state.to_output()
+                with self._metrics.watch(request) as watch:
+                    async for output in outputs:
+                        watch.update(output, state.finish_reason(output.index))
+                        if state.failure is not None:
+                            raise error_for(state.failure)
+                        yield state.to_output()
         finally:
             self._events.finished(request, state.to_output())
 
@@ -144,8 +144,10 @@ class AsyncEngine:
         self._events.received(request)
         search = BeamSearch(request, params, self.facts.eos_token_ids)
         try:
-            while not search.done:
-                search.update(await self._run_all(search.next_requests(), loaded, reload))
+            with self._metrics.watch(request) as watch:
+                while not search.done:
+                    search.update(await self._run_all(search.next_requests(), loaded, reload))
+                watch.found(search.to_output(self._tokenizer))
         finally:
             output = search.to_output(self._tokenizer)
             self._events.finished(request, output)

@@ -223,6 +223,9 @@ class EngineCore:
 
     def _forget(self, request: Request) -> None:
         """Drop what the engine keeps beside the scheduler for an answer that has ended."""
+        with about_requests(request.log_id):
+            num_tokens = len(request.token_ids) - request.num_prompt_tokens
+            logger.debug("an answer of %d tokens ends: %s", num_tokens, request.status.name)
         indices = self._answers[request.parent_id]
         indices.discard(request.index)
         if not indices:
