@@ -6,12 +6,16 @@ import json
 import logging
 import os
 import sys
+import threading
 from dataclasses import asdict, dataclass
+from types import TracebackType
 
 from .log_format import TEXT, JsonFormatter, LineFormatter
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMATS = ("text", "json")
+
+logger = logging.getLogger(__name__)
 
 #: Loggers of libraries, by the first part of their names. What they say below a warning is about
 #: themselves: each call of an HTTP client, each chunk of a file. "py" is that of Python's
@@ -38,8 +42,8 @@ _present = LogSetup()
 
 
 def set_up_logging(setup: LogSetup) -> None:
-    """Log to stderr, Python's warnings too; where there is a log already, as in a program that
-    embeds this one, it stays as it is."""
+    """Log to stderr, Python's warnings and what nobody catches too; where there is a log already,
+    as in a program that embeds this one, it stays as it is."""
     global _present
     _present = setup
     if logging.root.handlers:
@@ -51,11 +55,18 @@ def set_up_logging(setup: LogSetup) -> None:
     handler.addFilter(_LibraryFilter(setup.library_level))
     logging.basicConfig(level=setup.level.upper(), handlers=[handler])
     logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_end_of_thread
     if setup.format == "json" or not sys.stderr.isatty():
         # Bars of progress are no lines of a log. The library reads it when it is imported, here
         # or in a child.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _take_over(_WITH_HANDLERS)
+
+
+def logs_json() -> bool:
+    """Whether each line on stderr is to be an object."""
+    return _present.format == "json"
 
 
 def as_argument() -> str:
@@ -66,6 +77,21 @@ def as_argument() -> str:
 def set_up_logging_as(argument: str) -> None:
     """In a child: log as the parent does, which passed `as_argument`."""
     set_up_logging(LogSetup(**json.loads(argument)))
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        logger.critical("the process ends", exc_info=(kind, error, traceback))
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    error = ended.exc_value or ended.exc_type()
+    name = ended.thread.name if ended.thread is not None else "unknown"
+    logger.error("the thread %s ends", name, exc_info=error)
 
 
 class _LibraryFilter(logging.Filter):

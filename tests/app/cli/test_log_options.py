@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,13 @@ def test_what_is_wrong_is_named(
     monkeypatch.delenv("OCTAVO_LOG_FORMAT")
     assert main(["chat"]) == 2
     assert "did you mean OCTAVO_LOG_FORMAT?" in capsys.readouterr().err
+
+
+def test_what_ends_a_command_is_a_line_of_the_log() -> None:
+    command = [sys.executable, "-m", "octavo", "serve", "/none", "--port=0", "--log-format=json"]
+    ended = subprocess.run([*command, "--debug"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    *_, last = map(json.loads, ended.stderr.splitlines())
+    assert last["level"] == "CRITICAL"
+    assert last["message"].startswith("model '/none' is neither a folder nor a GGUF file")
+    assert "ConfigError" in last["exception"]

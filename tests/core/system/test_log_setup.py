@@ -96,3 +96,23 @@ def test_libraries_log_as_we_do(arguments: tuple[str, ...], told: int, warned: i
     ]
     assert sum("warned by" in m for m in messages) == warned
     assert not ended.stdout
+
+
+UNCAUGHT = """
+import threading
+from octavo.core.system.log_setup import LogSetup, set_up_logging
+def fail(): raise ValueError("nobody catches this")
+set_up_logging(LogSetup(format="json"))
+thread = threading.Thread(target=fail, name="a thread")
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_what_nobody_catches_is_logged_too() -> None:
+    ended = subprocess.run([sys.executable, "-c", UNCAUGHT], capture_output=True, text=True)
+    assert ended.returncode == 1
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [line["message"] for line in lines] == ["the thread a thread ends", "the process ends"]
+    assert all("nobody catches this" in line["exception"] for line in lines)
