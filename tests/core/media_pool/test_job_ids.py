@@ -37,10 +37,10 @@ def test_a_worker_logs_whose_picture_it_has(monkeypatch: pytest.MonkeyPatch) -> 
     for job in (InspectJob(file(), "req-1"), DecodeJob(file(), "req-2"), DecodeJob(file())):
         connection.send(connection.encode(job))
     ours.shutdown(socket.SHUT_WR)
-    with json_log() as lines:
+    with theirs, json_log() as lines:
         Worker(SETTINGS).run(Connection(theirs, Job))
     assert [line.get("request_id") for line in lines()] == ["req-2", None]
-    connection.close()
+    ours.close()
 
 
 class NoHost:
