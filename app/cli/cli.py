@@ -19,7 +19,7 @@ from ...core.process.child_process import Spawned
 from ...core.protocol.config import DTYPES
 from ...core.registry.registry import get_registry
 from ...core.system.descriptors import raise_descriptor_limit
-from ...core.system.log_format import set_up_logging
+from ...core.system.log_setup import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
@@ -28,6 +28,7 @@ from .command_parser import CommandParser, Commands, add_commands
 from .engine_options import add_engine_options, engine_config
 from .failures import guarded
 from .intake_options import intake_config
+from .log_options import log_setup
 from .serve_options import add_serve_options
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def run(parser: CommandParser, arguments: Sequence[str] | None = None) -> int:
         options = parser.parse_args(words)
         limit_spinning()
         raise_descriptor_limit()
-        set_up_logging()
+        set_up_logging(log_setup(options))
         status: int = options.run(options)
         return status
 
@@ -181,6 +182,7 @@ def _serve(options: argparse.Namespace) -> int:
             options.drain_timeout,
             options.max_connections,
             tuple(options.allowed_origins),
+            options.access_log,
         )
         serve = load_object("octavo.app.http.serve:serve")
         return cast(int, serve(config, intake, name, listen, child))

@@ -14,15 +14,18 @@ from PIL import ImageColor
 from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.setting import Setting, settings_of
 from .command_parser import CommandParser
+from .log_options import add_log_options
 
 
 def add_engine_options(parser: CommandParser, serves: bool = False) -> None:
-    """Those of every command with a model; serves: whether requests wait for each other."""
+    """Those of every command with a model, and the log's; serves: whether requests wait for each
+    other."""
     parser.add_config_option()
     commands = ("all", "serve") if serves else ("all",)
     for name, known in settings_of(EngineConfig).items():
         if known.commands in commands:
             _add_option(parser, name, known, serves)
+    add_log_options(parser, serves)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, known: Setting, serves: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from ...core.protocol.config import ConfigError
 from ...core.protocol.request_error import RequestError
 from ...core.registry.registry import UnsupportedModelError
+from ...core.system.log_setup import logs_json
 
 #: As shells have it for a program that Ctrl-C ended.
 INTERRUPTED = 128 + signal.SIGINT
@@ -33,6 +35,9 @@ _ADVICE = {
     errno.EISDIR: ("name a file", USERS_FAULT),
     errno.ENOTDIR: ("name a folder", USERS_FAULT),
 }
+
+
+logger = logging.getLogger(__name__)
 
 
 def guarded(command: Callable[[], int], shows_traceback: bool) -> int:
@@ -65,9 +70,12 @@ def _flush() -> None:
 
 
 def _report(error: Exception, shows_traceback: bool) -> int:
+    message, status = _explain(error)
+    if logs_json():
+        logger.critical("%s", _one_line(message), exc_info=error if shows_traceback else None)
+        return status
     if shows_traceback:
         traceback.print_exception(error)
-    message, status = _explain(error)
     print(f"octavo: {_one_line(message)}", file=sys.stderr)
     return status
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.setting import settings_of
 from .cli import build_parser
+from .log_options import LOG_SETTINGS
 
 _HEAD = """\
 # Settings
@@ -44,6 +45,12 @@ The variable of `max_num_seqs` is `OCTAVO_MAX_NUM_SEQS`, and so on. Sizes are by
 512MiB; true and false are written so in files and variables.
 
 """
+_LOG = """
+## The log's
+
+Variables too, as above; every process of a command keeps to them.
+
+"""
 _SERVER = """
 ## The server's
 
@@ -59,12 +66,15 @@ def settings_page() -> str:
     actions = commands.choices["serve"].settings()
     known = settings_of(EngineConfig)
     engine = {name: a for name, a in actions.items() if name == "model" or name in known}
-    server = {name: a for name, a in actions.items() if name not in engine}
-    return _HEAD + _ENGINE + _table(engine) + _SERVER + _table(server)
+    log = {name: actions[name] for name in LOG_SETTINGS}
+    server = {name: a for name, a in actions.items() if name not in engine | log}
+    tables = _ENGINE + _table(engine) + _LOG + _table(log) + _SERVER + _table(server)
+    return _HEAD + tables
 
 
 def _table(actions: Mapping[str, argparse.Action]) -> str:
     served = {n for n, known in settings_of(EngineConfig).items() if known.commands == "serve"}
+    served.add("access_log")
     lines = ["| name | meaning |", "|---|---|"]
     for name, action in actions.items():
         mark = " (serve)" if name in served else ""

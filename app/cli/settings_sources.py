@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.setting import nearest, settings_of
+from .log_options import LOG_SETTINGS
 
 _PREFIX = "OCTAVO_"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -22,7 +23,7 @@ def settings_from_file(
     for name in given:
         if name in actions:
             continue
-        if name in settings_of(EngineConfig):
+        if name in (*settings_of(EngineConfig), *LOG_SETTINGS):
             raise ConfigError(f"{source}: {name} is a setting of octavo serve")
         hint = nearest(name, actions)
         raise ConfigError(f"{source}: {name} is no setting of this command{hint}")
@@ -37,7 +38,8 @@ def settings_from_environment(
     """The values of OCTAVO_ and a setting's name. Those of other commands are left alone: an
     environment is shared; so are other programs' names, unless one is all but a setting's, which
     raises ConfigError."""
-    known = {variable_of(name): name for name in ("model", *settings_of(EngineConfig))}
+    names = ("model", *settings_of(EngineConfig), *LOG_SETTINGS)
+    known = {variable_of(name): name for name in names}
     settings: dict[str, Any] = {}
     for variable, text in environment.items():
         name = known.get(variable)

@@ -7,13 +7,16 @@ from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ...core.observe.http_metrics import HttpMetrics
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
 from .json_body import check_model
 from .middleware import middleware
+from .request_counts import RequestCounts
 
 
 class Served(Protocol):
@@ -40,21 +43,27 @@ class Served(Protocol):
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""
 
+    @property
+    def http_metrics(self) -> HttpMetrics:
+        """Those of requests."""
+
 
 def create_application(
     server: Served, routes: Sequence[Route], allowed_origins: Sequence[str]
 ) -> Starlette:
     """The common endpoints and `routes`, whose handlers find the server in `app.state.server`.
     allowed_origins: see ListenConfig."""
+    every = [
+        Route("/health", _health),
+        Route("/metrics", _metrics),
+        Route("/v1/models", _list_models),
+        Route("/v1/models/{id:path}", _list_models),
+        *routes,
+    ]
+    counts = Middleware(RequestCounts, metrics=server.http_metrics, routes=every)
     app = Starlette(
-        routes=[
-            Route("/health", _health),
-            Route("/metrics", _metrics),
-            Route("/v1/models", _list_models),
-            Route("/v1/models/{id:path}", _list_models),
-            *routes,
-        ],
-        middleware=middleware(allowed_origins),
+        routes=every,
+        middleware=[counts, *middleware(allowed_origins)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = server

@@ -6,7 +6,6 @@ Not part of OpenAI's API.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from .errors import HttpError
 from .field_table import shortened
 from .json_body import check_model
 from .request_body import body_chunks
+from .request_ids import answer_id
 
 _MAX_TOKENS = 64
 _MAX_FIELDS = 100
@@ -70,7 +70,8 @@ async def captions(http: Request) -> Response:
     )
     images = [await _read_image(server, file, i) for i, file in enumerate(files)]
     options = RequestOptions(arrival=arrival, client=client_of(http))
-    chats = [_chat(prompt, image, params, options) for image in images]
+    name = answer_id(http, "caption")
+    chats = [_chat(f"{name}-{i}", prompt, image, params, options) for i, image in enumerate(images)]
     answers = await unless_gone(http, together(last_of(generate(server, c)) for c in chats))
     data = [
         {
@@ -156,10 +157,16 @@ async def _read_image(server: ServerState, file: UploadFile, index: int) -> Size
     return await server.intake.read_file(await file.read(), f"image[{index}]")
 
 
-def _chat(prompt: str, image: SizedImage, params: SamplingParams, options: RequestOptions) -> Chat:
+def _chat(
+    request_id: str,
+    prompt: str,
+    image: SizedImage,
+    params: SamplingParams,
+    options: RequestOptions,
+) -> Chat:
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     return Chat(
-        f"caption-{uuid.uuid4().hex}",
+        request_id,
         [{"role": "user", "content": content}],
         [image],
         params,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -25,7 +24,7 @@ from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import ENGINE_ERRORS, engine_error_body
 from .json_body import check_model, read_fields
-from .request_ids import unexpected
+from .request_ids import answer_id, unexpected
 
 
 async def chat_completions(http: Request) -> Response:
@@ -48,7 +47,7 @@ async def _answer(
     streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
     messages, images = read_messages(body.messages)
     chat = Chat(
-        f"chatcmpl-{uuid.uuid4().hex}",
+        answer_id(http, "chatcmpl"),
         messages,
         images,
         body.sampling_params(server.inputs.default_sampling),

@@ -17,6 +17,7 @@ from ...core.embedding.embedder_messages import EmbedderSettings
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
 from ...core.encoder_store.open_tier import open_tier
+from ...core.observe.process_metrics import add_engine_process
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.setting import settings_of
 from ...core.registry.registry import get_registry
@@ -74,6 +75,7 @@ async def load(
     max_open = config.max_num_seqs + config.max_num_queued_reqs
     embedder = AsyncEmbedder(settings, metrics, max_open, config.engine_stall_timeout)
     embedder.launch()
+    add_engine_process(metrics.registry, lambda: embedder.pid)
     images = vectors = None
     try:
         images = ServerImages.open(config, intake, metrics.media, None)

@@ -63,7 +63,7 @@ async def embeddings(http: Request) -> Response:
         results = await unless_gone(http, work)
     # Writing out many vectors holds the processor; the event loop must not wait for it.
     content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)
-    server.metrics.e2e_request_latency.observe(time.monotonic() - arrival)
+    server.metrics.record_answer(time.monotonic() - arrival)
     return Response(content, media_type="application/json")
 
 

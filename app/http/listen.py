@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from .acceptor import Acceptor, default_max_connections
+from .access_log import ACCESS_LOGS, access_log
 from .bound_sockets import port_refusal
 from .loading import LoadedApp, LoadingApp
 from .open_requests import OpenRequests
@@ -37,13 +38,14 @@ class ListenConfig:
     """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
     requests have to end once the server is told to. max_connections: beyond, they wait; None is
     what the limit on open files allows. allowed_origins: of web pages that may use the API from a
-    browser; "*" is any."""
+    browser; "*" is any. access_log: see `access_log`."""
 
     sockets: list[socket.socket]
     max_body_bytes: int
     drain_timeout: float
     max_connections: int | None
     allowed_origins: tuple[str, ...] = ()
+    access_log: str = ACCESS_LOGS[0]
 
 
 async def run_app(
@@ -61,7 +63,6 @@ async def run_app(
     requests = OpenRequests(loading)
     config = uvicorn.Config(
         requests,
-        log_level="info",
         # Its own would write what headers hold as it is; ours escapes it.
         log_config=None,
         lifespan="off",
@@ -72,22 +73,23 @@ async def run_app(
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(config, sockets, listen.max_connections or default_max_connections())
     serving = asyncio.ensure_future(server.serve(sockets=[]))
-    try:
-        async with load() as loaded:
-            seconds = loading.open(loaded.app)
-            signals.is_serving = True
-            ending = asyncio.ensure_future(
-                _end(server, requests, listen.drain_timeout, signals, loaded.cut)
-            )
-            _announce(sockets, loading.model_name, loaded, seconds)
-            try:
-                await serving
-            finally:
-                ending.cancel()
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        await server.acceptor.stop()
+    with access_log(listen.access_log):
+        try:
+            async with load() as loaded:
+                seconds = loading.open(loaded.app)
+                signals.is_serving = True
+                ending = asyncio.ensure_future(
+                    _end(server, requests, listen.drain_timeout, signals, loaded.cut)
+                )
+                _announce(sockets, loading.model_name, loaded, seconds)
+                try:
+                    await serving
+                finally:
+                    ending.cancel()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await server.acceptor.stop()
     return not requests.num_cut
 
 

@@ -10,16 +10,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...core.system.log_context import about_requests
 from .errors import error_body
 
 logger = logging.getLogger(__name__)
 
 _HEADER = "X-Request-Id"
+_KIND = "req"
 
 
 class RequestIds:
     """ASGI middleware: each answer has the id in its header X-Request-Id, which OpenAI's clients
-    show; what no handler of errors knows is logged with it, and answered with 500."""
+    show, and so has each line of the log that is about the request; what no handler of errors
+    knows is logged, and answered with 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,7 +32,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = f"req-{uuid.uuid4().hex}"
+        request_id = f"{_KIND}-{uuid.uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
 
@@ -40,13 +43,20 @@ class RequestIds:
                 MutableHeaders(scope=message)[_HEADER] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            if started:  # too late for a status; the connection is cut
-                raise
-            response = JSONResponse(unexpected(Request(scope), error), status_code=500)
-            await response(scope, receive, send_with_id)
+        with about_requests(request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                if started:  # too late for a status; the connection is cut
+                    raise
+                response = JSONResponse(unexpected(Request(scope), error), status_code=500)
+                await response(scope, receive, send_with_id)
+
+
+def answer_id(request: Request, kind: str) -> str:
+    """The id of what answers a request: its own, but for the kind that it begins with."""
+    request_id: str = request.state.request_id
+    return kind + request_id.removeprefix(_KIND)
 
 
 def unexpected(request: Request, error: Exception) -> dict[str, object]:

@@ -17,6 +17,7 @@ from ...core.client.async_engine import AsyncEngine
 from ...core.client.child_engine import ChildEngine
 from ...core.models.model_choice import choose_model
 from ...core.observe.metrics import EngineMetrics
+from ...core.observe.process_metrics import add_engine_process
 from ...core.observe.request_events import RequestEvents
 from ...core.process.child_process import Spawned
 from ...core.prompts.input_processor import InputProcessor
@@ -74,6 +75,7 @@ async def load(
     metrics = EngineMetrics()
     process = ChildEngine(config)
     process.launch(child)
+    add_engine_process(metrics.registry, lambda: process.pid)
     prompts = PromptPool()
     media = None
     try:

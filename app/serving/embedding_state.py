@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from ...core.embedding.async_embedder import AsyncEmbedder
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
+from ...core.observe.http_metrics import HttpMetrics
 from .image_intake import ImageIntake
 
 
@@ -45,3 +46,8 @@ class EmbeddingState:
         """The metrics, brought up to date."""
         self.images.record()
         return self.metrics.registry
+
+    @property
+    def http_metrics(self) -> HttpMetrics:
+        """Those of requests."""
+        return self.metrics.http

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -30,6 +31,8 @@ class _Work(Generic[Result]):
     done: asyncio.Future[Result] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    #: The caller's, which says for the log whose request it is.
+    context: Context = field(default_factory=copy_context)
 
 
 class PromptPool:
@@ -125,7 +128,7 @@ class PromptPool:
 
 def _run(item: _Work[Result]) -> Result:
     try:
-        return item.run()
+        return item.context.run(item.run)
     finally:
         if item.num_bytes >= _LARGE_PROMPT:
             return_freed_memory()

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from ...core.client.async_engine import AsyncEngine
 from ...core.client.media_loader import MediaLoader
+from ...core.observe.http_metrics import HttpMetrics
 from ...core.observe.metrics import EngineMetrics
 from ...core.prompts.input_processor import InputProcessor
 from ...core.protocol.config import EngineConfig
@@ -59,3 +60,8 @@ class ServerState:
         """The metrics, brought up to date."""
         self.loader.record(self.engine.stats.store)
         return self.metrics.registry
+
+    @property
+    def http_metrics(self) -> HttpMetrics:
+        """Those of requests."""
+        return self.metrics.http

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
+import msgspec
+
 from ..observe.metrics import EngineMetrics
 from ..observe.request_events import RequestEvents
 from ..process.together import together
@@ -33,6 +35,7 @@ from ..protocol.messages import (
 )
 from ..protocol.outputs import RequestOutput
 from ..protocol.sampling_params import BeamSearchParams
+from ..system.log_context import request_id
 from .admission import Admission
 from .beam_search import BeamSearch
 from .deadline_timers import DeadlineTimers
@@ -121,15 +124,15 @@ class AsyncEngine:
         request = loaded.request
         self._events.received(request)
         state = RequestState(request, self._tokenizer)
-        watch = self._metrics.watch(request)
         try:
             # Closed here and now, so that a caller who leaves frees the blocks at once.
             async with aclosing(self._outputs(request, state, loaded, reload)) as outputs:
-                async for output in outputs:
-                    watch.update(output)
-                    if state.failure is not None:
-                        raise error_for(state.failure)
-                    yield state.to_output()
+                with self._metrics.watch(request) as watch:
+                    async for output in outputs:
+                        watch.update(output, state.finish_reason(output.index))
+                        if state.failure is not None:
+                            raise error_for(state.failure)
+                        yield state.to_output()
         finally:
             self._events.finished(request, state.to_output())
 
@@ -141,8 +144,10 @@ class AsyncEngine:
         self._events.received(request)
         search = BeamSearch(request, params, self.facts.eos_token_ids)
         try:
-            while not search.done:
-                search.update(await self._run_all(search.next_requests(), loaded, reload))
+            with self._metrics.watch(request) as watch:
+                while not search.done:
+                    search.update(await self._run_all(search.next_requests(), loaded, reload))
+                watch.found(search.to_output(self._tokenizer))
         finally:
             output = search.to_output(self._tokenizer)
             self._events.finished(request, output)
@@ -171,7 +176,8 @@ class AsyncEngine:
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
         try:
-            self._client.submit(loaded.take(request))
+            named = msgspec.structs.replace(loaded.take(request), log_id=request_id())
+            self._client.submit(named)
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error
         outbox: Outbox = asyncio.Queue()

@@ -35,6 +35,10 @@ class RequestState:
             answer.completion.finish_reason is not None for answer in self._answers
         )
 
+    def finish_reason(self, index: int) -> str | None:
+        """Why an answer has ended; None while it has not."""
+        return self._answers[index].completion.finish_reason
+
     def update(self, output: EngineOutput) -> Abort | None:
         """Take in a step's output; returns what to abort if a stop string ended an answer that
         the engine goes on with."""

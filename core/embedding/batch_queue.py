@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from operator import itemgetter
 
 from ..protocol.shared_array import SharedArray
+from ..system.log_context import request_id
 from .embedder_messages import Embedding, EmbedImages, EmbedTexts, ToEmbedder
 
 _MAX_ITEMS = 32
@@ -20,11 +21,13 @@ _MAX_TEXT_BYTES = 2**14
 
 @dataclass(frozen=True)
 class Job:
-    """A text or a picture, and its embedding to be. client: who asks for it."""
+    """A text or a picture, and its embedding to be. client: who asks for it. request_id: of the
+    request that it is for, for the log."""
 
     item: str | SharedArray
     client: str
     result: asyncio.Future[Embedding]
+    request_id: str = field(default_factory=request_id)
 
     @property
     def num_bytes(self) -> int:
@@ -80,4 +83,5 @@ def to_message(batch: list[Job]) -> ToEmbedder:
     """As the embedder's process takes it."""
     texts = [job.item for job in batch if isinstance(job.item, str)]
     pictures = [job.item for job in batch if isinstance(job.item, SharedArray)]
-    return EmbedTexts(texts) if texts else EmbedImages(pictures)
+    ids = [job.request_id for job in batch]
+    return EmbedTexts(texts, ids) if texts else EmbedImages(pictures, ids)

@@ -25,15 +25,17 @@ class EmbedderReady(msgspec.Struct, frozen=True, tag=True):
 
 
 class EmbedTexts(msgspec.Struct, frozen=True, tag=True):
-    """A batch of texts."""
+    """A batch of texts. request_ids: of the requests that they are for, for the log."""
 
     texts: list[str]
+    request_ids: list[str]
 
 
 class EmbedImages(msgspec.Struct, frozen=True, tag=True):
-    """A batch of upright RGB pictures: uint8 [height, width, 3]."""
+    """A batch of upright RGB pictures: uint8 [height, width, 3]. request_ids: see EmbedTexts."""
 
     pictures: list[SharedArray]
+    request_ids: list[str]
 
 
 class Embedding(msgspec.Struct, frozen=True):

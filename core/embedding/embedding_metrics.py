@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
+from ..observe.http_metrics import HttpMetrics
 from ..observe.media_metrics import MediaMetrics
+from ..observe.process_metrics import server_registry
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40)
 
@@ -13,7 +15,7 @@ class EmbeddingMetrics:
     """What a server exposes; one registry for each, so that several can live in one process."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = server_registry()
 
         def counter(name: str, text: str) -> Counter:
             return Counter(f"octavo:{name}", text, registry=registry)
@@ -22,7 +24,13 @@ class EmbeddingMetrics:
             "octavo:num_requests_running", "Requests that are open.", registry=registry
         )
         self.prompt_tokens = counter("prompt_tokens", "Tokens of texts that were embedded.")
-        self.e2e_request_latency = Histogram(
+        self._successes = Counter(
+            "octavo:request_success",
+            "Requests that were answered.",
+            ["finished_reason"],
+            registry=registry,
+        ).labels("stop")
+        self._e2e_request_latency = Histogram(
             "octavo:e2e_request_latency_seconds",
             "From a request's arrival to its answer.",
             registry=registry,
@@ -35,10 +43,16 @@ class EmbeddingMetrics:
             "engine_restarts", "Times the engine's process died and was started again."
         )
         self.media = MediaMetrics(registry)
+        self.http = HttpMetrics(registry)
 
     def record_open(self, count: int) -> None:
         """So many requests are open now."""
         self._running.set(count)
+
+    def record_answer(self, seconds: float) -> None:
+        """A request has its vectors, so long after it came."""
+        self._successes.inc()
+        self._e2e_request_latency.observe(seconds)
 
     def record_batch(self, num_texts: int, num_images: int, seconds: float) -> None:
         """A batch of one kind is done."""

@@ -10,6 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -20,6 +21,7 @@ from ..process.wire import Connection
 from ..protocol.config import ConfigError
 from ..protocol.messages import StartFailed
 from ..protocol.shared_array import SharedArray
+from ..system.log_context import about_requests
 from .embedder import Embedder
 from .embedder_messages import (
     Embedded,
@@ -38,22 +40,28 @@ def answer(embedder: Embedder, batch: ToEmbedder) -> Embedded:
     """The batch's vectors; an item that fails costs the others nothing but time."""
     started = time.monotonic()
     if isinstance(batch, EmbedTexts):
-        embeddings = _embed(lambda texts: _embed_texts(embedder, texts), batch.texts)
+        items: Sequence[Any] = batch.texts
+        embed = partial(_embed_texts, embedder)
     else:
-        pictures = [Image.fromarray(picture.array) for picture in batch.pictures]
-        embeddings = _embed(lambda images: _embed_images(embedder, images), pictures)
+        items = [Image.fromarray(picture.array) for picture in batch.pictures]
+        embed = partial(_embed_images, embedder)
+    embeddings = _embed(embed, items, batch.request_ids)
     return Embedded(embeddings, time.monotonic() - started)
 
 
 def _embed(
-    embed: Callable[[Sequence[Any]], list[Embedding]], items: Sequence[Any]
+    embed: Callable[[Sequence[Any]], list[Embedding]],
+    items: Sequence[Any],
+    request_ids: Sequence[str],
 ) -> list[Embedding]:
     try:
         return embed(items)
     except Exception as error:  # libraries' models and processors may raise anything
         if len(items) > 1:
-            return [embedding for item in items for embedding in _embed(embed, [item])]
-        logger.exception("an item can't be embedded")
+            each = zip(items, request_ids, strict=True)
+            return [embedding for item, id in each for embedding in _embed(embed, [item], [id])]
+        with about_requests(*request_ids):
+            logger.exception("an item can't be embedded")
         return [Embedding(None, failure=f"the model failed: {error}")]
 
 

@@ -26,6 +26,7 @@ from ..protocol.model_facts import ModelFacts
 from ..protocol.scheduler_output import EncodeError
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
+from ..system.log_context import about_requests
 from .execution.in_process_executor import InProcessExecutor
 from .executor import Executor
 from .scheduling.encoder_cache_manager import EncoderCacheManager
@@ -165,12 +166,14 @@ class EngineCore:
         if scheduled.new:
             self.on_started([Request.parent_of(new.request_id) for new in scheduled.new])
         try:
-            result = self._executor.execute(scheduled)
+            with about_requests(*self._scheduler.waiting_for_images(scheduled)):
+                result = self._executor.execute(scheduled)
         except Exception as error:  # models, kernels and processors may be plugins
-            logger.exception("a step of %d requests failed", len(scheduled.scheduled))
             message = f"the engine failed on this request: {error}"
             at_fault = error.media_keys if isinstance(error, EncodeError) else None
             progress = self._scheduler.fail(scheduled, message, at_fault)
+            with about_requests(*dict.fromkeys(request.log_id for request, _ in progress)):
+                logger.exception("a step of %d requests failed", len(scheduled.scheduled))
         else:
             progress = self._scheduler.update(scheduled, result)
             self._events.encoded += [media.media_key for media in scheduled.encode]
@@ -220,6 +223,9 @@ class EngineCore:
 
     def _forget(self, request: Request) -> None:
         """Drop what the engine keeps beside the scheduler for an answer that has ended."""
+        with about_requests(request.log_id):
+            num_tokens = len(request.token_ids) - request.num_prompt_tokens
+            logger.debug("an answer of %d tokens ends: %s", num_tokens, request.status.name)
         indices = self._answers[request.parent_id]
         indices.discard(request.index)
         if not indices:

@@ -24,7 +24,7 @@ from ..process.process_group import kill_group, process_ticks, reap_group
 from ..process.restart_pause import RestartPause
 from ..process.wire import Connection
 from ..protocol.config import ConfigError
-from ..system.log_format import set_up_logging
+from ..system.log_setup import as_argument, set_up_logging_as
 from .jobs import Answer, Job, WorkerReady, WorkerSettings
 from .worker import Worker
 
@@ -184,7 +184,7 @@ class WorkerHost:
                 return None
             self._pause.started()
             self._control, theirs = socket.socketpair()
-            arguments = [str(theirs.fileno()), str(os.getpid()), self._settings]
+            arguments = [str(theirs.fileno()), str(os.getpid()), self._settings, as_argument()]
             environment = {**os.environ, **_SINGLE_THREADED}
             with theirs:
                 self._process = subprocess.Popen(
@@ -227,10 +227,10 @@ class WorkerHost:
 
 
 def main() -> None:
-    """Entry of the host: its arguments are the control socket's descriptor, its parent and the
-    settings."""
+    """Entry of the host: its arguments are the control socket's descriptor, its parent, the
+    settings and how the parent logs."""
     die_with_parent(int(sys.argv[2]))
-    set_up_logging()
+    set_up_logging_as(sys.argv[4])
     control = socket.socket(fileno=int(sys.argv[1]))
     worker = Worker(msgspec.json.decode(sys.argv[3], type=WorkerSettings))
     # Children are not waited for.

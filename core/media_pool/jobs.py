@@ -23,23 +23,27 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
 
 class InspectJob(msgspec.Struct, frozen=True, tag=True):
-    """Read the header of a file."""
+    """Read the header of a file. request_id: of the request that it is for, for the log."""
 
     data: SharedArray
+    request_id: str = ""
 
 
 class PrepareJob(msgspec.Struct, frozen=True, tag=True):
-    """Decode a file and preprocess the picture. num_images, limit: see `image_views.derive`."""
+    """Decode a file and preprocess the picture. num_images, limit: see `image_views.derive`.
+    request_id: see InspectJob."""
 
     data: SharedArray
     num_images: int
     limit: int | None
+    request_id: str = ""
 
 
 class DecodeJob(msgspec.Struct, frozen=True, tag=True):
-    """Decode a file."""
+    """Decode a file. request_id: see InspectJob."""
 
     data: SharedArray
+    request_id: str = ""
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag=True):

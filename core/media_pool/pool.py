@@ -7,7 +7,10 @@ import queue
 import threading
 from concurrent.futures import Future
 
+import msgspec
+
 from ..protocol.media_error import MediaError
+from ..system.log_context import about_requests, request_id
 from .host import WorkerDiedError, WorkerHandle, WorkerHost
 from .jobs import Answer, Job, Refused
 
@@ -42,7 +45,8 @@ class WorkerLane:
         """
         future: Future[Answer] = Future()
         try:
-            self._jobs.put_nowait((job, future))
+            named = msgspec.structs.replace(job, request_id=request_id())
+            self._jobs.put_nowait((named, future))
         except queue.Full:
             raise MediaError(
                 f"{self._jobs.maxsize} images wait to be read already; send it again later", "busy"
@@ -71,7 +75,8 @@ class WorkerLane:
         while (item := self._jobs.get()) is not None:
             job, future = item
             if future.set_running_or_notify_cancel():
-                worker = self._do(job, future, worker)
+                with about_requests(job.request_id):
+                    worker = self._do(job, future, worker)
         if worker is not None:
             worker.close()
 

@@ -22,6 +22,7 @@ from ..prompts.prompt_images import load_preprocessor
 from ..protocol.media_error import MediaError
 from ..protocol.shared_array import SharedArray
 from ..registry.registry import get_registry
+from ..system.log_context import about_requests
 from .jobs import (
     Answer,
     Decoded,
@@ -53,7 +54,9 @@ class Worker:
         """Return when the other end is closed."""
         connection.send(connection.encode(WorkerReady(os.getpid())))
         while (job := connection.receive()) is not None:
-            connection.send(connection.encode(self.answer(job)))
+            with about_requests(job.request_id):
+                answer = self.answer(job)
+            connection.send(connection.encode(answer))
 
     def answer(self, job: Job) -> Answer:
         """Do one job; a picture that can't be read is an answer too."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ..protocol.messages import (
     EngineFacts,
@@ -14,10 +17,15 @@ from ..protocol.messages import (
     MediaEvents,
     RequestTimings,
 )
+from ..protocol.outputs import RequestOutput
+from .http_metrics import HttpMetrics
 from .media_metrics import MediaMetrics
+from .process_metrics import server_registry
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2.5)
+#: Beside abort, of clients that left, and error, which a request that took too long ends with too.
+_FINISH_REASONS = ("stop", "length", "abort", "error")
 _COUNTED = (
     "prefix_cache_queries",
     "prefix_cache_hits",
@@ -31,7 +39,7 @@ class EngineMetrics:
     """What a server exposes; one registry for each, so that several can live in one process."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = server_registry()
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"octavo:{name}", text, registry=registry)
@@ -63,6 +71,17 @@ class EngineMetrics:
         self._engine_restarts = counter(
             "engine_restarts", "Times the engine's process died and was started again."
         )
+        self.prompt_tokens = counter(
+            "prompt_tokens", "Tokens of prompts whose answers have begun, cached ones too."
+        )
+        self.generation_tokens = counter("generation_tokens", "Tokens of answers.")
+        successes = Counter(
+            "octavo:request_success",
+            "Answers that ended, by reason; some to a client that has left, or with an error.",
+            ["finished_reason"],
+            registry=registry,
+        )
+        self.request_success = {reason: successes.labels(reason) for reason in _FINISH_REASONS}
         self.time_to_first_token = histogram(
             "time_to_first_token_seconds", "From arrival to an answer's first token."
         )
@@ -83,6 +102,7 @@ class EngineMetrics:
             "From then to the first token, without what the encoder took.",
         )
         self.media = MediaMetrics(registry)
+        self.http = HttpMetrics(registry)
         self._last: EngineStats | None = None
 
     def restart(self) -> None:
@@ -106,9 +126,19 @@ class EngineMetrics:
         if media is not None and media.encode_seconds:
             self.media.record_encoded(len(media.encoded), media.encode_seconds)
 
-    def watch(self, request: EngineRequest) -> RequestWatch:
-        """A watch on the latencies of one request's answers."""
-        return RequestWatch(self, request)
+    @contextmanager
+    def watch(self, request: EngineRequest) -> Iterator[RequestWatch]:
+        """A watch on one request's answers; those that are open at the end were aborted, or have
+        failed."""
+        watch = RequestWatch(self, request)
+        try:
+            yield watch
+        except (GeneratorExit, asyncio.CancelledError):
+            watch.end("abort")
+            raise
+        except Exception:
+            watch.end("error")
+            raise
 
 
 class RequestWatch:
@@ -117,22 +147,52 @@ class RequestWatch:
     def __init__(self, metrics: EngineMetrics, request: EngineRequest) -> None:
         self._metrics = metrics
         self._arrival = request.arrival_time
+        self._num_prompt_tokens = len(request.prompt_token_ids)
+        self._open = set(range(request.sampling_params.n))
         self._last_token: dict[int, float] = {}
 
-    def update(self, output: EngineOutput) -> None:
-        """An answer got tokens, or ended."""
+    def update(self, output: EngineOutput, finish_reason: str | None) -> None:
+        """An answer got tokens, or ended. finish_reason: the answer's, which may have ended at a
+        stop string that the engine knows nothing of, and goes on with for some steps."""
+        if output.index not in self._open:
+            return
         now = time.monotonic()
         if output.new_token_ids:
-            last = self._last_token.get(output.index)
-            if last is None:
-                self._metrics.time_to_first_token.observe(now - self._arrival)
-            else:
-                self._metrics.inter_token_latency.observe(now - last)
-            self._last_token[output.index] = now
-        if output.finish_reason is not None and output.failure is None:
+            self._count_tokens(output, now)
+        if finish_reason is None:
+            return
+        self._open.discard(output.index)
+        self._metrics.request_success[finish_reason].inc()
+        if output.failure is None:
             self._metrics.e2e_request_latency.observe(now - self._arrival)
             if output.timings is not None and output.timings.first_token:
                 self._observe_stages(output.timings)
+
+    def found(self, output: RequestOutput) -> None:
+        """A beam search has ended, whose steps are requests of the engine's."""
+        self._open.clear()
+        self._metrics.prompt_tokens.inc(self._num_prompt_tokens)
+        for answer in output.outputs:
+            self._metrics.generation_tokens.inc(len(answer.token_ids))
+            self._metrics.request_success[answer.finish_reason or "stop"].inc()
+            self._metrics.e2e_request_latency.observe(time.monotonic() - self._arrival)
+
+    def end(self, reason: str) -> None:
+        """No more will come. reason: why answers that are open end here."""
+        self._metrics.request_success[reason].inc(len(self._open))
+        self._open.clear()
+
+    def _count_tokens(self, output: EngineOutput, now: float) -> None:
+        metrics = self._metrics
+        if not self._last_token:
+            metrics.prompt_tokens.inc(self._num_prompt_tokens)
+        metrics.generation_tokens.inc(len(output.new_token_ids))
+        last = self._last_token.get(output.index)
+        if last is None:
+            metrics.time_to_first_token.observe(now - self._arrival)
+        else:
+            metrics.inter_token_latency.observe(now - last)
+        self._last_token[output.index] = now
 
     def _observe_stages(self, timings: RequestTimings) -> None:
         metrics = self._metrics

@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from ...kernels.parent_death import die_with_parent
 from ..contracts.specs import load_object
-from ..system.log_format import set_up_logging
+from ..system.log_setup import as_argument, set_up_logging_as
 from .heartbeat import Ping, Pong, StallWatch
 from .process_group import group_ticks, kill_group, reap_group
 from .wire import Connection, Frame
@@ -37,7 +37,7 @@ class Spawned:
     def __init__(self, module: str) -> None:
         self.name = module.rpartition(".")[2]
         self.socket, theirs = socket.socketpair()
-        arguments = [module, str(theirs.fileno()), str(os.getpid())]
+        arguments = [module, str(theirs.fileno()), str(os.getpid()), as_argument()]
         # -P: a folder that happens to be the working one must not be a source of modules.
         command = [sys.executable, "-P", "-m", __name__, *arguments]
         # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
@@ -153,9 +153,10 @@ class ChildProcess(Generic[Incoming]):
 
 
 def _main() -> None:
-    """The child's entry: its arguments are a module, the socket's descriptor and its parent."""
+    """The child's entry: its arguments are a module, the socket's descriptor, its parent, and how
+    that logs."""
     die_with_parent(int(sys.argv[3]))
-    set_up_logging()
+    set_up_logging_as(sys.argv[4])
     main = load_object(f"{sys.argv[1]}:main")
     main(socket.socket(fileno=int(sys.argv[2])))
 

@@ -85,6 +85,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     cache_salt: only requests with the same salt share cached blocks.
     encoder_digest: of the engine for which the images' keys were made.
     client: who sent it, by any name; of one priority, clients take turns.
+    log_id: of the client's request that it is part of, as logs have it; request_id if empty.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
     """
 
@@ -102,6 +103,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     timeout: float | None = None
     encoder_digest: str = ""
     client: str = ""
+    log_id: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

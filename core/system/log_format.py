@@ -1,9 +1,16 @@
-"""Log format of every process, safe for any text in it."""
+"""Log formats of every process, safe for any text in them."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from datetime import datetime
+
+from .log_context import request_ids
+
+#: Of a line: request is empty, or the ids of the requests that it is about.
+TEXT = "%(asctime)s %(levelname)s %(name)s%(request)s: %(message)s"
 
 #: Controls, line and paragraph separators, marks that turn the direction of writing, and halves
 #: of characters: what could end a line, or show another text than is there.
@@ -18,15 +25,41 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
+        ids = request_ids()
+        record.request = f" [{' '.join(ids)}]" if ids else ""
         return "\n  ".join(map(_escaped, super().format(record).split("\n")))
 
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """See `_time_of`."""
+        return _time_of(record)
 
-def set_up_logging() -> None:
-    """To stderr, from INFO on; of HTTP clients, which log every call, warnings alone."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+class JsonFormatter(logging.Formatter):
+    """An object on one line: time, level, logger, process (its id), message; request_id, or
+    request_ids if it is about several; exception, with the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, in ASCII."""
+        fields: dict[str, object] = {
+            "time": _time_of(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        ids = request_ids()
+        if ids:
+            fields |= {"request_id": ids[0]} if len(ids) == 1 else {"request_ids": ids}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(fields)
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    """Local time to the millisecond with its distance from UTC, as ISO 8601 has it."""
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
 
 def _escaped(text: str) -> str:

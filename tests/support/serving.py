@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,13 +16,16 @@ import pytest
 
 
 @contextmanager
-def running_server(*arguments: str) -> Iterator[str]:
-    """`octavo serve` with these arguments; gives its address."""
+def running_server(*arguments: str, log: Path | None = None) -> Iterator[str]:
+    """`octavo serve` with these arguments; gives its address. log: a file for its stderr."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "octavo", "serve", "--port", str(port), *arguments]
-    with subprocess.Popen(command) as process:
+    with (
+        open(log, "wb") if log is not None else nullcontext() as stderr,
+        subprocess.Popen(command, stderr=stderr) as process,
+    ):
         base = f"http://127.0.0.1:{port}"
         try:
             wait_until(lambda: is_healthy(base), 60)

@@ -63,7 +63,7 @@ class Request:
     """Mutable state of one answer. Tokens are the prompt's, then the generated ones.
 
     request_id: unique to the answer; parent_id and index: the request and which of its answers.
-    client: who sent it.
+    client: who sent it. log_id: see EngineRequest.
     sequence_number: the order of arrival; turn: its client's turn at which it may start; rank:
         the place among all requests, lower first and unique. All are set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
@@ -88,6 +88,7 @@ class Request:
     priority: int = 0
     cache_salt: str = ""
     client: str = ""
+    log_id: str = ""
     queue_deadline: float | None = None
     deadline: float | None = None
     sequence_number: int = -1
@@ -131,6 +132,7 @@ class Request:
             priority=message.priority,
             cache_salt=message.cache_salt,
             client=message.client,
+            log_id=message.log_id or message.request_id,
             queue_deadline=deadline(message.queue_timeout),
             deadline=deadline(message.timeout),
         )

@@ -194,6 +194,15 @@ class Scheduler:
             progress.append((request, self._append(request, sampled)))
         return progress
 
+    def waiting_for_images(self, output: SchedulerOutput) -> list[str]:
+        """The log_ids of those whose images a step encodes."""
+        keys = {media.media_key for media in output.encode}
+        if not keys:
+            return []
+        requests = [self._requests[item.request_id] for item in output.scheduled]
+        shown = (request.log_id for request in requests if not keys.isdisjoint(request.media))
+        return list(dict.fromkeys(shown))
+
     def fail(
         self, output: SchedulerOutput, message: str, media_keys: Container[str] | None = None
     ) -> list[tuple[Request, list[int]]]:

@@ -1,4 +1,5 @@
-"""What a client sends can't end a line of the log, nor paint the terminal that shows it."""
+"""Which requests are logged. What a client sends can't end a line of the log, nor paint the
+terminal that shows it."""
 
 from __future__ import annotations
 
@@ -30,12 +31,16 @@ def log() -> Iterator[io.StringIO]:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(LineFormatter("%(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.INFO)
     yield written
-    logging.getLogger().removeHandler(handler)
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
-async def answers(*heads: bytes) -> list[bytes]:
+async def answers(*heads: bytes, access_log: str = "answers") -> list[bytes]:
     """The first line of each answer, of a server that has every path."""
 
     async def found(request: Request) -> Response:
@@ -46,7 +51,7 @@ async def answers(*heads: bytes) -> list[bytes]:
     lines = []
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        listen = ListenConfig([sock], 1, 1.0, None)
+        listen = ListenConfig([sock], 1, 1.0, None, access_log=access_log)
         is_open = asyncio.Event()
 
         @asynccontextmanager
@@ -84,3 +89,19 @@ def test_paths_queries_and_forwarded_addresses(
     everything = "".join((written, *capfd.readouterr()))
     assert not set(everything) & {*HOSTILE[:2], "\x80", "\x85", "\u202e"}
     assert everything.count("\n") == len(everything.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("access_log", "paths"),
+    [
+        ("answers", ["/healthy", "/v1/models?x=/health", "/"]),
+        ("all", ["/health", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]),
+        ("none", []),
+    ],
+)
+def test_what_is_polled_is_left_out(access_log: str, paths: list[str], log: io.StringIO) -> None:
+    asked = ["/health", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]
+    heads = [f"GET {path} HTTP/1.1".encode() for path in asked]
+    asyncio.run(answers(*heads, access_log=access_log))
+    lines = [line for line in log.getvalue().splitlines() if "uvicorn.access" in line]
+    assert [line.split('"')[1].split()[1] for line in lines] == paths

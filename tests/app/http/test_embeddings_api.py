@@ -31,8 +31,11 @@ from octavo.app.http.embedding_server import create_app as create_embedding_app
 from octavo.app.http.server import create_app
 from octavo.app.serving.embedding_state import EmbeddingState
 from octavo.core.embedding.embedder_messages import EmbedderReady
+from octavo.core.embedding.embedding_metrics import EmbeddingMetrics
+from octavo.core.observe.http_metrics import HttpMetrics
 from openai import OpenAI
 from PIL import Image
+from prometheus_client import CollectorRegistry
 from redis import Redis
 from redis_server import MISSING, RedisServer, find_servers
 from serving import chat, is_healthy, metric, running_server, wait_until
@@ -175,6 +178,7 @@ def test_many_at_once(url: str, model: EmbeddingModel) -> None:
     """While one batch runs, others' texts gather for the next ones of 32; two images that all
     requests show are computed once."""
     before, batches = seen(url), metric(url, "embedding_batches_total")
+    answered = metric(url, 'request_success_total{finished_reason="stop"}')
     shared = [part(noise(seed, (900, 900))) for seed in (20, 21)]
     texts = [[f"text {i} {j}" for j in range(8)] for i in range(12)]
     pid = httpx.get(f"{url}/health").json()["engine_pid"]
@@ -192,6 +196,7 @@ def test_many_at_once(url: str, model: EmbeddingModel) -> None:
     # At the most: the first request's texts, those of the 11 others, and each image.
     assert metric(url, "embedding_batches_total") - batches <= 1 + 3 + 2
     assert metric(url, "num_requests_running") == 0
+    assert metric(url, 'request_success_total{finished_reason="stop"}') - answered == 12
 
 
 def test_texts_are_cut_off_but_none_is_tokenised_that_is_far_too_long(
@@ -267,7 +272,8 @@ def test_what_such_a_model_has_not(url: str) -> None:
 
 def test_a_generating_model_gives_no_embeddings() -> None:
     """By its application alone, since this is answered from the model's name."""
-    app = create_app(SimpleNamespace(model_name="octavo-demo"))
+    metrics = HttpMetrics(CollectorRegistry())
+    app = create_app(SimpleNamespace(model_name="octavo-demo", http_metrics=metrics))
     message, param = refusal(TestClient(app).post("/v1/embeddings", json={"input": "a"}), 404)
     assert "'octavo-demo' gives no embeddings" in message
     assert param == "model"
@@ -338,7 +344,8 @@ def test_no_request_lasts_longer_than_the_operator_allows() -> None:
         ready=EmbedderReady(32, 100, "", ""), admission=lambda client: nullcontext()
     )
     embedder.embed_text = never
-    state = EmbeddingState(embedder, None, None, None, "tiny", 1000, 0.05, 0)  # type: ignore[arg-type]
+    metrics = EmbeddingMetrics()
+    state = EmbeddingState(embedder, None, None, metrics, "tiny", 1000, 0.05, 0)  # type: ignore[arg-type]
     answer = TestClient(create_embedding_app(state)).post("/v1/embeddings", json={"input": "a"})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "timeout"

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
+from json_log import json_log
 from octavo import LLM, SamplingParams
 from octavo.app.offline.offline_run import OfflineRun
 from octavo.core.observe.request_events import RequestEvents
 from octavo.core.protocol.errors import RequestFailedError, RequestTimeoutError
 from octavo.core.protocol.messages import Abort, EngineRequest
+from octavo.core.protocol.scheduler_output import SchedulerOutput
 from octavo.core.registry.hookspecs import hookimpl
 from octavo.core.registry.registry import Registry
 from PIL import Image
@@ -28,15 +31,20 @@ def llm(checkpoints: dict[str, Path]) -> LLM:
 def test_failed_step_ends_its_requests_only(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = llm._core._executor._runner
     execute = runner.execute
+    failed: list[str] = []
 
-    def fail_once(output: object) -> object:
+    def fail_once(output: SchedulerOutput) -> object:
+        failed.append(output.scheduled[0].request_id.partition("/")[0])
         monkeypatch.setattr(runner, "execute", execute)
         raise RuntimeError("out of something")
 
     expected = llm.generate("hello", GREEDY)[0].outputs[0].token_ids
     monkeypatch.setattr(runner, "execute", fail_once)
-    with pytest.raises(RequestFailedError, match="out of something"):
+    with json_log() as lines, pytest.raises(RequestFailedError, match="out of something"):
         llm.generate("hello", GREEDY)
+    (line,) = lines()
+    assert line["message"] == "a step of 1 requests failed"
+    assert line["request_id"] == failed[0]
     assert llm.generate("hello", GREEDY)[0].outputs[0].token_ids == expected
     llm._core.check_integrity()
     assert llm.num_free_blocks == llm._core.facts.num_blocks
@@ -48,6 +56,9 @@ def test_a_tower_that_fails_on_one_image_ends_its_request_only(
     llm = LLM(checkpoints["llava-siglip"], dtype="float32", max_model_len=128)
     model = llm._core._executor._runner._model
     encode = model.encode_images
+
+    def named(request: EngineRequest, number: int) -> EngineRequest:
+        return msgspec.structs.replace(request, log_id=f"req-{number}")
 
     def refuse_dark(pixels: torch.Tensor, layouts: object) -> object:
         if any(image.max() < 0 for image in pixels):
@@ -63,10 +74,14 @@ def test_a_tower_that_fails_on_one_image_ends_its_request_only(
     ]
     monkeypatch.setattr(model, "encode_images", refuse_dark)
     chats = [ask(), ask(Image.new("RGB", (40, 40))), ask(pictures[0]), ask(pictures[1])]
-    with OfflineRun(llm._engine) as run:
-        states = [run.add(llm.prepare_chat(chat, GREEDY)) for chat in chats]
+    prepared = [named(llm.prepare_chat(chat, GREEDY), i) for i, chat in enumerate(chats)]
+    with OfflineRun(llm._engine) as run, json_log() as lines:
+        states = [run.add(request) for request in prepared]
         while run.num_unfinished:
             run.step()
+    (of_image, of_step) = lines()
+    assert of_image["request_ids"] == ["req-1", "req-3"]  # encoded together
+    assert of_step["request_id"] == "req-1"
     assert [state.failure is not None for state in states] == [False, True, False, False]
     assert "too dark" in states[1].failure.message
     answers = [states[i].to_output().outputs[0].token_ids for i in (0, 2)]
