@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -99,6 +100,14 @@ def build_parser() -> tuple[CommandParser, Commands]:
         )
     )
     _add_plugins(commands.add_parser("plugins", help="what is installed"))
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands and options in a shell",
+        examples=["octavo completion bash"],
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script")
+    # Of the whole grammar, with commands that are added later.
+    completion.set_defaults(run=partial(_complete, parser))
     return parser, commands
 
 
@@ -266,3 +275,8 @@ def _list_plugins(options: argparse.Namespace) -> int:
 def _check_plugins(options: argparse.Namespace) -> int:
     check = load_object("octavo.app.conformance.check:check_and_print")
     return 0 if check(options.name) else 1
+
+
+def _complete(parser: CommandParser, options: argparse.Namespace) -> int:
+    load_object("octavo.app.cli.completion:print_completion")(parser, options.shell)
+    return 0
