@@ -48,6 +48,7 @@ FLOORS = (
     "app.offline",
     "app.verify",
     "app.conformance",
+    "app.doctor",
     "app.cli",
     "bench",
 )

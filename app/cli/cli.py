@@ -100,6 +100,13 @@ def build_parser() -> tuple[CommandParser, Commands]:
         )
     )
     _add_plugins(commands.add_parser("plugins", help="what is installed"))
+    _add_doctor(
+        commands.add_parser(
+            "doctor",
+            help="look over the machine, the installation and the settings, and try a picture",
+            examples=["octavo doctor", "octavo doctor --config octavo.toml --json"],
+        )
+    )
     completion = commands.add_parser(
         "completion",
         help="print a script that completes commands and options in a shell",
@@ -115,6 +122,17 @@ def _add_kernels(parser: CommandParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
     parser.set_defaults(run=_list_kernels)
+
+
+def _add_doctor(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="of octavo serve: look at these settings too"
+    )
+    parser.add_argument(
+        "--encoder-cache", metavar="URL", help="of octavo serve: see whether this store answers"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_diagnose)
 
 
 def _add_plugins(parser: CommandParser) -> None:
@@ -256,6 +274,13 @@ def _list_kernels(options: argparse.Namespace) -> int:
     for line in list_kernels(options.device, options.dtype):
         print(line)
     return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    diagnose = load_object("octavo.app.cli.diagnosis:diagnose_and_print")
+    debug = "debug" in options  # its default is suppressed
+    healthy = diagnose(options.config, options.encoder_cache, options.json, debug)
+    return 0 if healthy else 1
 
 
 def _list_plugins(options: argparse.Namespace) -> int:
