@@ -64,7 +64,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bench compare nowhere", 2, "compare needs BASE and NEW"),
         ("bench latency --output-json photos", 2, "--output-json: photos is a folder"),
         ("bench latency --output-json photos/a.png/x", 2, "photos/a.png is no folder"),
-        ("bench latency --plot photos/a.png/x", 2, "--plot: photos/a.png is no folder"),
+        ("bench latency --plot photos/a.png/x", 2, "photos/a.png is no folder"),
         ("caption photos -o folder.jpg", 2, "folder.jpg can't be written"),
         ("caption photos -o /dev/full", 1, "/dev/full: No space left on device; free some space"),
     ],
