@@ -229,15 +229,15 @@ def _default_name(model: str) -> str:
 
 
 def _caption(options: argparse.Namespace) -> int:
-    llm_class = load_object("octavo.app.offline.llm:LLM")
+    find_pictures = load_object("octavo.app.cli.captioning:find_pictures")
     write_captions = load_object("octavo.app.cli.captioning:write_captions")
     load_object("octavo.app.cli.captioning:check_output")(options.output)
-    llm = llm_class(**asdict(engine_config(options)))
-    failed = write_captions(
-        llm, options.sources, options.output, options.prompt, options.max_tokens
-    )
+    files = find_pictures(options.sources)
+    llm = load_object("octavo.app.offline.llm:LLM")(**asdict(engine_config(options)))
+    failed = write_captions(llm, files, options.output, options.prompt, options.max_tokens)
     if failed:
-        print(f"octavo: {failed} files have an error instead of a caption", file=sys.stderr)
+        named = "1 file has" if failed == 1 else f"{failed} files have"
+        print(f"octavo: {named} an error instead of a caption", file=sys.stderr)
     return 1 if failed else 0
 
 
