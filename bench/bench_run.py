@@ -18,6 +18,7 @@ from .compare.compare_config import CompareConfig, Threshold
 from .compare.side import find_side
 from .load_config import LoadConfig
 from .machine import describe_machine
+from .output_paths import check_output_file, check_output_folder
 from .report import check_can_plot, write_report
 from .result import Result, print_result, write_json
 from .workload import RequestMix
@@ -90,14 +91,23 @@ def _self_check(options: argparse.Namespace, config: CompareConfig, threshold: T
 
 def _run(module: str, options: argparse.Namespace, *arguments: Any) -> Result:
     """Call a benchmark's `run`; loaded here, so that those without an engine need no torch."""
-    if options.plot is not None:
-        check_can_plot()
+    _check_outputs(options)
     print(describe_machine())
     run = load_object(f"{__package__}.{module}:run")
     result: Result = (
         asyncio.run(run(*arguments)) if inspect.iscoroutinefunction(run) else run(*arguments)
     )
     return result
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    if options.output_json is not None:
+        check_output_file("--output-json", options.output_json)
+    if options.plot is not None:
+        check_can_plot()
+        check_output_folder("--plot", options.plot)
+    if getattr(options, "save_runs", None) is not None:
+        check_output_folder("--save-runs", options.save_runs)
 
 
 def _finish(options: argparse.Namespace, result: Result) -> int:

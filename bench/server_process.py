@@ -18,7 +18,6 @@ from ..core.protocol.config import ConfigError
 
 _START_S = 600.0
 _POLL_S = 0.02
-_SHOWN_LINES = 10
 
 
 class ServerClient:
@@ -111,7 +110,8 @@ class ServerProcess(ServerClient):
             raise ConfigError(f"the server did not start within {_START_S:.0f} s")
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").splitlines()
-        raise ConfigError("\n".join(["the server did not start:", *lines[-_SHOWN_LINES:]]))
+        last = lines[-1] if lines else "it said nothing"
+        raise ConfigError(f"the server did not start: {last.removeprefix('octavo: ')}")
 
     def stop(self) -> None:
         """End it and wait for that."""

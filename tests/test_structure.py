@@ -49,6 +49,7 @@ FLOORS = (
     "app.chat",
     "app.verify",
     "app.conformance",
+    "app.doctor",
     "app.cli",
     "bench",
 )

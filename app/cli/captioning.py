@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from tqdm import tqdm
 
 from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest
-from ..offline.llm import LLM
+
+if TYPE_CHECKING:  # what is checked first needs no torch
+    from ..offline.llm import LLM
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 
@@ -27,17 +30,25 @@ class Caption(msgspec.Struct, omit_defaults=True):
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The files named, and the pictures in the folders named. Raises RequestError if none."""
+    """The files named, and the pictures in the folders named. Raises RequestError if none, and
+    OSError for a folder that can't be read: its pictures would be missed."""
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = (p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-            found += sorted(p for p in inside if not p.is_dir())
+            found += sorted(p for p in _files_in(source) if p.suffix.lower() in SUFFIXES)
         else:
             found.append(source)
     if not found:
         raise RequestError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in the folders given")
     return found
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for path, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(path, name) for name in names)
 
 
 def caption_files(
@@ -61,14 +72,13 @@ def caption_files(
 
 
 def write_captions(
-    llm: LLM, sources: Sequence[Path], output: Path, prompt: str, max_tokens: int
+    llm: LLM, files: Sequence[Path], output: Path, prompt: str, max_tokens: int
 ) -> int:
     """Caption everything into a JSONL file with a progress bar; returns how many failed.
 
-    Raises RequestError if there is nothing to caption, or `check_output` does; OSError with the
-    output's name if it can't be written, as on a full disk: what it has by then are whole lines.
+    Raises RequestError as `check_output` does; OSError with the output's name if it can't be
+    written, as on a full disk: what it has by then are whole lines.
     """
-    files = find_pictures(sources)
     failed = 0
     with _open_output(output) as lines, tqdm(total=len(files), unit="image") as progress:
         for caption in caption_files(llm, files, prompt, max_tokens):
@@ -87,6 +97,8 @@ def check_output(output: Path) -> None:
         )
     if output.is_dir() or not output.parent.is_dir():
         raise RequestError(f"{_printable(str(output))} can't be written: name a file in a folder")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise RequestError(f"{_printable(str(output))} can't be written: change its permissions")
 
 
 def _open_output(output: Path) -> FileIO:

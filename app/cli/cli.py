@@ -103,6 +103,21 @@ def build_parser() -> tuple[CommandParser, Commands]:
         )
     )
     _add_plugins(commands.add_parser("plugins", help="what is installed"))
+    _add_doctor(
+        commands.add_parser(
+            "doctor",
+            help="look over the machine, the installation and the settings, and try a picture",
+            examples=["octavo doctor", "octavo doctor --config octavo.toml --json"],
+        )
+    )
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands and options in a shell",
+        examples=["octavo completion bash"],
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script")
+    # Of the whole grammar, with commands that are added later.
+    completion.set_defaults(run=partial(_complete, parser))
     return parser, commands
 
 
@@ -110,6 +125,17 @@ def _add_kernels(parser: CommandParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
     parser.set_defaults(run=_list_kernels)
+
+
+def _add_doctor(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="of octavo serve: look at these settings too"
+    )
+    parser.add_argument(
+        "--encoder-cache", metavar="URL", help="of octavo serve: see whether this store answers"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_diagnose)
 
 
 def _add_plugins(parser: CommandParser) -> None:
@@ -198,15 +224,15 @@ def _default_name(model: str) -> str:
 
 
 def _caption(options: argparse.Namespace) -> int:
-    llm_class = load_object("octavo.app.offline.llm:LLM")
+    find_pictures = load_object("octavo.app.cli.captioning:find_pictures")
     write_captions = load_object("octavo.app.cli.captioning:write_captions")
     load_object("octavo.app.cli.captioning:check_output")(options.output)
-    llm = llm_class(**asdict(engine_config(options)))
-    failed = write_captions(
-        llm, options.sources, options.output, options.prompt, options.max_tokens
-    )
+    files = find_pictures(options.sources)
+    llm = load_object("octavo.app.offline.llm:LLM")(**asdict(engine_config(options)))
+    failed = write_captions(llm, files, options.output, options.prompt, options.max_tokens)
     if failed:
-        print(f"octavo: {failed} files have an error instead of a caption", file=sys.stderr)
+        named = "1 file has" if failed == 1 else f"{failed} files have"
+        print(f"octavo: {named} an error instead of a caption", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -236,6 +262,13 @@ def _list_kernels(options: argparse.Namespace) -> int:
     return 0
 
 
+def _diagnose(options: argparse.Namespace) -> int:
+    diagnose = load_object("octavo.app.cli.diagnosis:diagnose_and_print")
+    debug = "debug" in options  # its default is suppressed
+    healthy = diagnose(options.config, options.encoder_cache, options.json, debug)
+    return 0 if healthy else 1
+
+
 def _list_plugins(options: argparse.Namespace) -> int:
     registry = get_registry()
     for plugin in registry.plugins:
@@ -253,3 +286,8 @@ def _list_plugins(options: argparse.Namespace) -> int:
 def _check_plugins(options: argparse.Namespace) -> int:
     check = load_object("octavo.app.conformance.check:check_and_print")
     return 0 if check(options.name) else 1
+
+
+def _complete(parser: CommandParser, options: argparse.Namespace) -> int:
+    load_object("octavo.app.cli.completion:print_completion")(parser, options.shell)
+    return 0

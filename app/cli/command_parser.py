@@ -48,6 +48,7 @@ class CommandParser(argparse.ArgumentParser):
             epilog=epilog if examples else None,
             formatter_class=_HelpFormatter,
         )
+        self._takes_settings = False
         self.add_argument(
             "--debug",
             action="store_true",
@@ -83,6 +84,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_config_option(self) -> None:
         """Take settings from a file and the environment."""
+        self._takes_settings = True
         self.add_argument(
             _CONFIG,
             type=Path,
@@ -97,7 +99,7 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse does. Raises ConfigError for what the file or the environment says; an
         unknown option ends the program, with the name of the nearest."""
         words = sys.argv[1:] if args is None else list(args)
-        if _CONFIG in self._option_string_actions:
+        if self._takes_settings:
             self.set_defaults(**self._given_elsewhere(super().parse_known_args(words)[0].config))
         parsed, unknown = super().parse_known_args(words, namespace)
         if unknown and unknown[0].startswith("--"):

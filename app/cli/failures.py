@@ -97,6 +97,8 @@ def _explain_system(error: OSError) -> tuple[str, int]:
         return f"{os.fsdecode(error.filename)}: {why}; {advice}", status
     if status == USERS_FAULT:  # of a file that we can't name, so not theirs
         return f"{why} ({_REPORT})", FAILED
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # print() names none
+        why = f"{why} for standard output or a temporary file"
     return f"{why}; {advice}", status
 
 

@@ -14,6 +14,7 @@ from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
 from .hf_config import complete_config, is_known_type
 from .json_file import read_json_file
+from .unreadable import unreadable
 from .weight_files import WeightFiles, find_weights
 
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
@@ -142,7 +143,7 @@ def _names_in(path: Path) -> list[str]:
         with safe_open(path, framework="numpy") as file:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
+        raise unreadable(path, error) from error
 
 
 def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Any]]:

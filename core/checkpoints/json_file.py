@@ -8,6 +8,7 @@ from typing import Any
 
 from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
+from .unreadable import unreadable
 
 
 def read_json_file(path: Path) -> JsonDict:
@@ -15,7 +16,7 @@ def read_json_file(path: Path) -> JsonDict:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read: {error}") from error
+        raise unreadable(path, error) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no JSON object")
     return content

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..protocol.config import ConfigError
 from .json_file import read_json_file
+from .unreadable import unreadable
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -80,7 +81,7 @@ def check_whole(path: Path) -> None:
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         wanted = 8 + header_size + end
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
+        raise unreadable(path, error) from error
     if size < wanted:
         raise ConfigError(
             f"{path} is truncated: it has {size} bytes of {wanted}; copy or download it again"

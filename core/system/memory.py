@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,16 @@ def available_memory() -> int:
     free = _meminfo_available()
     limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
     return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def memory_limit() -> int | None:
+    """The control group's limit in bytes; None if it has none."""
+    return _cgroup_bytes("memory.max")
+
+
+def total_memory() -> int:
+    """Bytes of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_freed_memory() -> None:

@@ -40,6 +40,7 @@ _TIMEOUT_SECONDS = 300
 _ROOM_BYTES = 64 * 2**20
 _LOCK_PAUSE_S = 0.05
 _PREFIX = "build-"
+_LIBRARY = "octavo_cpu.so"
 
 #: Errors by library name: each operation asks for it again.
 _failures: dict[str, str] = {}
@@ -70,6 +71,18 @@ def build_library(isa: Isa, extra_flags: Sequence[str] = (), sources: Path = SOU
         raise
 
 
+def find_library(isa: Isa) -> Path | None:
+    """What `build_library` would return without compiling, but for private folders; None if there
+    is no such library."""
+    try:
+        _, version = find_compiler()
+        name = f"{_digest((*_FLAGS, *isa.flags), version, SOURCES)}-{isa.name}"
+        library = cache_folder() / name / _LIBRARY
+    except (CompilerMissingError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    return library if library.exists() else None
+
+
 def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str], sources: Path) -> Path:
     try:
         return _build_in(cache_folder() / name, isa, compiler, flags, sources)
@@ -88,7 +101,7 @@ def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str], sou
 
 def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str], sources: Path) -> Path:
     """Raises OSError if the folder can't be written or has no room, and KernelError."""
-    library = folder / "octavo_cpu.so"
+    library = folder / _LIBRARY
     if os.path.exists(library):
         return library
     folder.mkdir(parents=True, exist_ok=True)

@@ -220,7 +220,7 @@ def test_goodput_counts_requests_that_keep_every_objective(url: str, tmp_path: P
         (["--image-share=2"], "image_share must be from 0 to 1"),
         (["--num-prompts=0"], "num_prompts must be at least 1"),
         (["--max-concurrency=0"], "max_concurrency must be at least 1"),
-        (["--", "/no/such/model"], "the server did not start"),
+        (["--", "/no/such/model"], "the server did not start: model '/no/such/model' is neither"),
     ],
 )
 def test_what_can_not_be_measured_is_refused(

@@ -27,7 +27,7 @@ def test_folder_to_jsonl(
     assert all(line["caption"] for line in lines[:3])
     assert "not an image" in lines[3]["error"]
     assert status == 1
-    assert "1 files" in capsys.readouterr().err
+    assert "1 file has an error" in capsys.readouterr().err
 
 
 def test_nothing_to_caption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plugins check nope", 2, "no plugin or package 'nope' is installed"),
         ("bench serve --base-url http://127.0.0.1:9", 2, "no server answers at http://127.0.0.1:9"),
         ("bench compare nowhere", 2, "compare needs BASE and NEW"),
+        ("bench latency --output-json photos", 2, "--output-json: photos is a folder"),
+        ("bench latency --output-json photos/a.png/x", 2, "photos/a.png is no folder"),
+        ("bench latency --plot photos/a.png/x", 2, "photos/a.png is no folder"),
         ("caption photos -o folder.jpg", 2, "folder.jpg can't be written"),
         ("caption photos -o /dev/full", 1, "/dev/full: No space left on device; free some space"),
     ],
@@ -140,6 +143,38 @@ def test_any_error(
     assert message in shown
     assert shown.count("\n") == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+#: Runs the command as root without its right to read anything.
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+UNPRIVILEGED += ["--inh-caps=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads all")
+def test_what_nobody_may_read_or_write(tmp_path: Path) -> None:
+    """A folder of pictures, weights, a folder for the output: each is named."""
+    model = shutil.copytree(DEMO_MODEL, tmp_path / "model")
+    (tmp_path / "photos" / "locked").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "out").mkdir()
+    for path, mode in (
+        (model / "model.safetensors", 0),
+        (tmp_path / "photos" / "locked", 0),
+        (tmp_path / "out", 0o555),
+    ):
+        path.chmod(mode)
+    command = [*(UNPRIVILEGED if os.geteuid() == 0 else []), *COMMAND]
+    for line, message in (
+        ("caption photos/a.png -o out/c.jsonl", "out/c.jsonl can't be written: change its perm"),
+        ("caption photos -o c.jsonl", "photos/locked: Permission denied; change its permissions"),
+        ("serve --port=0 model", "model: model/model.safetensors can't be read: permission denied"),
+    ):
+        ended = subprocess.run(
+            [*command, *line.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert ended.stderr.splitlines()[-1].startswith(f"octavo: {message}")
+    (tmp_path / "photos" / "locked").chmod(0o755)  # so that it can be removed
 
 
 #: Sends itself Ctrl-C when a module is looked for, and runs the command.

@@ -1,0 +1,1 @@
+"""`octavo doctor`: whether this machine and installation can serve a model, and what is amiss."""
