@@ -2,80 +2,51 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
-from ...core.checkpoints.find_checkpoint import find_checkpoint
-from ...core.client.beam_search import BeamSearch
-from ...core.client.in_process_engine import InProcessEngine
-from ...core.encoder_store.open_tier import open_tier
-from ...core.engine.engine_core import EngineCore
-from ...core.observe.request_events import RequestEvents
-from ...core.prompts.image_part import ImagePart
-from ...core.prompts.input_processor import InputProcessor, RequestOptions
-from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import RequestError, error_for
-from ...core.protocol.messages import EngineRequest, EngineStats
+from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
-from ...core.registry.registry import get_registry
-from .. import DEMO_MODEL
-from ..serving.chat_messages import read_messages, template_options
-from ..serving.tools import read_tools
-from .offline_engine import OfflineEngine
+from .loaded_model import LoadedModel, SamplingChoice
 from .offline_run import OfflineRun
-from .pictures import PictureReader
+from .prompts import Prompt
 from .request_stream import stream
+from .token_stream import token_stream
 
 T = TypeVar("T")
-Prompt = str | Mapping[str, Any]
 
 
-class LLM:
+class LLM(LoadedModel):
     """A model in this process. Keyword arguments are the fields of EngineConfig.
 
-    Raises ConfigError or UnsupportedModelError if the model can't be loaded.
+    Several threads may use it at once, and share its batches. It is a context: at the end of a
+    `with` it is closed.
+
+    Raises ConfigError or UnsupportedModelError if the model can't be loaded; RuntimeError, as all
+    its methods do, in a process that was forked from one that has loaded a model.
     """
 
-    def __init__(self, model: str | Path = DEMO_MODEL, **settings: Any) -> None:
-        self._config = EngineConfig.of(str(model), settings)
-        checkpoint = find_checkpoint(self._config.model)
-        registry = get_registry()
-        self._inputs = InputProcessor(
-            checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
-        )
-        self._core = EngineCore(self._config, checkpoint, registry)
-        self._engine = OfflineEngine(InProcessEngine(self._core), self._inputs.tokenizer)
-        self._pictures = PictureReader(self._config, open_tier(self._config, registry))
-        self._facts = self._core.facts
-        self._events = RequestEvents(registry)
-        self._ids = itertools.count()
+    def __enter__(self) -> Self:
+        self._life.check()
+        return self
 
-    @property
-    def num_free_blocks(self) -> int:
-        """KV blocks that no request holds."""
-        return self._core.num_free_blocks
-
-    def stats(self) -> EngineStats:
-        """What the engine holds, and what it has counted: cache hits, preemptions, images."""
-        return self._core.stats()
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Wait until features that are still to be written to the encoder store are."""
-        self._core.close()
-
-    def default_sampling_params(self, **overrides: Any) -> SamplingParams:
-        """What the checkpoint's generation config asks for, with fields replaced."""
-        return SamplingParams(**{**self._inputs.default_sampling, **overrides})
+        """Write what features are still to be written to the encoder store, close that, and give
+        the memory of weights and KV cache back. What runs in other threads fails; whatever is
+        called afterwards raises RuntimeError, but for `close`."""
+        self._close()
 
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
-        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        sampling_params: SamplingChoice = None,
         *,
         priority: Sequence[int] | None = None,
     ) -> list[RequestOutput]:
@@ -83,16 +54,30 @@ class LLM:
         "multi_modal_data": {"image": picture or list}}; the latter two may have a "cache_salt".
 
         priority: one for each prompt, lower first, for scheduling_policy="priority".
-        Raises RequestError for a prompt that can't be served, before any of them runs.
+        Raises RequestError for a prompt that can't be served, before any of them runs; it names
+        the prompt's place in the list.
         """
-        listed = _list_prompts(prompts)
-        params = self._params_for(len(listed), sampling_params)
-        priorities = [0] * len(listed) if priority is None else list(priority)
-        if len(priorities) != len(listed):
-            raise RequestError(f"{len(priorities)} priorities for {len(listed)} prompts")
-        if any(priorities) and self._config.scheduling_policy != "priority":
-            raise RequestError('priority needs LLM(…, scheduling_policy="priority")', "priority")
-        return self.run([self._prepare(p, params[i], priorities[i]) for i, p in enumerate(listed)])
+        return self.run(self._prepare_prompts(prompts, sampling_params, priority))
+
+    def generate_stream(
+        self,
+        prompt: Prompt | Sequence[Mapping[str, Any]],
+        sampling_params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        priority: int = 0,
+    ) -> Generator[RequestOutput]:
+        """One prompt's completion, or the answer to one conversation, as it grows: an output after
+        each step that added to it, the last one `finished`. `outputs[0].text` is all there is so
+        far, `outputs[0].new_text` what came since the output before.
+
+        prompt: as for `generate`, or messages as for `chat`. Closing the generator ends the
+        request. Raises RequestError at once; from the generator, RequestTimeoutError or
+        RequestFailedError.
+        """
+        request = self._prepare_one(prompt, sampling_params, priority, tools, chat_template_kwargs)
+        return token_stream(self._begin_run(), request)
 
     def beam_search(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
@@ -101,9 +86,7 @@ class LLM:
 
         Raises RequestError for a prompt that can't be served.
         """
-        limit = SamplingParams(max_tokens=params.max_tokens)
-        requests = [self._prepare(prompt, limit) for prompt in _list_prompts(prompts)]
-        searches = [BeamSearch(r, params, self._facts.eos_token_ids) for r in requests]
+        searches = self._prepare_beams(prompts, params)
         while running := [search for search in searches if not search.done]:
             batches = [search.next_requests() for search in running]
             together = [request for batch in batches for request in batch]
@@ -116,7 +99,7 @@ class LLM:
     def chat(
         self,
         messages: Sequence[Any],
-        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        sampling_params: SamplingChoice = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -125,26 +108,10 @@ class LLM:
 
         Images may be data: URLs in `image_url` parts, or {"type": "image", "image": a picture
         or a path}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
-        the chat template. Raises RequestError for a conversation that can't be served.
+        the chat template. Raises RequestError for a conversation that can't be served, before any
+        of them runs; it names the conversation's place in the list.
         """
-        options = template_options(read_tools(tools), chat_template_kwargs)
-        single = bool(messages) and isinstance(messages[0], Mapping)
-        conversations = [messages] if single else list(messages)
-        params = self._params_for(len(conversations), sampling_params)
-        return self.run(
-            [self.prepare_chat(c, p, options) for c, p in zip(conversations, params, strict=True)]
-        )
-
-    def prepare_chat(
-        self,
-        messages: Any,
-        params: SamplingParams,
-        template_options: Mapping[str, Any] | None = None,
-    ) -> EngineRequest:
-        """A request for one conversation, to be `run` with others. Raises RequestError."""
-        rendered, parts = read_messages(messages, allow_local=True)
-        token_ids = self._inputs.encode_chat(rendered, template_options)
-        return self._build(token_ids, parts, params, RequestOptions())
+        return self.run(self._prepare_chats(messages, sampling_params, tools, chat_template_kwargs))
 
     def encode_images(self, messages: Any) -> list[Tensor]:
         """What the decoder sees of each distinct image of a conversation, [num_features,
@@ -157,7 +124,7 @@ class LLM:
 
         Raises RequestError, RequestTimeoutError or RequestFailedError if one of them fails.
         """
-        return _run(OfflineRun(self._engine, self._events), requests)
+        return _run(self._begin_run(), requests)
 
     def stream(
         self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
@@ -169,54 +136,12 @@ class LLM:
         Gives outputs in order; for an item whose request can't be made, or fails, the error:
         RequestError, RequestTimeoutError or RequestFailedError.
         """
-        for ended in stream(OfflineRun(self._engine, self._events), items, prepare):
+        for ended in stream(self._begin_run(), items, prepare):
             if isinstance(ended, RequestError):
                 yield ended
             else:
                 failure = ended.failure
                 yield ended.to_output() if failure is None else error_for(failure)
-
-    def _params_for(
-        self, count: int, given: SamplingParams | Sequence[SamplingParams] | None
-    ) -> list[SamplingParams]:
-        if given is None or isinstance(given, SamplingParams):
-            return [given or self.default_sampling_params()] * count
-        if len(given) != count:
-            raise RequestError(f"{len(given)} sampling params for {count} prompts")
-        return list(given)
-
-    def _read_prompt(self, prompt: Prompt) -> tuple[list[int], list[ImagePart]]:
-        if isinstance(prompt, str):
-            return self._inputs.tokenizer.encode(prompt), []
-        token_ids = prompt.get("prompt_token_ids")
-        if token_ids is None:
-            if not isinstance(prompt.get("prompt"), str):
-                raise RequestError("a prompt needs 'prompt' or 'prompt_token_ids'", "prompt")
-            token_ids = self._inputs.tokenizer.encode(prompt["prompt"])
-        given = (prompt.get("multi_modal_data") or {}).get("image", [])
-        pictures = given if isinstance(given, list | tuple) else [given]
-        return list(token_ids), [
-            ImagePart(f"multi_modal_data.image[{i}]", picture=picture)
-            for i, picture in enumerate(pictures)
-        ]
-
-    def _prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> EngineRequest:
-        salt = "" if isinstance(prompt, str) else str(prompt.get("cache_salt") or "")
-        options = RequestOptions(priority=priority, cache_salt=salt)
-        return self._build(*self._read_prompt(prompt), params, options)
-
-    def _build(
-        self,
-        token_ids: list[int],
-        parts: list[ImagePart],
-        params: SamplingParams,
-        options: RequestOptions,
-    ) -> EngineRequest:
-        images = self._pictures.read(parts, self._inputs)
-        request_id = str(next(self._ids))
-        options = options.with_defaults(self._config)
-        built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
-        return self._pictures.load(built)
 
 
 def _run(run: OfflineRun, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
@@ -229,7 +154,3 @@ def _run(run: OfflineRun, requests: Sequence[EngineRequest]) -> list[RequestOutp
         if state.failure is not None:
             raise error_for(state.failure)
     return [state.to_output() for state in states]
-
-
-def _list_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    return [prompts] if isinstance(prompts, str | Mapping) else list(prompts)

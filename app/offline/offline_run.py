@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.client.request_state import RequestState
 from ...core.observe.request_events import RequestEvents
 from ...core.protocol.messages import EngineRequest
-from .offline_engine import OfflineEngine
+from .offline_engine import OfflineEngine, OnUpdate
 
 
 class OfflineRun:
@@ -32,11 +32,11 @@ class OfflineRun:
         """Requests that were added and have not ended."""
         return len(self._running)
 
-    def add(self, request: EngineRequest) -> RequestState:
+    def add(self, request: EngineRequest, on_update: OnUpdate | None = None) -> RequestState:
         """Its state, which each step brings up to date."""
         if self._events is not None:
             self._events.received(request)
-        state = self._engine.add(request)
+        state = self._engine.add(request, on_update)
         self._running.append(state)
         return state
 

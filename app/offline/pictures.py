@@ -48,6 +48,11 @@ class PictureReader:
             }
         )
 
+    def close(self) -> None:
+        """Let the store's connections go."""
+        if self._tier is not None:
+            self._tier.close()
+
     def _read(self, part: ImagePart, inputs: InputProcessor) -> SizedImage:
         with naming_image(part.param):
             if part.features is not None:

@@ -12,7 +12,10 @@ class RequestError(ValueError):
     """A request that can't be served as it is.
 
     param: the part at fault, such as "max_tokens" or "messages[0].content[1].image_url".
+    index: of the request among those that were given together; None for one alone.
     """
+
+    index: int | None = None
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
