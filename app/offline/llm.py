@@ -13,6 +13,8 @@ from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from .loaded_model import LoadedModel, SamplingChoice
 from .offline_run import OfflineRun
+from .one_of_many import outputs_of
+from .progress import UseTqdm, progress_bar
 from .prompts import Prompt
 from .request_stream import stream
 from .token_stream import token_stream
@@ -48,16 +50,21 @@ class LLM(LoadedModel):
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingChoice = None,
         *,
+        use_tqdm: UseTqdm = True,
         priority: Sequence[int] | None = None,
     ) -> list[RequestOutput]:
         """Complete prompts: strings, {"prompt_token_ids": […]} or {"prompt": …,
         "multi_modal_data": {"image": picture or list}}; the latter two may have a "cache_salt".
 
-        priority: one for each prompt, lower first, for scheduling_policy="priority".
-        Raises RequestError for a prompt that can't be served, before any of them runs; it names
-        the prompt's place in the list.
+        use_tqdm: show a bar, where standard error is a terminal; or what makes one, as vLLM takes
+        it. priority: one for each prompt, lower first, for scheduling_policy="priority".
+
+        Raises RequestError for a prompt that can't be served, before any of them runs. If one of
+        several fails later, the error is RequestTimeoutError or RequestFailedError, and its
+        `outputs` are those of all the others. Either names the prompt's place, its `index`.
         """
-        return self.run(self._prepare_prompts(prompts, sampling_params, priority))
+        requests = self._prepare_prompts(prompts, sampling_params, priority)
+        return _run(self._begin_run(), requests, "prompts", use_tqdm)
 
     def generate_stream(
         self,
@@ -87,20 +94,16 @@ class LLM(LoadedModel):
         Raises RequestError for a prompt that can't be served.
         """
         searches = self._prepare_beams(prompts, params)
-        while running := [search for search in searches if not search.done]:
-            batches = [search.next_requests() for search in running]
-            together = [request for batch in batches for request in batch]
-            outputs = iter(_run(OfflineRun(self._engine), together))
-            for search, batch in zip(running, batches, strict=True):
-                answers = [next(outputs).outputs[0] for _ in batch]
-                search.update([answer.logprobs[0] for answer in answers if answer.logprobs])
-        return [search.to_output(self._inputs.tokenizer) for search in searches]
+        while requests := searches.next_requests():
+            searches.update(_run(self._begin_round(), requests, "beams"))
+        return searches.to_outputs(self._inputs.tokenizer)
 
     def chat(
         self,
         messages: Sequence[Any],
         sampling_params: SamplingChoice = None,
         *,
+        use_tqdm: UseTqdm = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
@@ -108,23 +111,22 @@ class LLM(LoadedModel):
 
         Images may be data: URLs in `image_url` parts, or {"type": "image", "image": a picture
         or a path}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
-        the chat template. Raises RequestError for a conversation that can't be served, before any
-        of them runs; it names the conversation's place in the list.
+        the chat template. use_tqdm, and what is raised: as in `generate`.
         """
-        return self.run(self._prepare_chats(messages, sampling_params, tools, chat_template_kwargs))
+        requests = self._prepare_chats(messages, sampling_params, tools, chat_template_kwargs)
+        return _run(self._begin_run(), requests, "conversations", use_tqdm)
 
     def encode_images(self, messages: Any) -> list[Tensor]:
         """What the decoder sees of each distinct image of a conversation, [num_features,
         hidden_size]. Raises RequestError for a conversation that can't be served."""
-        request = self.prepare_chat(messages, SamplingParams(max_tokens=1))
-        return self._engine.encode_images(request)
+        return self._encode_images(messages)
 
     def run(self, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
         """Run prepared requests together.
 
         Raises RequestError, RequestTimeoutError or RequestFailedError if one of them fails.
         """
-        return _run(self._begin_run(), requests)
+        return _run(self._begin_run(), requests, "requests")
 
     def stream(
         self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
@@ -144,13 +146,13 @@ class LLM(LoadedModel):
                 yield ended.to_output() if failure is None else error_for(failure)
 
 
-def _run(run: OfflineRun, requests: Sequence[EngineRequest]) -> list[RequestOutput]:
-    """Raises the first failure."""
-    with run:
+def _run(
+    run: OfflineRun, requests: Sequence[EngineRequest], name: str, use_tqdm: UseTqdm = False
+) -> list[RequestOutput]:
+    """name: of the list that the requests stand in. Raises the first failure."""
+    with progress_bar(use_tqdm, len(requests)) as tell_ended, run:
         states = [run.add(request) for request in requests]
-        while run.num_unfinished:
+        while before := run.num_unfinished:
             run.step()
-    for state in states:
-        if state.failure is not None:
-            raise error_for(state.failure)
-    return [state.to_output() for state in states]
+            tell_ended(before - run.num_unfinished)
+    return outputs_of(name, states)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from torch import Tensor
+
 from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.client.beam_search import BeamSearch
 from ...core.client.in_process_engine import InProcessEngine
@@ -25,6 +27,7 @@ from ...core.system.memory import return_freed_memory
 from .. import DEMO_MODEL
 from ..serving.chat_messages import read_messages, template_options
 from ..serving.tools import read_tools
+from .beam_searches import BeamSearches
 from .model_life import ModelLife
 from .offline_engine import OfflineEngine
 from .offline_run import OfflineRun
@@ -96,6 +99,7 @@ class LoadedModel:
     def _close(self) -> None:
         if not self._life.close():
             return
+        self._stop_threads()
         self._engine.close()
         self._core.close()
         self._pictures.close()
@@ -103,6 +107,9 @@ class LoadedModel:
         # What the model is made of refers to itself here and there.
         gc.collect()
         return_freed_memory()
+
+    def _stop_threads(self) -> None:
+        """Of a class that has its own."""
 
     def _prepare_prompts(
         self,
@@ -164,10 +171,11 @@ class LoadedModel:
 
     def _prepare_beams(
         self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams
-    ) -> list[BeamSearch]:
+    ) -> BeamSearches:
         limit = SamplingParams(max_tokens=params.max_tokens)
         requests = self._prepare_prompts(prompts, limit)
-        return [BeamSearch(request, params, self._facts.eos_token_ids) for request in requests]
+        eos_token_ids = self._facts.eos_token_ids
+        return BeamSearches([BeamSearch(r, params, eos_token_ids) for r in requests])
 
     def prepare_chat(
         self,
@@ -182,7 +190,7 @@ class LoadedModel:
         token_ids = self._inputs.encode_chat(rendered, template_options)
         return self._build(token_ids, parts, params, RequestOptions(priority=priority))
 
-    def _prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> EngineRequest:
+    def _prepare(self, prompt: Any, params: SamplingParams, priority: int = 0) -> EngineRequest:
         read = read_prompt(prompt, self._inputs.tokenizer)
         options = RequestOptions(priority=priority, cache_salt=read.cache_salt)
         return self._build(read.token_ids, read.images, params, options)
@@ -200,8 +208,17 @@ class LoadedModel:
         built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
         return self._pictures.load(built)
 
+    def _encode_images(self, messages: Any) -> list[Tensor]:
+        request = self.prepare_chat(messages, SamplingParams(max_tokens=1))
+        return self._engine.encode_images(request)
+
     def _begin_run(self) -> OfflineRun:
+        """Of which plugins are told."""
         return OfflineRun(self._engine, self._events)
+
+    def _begin_round(self) -> OfflineRun:
+        """Of a beam search, whose requests nobody made."""
+        return OfflineRun(self._engine)
 
     def _params_for(self, count: int, given: SamplingChoice) -> list[SamplingParams]:
         if given is None or isinstance(given, SamplingParams):

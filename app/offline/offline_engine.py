@@ -31,6 +31,11 @@ class OfflineEngine:
         self._turn = Turns()
         engine.listen(self._take)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it can't be used any more."""
+        return self._life.ended
+
     def add(self, request: EngineRequest, on_update: OnUpdate | None = None) -> RequestState:
         """Its state, which each step brings up to date. One whose id is in use fails, and the one
         that has the id goes on."""
@@ -44,6 +49,8 @@ class OfflineEngine:
                 self._engine.submit(request)
             else:
                 state.failure = Failure("invalid", f"request id {request.request_id} is in use")
+                if on_update is not None:
+                    on_update(state)
         return state
 
     def step(self) -> bool:
@@ -57,7 +64,7 @@ class OfflineEngine:
 
     def abort(self, states: Iterable[RequestState]) -> None:
         """End those that have not ended; in a forked process, where none runs, nothing."""
-        if self._life.ended:
+        if self.ended:
             return
         with self._turn:
             for state in states:

@@ -23,9 +23,14 @@ class OfflineRun:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Abort what has not ended."""
         self._engine.abort(self._running)
         for state in self._running:
             self._tell_end(state)
+        self._running = []
 
     @property
     def num_unfinished(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ...core.protocol.errors import RequestError
+from ...core.client.request_state import RequestState
+from ...core.protocol.errors import RequestError, error_for
+from ...core.protocol.outputs import RequestOutput
 
 
 @contextmanager
@@ -20,3 +22,22 @@ def naming_index(name: str, index: int) -> Iterator[None]:
         error.param = place if error.param is None else f"{place}.{error.param}"
         error.index = index
         raise
+
+
+def outputs_of(name: str, states: Sequence[RequestState]) -> list[RequestOutput]:
+    """Of requests that have ended, in order.
+
+    Raises what `error_for` gives for the first that failed. Of several it names the place, and has
+    the outputs of all the others.
+    """
+    outputs = [state.to_output() if state.failure is None else None for state in states]
+    for index, state in enumerate(states):
+        if state.failure is None:
+            continue
+        error = error_for(state.failure)
+        if len(states) > 1:
+            done = len(outputs) - outputs.count(None)
+            error.args = (f"{name}[{index}]: {error} ({done} others are in `outputs` of this)",)
+            error.index, error.outputs = index, outputs
+        raise error
+    return [output for output in outputs if output is not None]
