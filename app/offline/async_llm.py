@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -14,8 +14,13 @@ from typing import Any, ParamSpec, Self, TypeVar
 from torch import Tensor
 
 from ...core.client.request_state import RequestState
-from ...core.process.together import together
-from ...core.protocol.errors import error_for
+from ...core.process.together import ahead, together
+from ...core.protocol.errors import (
+    RequestError,
+    RequestFailedError,
+    RequestTimeoutError,
+    error_for,
+)
 from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
@@ -26,6 +31,7 @@ from .offline_run import OfflineRun
 from .one_of_many import outputs_of
 from .progress import UseTqdm, progress_bar
 from .prompts import Prompt
+from .request_stream import WINDOW
 from .step_thread import StepThread
 from .token_stream import Snapshots
 
@@ -118,7 +124,7 @@ class AsyncLLM(LoadedModel):
         """See LLM.beam_search."""
         searches = await self._in_thread(self._prepare_beams, prompts, params)
         while requests := searches.next_requests():
-            searches.update(await self._run(requests, "beams", begin=self._begin_round))
+            searches.update(await self._run(requests, begin=self._begin_round))
         return searches.to_outputs(self._inputs.tokenizer)
 
     async def encode_images(self, messages: Any) -> list[Tensor]:
@@ -130,10 +136,26 @@ class AsyncLLM(LoadedModel):
         self._life.check()
         return await self._run(requests, "requests")
 
+    async def stream(
+        self, items: Iterable[T], prepare: Callable[[T], EngineRequest]
+    ) -> AsyncGenerator[RequestOutput | Exception]:
+        """See LLM.stream."""
+
+        async def outcome(item: T) -> RequestOutput | Exception:
+            try:
+                (output,) = await self._run([await self._in_thread(prepare, item)])
+            except (RequestError, RequestTimeoutError, RequestFailedError) as error:
+                return error
+            return output
+
+        async with aclosing(ahead(map(outcome, items), WINDOW)) as outcomes:
+            async for ended in outcomes:
+                yield ended
+
     async def _run(
         self,
         requests: Sequence[EngineRequest],
-        name: str,
+        name: str | None = None,
         use_tqdm: UseTqdm = False,
         begin: Callable[[], OfflineRun] | None = None,
     ) -> list[RequestOutput]:

@@ -95,7 +95,7 @@ class LLM(LoadedModel):
         """
         searches = self._prepare_beams(prompts, params)
         while requests := searches.next_requests():
-            searches.update(_run(self._begin_round(), requests, "beams"))
+            searches.update(_run(self._begin_round(), requests))
         return searches.to_outputs(self._inputs.tokenizer)
 
     def chat(
@@ -147,9 +147,12 @@ class LLM(LoadedModel):
 
 
 def _run(
-    run: OfflineRun, requests: Sequence[EngineRequest], name: str, use_tqdm: UseTqdm = False
+    run: OfflineRun,
+    requests: Sequence[EngineRequest],
+    name: str | None = None,
+    use_tqdm: UseTqdm = False,
 ) -> list[RequestOutput]:
-    """name: of the list that the requests stand in. Raises the first failure."""
+    """name: see `outputs_of`. Raises the first failure."""
     with progress_bar(use_tqdm, len(requests)) as tell_ended, run:
         states = [run.add(request) for request in requests]
         while before := run.num_unfinished:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -28,6 +30,7 @@ class OfflineEngine:
         self._life = life
         self._states: dict[str, RequestState] = {}
         self._on_update: dict[str, OnUpdate] = {}
+        self._left: deque[RequestState] = deque()
         self._turn = Turns()
         engine.listen(self._take)
 
@@ -39,10 +42,8 @@ class OfflineEngine:
     def add(self, request: EngineRequest, on_update: OnUpdate | None = None) -> RequestState:
         """Its state, which each step brings up to date. One whose id is in use fails, and the one
         that has the id goes on."""
-        self._life.check()
         state = RequestState(request, self._tokenizer)
-        with self._turn:
-            self._life.check()
+        with self._my_turn():
             if self._states.setdefault(request.request_id, state) is state:
                 if on_update is not None:
                     self._on_update[request.request_id] = on_update
@@ -55,23 +56,18 @@ class OfflineEngine:
 
     def step(self) -> bool:
         """One step of the engine, if it has anything to do; whether more is left to do."""
-        self._life.check()
-        with self._turn:
-            self._life.check()
+        with self._my_turn():
             if self._engine.has_unfinished():
                 self._engine.step()
             return self._engine.has_unfinished()
 
     def abort(self, states: Iterable[RequestState]) -> None:
         """End those that have not ended; in a forked process, where none runs, nothing."""
-        if self.ended:
-            return
-        with self._turn:
-            for state in states:
-                request_id = state.request.request_id
-                if self._states.get(request_id) is state:
-                    self._engine.abort(Abort(request_id))
-                    self._forget(request_id)
+        self._left += states
+        # The garbage collector may close a stream in the midst of anything, such as a step.
+        if self._left and not self.ended and not self._turn.asked_by_me:
+            with self._turn:
+                self._abort_left()
 
     def fail(self, reason: str) -> None:
         """End all that run, with an error for whoever waits."""
@@ -87,10 +83,24 @@ class OfflineEngine:
 
     def encode_images(self, request: EngineRequest) -> list[Tensor]:
         """What the decoder would see of each of a request's images, [num_features, hidden_size]."""
-        self._life.check()
+        with self._my_turn():
+            return self._engine.encode_images(request)
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        self._life.check()  # before it would wait for a thread that a fork has left behind
         with self._turn:
             self._life.check()
-            return self._engine.encode_images(request)
+            yield
+            self._abort_left()
+
+    def _abort_left(self) -> None:
+        while self._left:
+            state = self._left.popleft()
+            request_id = state.request.request_id
+            if self._states.get(request_id) is state:
+                self._engine.abort(Abort(request_id))
+                self._forget(request_id)
 
     def _take(self, event: EngineEvent) -> None:
         if not isinstance(event, StepReport):

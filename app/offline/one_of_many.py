@@ -24,18 +24,19 @@ def naming_index(name: str, index: int) -> Iterator[None]:
         raise
 
 
-def outputs_of(name: str, states: Sequence[RequestState]) -> list[RequestOutput]:
-    """Of requests that have ended, in order.
+def outputs_of(name: str | None, states: Sequence[RequestState]) -> list[RequestOutput]:
+    """Of requests that have ended, in order. name: of the list that their caller gave, if that is
+    what they stand in.
 
-    Raises what `error_for` gives for the first that failed. Of several it names the place, and has
-    the outputs of all the others.
+    Raises what `error_for` gives for the first that failed. Of several of a list it names the
+    place, and has the outputs of all the others.
     """
     outputs = [state.to_output() if state.failure is None else None for state in states]
     for index, state in enumerate(states):
         if state.failure is None:
             continue
         error = error_for(state.failure)
-        if len(states) > 1:
+        if name is not None and len(states) > 1:
             done = len(outputs) - outputs.count(None)
             error.args = (f"{name}[{index}]: {error} ({done} others are in `outputs` of this)",)
             error.index, error.outputs = index, outputs

@@ -63,6 +63,7 @@ class StepThread:
         try:
             return self._engine.step()
         except Exception as error:
-            logger.exception("a step failed")
-            self._engine.fail(f"the engine failed: {error}")
+            if not self._engine.ended:  # who closes it tells those that wait
+                logger.exception("a step failed")
+                self._engine.fail(f"the engine failed: {error}")
             return False

@@ -21,9 +21,16 @@ class Turns:
         self._mutex = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
+        self._asked_by = threading.local()
         self._interrupts = _HeldInterrupts()
 
+    @property
+    def asked_by_me(self) -> bool:
+        """Whether this thread has it or waits for it, and would wait for itself for ever."""
+        return getattr(self._asked_by, "me", False)
+
     def __enter__(self) -> None:
+        self._asked_by.me = True
         self._interrupts.hold()
         with self._mutex:
             if not self._taken:
@@ -40,6 +47,7 @@ class Turns:
                 self._waiting.popleft().release()
             else:
                 self._taken = False
+        self._asked_by.me = False
         self._interrupts.let_go()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
 import pytest
 from octavo import LLM, AsyncLLM, BeamSearchParams, RequestError, SamplingParams
 from octavo.core.protocol.errors import RequestFailedError
+from octavo.core.protocol.messages import EngineRequest
+from octavo.core.protocol.outputs import RequestOutput
 from PIL import Image
 
 PARAMS = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -100,6 +102,37 @@ def test_a_cancelled_call_and_a_stream_that_is_left_hold_nothing(async_llm: Asyn
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await assert_nothing_is_held(async_llm)
+
+    asyncio.run(leave())
+
+
+def test_any_number_of_requests_are_streamed_in_order(llm: LLM, async_llm: AsyncLLM) -> None:
+    items: list[object] = [[{"role": "user", "content": prompt}] for prompt in PROMPTS * 20]
+    items[3] = "no conversation"
+
+    def prepared(model: LLM | AsyncLLM) -> Callable[[object], EngineRequest]:
+        return lambda item: model.prepare_chat(item, PARAMS)
+
+    async def ask() -> list[object]:
+        outputs = async_llm.stream(items, prepared(async_llm))
+        return [said(output) async for output in outputs]
+
+    found = asyncio.run(ask())
+    assert found[3] == "messages must be a list with at least one message"
+    assert found == [said(output) for output in llm.stream(items, prepared(llm))]
+
+
+def said(output: RequestOutput | Exception) -> str:
+    return str(output) if isinstance(output, Exception) else output.outputs[0].text
+
+
+def test_a_stream_of_requests_that_is_left_holds_nothing(async_llm: AsyncLLM) -> None:
+    async def leave() -> None:
+        messages = [{"role": "user", "content": "Once"}]
+        outputs = async_llm.stream([LONG] * 9, lambda long: async_llm.prepare_chat(messages, long))
+        await anext(outputs)
+        await outputs.aclose()
         await assert_nothing_is_held(async_llm)
 
     asyncio.run(leave())

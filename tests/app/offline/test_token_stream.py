@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from octavo import LLM, RequestError, SamplingParams
 from PIL import Image
@@ -67,6 +69,25 @@ def test_one_that_is_closed_ends_the_request(llm: LLM) -> None:
     next(outputs)
     assert llm.num_free_blocks < llm._core.facts.num_blocks
     outputs.close()
+    assert_nothing_is_held(llm)
+
+
+def test_one_that_is_collected_in_the_midst_of_a_step_waits_for_its_end(
+    llm: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycle: list[object] = [llm.generate_stream("Once", PARAMS)]
+    cycle.append(cycle)
+    next(cycle[0])
+    step = llm._core.step
+
+    def collect_and_step() -> list:
+        monkeypatch.undo()
+        gc.collect()
+        return step()
+
+    monkeypatch.setattr(llm._core, "step", collect_and_step)
+    del cycle
+    llm.generate("Once", PARAMS)
     assert_nothing_is_held(llm)
 
 
