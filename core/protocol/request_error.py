@@ -21,6 +21,15 @@ class OneOfMany:
 
     index: int | None = None
     outputs: Sequence[RequestOutput | None] = ()
+    args: tuple[object, ...]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What `pickle` keeps, for an error that a process tells another of: all but its making."""
+        return _unmade, (type(self),), {**self.__dict__, "args": self.args}
+
+
+def _unmade(kind: type[OneOfMany]) -> OneOfMany:
+    return kind.__new__(kind)
 
 
 class RequestError(OneOfMany, ValueError):
