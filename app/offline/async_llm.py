@@ -127,6 +127,10 @@ class AsyncLLM(LoadedModel):
             searches.update(await self._run(requests, begin=self._begin_round))
         return searches.to_outputs(self._inputs.tokenizer)
 
+    async def get_tokenizer(self) -> Any:
+        """See LLM.get_tokenizer."""
+        return await self._in_thread(self._get_tokenizer)
+
     async def encode_images(self, messages: Any) -> list[Tensor]:
         """See LLM.encode_images."""
         return await self._in_thread(self._encode_images, messages)

@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 
 class LLM(LoadedModel):
-    """A model in this process. Keyword arguments are the fields of EngineConfig.
+    """A model in this process. Keyword arguments are the fields of EngineConfig, and
+    `allowed_media_domains`, `allowed_media_networks` and `media_timeout`; see LoadedModel.
 
     Several threads may use it at once, and share its batches. It is a context: at the end of a
     `with` it is closed.
@@ -109,12 +110,19 @@ class LLM(LoadedModel):
     ) -> list[RequestOutput]:
         """Answer one conversation of OpenAI-style messages, or each of a list of them.
 
-        Images may be data: URLs in `image_url` parts, or {"type": "image", "image": a picture
-        or a path}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
+        Images are `image_url` parts, as a server takes them, with data: or file: URLs, or http(s):
+        ones of hosts in `allowed_media_domains`; or {"type": "image", "image": a picture, a path
+        or a URL}. tools: OpenAI-style definitions; they and chat_template_kwargs are given to
         the chat template. use_tqdm, and what is raised: as in `generate`.
         """
         requests = self._prepare_chats(messages, sampling_params, tools, chat_template_kwargs)
         return _run(self._begin_run(), requests, "conversations", use_tqdm)
+
+    def get_tokenizer(self) -> Any:
+        """The checkpoint's tokenizer, as transformers has it: `encode`, `decode` and
+        `apply_chat_template`, by the template that `chat` uses. The first call imports
+        transformers, in seconds."""
+        return self._get_tokenizer()
 
     def encode_images(self, messages: Any) -> list[Tensor]:
         """What the decoder sees of each distinct image of a conversation, [num_features,

@@ -26,6 +26,7 @@ from ...core.registry.registry import get_registry
 from ...core.system.memory import return_freed_memory
 from .. import DEMO_MODEL
 from ..serving.chat_messages import read_messages, template_options
+from ..serving.intake_config import IntakeConfig
 from ..serving.tools import read_tools
 from .beam_searches import BeamSearches
 from .model_life import ModelLife
@@ -34,20 +35,40 @@ from .offline_run import OfflineRun
 from .one_of_many import naming_index
 from .pictures import PictureReader
 from .prompts import Prompt, is_conversation, read_prompt
+from .url_reader import UrlReader
 
 SamplingChoice = SamplingParams | Sequence[SamplingParams] | None
 
 
 class LoadedModel:
-    """Keyword arguments are the fields of EngineConfig.
+    """Keyword arguments are the fields of EngineConfig, and where images may be fetched from.
 
+    allowed_media_domains: hosts, such as "example.com"; none is no fetching.
+    allowed_media_networks: of private addresses that those hosts may have, such as "10.1.0.0/16".
+    media_timeout: seconds that fetching an image may take.
     Raises ConfigError or UnsupportedModelError if the model can't be loaded, RuntimeError in a
     process that was forked from one that has loaded a model.
     """
 
-    def __init__(self, model: str | Path = DEMO_MODEL, **settings: Any) -> None:
+    def __init__(
+        self,
+        model: str | Path = DEMO_MODEL,
+        *,
+        allowed_media_domains: Sequence[str] = (),
+        allowed_media_networks: Sequence[str] = (),
+        media_timeout: float = IntakeConfig.media_timeout,
+        **settings: Any,
+    ) -> None:
         self._config = EngineConfig.of(str(model), settings)
         self._life = ModelLife(type(self).__name__)
+        urls = None
+        if allowed_media_domains:
+            urls = UrlReader(
+                allowed_media_domains,
+                allowed_media_networks,
+                media_timeout,
+                self._config.max_image_bytes,
+            )
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
         self._inputs = InputProcessor(
@@ -57,10 +78,11 @@ class LoadedModel:
         self._engine = OfflineEngine(
             InProcessEngine(self._core), self._inputs.tokenizer, self._life
         )
-        self._pictures = PictureReader(self._config, open_tier(self._config, registry))
+        self._pictures = PictureReader(self._config, open_tier(self._config, registry), urls)
         self._facts = self._core.facts
         self._events = RequestEvents(registry)
         self._ids = itertools.count()
+        self._tokenizer: Any = None
 
     def __repr__(self) -> str:
         state = "closed" if self._life.closed else f"{self._facts.num_blocks} KV blocks"
@@ -95,6 +117,12 @@ class LoadedModel:
     def default_sampling_params(self, **overrides: Any) -> SamplingParams:
         """What the checkpoint's generation config asks for, with fields replaced."""
         return SamplingParams(**{**self._inputs.default_sampling, **overrides})
+
+    def _get_tokenizer(self) -> Any:
+        self._life.check()
+        if self._tokenizer is None:
+            self._tokenizer = self._inputs.tokenizer.to_transformers()
+        return self._tokenizer
 
     def _close(self) -> None:
         if not self._life.close():

@@ -54,6 +54,8 @@ def test_all_methods_give_what_those_of_llm_do(
         assert texts(found) == texts(llm.beam_search("Once", beams))
         (features,) = await async_llm.encode_images(messages)
         assert features.equal(llm.encode_images(messages)[0])
+        tokenizer = await async_llm.get_tokenizer()
+        assert tokenizer.encode("Once") == llm.get_tokenizer().encode("Once")
         prepared = async_llm.prepare_chat(messages, PARAMS)
         assert texts(await async_llm.run([prepared])) == texts(llm.chat(messages, PARAMS))
         await assert_nothing_is_held(async_llm)
