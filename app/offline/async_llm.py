@@ -19,7 +19,6 @@ from ...core.protocol.errors import (
     RequestError,
     RequestFailedError,
     RequestTimeoutError,
-    error_for,
 )
 from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
@@ -105,15 +104,9 @@ class AsyncLLM(LoadedModel):
         request = await self._in_thread(
             self._prepare_one, prompt, sampling_params, priority, tools, chat_template_kwargs
         )
-        snapshots = Snapshots()
-
-        def take(state: RequestState) -> tuple[RequestState, RequestOutput]:
-            return state, snapshots.take(state)
-
-        async with aclosing(async_states(self._steps, self._begin_run(), request, take)) as states:
-            async for state, output in states:
-                if state.failure is not None:
-                    raise error_for(state.failure)
+        states = async_states(self._steps, self._begin_run(), request, Snapshots().take)
+        async with aclosing(states) as outputs:
+            async for output in outputs:
                 yield output
                 if output.finished:
                     return

@@ -19,10 +19,11 @@ async def async_states(
     steps: StepThread,
     run: OfflineRun,
     request: EngineRequest,
-    take: Callable[[RequestState], T | None],
+    take: Callable[[RequestState], T | Exception | None],
 ) -> AsyncGenerator[T]:
-    """What `take` makes of the request's state after each step that changed it, if anything. It
-    goes on for ever: closing it ends the request and the run. The event loop waits for no step."""
+    """What `take` makes of the request's state after each step that changed it, if anything; an
+    error is raised. It goes on for ever: closing it ends the request and the run. The event loop
+    waits for no step."""
     loop = asyncio.get_running_loop()
     outbox: asyncio.Queue[T | Exception] = asyncio.Queue()
 

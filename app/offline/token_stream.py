@@ -19,8 +19,11 @@ class Snapshots:
     def __init__(self) -> None:
         self._shown: dict[int, int] = {}
 
-    def take(self, state: RequestState) -> RequestOutput:
-        """What there is now; `new_text` of each answer is what it has gained since the last."""
+    def take(self, state: RequestState) -> RequestOutput | Exception:
+        """What there is now, `new_text` of each answer being what it has gained since the last; or
+        what `error_for` gives for a failure."""
+        if state.failure is not None:
+            return error_for(state.failure)
         output = state.to_output()
         return replace(output, outputs=[self._copy(answer) for answer in output.outputs])
 
@@ -41,14 +44,15 @@ def token_stream(run: OfflineRun, request: EngineRequest) -> Generator[RequestOu
     Raises what `error_for` gives for a failure.
     """
     snapshots = Snapshots()
-    outputs: deque[RequestOutput] = deque()
+    outputs: deque[RequestOutput | Exception] = deque()
     with run:
-        state = run.add(request, lambda state: outputs.append(snapshots.take(state)))
+        run.add(request, lambda state: outputs.append(snapshots.take(state)))
         while True:
-            if state.failure is not None:
-                raise error_for(state.failure)
-            while outputs:
-                yield outputs.popleft()
-            if state.finished:
+            while not outputs:  # others' steps may bring some as well
+                run.step()
+            output = outputs.popleft()
+            if isinstance(output, Exception):
+                raise output
+            yield output
+            if output.finished:
                 return
-            run.step()
