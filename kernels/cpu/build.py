@@ -51,34 +51,34 @@ class CompilerMissingError(KernelError):
     """There is no C++ compiler to build the kernels with."""
 
 
-def build_library(isa: Isa, extra_flags: Sequence[str] = ()) -> Path:
+def build_library(isa: Isa, extra_flags: Sequence[str] = (), sources: Path = SOURCES) -> Path:
     """The shared library for a level of instructions, compiled unless it is in the cache or, where
-    nothing can be written there, in a private folder for temporary files.
+    nothing can be written there, in a private folder for temporary files. sources: their folder.
 
     Raises CompilerMissingError, or KernelError with what the compiler said; the same again when
     asked again, as this process tries once.
     """
     flags = (*_FLAGS, *isa.flags, *extra_flags)
     compiler, version = find_compiler()
-    name = f"{_digest(flags, version)}-{isa.name}"
+    name = f"{_digest(flags, version, sources)}-{isa.name}"
     if name in _failures:
         raise KernelError(_failures[name])
     try:
-        return _find_or_build(name, isa, compiler, flags)
+        return _find_or_build(name, isa, compiler, flags, sources)
     except KernelError as error:
         _failures[name] = str(error)
         raise
 
 
-def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str]) -> Path:
+def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str], sources: Path) -> Path:
     try:
-        return _build_in(cache_folder() / name, isa, compiler, flags)
+        return _build_in(cache_folder() / name, isa, compiler, flags, sources)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         why = str(error)
     try:
         folder = _temporary_folder()
         _log.warning("compiled kernels can't be kept (%s); they go to %s", why, folder)
-        return _build_in(folder / name, isa, compiler, flags)
+        return _build_in(folder / name, isa, compiler, flags, sources)
     except OSError as error:
         raise KernelError(
             f"there is nowhere to compile to ({why}; {error}); name a folder that can be written "
@@ -86,7 +86,7 @@ def _find_or_build(name: str, isa: Isa, compiler: str, flags: Sequence[str]) -> 
         ) from error
 
 
-def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str]) -> Path:
+def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str], sources: Path) -> Path:
     """Raises OSError if the folder can't be written or has no room, and KernelError."""
     library = folder / "octavo_cpu.so"
     if os.path.exists(library):
@@ -98,7 +98,7 @@ def _build_in(folder: Path, isa: Isa, compiler: str, flags: Sequence[str]) -> Pa
                 shutil.rmtree(left, ignore_errors=True)
         if not library.exists():
             started = time.monotonic()
-            _compile(compiler, flags, library)
+            _compile(compiler, flags, sources, library)
             _log.info("compiled CPU kernels (%s) in %.1f s", isa.name, time.monotonic() - started)
     return library
 
@@ -167,22 +167,22 @@ def _temporary_folder() -> Path:
     return folder
 
 
-def _digest(flags: Sequence[str], version: str) -> str:
+def _digest(flags: Sequence[str], version: str, sources: Path = SOURCES) -> str:
     """Hash of all inputs of the build: flags, compiler version and sources."""
     digest = hashlib.sha256("\0".join((*flags, version)).encode())
-    for source in sorted(SOURCES.iterdir()):
+    for source in sorted(sources.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _compile(compiler: str, flags: Sequence[str], library: Path) -> None:
+def _compile(compiler: str, flags: Sequence[str], sources: Path, library: Path) -> None:
     """Compile all sources in parallel; the library is renamed into place, so that no process sees a
     part of it."""
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=_PREFIX) as folder:
         _check_room(folder)
         command = [*_tied(compiler), *flags]
         jobs, objects = [], []
-        for source in sorted(SOURCES.glob("*.cpp")):
+        for source in sorted(sources.glob("*.cpp")):
             objects.append(f"{folder}/{source.stem}.o")
             jobs.append([*command, "-c", str(source), "-o", objects[-1]])
         _run_all(jobs, folder)
