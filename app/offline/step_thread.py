@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ Action = Callable[[], None]
 
 class StepThread:
     """Does what it is told between two steps, in order, so that who tells it never waits for a
-    step. An action must not raise. From its making to `stop`."""
+    step. An action must not raise. From its making to `stop`, or the interpreter's end."""
 
     def __init__(self, engine: OfflineEngine) -> None:
         self._engine = engine
@@ -25,6 +26,8 @@ class StepThread:
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="octavo-steps", daemon=True)
         self._thread.start()
+        # A step that still computes when the interpreter is taken apart would crash.
+        atexit.register(self.stop)
 
     def do(self, action: Action) -> None:
         """Have something done, such as adding a request or ending one; at once, after `stop`."""
@@ -36,6 +39,7 @@ class StepThread:
 
     def stop(self) -> None:
         """Do what was told so far, and end; requests stay as they are."""
+        atexit.unregister(self.stop)
         with self._stopping:
             self._stopped = True
             self._actions.put(None)

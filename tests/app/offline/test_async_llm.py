@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
@@ -180,3 +182,28 @@ def test_closing_fails_what_is_open_and_what_comes_after() -> None:
         await llm.close()
 
     asyncio.run(ask())
+
+
+LEFT_OPEN = """
+import asyncio, atexit, threading
+from octavo import AsyncLLM, SamplingParams
+
+def tell_threads():
+    print([thread.name for thread in threading.enumerate() if thread.name == "octavo-steps"])
+
+async def main():
+    llm = AsyncLLM(kv_cache_memory=2**25)
+    outputs = llm.generate_stream("Once", SamplingParams(max_tokens=900))
+    print((await anext(outputs)).finished)
+    tell_threads()
+
+atexit.register(tell_threads)
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_ends_with_a_model_open_stops_its_thread_first() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n['octavo-steps']\n[]\n"
