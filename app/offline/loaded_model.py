@@ -23,6 +23,7 @@ from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest, EngineStats
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from ...core.registry.registry import get_registry
+from ...core.system.mapped_pages import unmap_read_pages
 from ...core.system.memory import return_freed_memory
 from .. import DEMO_MODEL
 from ..serving.chat_messages import read_messages, template_options
@@ -69,6 +70,7 @@ class LoadedModel:
                 media_timeout,
                 self._config.max_image_bytes,
             )
+        unmap_read_pages()  # by importing torch
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()
         self._inputs = InputProcessor(
