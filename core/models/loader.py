@@ -89,7 +89,6 @@ def _build(
     if quantizer is not None:
         quantizer.quantize(model, context.dtype)
         use_dequant_kernel(model, context.kernels.dequant_linear)
-        unmap_read_pages()  # by quantising
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
     return model

@@ -22,6 +22,7 @@ from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
 from ..registry.registry import Registry
+from ..system.mapped_pages import unmap_read_pages
 from ..system.memory import return_freed_memory
 
 _Substitute = Callable[[str, nn.Linear], nn.Module | None]
@@ -84,9 +85,12 @@ class Quantizer:
                 layer.to(dtype)
                 return self._method.quantize(name, layer) or layer
 
-            _replace(model, quantize_one)
+            # Heads first: all of their table, which often is the embeddings', is read for that,
+            # while the layers that follow are still in their file.
             if getattr(self._method, "quantizes_head", False):
                 self._quantize_heads(model)
+                unmap_read_pages()
+            _replace(model, quantize_one)
 
     def _quantize_heads(self, model: nn.Module) -> None:
         for name, part in list(model.named_modules()):
