@@ -8,6 +8,7 @@ from .core.system.garbage import paused_collections
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
+    "AsyncLLM",
     "BeamSearchParams",
     "EmbeddingModel",
     "RequestError",
@@ -17,6 +18,7 @@ __all__ = [
 
 # Imported on first use, so that `octavo --version` need not load torch.
 _LAZY = {
+    "AsyncLLM": ".app.offline.async_llm",
     "BeamSearchParams": ".core.protocol.sampling_params",
     "EmbeddingModel": ".app.offline.embedding_model",
     "LLM": ".app.offline.llm",

@@ -79,10 +79,10 @@ def _compare_kernels(device: torch.device) -> Iterator[Remark]:
 def _ask() -> Iterator[Remark]:
     from ..offline.llm import LLM
 
-    llm = LLM(DEMO_MODEL, max_num_seqs=1, kv_cache_memory=2**24)
     content = [{"type": "image", "image": _PICTURE}, {"type": "text", "text": _QUESTION}]
-    params = llm.default_sampling_params(temperature=0, max_tokens=24)
-    answer = llm.chat([{"role": "user", "content": content}], params)[0].outputs[0].text
+    with LLM(DEMO_MODEL, max_num_seqs=1, kv_cache_memory=2**24) as llm:
+        params = llm.default_sampling_params(temperature=0, max_tokens=24)
+        answer = llm.chat([{"role": "user", "content": content}], params)[0].outputs[0].text
     if _EXPECTED in answer.lower():
         yield "ok", f"the demo model says of a picture of a dog: {answer}"
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.client.request_state import RequestState
 from ...core.observe.request_events import RequestEvents
 from ...core.protocol.messages import EngineRequest
-from .offline_engine import OfflineEngine
+from .offline_engine import OfflineEngine, OnUpdate
 
 
 class OfflineRun:
@@ -23,20 +23,25 @@ class OfflineRun:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Abort what has not ended."""
         self._engine.abort(self._running)
         for state in self._running:
             self._tell_end(state)
+        self._running = []
 
     @property
     def num_unfinished(self) -> int:
         """Requests that were added and have not ended."""
         return len(self._running)
 
-    def add(self, request: EngineRequest) -> RequestState:
+    def add(self, request: EngineRequest, on_update: OnUpdate | None = None) -> RequestState:
         """Its state, which each step brings up to date."""
         if self._events is not None:
             self._events.received(request)
-        state = self._engine.add(request)
+        state = self._engine.add(request, on_update)
         self._running.append(state)
         return state
 

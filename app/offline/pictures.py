@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,25 +10,31 @@ from ...core.encoder_store.features import Features
 from ...core.encoder_store.find_features import find_features
 from ...core.encoder_store.tier import StoreTier
 from ...core.media.decode import decode_image
-from ...core.media.headers.image_header import check_file_size, read_header
+from ...core.media.headers.image_header import read_header
 from ...core.media_pool.prepare_image import prepare_image
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.image_views import PlacedImage
 from ...core.prompts.input_processor import BuiltRequest, InputProcessor
 from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.config import EngineConfig
-from ...core.protocol.errors import ImageNotCachedError, RequestError
+from ...core.protocol.errors import ImageNotCachedError
 from ...core.protocol.media_limits import MediaLimits
 from ...core.protocol.messages import EngineFacts, EngineRequest, MediaInput, MediaPayload
 from ...core.protocol.request_error import naming_image
 from ..serving.image_identifier import ImageIdentifier, upright
+from .image_files import ImageFiles
+from .url_reader import UrlReader
 
 
 class PictureReader:
-    """Reads parts, and loads what requests show. tier: a store to look for features in first."""
+    """Reads parts, and loads what requests show. tier: a store to look for features in first.
+    urls: see ImageFiles; this closes it."""
 
-    def __init__(self, config: EngineConfig, tier: StoreTier | None) -> None:
+    def __init__(
+        self, config: EngineConfig, tier: StoreTier | None, urls: UrlReader | None = None
+    ) -> None:
         self._identifier = ImageIdentifier(config)
+        self._files = ImageFiles(config.media_limits, urls)
         self._tier = tier
 
     def read(self, parts: list[ImagePart], inputs: InputProcessor) -> list[SizedImage]:
@@ -47,6 +51,12 @@ class PictureReader:
             }
         )
 
+    def close(self) -> None:
+        """Let connections go."""
+        self._files.close()
+        if self._tier is not None:
+            self._tier.close()
+
     def _read(self, part: ImagePart, inputs: InputProcessor) -> SizedImage:
         with naming_image(part.param):
             if part.features is not None:
@@ -60,18 +70,11 @@ class PictureReader:
 
     def _bytes_of(self, part: ImagePart) -> bytes:
         """Raises MediaError or RequestError."""
-        if part.url is None and part.uuid is None:
-            return _read_path(part.picture, part.param, self._identifier.limits)
-        if part.url is None:
-            raise ImageNotCachedError(part.uuid or "", part.param)
-        data = self._identifier.read_data_url(part.url)
-        if data is None:
-            raise RequestError(
-                f"{part.param}: only data: URLs are taken here; give a file as "
-                '{"type": "image", "image": path}',
-                part.param,
-            )
-        return data
+        if part.url is not None:
+            return self._files.read_url(part.url, part.param)
+        if part.uuid is not None:
+            raise ImageNotCachedError(part.uuid, part.param)
+        return self._files.read(part.picture, part.param)
 
     def _load(self, media: MediaInput, placed: PlacedImage, facts: EngineFacts) -> MediaPayload:
         content = placed.image.content
@@ -90,24 +93,9 @@ class PictureReader:
 
 
 def load_picture(source: Any, param: str, limits: MediaLimits) -> Image.Image:
-    """An upright RGB picture from a PIL image or a path. Raises ImageError or RequestError."""
+    """An upright RGB picture from a PIL image, a path, or a data: or file: URL. Raises ImageError
+    or RequestError."""
     with naming_image(param):
         if isinstance(source, Image.Image):
             return upright(source, limits)
-        return decode_image(_read_path(source, param, limits), limits)
-
-
-def _read_path(source: Any, param: str, limits: MediaLimits) -> bytes:
-    """Raises MediaError for a file that is too large, and RequestError."""
-    if not isinstance(source, str | Path):
-        raise RequestError(f"{param} must be a picture or a path, not {type(source)}", param)
-    try:
-        with open(source, "rb") as file:
-            # A device or a pipe may go on for ever.
-            data = file.read(limits.max_bytes + 1)
-            num_bytes = max(len(data), os.fstat(file.fileno()).st_size)
-    except (OSError, ValueError) as error:  # the latter for a null character
-        reason = getattr(error, "strerror", None) or error
-        raise RequestError(f"{param}: {source} can't be read: {reason}", param) from error
-    check_file_size(num_bytes, limits)
-    return data
+        return decode_image(ImageFiles(limits).read(source, param), limits)

@@ -21,7 +21,7 @@ from .offline_run import OfflineRun
 T = TypeVar("T")
 
 #: Requests in the engine at once, and as many that wait for it with their images read.
-_WINDOW = 64
+WINDOW = 64
 
 
 def stream(
@@ -39,12 +39,12 @@ def stream(
         stack.enter_context(run)
         while True:
             # A few at a time, for items may be slow to come while requests run.
-            for item in islice(source, min(num_threads, _WINDOW - len(preparing))):
+            for item in islice(source, min(num_threads, WINDOW - len(preparing))):
                 preparing.append(pool.submit(prepare, item))
             if not begun and not preparing:
                 return
             # Those that have ended keep their images until all before them have.
-            while preparing and run.num_unfinished < _WINDOW and len(begun) < 2 * _WINDOW:
+            while preparing and run.num_unfinished < WINDOW and len(begun) < 2 * WINDOW:
                 if run.num_unfinished and not preparing[0].done():
                     break
                 begun.append(_begin(run, preparing.popleft()))

@@ -17,7 +17,7 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str | Mapping[str, str], special_tokens: Mapping[str, Any]) -> None:
-        self._source = source
+        self.source = source
         self._special_tokens = special_tokens
 
     def render(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
@@ -45,5 +45,5 @@ class ChatTemplate:
 
         tokenizer: Any = PreTrainedTokenizerFast  # not typed
         made = tokenizer(tokenizer_object=Tokenizer(BPE()))
-        made.chat_template = self._source
+        made.chat_template = self.source
         return made

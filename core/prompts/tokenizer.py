@@ -42,16 +42,16 @@ class Tokenizer:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         folder, options = checkpoint.transformers_source
-        source = {"folder": str(folder), "options": options}
+        self._source = {"folder": str(folder), "options": options}
         try:
-            parts = ask("tokenizer", source, stamp_files(folder))
+            parts = ask("tokenizer", self._source, stamp_files(folder))
         except ConfigError as error:
             raise ConfigError(f"{checkpoint.name}: {error}") from error
         backend = BackendTokenizer.from_str(parts["backend"])
         self._backend = backend
         self._special_tokens: Mapping[str, Any] = parts["special_tokens"]
         self._bos: str | None = self._special_tokens.get("bos_token")
-        self._encode, self._decode = self._coders(source, parts["is_plain"])
+        self._encode, self._decode = self._coders(parts["is_plain"])
         self.token_bytes = TokenBytes(self.decode, backend, tidied=not parts["is_plain"])
         # The same vocabulary, but text such as "<image>" is encoded letter by letter.
         self._plain = BackendTokenizer.from_str(parts["backend"])
@@ -159,8 +159,21 @@ class Tokenizer:
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 
+    def to_transformers(self) -> Any:
+        """A tokenizer of transformers' own from the same files, with the chat template in use.
+        That imports transformers, in seconds."""
+        made = self._load_transformers()
+        if self._template is not None:
+            made.chat_template = self._template.source
+        return made
+
+    def _load_transformers(self) -> Any:
+        # By name, as only few need transformers' own, which is imported with torch.
+        load = load_object("octavo.core.checkpoints.transformers_answers:load_tokenizer")
+        return load(self._source)
+
     def _coders(
-        self, source: Mapping[str, Any], is_plain: bool
+        self, is_plain: bool
     ) -> tuple[Callable[[str, bool], list[int]], Callable[[Sequence[int]], str]]:
         """How to encode, with or without added special tokens, and to decode without them."""
         if is_plain:
@@ -169,8 +182,8 @@ class Tokenizer:
                 lambda text, add: list(backend.encode(text, add_special_tokens=add).ids),
                 lambda ids: str(backend.decode(ids, skip_special_tokens=True)),
             )
-        # transformers' own, imported with torch, for the few that add code to the backend.
-        made = load_object("octavo.core.checkpoints.transformers_answers:load_tokenizer")(source)
+        # For the few that add code to the backend.
+        made = self._load_transformers()
         return (
             lambda text, add: list(made(text, add_special_tokens=add)["input_ids"]),
             lambda ids: str(made.decode(ids, skip_special_tokens=True)),

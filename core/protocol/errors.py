@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .messages import Failure
-from .request_error import ImageError, ImageNotCachedError, RequestError
+from .request_error import ImageError, ImageNotCachedError, OneOfMany, RequestError
 
 __all__ = [
     "EngineDeadError",
@@ -18,11 +18,11 @@ __all__ = [
 ]
 
 
-class RequestFailedError(RuntimeError):
+class RequestFailedError(OneOfMany, RuntimeError):
     """The engine failed on a request that was good when it arrived."""
 
 
-class RequestTimeoutError(TimeoutError):
+class RequestTimeoutError(OneOfMany, TimeoutError):
     """A request ran out of its time. queued: while it still waited to be scheduled."""
 
     def __init__(self, message: str, queued: bool) -> None:
@@ -47,7 +47,9 @@ class EngineOverloadedError(RuntimeError):
     """As many requests wait as the operator allows."""
 
 
-def error_for(failure: Failure) -> Exception:
+def error_for(
+    failure: Failure,
+) -> RequestError | RequestFailedError | RequestTimeoutError:
     """The exception that tells a caller of a failure."""
     if failure.kind == "invalid":
         return RequestError(failure.message)

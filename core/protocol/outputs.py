@@ -15,6 +15,7 @@ class CompletionOutput:
     of a beam search's hypothesis.
     finish_reason: "stop", "length", "abort" or "error", None while it goes on.
     stop_reason: the stop string or token that ended it, if one did.
+    new_text: in a stream, what `text` has gained since the output before.
     """
 
     index: int
@@ -24,6 +25,7 @@ class CompletionOutput:
     cumulative_logprob: float | None = None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
+    new_text: str = ""
 
     @property
     def ended_by_token(self) -> bool:

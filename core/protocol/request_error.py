@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from .media_error import MediaError, MediaErrorKind
 
+if TYPE_CHECKING:
+    from .outputs import RequestOutput
 
-class RequestError(ValueError):
+
+class OneOfMany:
+    """Of an error about one of several requests that were given together.
+
+    index: its place among them; None for one alone.
+    outputs: what became of them all, if they ran: an output, or None for one that failed.
+    """
+
+    index: int | None = None
+    outputs: Sequence[RequestOutput | None] = ()
+    args: tuple[object, ...]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What `pickle` keeps, for an error that a process tells another of: all but its making."""
+        return _unmade, (type(self),), {**self.__dict__, "args": self.args}
+
+
+def _unmade(kind: type[OneOfMany]) -> OneOfMany:
+    return kind.__new__(kind)
+
+
+class RequestError(OneOfMany, ValueError):
     """A request that can't be served as it is.
 
     param: the part at fault, such as "max_tokens" or "messages[0].content[1].image_url".

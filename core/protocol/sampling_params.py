@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .named_fields import NamedFields
 from .request_error import RequestError
 
 #: Below this, a temperature means greedy decoding, as in vLLM.
@@ -14,7 +15,9 @@ MAX_ANSWERS = 128
 _MAX_LENGTH_PENALTY = 10
 
 
-class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SamplingParams(
+    msgspec.Struct, metaclass=NamedFields, frozen=True, kw_only=True, omit_defaults=True
+):
     """Sampling settings of one request. Raises RequestError, naming the field, if out of range.
 
     n: answers to generate; they share the prompt's blocks.
@@ -106,7 +109,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return asked or self.penalises or bool(self.logits_processors)
 
 
-class BeamSearchParams(msgspec.Struct, frozen=True, kw_only=True):
+class BeamSearchParams(msgspec.Struct, metaclass=NamedFields, frozen=True, kw_only=True):
     """Settings of a beam search, as transformers defines it. Raises RequestError.
 
     beam_width: hypotheses kept at each step, and answers returned, the best first.

@@ -23,5 +23,6 @@ def save_clip(folder: Path) -> Path:
     vision = {**_LAYERS, "image_size": 32, "patch_size": 8}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(DEMO_MODEL).save_pretrained(folder)
-    CLIPImageProcessor().save_pretrained(folder)
+    sides = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    CLIPImageProcessor(**sides).save_pretrained(folder)
     return folder

@@ -156,7 +156,7 @@ class MediaFetcher:
         if not self._domains.allow(url.host, url.port, _PORTS[url.scheme]):
             raise MediaError(
                 f"{url.authority} is not among the domains that images may come from; send a "
-                "data: URL, or add it to the server's --allowed-media-domains"
+                "data: URL, or add it to allowed_media_domains (--allowed-media-domains)"
             )
 
     async def _checked_addresses(self, url: _Url) -> Sequence[str]:
@@ -177,8 +177,8 @@ class MediaFetcher:
                 logger.warning("no image from %s: its address %s is %s", url.host, address, reason)
                 raise MediaError(
                     f"the host {url.host} has an address that is {reason}, from which no images "
-                    "are fetched; use a public host, send a data: URL, or add its network to the "
-                    "server's --allowed-media-networks"
+                    "are fetched; use a public host, send a data: URL, or add its network to "
+                    "allowed_media_networks (--allowed-media-networks)"
                 )
         return addresses
 

@@ -37,7 +37,7 @@ class LocalFiles:
                 "this server reads no local files; send a data: URL, or start it with "
                 "--allowed-local-media-path"
             )
-        path = _path(url)
+        path = file_url_path(url)
         try:
             # O_PATH names the file without opening it, so that no device or FIFO notices, and
             # what is checked is what is read, whatever happens to the path in between.
@@ -80,7 +80,7 @@ class LocalFiles:
         )
 
 
-def _path(url: str) -> bytes:
+def file_url_path(url: str) -> bytes:
     """The path of a file: URL (RFC 8089). Raises MediaError."""
     if re.search(r"[\x00-\x1f\x7f]", url):
         raise MediaError("a file: URL holds no control characters; percent-encode them")

@@ -18,7 +18,7 @@ PARAMS = SamplingParams(temperature=0, max_tokens=4)
 
 @pytest.fixture
 def llm(monkeypatch: pytest.MonkeyPatch) -> LLM:
-    monkeypatch.setattr(request_stream, "_WINDOW", 3)
+    monkeypatch.setattr(request_stream, "WINDOW", 3)
     return LLM()
 
 

@@ -57,19 +57,18 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
     monkeypatch.syspath_prepend(tmp_path)
     entry = EntryPoint("folder-store", "octavo_folder_store", "octavo")
     found = load_registry([*find_entry_points(), entry])
-    monkeypatch.setattr("octavo.app.offline.llm.get_registry", lambda: found)
+    monkeypatch.setattr("octavo.app.offline.loaded_model.get_registry", lambda: found)
     yield found
     sys.modules.pop("octavo_folder_store", None)
 
 
 def caption(store: str, picture: Image.Image) -> tuple[str, int]:
     """What the demo model says, and how often its encoder ran for that."""
-    llm = LLM(dtype="float32", kv_cache_memory=32 * 2**20, encoder_cache=store)
     parts = [{"type": "image", "image": picture}, {"type": "text", "text": "What is this?"}]
     params = SamplingParams(temperature=0, max_tokens=6)
-    (output,) = llm.chat([{"role": "user", "content": parts}], params)
-    llm.close()
-    return output.outputs[0].text, llm.stats().encoder_runs
+    with LLM(dtype="float32", kv_cache_memory=32 * 2**20, encoder_cache=store) as llm:
+        (output,) = llm.chat([{"role": "user", "content": parts}], params)
+        return output.outputs[0].text, llm.stats().encoder_runs
 
 
 def test_one_engine_finds_what_another_wrote(
