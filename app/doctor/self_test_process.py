@@ -35,15 +35,10 @@ def self_test() -> Iterator[Remark]:
     from ...core.device.device import choose_device
 
     device = choose_device("auto")
-    yield "ok", f"torch {torch.__version__} computes on {device}, {_threads(torch)} threads"
+    yield "ok", f"torch {torch.__version__} computes on {device}, {torch.get_num_threads()} threads"
     yield from _compare_kernels(device)
     yield from _ask()
     yield "ok", f"took {time.monotonic() - started:.1f} s"
-
-
-def _threads(torch: object) -> int:
-    count: int = torch.get_num_threads()  # type: ignore[attr-defined]
-    return count
 
 
 def _compare_kernels(device: torch.device) -> Iterator[Remark]:
