@@ -8,6 +8,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ...core.protocol.config import ConfigError
+from ...kernels.spec import KernelError
+
 #: warn: it works, but worse than it could. FAIL: something doesn't work until it is mended.
 Status: TypeAlias = Literal["ok", "warn", "FAIL"]
 Remark: TypeAlias = tuple[Status, str]
@@ -33,4 +36,9 @@ def examine(parts: Mapping[str, Look], shows_traceback: bool) -> Iterator[Findin
         except Exception as error:  # noqa: BLE001 - whatever is broken is to be told
             if shows_traceback:
                 traceback.print_exception(error)
-            yield Finding(part, "FAIL", " ".join(f"{type(error).__name__}: {error}".split()))
+            yield Finding(part, "FAIL", _one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    is_ours = isinstance(error, ConfigError | KernelError)  # says what to do
+    return " ".join((str(error) if is_ours else f"{type(error).__name__}: {error}").split())

@@ -35,15 +35,10 @@ def self_test() -> Iterator[Remark]:
     from ...core.device.device import choose_device
 
     device = choose_device("auto")
-    yield "ok", f"torch {torch.__version__} computes on {device}, {_threads(torch)} threads"
+    yield "ok", f"torch {torch.__version__} computes on {device}, {torch.get_num_threads()} threads"
     yield from _compare_kernels(device)
     yield from _ask()
     yield "ok", f"took {time.monotonic() - started:.1f} s"
-
-
-def _threads(torch: object) -> int:
-    count: int = torch.get_num_threads()  # type: ignore[attr-defined]
-    return count
 
 
 def _compare_kernels(device: torch.device) -> Iterator[Remark]:
@@ -79,10 +74,10 @@ def _compare_kernels(device: torch.device) -> Iterator[Remark]:
 def _ask() -> Iterator[Remark]:
     from ..offline.llm import LLM
 
-    llm = LLM(DEMO_MODEL, max_num_seqs=1, kv_cache_memory=2**24)
     content = [{"type": "image", "image": _PICTURE}, {"type": "text", "text": _QUESTION}]
-    params = llm.default_sampling_params(temperature=0, max_tokens=24)
-    answer = llm.chat([{"role": "user", "content": content}], params)[0].outputs[0].text
+    with LLM(DEMO_MODEL, max_num_seqs=1, kv_cache_memory=2**24) as llm:
+        params = llm.default_sampling_params(temperature=0, max_tokens=24)
+        answer = llm.chat([{"role": "user", "content": content}], params)[0].outputs[0].text
     if _EXPECTED in answer.lower():
         yield "ok", f"the demo model says of a picture of a dog: {answer}"
     else:

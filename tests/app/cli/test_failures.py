@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import resource
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +202,8 @@ sys.exit(main())
         ("octavo.app.cli.deploying", f"deploy {DEMO_MODEL}"),
         ("octavo.app.conformance.check", "plugins check"),
         ("octavo.bench.latency", "bench latency"),
+        ("octavo.app.doctor.self_test", "doctor"),
+        ("shtab", "completion bash"),
     ],
 )
 def test_ctrl_c(module: str, line: str) -> None:
@@ -208,6 +212,28 @@ def test_ctrl_c(module: str, line: str) -> None:
     # A shell says 130 of both; Python itself ends by the signal if an exec() was interrupted.
     assert ended.returncode in (INTERRUPTED, -signal.SIGINT)
     assert ended.stderr == "octavo: interrupted\n"
+
+
+def test_ctrl_c_while_pictures_are_captioned(tmp_path: Path) -> None:
+    """What is captioned by then stays, in whole lines."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "0.png")
+    for i in range(1, 5_000):
+        os.link(folder / "0.png", folder / f"{i}.png")
+    output = tmp_path / "captions.jsonl"
+    command = [*COMMAND, "caption", str(folder), "-o", str(output)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (output.exists() and output.stat().st_size):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == INTERRUPTED, said
+    assert said.endswith("octavo: interrupted\n")
+    assert "Traceback" not in said
+    lines = output.read_text().splitlines(keepends=True)
+    assert 0 < len(lines) < 5_000
+    assert all(json.loads(line)["caption"] and line.endswith("\n") for line in lines)
 
 
 def test_a_reader_that_has_enough() -> None:
