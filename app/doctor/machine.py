@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from ...core.system.memory import available_memory, memory_limit, total_memory
-from ...core.system.processors import allowed_processors, processor_quota
+from ...core.system.control_group import memory_limit, processor_quota
+from ...core.system.memory import available_memory, total_memory
 from ...kernels.cpu.isa import ISA_VARIABLE, choose_isa
 from ...kernels.processor import cpu_info, has_bf16
 from .finding import Remark
@@ -34,7 +34,7 @@ def look_at_processor() -> Iterator[Remark]:
 
 def look_at_threads() -> Iterator[Remark]:
     """Processors that may be used, and limits below them."""
-    allowed, quota = allowed_processors(), processor_quota()
+    allowed, quota = len(os.sched_getaffinity(0)), processor_quota()
     yield "ok", f"{allowed} of {os.cpu_count()} processors may be used"
     if quota is not None and quota < allowed:
         yield (

@@ -7,6 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+from .control_group import memory_room
+
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -16,14 +18,8 @@ _LARGEST_KEPT = 32 * 2**20
 
 def available_memory() -> int:
     """Bytes that could be allocated now, within the control group's limit."""
-    free = _meminfo_available()
-    limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
-    return free if limit is None or used is None else max(0, min(free, limit - used))
-
-
-def memory_limit() -> int | None:
-    """The control group's limit in bytes; None if it has none."""
-    return _cgroup_bytes("memory.max")
+    free, room = _meminfo_available(), memory_room()
+    return free if room is None else min(free, room)
 
 
 def total_memory() -> int:
@@ -60,11 +56,3 @@ def _meminfo_available() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise OSError("/proc/meminfo has no MemAvailable")
-
-
-def _cgroup_bytes(name: str) -> int | None:
-    try:
-        text = Path("/sys/fs/cgroup", name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None

@@ -12,21 +12,21 @@ import torch
 from octavo.app.doctor import caches, machine, self_test_process
 from octavo.app.doctor.encoder_store import look_at_store
 from octavo.core.models import loader
-from octavo.core.system import memory, processors
+from octavo.core.system import control_group, memory
 from redis_server import MISSING, RedisServer, find_servers
 
 
 def test_a_control_group_with_less_time_than_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processors, "_CGROUP", tmp_path)
+    monkeypatch.setattr(control_group, "_ROOT", tmp_path)
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     _, (status, text), *_ = machine.look_at_threads()
     assert status == "warn"
     assert "the control group gets 0.5 processors' time" in text
     assert "OMP_NUM_THREADS=1" in text
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert processors.processor_quota() is None
+    assert control_group.processor_quota() is None
 
 
 def test_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
