@@ -89,6 +89,7 @@ def _add_serve(parser: CommandParser) -> None:
 
 def _add_startup(parser: CommandParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="warm starts, after a cold one")
+    parser.add_argument("--text-only", action="store_true", help="ask without a picture")
     parser.add_argument("server_arguments", nargs="*", metavar="MODEL …", help=_SERVER_HELP)
     parser.set_defaults(run=_command("startup"))
 

@@ -49,7 +49,7 @@ def serve(options: argparse.Namespace) -> int:
 
 def startup(options: argparse.Namespace) -> int:
     """`octavo bench startup`."""
-    result = _run("startup", options, options.server_arguments, options.repeats)
+    result = _run("startup", options, options.server_arguments, options.repeats, options.text_only)
     return _finish(options, result)
 
 

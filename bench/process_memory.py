@@ -1,4 +1,4 @@
-"""What a process and its children hold in memory, as Linux tells."""
+"""What a process and its children hold in memory and have computed, as Linux tells."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ _PROC = Path("/proc")
 @dataclass(frozen=True)
 class ProcessMemory:
     """In MiB. rss: resident now; peak: at most so far; pss: resident, with what several processes
-    share split among them."""
+    share split among them. cpu_s: seconds of processor time so far."""
 
     pid: int
     name: str
     rss: float
     peak: float
     pss: float
+    cpu_s: float
 
 
 def peak_mib() -> float:
@@ -45,7 +46,13 @@ def _children(pid: int) -> list[int]:
 def _memory(pid: int) -> ProcessMemory:
     name, rss, peak = _status(pid)
     pss = _kib(_PROC / str(pid) / "smaps_rollup", "Pss") / 1024
-    return ProcessMemory(pid, name, rss, peak, pss)
+    return ProcessMemory(pid, name, rss, peak, pss, _cpu_seconds(pid))
+
+
+def _cpu_seconds(pid: int) -> float:
+    # In clock ticks, after the name in brackets: see proc_pid_stat(5).
+    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(pid: int) -> tuple[str, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import subprocess
@@ -97,16 +98,15 @@ class ServerProcess(ServerClient):
         )
 
     async def until_healthy(self) -> None:
-        """Wait until it answers. Raises ConfigError, with what it said last, if it ends instead,
-        or never does."""
+        """Wait until its model is there. Raises ConfigError, with what it said last, if it ends
+        instead, or never does."""
         deadline = time.monotonic() + _START_S
         while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                await self.get("/health")
-            except ConnectionError:
-                await asyncio.sleep(_POLL_S)
-            else:
-                return
+            with contextlib.suppress(ConnectionError, ValueError):
+                # Older servers don't answer before.
+                if json.loads(await self.get("/health")).get("status") == "ok":
+                    return
+            await asyncio.sleep(_POLL_S)
         if self.process.poll() is None:
             raise ConfigError(f"the server did not start within {_START_S:.0f} s")
         self._log.seek(0)

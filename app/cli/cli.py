@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -26,6 +27,8 @@ from .command_parser import CommandParser
 from .engine_options import add_engine_options, engine_config
 from .intake_options import add_intake_options, intake_config
 from .listen_options import add_listen_options
+
+logger = logging.getLogger(__name__)
 
 #: argparse has no public name for it.
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -154,9 +157,12 @@ def _serve(options: argparse.Namespace) -> int:
     intake = intake_config(options)
     load_object("octavo.app.http.stop_signals:end_silently")()
     sockets = bind_sockets(options.host, options.port)
-    # The engine's process imports torch while this one does; the other commands need not.
+    logger.info("loading %s", name)
+    gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
+    if os.path.exists(config.model) and not gives_embeddings(config.model):
+        load_object("octavo.core.models.preflight:preflight")(config)
+    # The engine's process imports torch while this one goes on; the other commands need not.
     with Spawned("octavo.core.client.engine_process") as child:
-        gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
         listen_class = load_object("octavo.app.http.listen:ListenConfig")
         listen = listen_class(
             sockets,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import fields
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -25,6 +27,7 @@ from ..serving.server_images import ServerImages
 from .application import create_application, not_served
 from .embeddings import embeddings
 from .listen import ListenConfig, run_app, run_until_stopped
+from .loading import LoadedApp, LoadingApp
 from .stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ _SETTINGS = {
     "engine_stall_timeout",
 }
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
+
+#: A request that every model can answer.
+_EXAMPLE = ("/v1/embeddings", '{"input": "a red car"}')
 
 
 def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> Starlette:
@@ -71,6 +77,15 @@ async def _serve(
     listen: ListenConfig,
     signals: StopSignals,
 ) -> bool:
+    loading = LoadingApp(model_name, listen.allowed_origins)
+    return await run_app(loading, partial(_load, loading, config, intake, listen), listen, signals)
+
+
+@asynccontextmanager
+async def _load(
+    loading: LoadingApp, config: EngineConfig, intake: IntakeConfig, listen: ListenConfig
+) -> AsyncIterator[LoadedApp]:
+    """The application around an embedder, both until the end."""
     metrics = EmbeddingMetrics()
     tier = open_tier(config, get_registry(), metrics.media.observe_store)
     settings = EmbedderSettings(config.model, config.device, config.dtype)
@@ -83,21 +98,23 @@ async def _serve(
         vectors = ImageVectors(
             embedder, images.reader, config.encoder_cache_memory, tier, metrics.media
         )
-        await embedder.wait_until_ready()
-        await images.reader.wait_until_ready()
+        with loading.waiting_for("the embedder"):
+            await embedder.wait_until_ready()
+        with loading.waiting_for("the processes that read images"):
+            await images.reader.wait_until_ready()
         state = EmbeddingState(
             embedder,
             images.intake,
             vectors,
             metrics,
-            model_name,
+            loading.model_name,
             listen.max_body_bytes,
             config.request_timeout,
             int(time.time()),
         )
         # No answer is sent in pieces, so none has begun that would need to be ended.
         application = create_app(state, listen.allowed_origins)
-        return await run_app(application, listen, signals, lambda: None)
+        yield LoadedApp(application, lambda: None, _EXAMPLE)
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

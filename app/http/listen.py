@@ -1,4 +1,5 @@
-"""Where a server listens, and running an application there until it is told to stop."""
+"""Where a server listens, and running an application there from before its model is loaded until
+it is told to stop."""
 
 from __future__ import annotations
 
@@ -8,16 +9,17 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 
 from .acceptor import Acceptor, default_max_connections
 from .bound_sockets import port_refusal
+from .loading import LoadedApp, LoadingApp
 from .open_requests import OpenRequests
 from .patient_protocol import PatientProtocol
 from .stop_signals import StopSignals
@@ -45,32 +47,47 @@ class ListenConfig:
 
 
 async def run_app(
-    app: Starlette, listen: ListenConfig, signals: StopSignals, cut: Callable[[], None]
+    loading: LoadingApp,
+    load: Callable[[], AbstractAsyncContextManager[LoadedApp]],
+    listen: ListenConfig,
+    signals: StopSignals,
 ) -> bool:
-    """Serve until told to stop; returns whether all requests were answered whole. cut: ends the
-    answers that have begun, so that their clients are told.
+    """Answer from now on, serve what `load` gives once it is there, and return when told to stop:
+    whether all requests were answered whole.
 
-    Raises ConfigError if another server listens there by now.
+    Raises ConfigError if another server listens there by now, and what `load` raises.
     """
     sockets = _listening(listen)
-    requests = OpenRequests(app)
+    requests = OpenRequests(loading)
     config = uvicorn.Config(
         requests,
         log_level="info",
         # Its own would write what headers hold as it is; ours escapes it.
         log_config=None,
+        lifespan="off",
         # The last resort, for what is stuck.
         timeout_graceful_shutdown=int(listen.drain_timeout + 2 * _LAST_WORDS_S) + 1,
     )
+    # It would say that the application has started when nothing can be asked of it yet.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(config, sockets, listen.max_connections or default_max_connections())
-    signals.is_serving = True
-    ending = asyncio.ensure_future(_end(server, requests, listen.drain_timeout, signals, cut))
-    for sock in sockets:
-        logger.info("serving on %s", _url(sock))
+    serving = asyncio.ensure_future(server.serve(sockets=[]))
     try:
-        await server.serve(sockets=[])
+        async with load() as loaded:
+            seconds = loading.open(loaded.app)
+            signals.is_serving = True
+            ending = asyncio.ensure_future(
+                _end(server, requests, listen.drain_timeout, signals, loaded.cut)
+            )
+            _announce(sockets, loading.model_name, loaded, seconds)
+            try:
+                await serving
+            finally:
+                ending.cancel()
     finally:
-        ending.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await server.acceptor.stop()
     return not requests.num_cut
 
 
@@ -82,7 +99,7 @@ class _Server(uvicorn.Server):
         self, config: uvicorn.Config, sockets: list[socket.socket], max_connections: int
     ) -> None:
         super().__init__(config)
-        self._acceptor = Acceptor(sockets, max_connections, partial(PatientProtocol, self))
+        self.acceptor = Acceptor(sockets, max_connections, partial(PatientProtocol, self))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,10 +107,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._acceptor.start()
+        self.acceptor.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._acceptor.stop()
+        await self.acceptor.stop()
         await super().shutdown(sockets)
 
 
@@ -130,6 +147,18 @@ async def _end(
     await asyncio.sleep(_LAST_WORDS_S)
     for connection in list(server.server_state.connections):
         connection.transport.abort()
+
+
+def _announce(
+    sockets: Sequence[socket.socket], name: str, loaded: LoadedApp, seconds: float
+) -> None:
+    """Say that the server is ready, and what to do next."""
+    for sock in sockets:
+        logger.info("serving %s on %s, ready after %.1f s", name, _url(sock), seconds)
+    if loaded.example is not None:
+        path, body = loaded.example
+        header = "-H 'Content-Type: application/json'"
+        logger.info("try: curl %s%s %s -d '%s'", _url(sockets[0]), path, header, body)
 
 
 def _url(sock: socket.socket) -> str:

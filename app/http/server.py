@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
@@ -30,7 +31,14 @@ from .application import create_application, not_served
 from .captions import captions
 from .chat_completions import chat_completions
 from .listen import ListenConfig, run_app, run_until_stopped
+from .loading import LoadedApp, LoadingApp
 from .stop_signals import StopSignals
+
+#: A request that every model can answer.
+_EXAMPLE = (
+    "/v1/chat/completions",
+    '{"messages": [{"role": "user", "content": "Hello"}]}',
+)
 
 
 def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starlette:
@@ -70,7 +78,22 @@ async def _serve(
     child: Spawned,
     signals: StopSignals,
 ) -> bool:
-    checkpoint = find_checkpoint(config.model)
+    loading = LoadingApp(model_name, listen.allowed_origins)
+    load = partial(_load, loading, config, intake, listen, child)
+    return await run_app(loading, load, listen, signals)
+
+
+@asynccontextmanager
+async def _load(
+    loading: LoadingApp,
+    config: EngineConfig,
+    intake: IntakeConfig,
+    listen: ListenConfig,
+    child: Spawned,
+) -> AsyncIterator[LoadedApp]:
+    """The application around an engine, both until the end."""
+    with loading.waiting_for("the model's files"):
+        checkpoint = await asyncio.to_thread(find_checkpoint, config.model)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before its process is told of it.
@@ -82,10 +105,11 @@ async def _serve(
     media = None
     try:
         media = ServerMedia.open(config, intake, registry, metrics.media)
-        inputs = await asyncio.to_thread(
-            InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
-        )
-        await asyncio.to_thread(inputs.tokenizer.token_bytes.prepare)
+        with loading.waiting_for("the tokenizer"):
+            inputs = await asyncio.to_thread(
+                InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
+            )
+            await asyncio.to_thread(inputs.tokenizer.prepare)
         engine = AsyncEngine(
             process,
             inputs.tokenizer,
@@ -94,8 +118,10 @@ async def _serve(
             metrics,
             media.loader.take_events,
         )
-        await process.wait_until_ready()
-        await media.wait_until_ready()
+        with loading.waiting_for("the engine"):
+            await process.wait_until_ready()
+        with loading.waiting_for("the processes that read images"):
+            await media.wait_until_ready()
         state = ServerState(
             config,
             engine,
@@ -104,13 +130,13 @@ async def _serve(
             media.intake,
             media.loader,
             metrics,
-            model_name,
+            loading.model_name,
             listen.max_body_bytes,
             int(time.time()),
         )
         end = EngineDeadError("the server is shutting down")
         cut = partial(engine.fail_open_requests, end)
-        return await run_app(create_app(state, listen.allowed_origins), listen, signals, cut)
+        yield LoadedApp(create_app(state, listen.allowed_origins), cut, _EXAMPLE)
     finally:
         if media is not None:
             await media.close()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
@@ -20,6 +19,9 @@ from .weight_files import WeightFiles, find_weights
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
 #: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
 _MAPPED_TOGETHER = 16 << 20
+#: Bytes of tensors that may keep a mapping. Smaller ones, such as weights of norms, are copied:
+#: they stay while large ones beside them are packed elsewhere and let go.
+_COPIED = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ class Checkpoint:
         form that they read."""
         return {}
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor with its name, one at a time. Raises ConfigError if there are none, or a
-        file of them is missing."""
+    def weights(self) -> Iterator[tuple[str, Any]]:
+        """Each tensor, of torch, with its name, one at a time. Raises ConfigError if there are
+        none, or a file of them is missing."""
         files = self._weight_files()
         for path in files.present():
             names = (name for name in _names_in(path) if files.holds(path, name))
@@ -123,6 +125,11 @@ class Checkpoint:
         for path in files.present():
             yield from (name for name in _names_in(path) if files.holds(path, name))
 
+    def weight_file_bytes(self) -> int:
+        """Of the files that hold the weights, about what these take. Raises ConfigError as
+        `weights` does."""
+        return sum(path.stat().st_size for path in self._weight_files().present())
+
     def _weight_files(self) -> WeightFiles:
         try:
             return find_weights(self.path)
@@ -132,13 +139,13 @@ class Checkpoint:
 
 def _names_in(path: Path) -> list[str]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
 
 
-def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
+def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Any]]:
     """The next tensors of a file, in a mapping of their own. What was read of a mapping stays
     resident until all of its tensors are let go, and some of a checkpoint's are never."""
     with safe_open(path, framework="pt") as file:
@@ -146,6 +153,8 @@ def _map_some(path: Path, names: Iterator[str]) -> Iterator[tuple[str, Tensor]]:
         while size < _MAPPED_TOGETHER and (name := next(names, None)) is not None:
             tensor = file.get_tensor(name)
             size += tensor.nbytes
+            if tensor.nbytes < _COPIED:
+                tensor = tensor.clone()
             yield name, tensor
 
 

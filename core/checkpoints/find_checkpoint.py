@@ -6,9 +6,9 @@ import logging
 from glob import escape
 from pathlib import Path
 
+from ..contracts.specs import load_object
 from ..protocol.config import ConfigError
 from .checkpoint import Checkpoint
-from .gguf.gguf_checkpoint import GgufCheckpoint
 from .weight_files import INDEX, WHOLE, find_weights
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def find_checkpoint(name: str) -> Checkpoint:
     """
     path = Path(name).expanduser()
     if path.is_file():
-        return GgufCheckpoint(name, path)
+        return _in_gguf_file(name, path)
     if path.is_dir():
         return _in_folder(name, path)
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
@@ -37,11 +37,18 @@ def _in_folder(name: str, folder: Path) -> Checkpoint:
         return Checkpoint(name, folder)
     ggufs = sorted(folder.glob("*.gguf"))
     if len(ggufs) == 1:
-        return GgufCheckpoint(name, ggufs[0])
+        return _in_gguf_file(name, ggufs[0])
     if ggufs:
         listed = ", ".join(path.name for path in ggufs)
         raise ConfigError(f"model {name!r}: {folder} has several GGUF files, name one: {listed}")
     raise ConfigError(f"model {name!r}: {folder} has no config.json and no GGUF file")
+
+
+def _in_gguf_file(name: str, path: Path) -> Checkpoint:
+    # Read by transformers with torch, which checkpoints in folders don't need.
+    load = load_object("octavo.core.checkpoints.gguf.gguf_checkpoint:GgufCheckpoint")
+    checkpoint: Checkpoint = load(name, path)
+    return checkpoint
 
 
 def _download(name: str) -> Path:

@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import GenerationConfig
-
 from ..contracts.specs import JsonDict
 from ..protocol.config import ConfigError
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams
+from .ask_transformers import ask
 
-# Not typed.
-_config_class: Any = GenerationConfig
 #: Fields that SamplingParams has under the same name, of which the first ones are about drawing.
 _DRAWING = ("temperature", "top_k", "top_p", "min_p")
 _SAME = (*_DRAWING, "repetition_penalty")
@@ -133,11 +130,15 @@ def _as_list(eos_token_id: Any) -> list[list[int]]:
 
 def _not_honoured(config: JsonDict) -> list[str]:
     """Fields that generate knows; what it doesn't know, it skips too."""
-    known = {name for name in vars(_config_class()) if not name.startswith("_")}
+    ignored = _HONOURED | _HARMLESS
     if config.get("do_sample") is False:
-        known -= _DRAWING_ONLY
-    return [
+        ignored |= _DRAWING_ONLY
+    unheard = [
         name
-        for name in known - _HONOURED - _HARMLESS
-        if config.get(name) is not None and config[name] != _NEUTRAL.get(name)
+        for name, value in config.items()
+        if name not in ignored and value is not None and value != _NEUTRAL.get(name)
     ]
+    if not unheard:
+        return []
+    known = ask("generation_fields", {})["names"]
+    return [name for name in unheard if name in known]

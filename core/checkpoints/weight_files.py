@@ -4,6 +4,7 @@ other names) are no part of the model, as in transformers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,25 @@ def find_weights(folder: Path) -> WeightFiles:
             "tensor"
         )
     return WeightFiles(folder, shards)
+
+
+def check_whole(path: Path) -> None:
+    """Raises ConfigError for a file of safetensors that ends before its tensors do, as its header
+    (https://huggingface.co/docs/safetensors) says where each lies."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            header_size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(header_size, size)))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        wanted = 8 + header_size + end
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigError(f"{path} can't be read, it may be damaged: {error}") from error
+    if size < wanted:
+        raise ConfigError(
+            f"{path} is truncated: it has {size} bytes of {wanted}; copy or download it again"
+        )
 
 
 def _is_plain(name: Any) -> bool:

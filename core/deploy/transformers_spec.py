@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-)
-
 from ..contracts.specs import JsonDict, ModelSpec
 from ..registry.registry import UnsupportedModelError
 
@@ -31,6 +26,12 @@ class TransformersSpec(ModelSpec):
 def transformers_spec(config: JsonDict) -> TransformersSpec:
     """The spec for a completed config. Raises UnsupportedModelError if transformers has no such
     language model, or none that takes images and texts."""
+    # Imported only here, with torch, as models of plugins do without.
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
     architectures = tuple(config.get("architectures") or ())
     if set(architectures) & set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()):
         rope = (config.get("text_config") or {}).get("rope_parameters") or {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...kernels.processor import has_bf16
+from ..system import memory
 
 _DTYPES = {
     "float32": torch.float32,
@@ -53,9 +53,7 @@ def available_memory(device: torch.device) -> int:
     """Bytes that could be allocated now; on a CPU, within the control group's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = _meminfo_available()
-    limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
-    return free if limit is None or used is None else max(0, min(free, limit - used))
+    return memory.available_memory()
 
 
 def allocate_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -64,21 +62,6 @@ def allocate_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.devic
     if device.type != "cpu":
         return torch.zeros(*shape, dtype=dtype, device=device)
     num_bytes = math.prod(shape) * dtype.itemsize
-    memory = torch.from_numpy(np.zeros(num_bytes + _ALIGNMENT, dtype=np.uint8))
-    start = -memory.data_ptr() % _ALIGNMENT
-    return memory[start : start + num_bytes].view(dtype).view(*shape)
-
-
-def _meminfo_available() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo has no MemAvailable")
-
-
-def _cgroup_bytes(name: str) -> int | None:
-    try:
-        text = Path("/sys/fs/cgroup", name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+    zeros = torch.from_numpy(np.zeros(num_bytes + _ALIGNMENT, dtype=np.uint8))
+    start = -zeros.data_ptr() % _ALIGNMENT
+    return zeros[start : start + num_bytes].view(dtype).view(*shape)

@@ -7,8 +7,8 @@ import torch
 from ..contracts.interfaces import KVCacheSpec, KVLayer
 from .device import allocate_zeros
 
-#: Enough for the first thousands of tokens of a small model.
-_TOUCHED_BYTES = 96 << 20
+#: Enough for the first hundreds of tokens of a small model.
+_TOUCHED_BYTES = 16 << 20
 
 
 def allocate_kv_cache(

@@ -86,6 +86,11 @@ def _choose_num_blocks(
         num_blocks = min(most, int(free_bytes * _KV_MEMORY_SHARE) // block_bytes)
     else:
         num_blocks = memory // block_bytes
+        if memory > free_bytes:
+            raise ConfigError(
+                f"kv_cache_memory {memory / _MIB:.0f} MiB is more than the {free_bytes / _MIB:.0f} "
+                "MiB that are free after the weights"
+            )
     if num_blocks < blocks_per_request:
         raise ConfigError(
             f"a request of {max_model_len} tokens needs {blocks_per_request * block_bytes} bytes "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..checkpoints.find_checkpoint import find_checkpoint
+from ..checkpoints.json_file import read_json_file
 
 #: Of names of open_clip's models, as "open_clip:MODEL:WEIGHTS".
 PREFIX = "open_clip:"
@@ -20,4 +21,5 @@ def gives_embeddings(name: str) -> bool:
     path = Path(name).expanduser()
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
         return False  # of GGUF files, which take long to read, none is such a model
-    return find_checkpoint(name).config.get("model_type") in MODEL_TYPES
+    described = read_json_file(find_checkpoint(name).path / "config.json")
+    return described.get("model_type") in MODEL_TYPES

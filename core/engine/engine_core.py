@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.generation_defaults import GenerationDefaults
+from ..models.preflight import check_before_loading
 from ..protocol.config import EngineConfig
 from ..protocol.messages import (
     Abort,
@@ -54,6 +55,7 @@ class EngineCore:
         registry: Registry,
         executor: Executor | None = None,
     ) -> None:
+        check_before_loading(config, checkpoint, registry)
         #: Is told of requests as the first step that computes them begins.
         self.on_started: Callable[[list[str]], None] = lambda request_ids: None
         unheard = GenerationDefaults.read(checkpoint.generation_config).not_honoured

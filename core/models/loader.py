@@ -28,6 +28,8 @@ from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
 from ..system.memory import return_freed_memory
+from .load_progress import weights_with_progress
+from .meta_device import meta_device
 
 
 def load_model(
@@ -66,7 +68,7 @@ def _build(
 ) -> nn.Module:
     """Model of a plugin, with weights."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
-    with torch.device("meta"):
+    with meta_device():
         try:
             model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
         except (KeyError, ValueError) as error:
@@ -132,7 +134,7 @@ def _fill(
 ) -> None:
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     loaded: dict[str, Tensor] = {}
-    for source, tensor in checkpoint.weights():
+    for source, tensor in weights_with_progress(checkpoint):
         place = cast(LanguageModel, model).map_weight(source)
         if place is None:
             continue

@@ -1,15 +1,23 @@
-"""Freed memory: what the C library keeps for later, and gives back."""
+"""The machine's memory: how much is free, and what the C library keeps of what was freed."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 256 * 2**20
 _LARGEST_KEPT = 32 * 2**20
+
+
+def available_memory() -> int:
+    """Bytes that could be allocated now, within the control group's limit."""
+    free = _meminfo_available()
+    limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else max(0, min(free, limit - used))
 
 
 def keep_freed_memory() -> None:
@@ -34,3 +42,18 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _meminfo_available() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
+
+
+def _cgroup_bytes(name: str) -> int | None:
+    try:
+        text = Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

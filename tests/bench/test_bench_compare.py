@@ -164,7 +164,7 @@ def test_each_side_loads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(WorkerProcess, "spawn", seen_spawn)
     monkeypatch.setattr(WorkerProcess, "until_ready", seen_ready)
-    config = CompareConfig(pairs=1, quads=0, startup=True, model=str(DEMO_MODEL))
+    config = CompareConfig(pairs=1, quads=1, startup=True, model=str(DEMO_MODEL))
     base, new = asyncio.run(measure((find_side(str(ROOT)), find_side(str(ROOT))), config))
     assert events == ["spawn", "ready"] * 2
     assert base.seconds["startup"][0] != new.seconds["startup"][0]

@@ -148,6 +148,7 @@ def test_startup(tmp_path: Path) -> None:
         # The server, its engine and at least one process for images.
         assert len(start["processes"]) >= 3
         assert 300 < start["pss_mib"] <= sum(p["rss"] for p in start["processes"])
+        assert 0.5 < start["cpu_s"] == sum(p["cpu_s"] for p in start["processes"])
         assert all(p["pss"] <= p["rss"] <= p["peak"] for p in start["processes"])
     assert result["cold_first_answer_s"] == cold["first_answer_s"]
     assert result["warm_healthy_s"] == warm["healthy_s"]

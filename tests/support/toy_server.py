@@ -7,11 +7,13 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from octavo.app.http import open_requests, patient_protocol
 from octavo.app.http.bound_sockets import bind_sockets
 from octavo.app.http.errors import EXCEPTION_HANDLERS
 from octavo.app.http.listen import ListenConfig, run_app, run_until_stopped
+from octavo.app.http.loading import LoadedApp, LoadingApp
 from octavo.app.http.stop_signals import StopSignals, end_silently
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -65,16 +67,21 @@ async def serve(signals: StopSignals) -> bool:
         settings.get("drain", 600.0),
         settings.get("connections"),
     )
-    try:
-        if "load" in settings:
-            print("loading", flush=True)
-            await asyncio.sleep(settings["load"])
-        print("serving", flush=True)
-        return await run_app(app, listen, signals, toy.cut.set)
-    finally:
-        # As a writer does that has to be flushed.
-        await asyncio.to_thread(print, "put away", flush=True)
-        await asyncio.sleep(settings.get("end", 0.0))
+
+    @asynccontextmanager
+    async def load() -> AsyncIterator[LoadedApp]:
+        try:
+            if "load" in settings:
+                print("loading", flush=True)
+                await asyncio.sleep(settings["load"])
+            print("serving", flush=True)
+            yield LoadedApp(app, toy.cut.set)
+        finally:
+            # As a writer does that has to be flushed.
+            await asyncio.to_thread(print, "put away", flush=True)
+            await asyncio.sleep(settings.get("end", 0.0))
+
+    return await run_app(LoadingApp("toy"), load, listen, signals)
 
 
 if __name__ == "__main__":

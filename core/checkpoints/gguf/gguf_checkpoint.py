@@ -126,6 +126,10 @@ class GgufCheckpoint(Checkpoint):
         """None: whether the head is tied, the config has from the tensors."""
         return iter(())
 
+    def weight_file_bytes(self) -> int:
+        """Of the file, whose tensors may be quantised."""
+        return self.path.stat().st_size
+
     @cached_property
     def _metadata(self) -> GgufMetadata:
         try:

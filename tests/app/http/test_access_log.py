@@ -6,10 +6,12 @@ import asyncio
 import io
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from octavo.app.http.listen import ListenConfig, run_app
+from octavo.app.http.loading import LoadedApp, LoadingApp
 from octavo.app.http.stop_signals import StopSignals
 from octavo.core.system.log_format import LineFormatter
 from starlette.applications import Starlette
@@ -45,8 +47,15 @@ async def answers(*heads: bytes) -> list[bytes]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         listen = ListenConfig([sock], 1, 1.0, None)
-        serving = asyncio.ensure_future(run_app(app, listen, signals, lambda: None))
-        await asyncio.sleep(0)  # until it listens
+        is_open = asyncio.Event()
+
+        @asynccontextmanager
+        async def load() -> AsyncIterator[LoadedApp]:
+            asyncio.get_running_loop().call_soon(is_open.set)
+            yield LoadedApp(app, lambda: None)
+
+        serving = asyncio.ensure_future(run_app(LoadingApp("toy"), load, listen, signals))
+        await is_open.wait()
         for head in heads:
             reader, writer = await asyncio.open_connection(*sock.getsockname())
             writer.write(head + b"\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -45,6 +45,7 @@ def test_weights(together: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     """Mappings of one tensor, of some, of all; tensors that are larger than what is mapped
     together."""
     monkeypatch.setattr(checkpoint, "_MAPPED_TOGETHER", together)
+    monkeypatch.setattr(checkpoint, "_COPIED", 0)
     pairs = list(Checkpoint("small", folder).weights())
     assert len(dict(pairs)) == len(pairs)
     assert_same(dict(pairs), folder)
@@ -52,11 +53,18 @@ def test_weights(together: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_mapping_goes_with_its_tensors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "_MAPPED_TOGETHER", 1)
+    monkeypatch.setattr(checkpoint, "_COPIED", 0)
     weights = dict(Checkpoint("small", folder).weights())
     mapped = num_mappings(folder)
     removed = {"model-1.1": weights.pop("model-1.1").clone()}
     assert num_mappings(folder) == mapped - 1
     assert_same(weights | removed, folder)
+
+
+def test_small_tensors_keep_no_mapping(folder: Path) -> None:
+    weights = dict(Checkpoint("small", folder).weights())
+    assert num_mappings(folder) == 0
+    assert_same(weights, folder)
 
 
 def num_mappings(folder: Path) -> int:

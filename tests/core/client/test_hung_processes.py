@@ -119,21 +119,26 @@ def test_no_process_outlives_a_server_that_is_killed(stage: str) -> None:
         command = [sys.executable, "-m", "octavo", "serve", "--port=0", "--dtype=float32"]
         with subprocess.Popen([*command, "--kv-cache-memory=64MiB"], stderr=log) as server:
             try:
-                wait_until(lambda: len(descendants(server.pid)) >= 2, 60)
+                wait_until(lambda: bool(hosts_of(server.pid)), 60)
                 found = descendants(server.pid)
-                host = next(pid for pid in found if b"media_pool.host" in command_of(pid))
+                (host,) = hosts_of(server.pid)
                 os.kill(host, signal.SIGSTOP)
                 if stage == "serving":
                     wait_until(lambda: b"room at once for" in said(log), 60)
                     # The engine is ready, and whoever asked now would wait for the host.
-                    assert b"serving on" not in said(log)
+                    assert b"serving octavo-demo on" not in said(log)
                     os.kill(host, signal.SIGCONT)
-                    wait_until(lambda: b"serving on" in said(log), 60)
+                    wait_until(lambda: b"serving octavo-demo on" in said(log), 60)
                     os.kill(host, signal.SIGSTOP)
                     found = descendants(server.pid)
             finally:
                 server.kill()
         wait_until(lambda: not any(map(is_alive, found)), 60)
+
+
+def hosts_of(server: int) -> list[int]:
+    """Processes that readers of images are forked from."""
+    return [pid for pid in descendants(server) if b"media_pool.host" in command_of(pid)]
 
 
 def command_of(pid: int) -> bytes:
