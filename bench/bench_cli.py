@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..app import DEMO_MODEL
-from ..app.cli.command_parser import CommandParser
+from ..app.cli.command_parser import CommandParser, add_commands
 from ..app.cli.engine_options import add_engine_options
 from ..core.contracts.specs import load_object
 from .compare.compare_config import CompareConfig, Threshold
@@ -18,10 +18,17 @@ from .workload import Lengths, RequestMix, parse_lengths
 
 _SERVER_HELP = "after --: a model and options of octavo serve (default: the demo model)"
 
+#: Where the kind alone would not do, or not show what one mostly wants.
+_EXAMPLES = {
+    "throughput": "throughput --num-prompts 32 --model HuggingFaceTB/SmolVLM-256M-Instruct",
+    "serve": "serve --request-rate 4 -- HuggingFaceTB/SmolVLM-256M-Instruct --max-num-seqs 8",
+    "compare": "compare ../main . --pairs 4",
+}
+
 
 def add_bench(parser: CommandParser) -> None:
     """Add the kinds of benchmarks to `octavo bench`."""
-    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    kinds = add_commands(parser, "KIND")
     for name, text, add in (
         ("throughput", "requests that are all there at once, offline", _add_throughput),
         ("latency", "one batch, answered again and again, offline", _add_latency),
@@ -31,7 +38,12 @@ def add_bench(parser: CommandParser) -> None:
         ("accuracy", "captions of a fixed set of pictures", _add_accuracy),
         ("compare", "whether a version is slower than another", _add_compare),
     ):
-        kind = kinds.add_parser(name, help=text, description=text)
+        kind = kinds.add_parser(
+            name,
+            help=text,
+            description=text,
+            examples=[f"octavo bench {_EXAMPLES.get(name, name)}"],
+        )
         add(kind)
         kind.add_argument("--output-json", type=Path, metavar="FILE", help="write the result")
         kind.add_argument(
@@ -50,8 +62,8 @@ def _add_throughput(parser: CommandParser) -> None:
 
 def _add_latency(parser: CommandParser) -> None:
     _add_mix(parser, num_prompts=1, input_len=Lengths(512, 512), output_len=Lengths(128, 128))
-    parser.add_argument("--num-iters-warmup", type=int, default=2)
-    parser.add_argument("--num-iters", type=int, default=10)
+    parser.add_argument("--num-iters-warmup", type=int, default=2, help="turns not measured")
+    parser.add_argument("--num-iters", type=int, default=10, help="turns measured")
     _add_model(parser)
     parser.set_defaults(run=_command("latency"))
 
@@ -71,9 +83,15 @@ def _add_serve(parser: CommandParser) -> None:
         help="shape of the gamma distribution of the gaps: 1 is Poisson, less comes in bursts",
     )
     parser.add_argument("--max-concurrency", type=int, help="requests that are open at once")
-    parser.add_argument("--num-warmups", type=int, default=LoadConfig.num_warmups)
     parser.add_argument(
-        "--request-timeout", type=float, metavar="SECONDS", default=LoadConfig.request_timeout
+        "--num-warmups", type=int, default=LoadConfig.num_warmups, help="requests before it"
+    )
+    parser.add_argument(
+        "--request-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=LoadConfig.request_timeout,
+        help="a request that takes longer has failed",
     )
     parser.add_argument(
         "--goodput",
@@ -166,7 +184,7 @@ def _add_mix(
     parser.add_argument(
         "--image-size", type=int, default=RequestMix.image_size, help="of its sides, in pixels"
     )
-    parser.add_argument("--seed", type=int, default=RequestMix.seed)
+    parser.add_argument("--seed", type=int, default=RequestMix.seed, help="of texts and gaps")
 
 
 def _add_model(parser: CommandParser) -> None:

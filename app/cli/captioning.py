@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from tqdm import tqdm
@@ -65,14 +65,15 @@ def write_captions(
 ) -> int:
     """Caption everything into a JSONL file with a progress bar; returns how many failed.
 
-    Raises RequestError if there is nothing to caption, or `check_output` does.
+    Raises RequestError if there is nothing to caption, or `check_output` does; OSError with the
+    output's name if it can't be written, as on a full disk: what it has by then are whole lines.
     """
     files = find_pictures(sources)
     failed = 0
     with _open_output(output) as lines, tqdm(total=len(files), unit="image") as progress:
         for caption in caption_files(llm, files, prompt, max_tokens):
             failed += caption.error is not None
-            lines.write(msgspec.json.encode(caption) + b"\n")
+            _write_line(lines, msgspec.json.encode(caption) + b"\n", output)
             progress.update()
     return failed
 
@@ -88,14 +89,27 @@ def check_output(output: Path) -> None:
         raise RequestError(f"{_printable(str(output))} can't be written: name a file in a folder")
 
 
-def _open_output(output: Path) -> BinaryIO:
+def _open_output(output: Path) -> FileIO:
     check_output(output)
     try:
-        return output.open("wb")
+        # Without a buffer, so that a Ctrl-C or a full disk costs no caption that was made.
+        return output.open("wb", buffering=0)
     except OSError as error:
         raise RequestError(
             f"{_printable(str(output))} can't be written: {error.strerror}"
         ) from error
+
+
+def _write_line(file: FileIO, line: bytes, path: Path) -> None:
+    """Whole or not at all."""
+    written = 0
+    try:
+        while written < len(line):  # a full disk takes a part, and refuses the rest
+            written += file.write(line[written:])
+    except OSError as error:
+        if written:
+            file.truncate(file.tell() - written)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _printable(text: str) -> str:

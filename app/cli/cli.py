@@ -5,121 +5,135 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 from ... import __version__
 from ...core.contracts.specs import load_object
 from ...core.process.child_process import Spawned
-from ...core.protocol.config import DTYPES, ConfigError
-from ...core.protocol.request_error import RequestError
-from ...core.registry.registry import UnsupportedModelError, get_registry
+from ...core.protocol.config import DTYPES
+from ...core.registry.registry import get_registry
 from ...core.system.descriptors import raise_descriptor_limit
 from ...core.system.log_format import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEFAULT_PROMPT, DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
-from .command_parser import CommandParser
+from .command_parser import CommandParser, Commands, add_commands
 from .engine_options import add_engine_options, engine_config
-from .intake_options import add_intake_options, intake_config
-from .listen_options import add_listen_options
+from .failures import guarded
+from .intake_options import intake_config
+from .serve_options import add_serve_options
 
 logger = logging.getLogger(__name__)
 
-#: argparse has no public name for it.
-Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
-
-_MAX_BODY_MIB = 64
 _MODEL_HELP = "a folder, a GGUF file or a hub id"
 
 
 def run(parser: CommandParser, arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; returns the exit status."""
-    try:
-        options = parser.parse_args(arguments)
+    """Run the command that the arguments name; returns the exit status, see `guarded`."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+
+    def command() -> int:
+        options = parser.parse_args(words)
         limit_spinning()
         raise_descriptor_limit()
         set_up_logging()
         status: int = options.run(options)
-    except (ConfigError, UnsupportedModelError, RequestError) as error:
-        print(f"octavo: {error}", file=sys.stderr)
-        return 2
-    return status
+        return status
+
+    return guarded(command, shows_traceback="--debug" in words)
 
 
 def build_parser() -> tuple[CommandParser, Commands]:
     """The command line's grammar, and where further commands are added."""
-    parser = CommandParser(prog="octavo", description="Serve vision-language models.")
-    parser.add_argument("--version", action="version", version=f"octavo {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_serve(commands.add_parser("serve", help="serve a model over an OpenAI-style HTTP API"))
-    _add_caption(commands.add_parser("caption", help="caption pictures into a JSONL file"))
-    _add_chat(commands.add_parser("chat", help="talk with a model in the terminal"))
-    _add_verify(commands.add_parser("verify", help="compare a model with transformers"))
-    _add_deploy(commands.add_parser("deploy", help="what automatic deployment does to a model"))
-    kernels = commands.add_parser("kernels", help="which kernels would run here, and why")
-    kernels.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    kernels.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
-    kernels.set_defaults(run=_list_kernels)
-    plugins = commands.add_parser("plugins", help="what is installed")
-    actions = plugins.add_subparsers(required=True, metavar="ACTION")
-    actions.add_parser("list", help="print every plugin and what it brings").set_defaults(
-        run=_list_plugins
+    parser = CommandParser(
+        prog="octavo",
+        description="Serve vision-language models.",
+        examples=["octavo serve", "octavo chat --image dog.jpg", "octavo serve --help"],
     )
-    check = actions.add_parser("check", help="try whether plugins keep their contract")
-    check.add_argument("name", nargs="?", help="a plugin or a package; default: all")
-    check.set_defaults(run=_check_plugins)
+    parser.add_argument("--version", action="version", version=f"octavo {__version__}")
+    commands = add_commands(parser, "COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a model over an OpenAI-style HTTP API",
+        examples=["octavo serve HuggingFaceTB/SmolVLM-256M-Instruct --max-num-seqs 8"],
+    )
+    add_serve_options(serve, _MODEL_HELP)
+    serve.set_defaults(run=_serve)
+    _add_caption(
+        commands.add_parser(
+            "caption",
+            help="caption pictures into a JSONL file",
+            examples=["octavo caption photos/ -o captions.jsonl"],
+        )
+    )
+    _add_chat(
+        commands.add_parser(
+            "chat",
+            help="talk with a model in the terminal",
+            examples=["octavo chat --image dog.jpg --prompt 'What is this?'"],
+        )
+    )
+    _add_verify(
+        commands.add_parser(
+            "verify",
+            help="compare a model with transformers",
+            examples=["octavo verify HuggingFaceTB/SmolVLM-256M-Instruct --image dog.jpg"],
+        )
+    )
+    _add_deploy(
+        commands.add_parser(
+            "deploy",
+            help="what automatic deployment does to a model",
+            examples=["octavo deploy Salesforce/blip-image-captioning-base --dry-run"],
+        )
+    )
+    _add_kernels(
+        commands.add_parser(
+            "kernels",
+            help="which kernels would run here, and why",
+            examples=["octavo kernels --dtype bfloat16"],
+        )
+    )
+    _add_plugins(commands.add_parser("plugins", help="what is installed"))
     return parser, commands
 
 
-def _add_serve(parser: CommandParser) -> None:
-    parser.add_argument(
-        "model",
-        nargs="?",
-        default=DEMO_MODEL,
-        help=f"{_MODEL_HELP}, or open_clip:MODEL:WEIGHTS (default: the demo model)",
+def _add_kernels(parser: CommandParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument("--dtype", choices=DTYPES[1:], default="float32", help="of activations")
+    parser.set_defaults(run=_list_kernels)
+
+
+def _add_plugins(parser: CommandParser) -> None:
+    actions = add_commands(parser, "ACTION")
+    actions.add_parser(
+        "list",
+        help="print every plugin and what it brings",
+        examples=["octavo plugins list"],
+    ).set_defaults(run=_list_plugins)
+    check = actions.add_parser(
+        "check",
+        help="try whether plugins keep their contract",
+        examples=["octavo plugins check octavo-dinov2"],
     )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="the address to listen at; 0.0.0.0 is all of this machine's (default: 127.0.0.1)",
-    )
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
-    parser.add_argument(
-        "--served-model-name",
-        help="the name that clients use (default: the model's, without its folder)",
-    )
-    parser.add_argument(
-        "--max-body-mib",
-        type=int,
-        default=_MAX_BODY_MIB,
-        help=f"of a request; more is refused with 413 (default: {_MAX_BODY_MIB})",
-    )
-    add_listen_options(parser)
-    parser.add_argument(
-        "--allowed-origins",
-        nargs="+",
-        default=[],
-        type=_origin,
-        metavar="ORIGIN",
-        help="web pages that may use the API from a browser, such as https://example.com, or '*' "
-        "for all (default: none)",
-    )
-    add_engine_options(parser, serves=True)
-    add_intake_options(parser)
-    parser.set_defaults(run=_serve)
+    check.add_argument("name", nargs="?", help="a plugin or a package (default: all)")
+    check.set_defaults(run=_check_plugins)
 
 
 def _add_caption(parser: CommandParser) -> None:
-    parser.add_argument("sources", nargs="+", type=Path, metavar="DIR_OR_FILE")
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="DIR_OR_FILE", help="pictures, or folders of them"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
-    parser.add_argument("--model", default=DEMO_MODEL, help=_MODEL_HELP)
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument(
+        "--model", default=DEMO_MODEL, help=f"{_MODEL_HELP} (default: the demo model)"
+    )
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what is asked of each picture")
+    parser.add_argument("--max-tokens", type=int, default=64, help="of each caption")
     add_engine_options(parser)
     parser.set_defaults(run=_caption)
 
@@ -176,15 +190,6 @@ def _serve(options: argparse.Namespace) -> int:
             return cast(int, serve(config, intake, name, listen, child))
     serve = load_object("octavo.app.http.embedding_server:serve")
     return cast(int, serve(config, intake, name, listen))
-
-
-def _origin(text: str) -> str:
-    """As browsers write it: a scheme, a host and perhaps a port."""
-    if text != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", text) is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no origin; write it as https://example.com, without a path, or '*'"
-        )
-    return text
 
 
 def _default_name(model: str) -> str:

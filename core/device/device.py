@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.processor import has_bf16
+from ..protocol.config import ConfigError
 from ..system import memory
 
 _DTYPES = {
@@ -21,10 +22,30 @@ _ALIGNMENT = 64
 
 
 def choose_device(name: str) -> torch.device:
-    """The named device; "auto" is CUDA where there is one."""
+    """The named device; "auto" is CUDA where there is one. Raises ConfigError for one that this
+    machine, or this build of torch, can't compute on."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:1, …, got {name!r}") from error
+    if device.type == "cuda":
+        _check_cuda(device)
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} can't be used here: {error}; try cpu") from error
+    return device
+
+
+def _check_cuda(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        why = "finds no GPU with a driver" if torch.version.cuda else "was built without CUDA"
+        raise ConfigError(f"device '{device}' can't be used: torch {why}; take cpu, or auto")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise ConfigError(f"device '{device}' is not there: the last one is cuda:{count - 1}")
 
 
 def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) -> torch.dtype:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
-
 from ..checkpoints.find_checkpoint import find_checkpoint
 from ..contracts.specs import load_object
 from ..device.device import choose_device, choose_dtype
@@ -23,7 +21,7 @@ def load_embedder(name: str, device: str, dtype: str) -> Embedder:
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    chosen = _usable_device(device)
+    chosen = choose_device(device)
     chosen_dtype = choose_dtype(dtype, None, chosen)
     # By name, so that neither of the two libraries is imported for the other's models.
     if name.startswith(PREFIX):
@@ -31,10 +29,3 @@ def load_embedder(name: str, device: str, dtype: str) -> Embedder:
         return cast(Embedder, embedder(name, chosen, chosen_dtype))
     embedder = load_object("octavo.core.embedding.hugging_face_embedder:HuggingFaceEmbedder")
     return cast(Embedder, embedder(find_checkpoint(name), chosen, chosen_dtype))
-
-
-def _usable_device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=choose_device(name)).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} can't be used: {error}") from error

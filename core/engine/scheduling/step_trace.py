@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import msgspec
 from ...protocol.scheduler_output import SchedulerOutput
 from .request import Request
 
+logger = logging.getLogger(__name__)
+
 _STEPS, _REQUESTS = 1, 2
 
 
@@ -17,14 +20,17 @@ class StepTrace:
     """Writes the Trace Event Format: a slice for each step, and one for each request's life.
 
     The file is appended to, and its array is never closed, which the format allows: a trace
-    survives the engine that wrote it, and a restarted engine goes on in the same file.
+    survives the engine that wrote it, and a restarted engine goes on in the same file. Where it
+    can't be written to, on a full disk for one, the log says so and the trace ends there; the
+    engine goes on.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        self._has_failed = False
         if not self._path.exists() or self._path.stat().st_size == 0:
-            self._path.write_bytes(b"[\n")
             names = {_STEPS: "steps", _REQUESTS: "requests"}
+            self._append(b"[\n")
             self._write(
                 [
                     {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": name}}
@@ -75,8 +81,17 @@ class StepTrace:
         self._write(slices)
 
     def _write(self, events: list[dict[str, Any]]) -> None:
-        with self._path.open("ab") as file:
-            file.writelines(msgspec.json.encode(event) + b",\n" for event in events)
+        self._append(b"".join(msgspec.json.encode(event) + b",\n" for event in events))
+
+    def _append(self, data: bytes) -> None:
+        if self._has_failed:
+            return
+        try:
+            with self._path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            self._has_failed = True
+            logger.error("the trace ends here: %s can't be written: %s", self._path, error)
 
 
 def _slice(
