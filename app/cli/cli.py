@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -172,24 +173,20 @@ def _serve(options: argparse.Namespace) -> int:
     load_object("octavo.app.http.stop_signals:end_silently")()
     sockets = bind_sockets(options.host, options.port)
     logger.info("loading %s", name)
-    gives_embeddings = load_object("octavo.core.embedding.model_kind:gives_embeddings")
-    if os.path.exists(config.model) and not gives_embeddings(config.model):
+    embeds = load_object("octavo.core.embedding.model_kind:surely_gives_embeddings")(config.model)
+    if os.path.exists(config.model) and not embeds:
         load_object("octavo.core.models.preflight:preflight")(config)
     # The engine's process imports torch while this one goes on; the other commands need not.
-    with Spawned("octavo.core.client.engine_process") as child:
-        listen_class = load_object("octavo.app.http.listen:ListenConfig")
-        listen = listen_class(
+    with nullcontext() if embeds else Spawned("octavo.core.client.engine_process") as child:
+        listen = load_object("octavo.app.http.listen:ListenConfig")(
             sockets,
             options.max_body_mib * 2**20,
             options.drain_timeout,
             options.max_connections,
             tuple(options.allowed_origins),
         )
-        if not gives_embeddings(options.model):
-            serve = load_object("octavo.app.http.server:serve")
-            return cast(int, serve(config, intake, name, listen, child))
-    serve = load_object("octavo.app.http.embedding_server:serve")
-    return cast(int, serve(config, intake, name, listen))
+        serve = load_object("octavo.app.http.serve:serve")
+        return cast(int, serve(config, intake, name, listen, child))
 
 
 def _default_name(model: str) -> str:

@@ -1,4 +1,4 @@
-"""The ASGI application around a model that gives embeddings, and the command that serves it."""
+"""The ASGI application around a model that gives embeddings, and how both are loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
-from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -26,9 +25,8 @@ from ..serving.intake_config import IntakeConfig
 from ..serving.server_images import ServerImages
 from .application import create_application, not_served
 from .embeddings import embeddings
-from .listen import ListenConfig, run_app, run_until_stopped
+from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
-from .stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -63,29 +61,13 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
     return create_application(state, routes, allowed_origins)
 
 
-def serve(config: EngineConfig, intake: IntakeConfig, model_name: str, listen: ListenConfig) -> int:
-    """Load and serve until told to stop; returns the exit status. Raises ConfigError if the model
-    can't be loaded."""
-    _warn_of_unused(config)
-    return run_until_stopped(lambda signals: _serve(config, intake, model_name, listen, signals))
-
-
-async def _serve(
-    config: EngineConfig,
-    intake: IntakeConfig,
-    model_name: str,
-    listen: ListenConfig,
-    signals: StopSignals,
-) -> bool:
-    loading = LoadingApp(model_name, listen.allowed_origins)
-    return await run_app(loading, partial(_load, loading, config, intake, listen), listen, signals)
-
-
 @asynccontextmanager
-async def _load(
+async def load(
     loading: LoadingApp, config: EngineConfig, intake: IntakeConfig, listen: ListenConfig
 ) -> AsyncIterator[LoadedApp]:
-    """The application around an embedder, both until the end."""
+    """The application around an embedder, both until the end. Raises ConfigError if the model
+    can't be loaded."""
+    _warn_of_unused(config)
     metrics = EmbeddingMetrics()
     tier = open_tier(config, get_registry(), metrics.media.observe_store)
     settings = EmbedderSettings(config.model, config.device, config.dtype)

@@ -1,4 +1,4 @@
-"""The ASGI application, and the command that loads a model and serves it."""
+"""The ASGI application around an engine, and how both are loaded."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ from ..serving.server_state import ServerState
 from .application import create_application, not_served
 from .captions import captions
 from .chat_completions import chat_completions
-from .listen import ListenConfig, run_app, run_until_stopped
+from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
-from .stop_signals import StopSignals
 
 #: A request that every model can answer.
 _EXAMPLE = (
@@ -54,57 +53,32 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
     return create_application(state, routes, allowed_origins)
 
 
-def serve(
-    config: EngineConfig,
-    intake: IntakeConfig,
-    model_name: str,
-    listen: ListenConfig,
-    child: Spawned,
-) -> int:
-    """Load and serve until told to stop; returns the exit status. child: the engine's process.
-
-    Raises ConfigError or UnsupportedModelError if the model can't be loaded.
-    """
-    return run_until_stopped(
-        lambda signals: _serve(config, intake, model_name, listen, child, signals)
-    )
-
-
-async def _serve(
-    config: EngineConfig,
-    intake: IntakeConfig,
-    model_name: str,
-    listen: ListenConfig,
-    child: Spawned,
-    signals: StopSignals,
-) -> bool:
-    loading = LoadingApp(model_name, listen.allowed_origins)
-    load = partial(_load, loading, config, intake, listen, child)
-    return await run_app(loading, load, listen, signals)
-
-
 @asynccontextmanager
-async def _load(
+async def load(
     loading: LoadingApp,
     config: EngineConfig,
     intake: IntakeConfig,
     listen: ListenConfig,
     child: Spawned,
 ) -> AsyncIterator[LoadedApp]:
-    """The application around an engine, both until the end."""
+    """The application around an engine, both until the end. child: the engine's process.
+
+    Raises ConfigError or UnsupportedModelError if the model can't be loaded.
+    """
     with loading.waiting_for("the model's files"):
         checkpoint = await asyncio.to_thread(find_checkpoint, config.model)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before its process is told of it.
-    choose_model(checkpoint.config, registry, config.model_impl)
+    spec = choose_model(checkpoint.config, registry, config.model_impl)
     metrics = EngineMetrics()
     process = ChildEngine(config)
     process.launch(child)
     prompts = PromptPool()
     media = None
     try:
-        media = ServerMedia.open(config, intake, registry, metrics.media)
+        shown = None if spec.image_prompt is None else config.model
+        media = ServerMedia.open(config, intake, registry, metrics.media, shown)
         with loading.waiting_for("the tokenizer"):
             inputs = await asyncio.to_thread(
                 InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl

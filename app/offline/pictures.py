@@ -11,7 +11,6 @@ from PIL import Image
 from ...core.encoder_store.features import Features
 from ...core.encoder_store.find_features import find_features
 from ...core.encoder_store.tier import StoreTier
-from ...core.engine.execution.feature_arrays import to_payload
 from ...core.media.decode import decode_image
 from ...core.media.headers.image_header import check_file_size, read_header
 from ...core.media_pool.prepare_image import prepare_image
@@ -77,11 +76,11 @@ class PictureReader:
     def _load(self, media: MediaInput, placed: PlacedImage, facts: EngineFacts) -> MediaPayload:
         content = placed.image.content
         if isinstance(content, Features):
-            return to_payload(content)
+            return content.to_payload()
         if self._tier is not None:
             stored = find_features(self._tier, media, facts)
             if stored is not None:
-                return to_payload(stored)
+                return stored.to_payload()
         assert isinstance(content, bytes | Image.Image)
         read = self._identifier
         with naming_image(placed.image.param):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ...core.contracts.specs import ImageSize
+from ...core.contracts.specs import ImageSize, load_object
 from ...core.encoder_store.feature_file import check_finite, read_feature_file
 from ...core.encoder_store.features import Features
 from ...core.encoder_store.media_key import content_key, features_content_key, picture_key
-from ...core.engine.execution.feature_arrays import from_tensor
 from ...core.media.decode import WHITE, Colour, decode_fingerprint, to_rgb
 from ...core.media.headers.image_header import check_size
 from ...core.media.sources.data_url import read_data_url
@@ -98,7 +97,11 @@ def _read_features(given: Any) -> Features:
 
 
 def _from_array(given: Any) -> Features:
-    if isinstance(given, torch.Tensor):
-        return from_tensor(given)
+    # A tensor is one of a torch that its owner has imported; servers hold none.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.Tensor):
+        from_tensor = load_object("octavo.core.engine.execution.feature_arrays:from_tensor")
+        features: Features = from_tensor(given)
+        return features
     array = np.asarray(given)
     return Features(array.dtype.name, array)

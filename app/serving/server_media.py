@@ -21,11 +21,17 @@ class ServerMedia:
 
     @classmethod
     def open(
-        cls, config: EngineConfig, sources: IntakeConfig, registry: Registry, metrics: MediaMetrics
+        cls,
+        config: EngineConfig,
+        sources: IntakeConfig,
+        registry: Registry,
+        metrics: MediaMetrics,
+        model: str | None,
     ) -> ServerMedia:
-        """Start the pool, in the running event loop. Raises ConfigError."""
+        """Start the pool, in the running event loop. model: see ServerImages.open. Raises
+        ConfigError."""
         tier = open_tier(config, registry, metrics.observe_store)
-        images = ServerImages.open(config, sources, metrics, config.model)
+        images = ServerImages.open(config, sources, metrics, model)
         loader = MediaLoader(images.reader, tier, metrics)
         loader.start()
         return cls(images, loader)

@@ -27,9 +27,16 @@ def find_checkpoint(name: str) -> Checkpoint:
         return _in_gguf_file(name, path)
     if path.is_dir():
         return _in_folder(name, path)
-    if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+    if not is_hub_id(name):
         raise ConfigError(f"model {name!r} is neither a folder nor a GGUF file")
     return _in_folder(name, _download(name))
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name is one of the hub's, rather than of a file or a folder, even if there is no
+    such file."""
+    names_file = name.startswith((".", "/", "~")) or name.endswith(".gguf")
+    return not names_file and not Path(name).exists()
 
 
 def _in_folder(name: str, folder: Path) -> Checkpoint:

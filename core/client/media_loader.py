@@ -23,7 +23,6 @@ import msgspec
 from ..encoder_store.features import Features
 from ..encoder_store.find_features import find_features
 from ..encoder_store.tier import NUM_STORE_THREADS, StoreTier
-from ..engine.execution.feature_arrays import to_payload
 from ..media_pool.image_reader import ImageReader
 from ..observe.media_metrics import MediaMetrics
 from ..process.flights import Flight, Flights
@@ -143,7 +142,7 @@ class MediaLoader:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
         content = placed.image.content
         if isinstance(content, Features):
-            return to_payload(content)
+            return content.to_payload()
         if self._tier is not None:
             look_up = partial(find_features, self._tier, media, facts)
             features = await self._from_store(
@@ -151,7 +150,7 @@ class MediaLoader:
             )
             self._metrics.count_lookup(self._tier.name, features is not None)
             if features is not None:
-                return to_payload(features)
+                return features.to_payload()
         if content is None:
             raise ImageNotCachedError(placed.image.uuid or "", placed.image.param)
         assert isinstance(content, SharedArray)

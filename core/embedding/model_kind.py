@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checkpoints.find_checkpoint import find_checkpoint
+from ..checkpoints.find_checkpoint import find_checkpoint, is_hub_id
 from ..checkpoints.json_file import read_json_file
 
 #: Of names of open_clip's models, as "open_clip:MODEL:WEIGHTS".
 PREFIX = "open_clip:"
 #: Of checkpoints whose pictures and texts lie in one space.
 MODEL_TYPES = ("clip", "siglip", "siglip2")
+
+
+def surely_gives_embeddings(name: str) -> bool:
+    """Whether it is known without a download that a model of this name gives embeddings. Raises
+    ConfigError as `gives_embeddings` does."""
+    return (name.startswith(PREFIX) or not is_hub_id(name)) and gives_embeddings(name)
 
 
 def gives_embeddings(name: str) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..protocol.messages import FeatureInput
+from ..protocol.shared_array import SharedArray
+
 #: How the elements of each dtype lie in memory; numpy has no bfloat16, so its bits stand for it.
 STORED_AS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
@@ -40,6 +43,10 @@ class Features:
             raise ValueError(
                 f"features must be [num_features, hidden_size], got {list(self.array.shape)}"
             )
+
+    def to_payload(self) -> FeatureInput:
+        """As the engine takes them."""
+        return FeatureInput(self.dtype, SharedArray(self.array))
 
     def is_finite(self) -> bool:
         """Whether there is no infinity, and nothing that is no number."""

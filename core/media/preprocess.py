@@ -1,6 +1,6 @@
-"""Resize, crop and normalise as Hugging Face image processors do, bit for bit.
+"""Resize, crop and normalise as Hugging Face image processors do, bit for bit, without torch.
 
-The resizing is torch's own antialiased kernel, which is also what torchvision calls.
+Pixels are numpy's, [3, height, width] in the order of torch, whatever their order in memory.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
+from ...kernels.resize.resize import resize
+from ...kernels.resize.weights import Filter
 from ..contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 
-_INTERPOLATION = {
+Pixels = NDArray[np.uint8]
+
+_FILTERS: dict[int, Filter] = {
     Image.Resampling.LANCZOS: "lanczos",
     Image.Resampling.BILINEAR: "bilinear",
     Image.Resampling.BICUBIC: "bicubic",
@@ -50,7 +51,7 @@ class PreprocessConfig:
         shortest = size.get("shortest_edge")
         if resize and not (shortest or {"height", "width"} <= set(size)):
             raise ValueError(f"preprocessor_config.json: size {size} is not supported")
-        if merged["resample"] not in list(_INTERPOLATION):
+        if merged["resample"] not in _FILTERS:
             raise ValueError(f"preprocessor_config.json: resample {merged['resample']} is unknown")
         crop = _as_mapping(merged.get("crop_size", {}), square=True)
         normalize = merged.get("do_normalize", True)
@@ -93,35 +94,43 @@ class PreprocessConfig:
             pixels = _center_crop(pixels, *self.crop_to)
         return self.normalize(pixels)
 
-    def resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def resize(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
         """uint8 [3, height, width] -> the same at another (height, width)."""
-        if size == pixels.shape[1:]:
-            return pixels
-        mode = _INTERPOLATION[Image.Resampling(self.resample)]
-        resized: Tensor = interpolate(pixels[None], size=size, mode=mode, antialias=True)[0]
-        return resized
+        rows = resize(pixels.transpose(1, 2, 0), size, _FILTERS[self.resample])
+        return rows.transpose(2, 0, 1)
 
-    def normalize(self, pixels: Tensor) -> NDArray[np.float32]:
+    def normalize(self, pixels: Pixels) -> NDArray[np.float32]:
         """uint8 [..., 3, height, width] -> float32, rescaled, with the mean taken off."""
         # Rescaling is folded into mean and deviation, as transformers does, for equal rounding.
-        factor = 1.0 if self.rescale_factor is None else 1.0 / self.rescale_factor
-        mean, std = (torch.tensor(v) * factor for v in (self.mean, self.std))
-        normalized: NDArray[np.float32] = (
-            (pixels.float() - mean[:, None, None]) / std[:, None, None]
-        ).numpy()
+        factor = np.float32(1.0 if self.rescale_factor is None else 1.0 / self.rescale_factor)
+        mean, std = (np.asarray(v, np.float32) * factor for v in (self.mean, self.std))
+        normalized = pixels.astype(np.float32, order="C")
+        normalized -= mean[:, None, None]
+        normalized /= std[:, None, None]
         return normalized
 
 
-def to_pixels(image: Image.Image) -> Tensor:
+def to_pixels(image: Image.Image) -> Pixels:
     """An RGB image -> uint8 [3, height, width]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return np.array(image).transpose(2, 0, 1)
 
 
-def cut_tiles(pixels: Tensor, side: int) -> Tensor:
+def cut_tiles(pixels: Pixels, side: int) -> Pixels:
     """[3, rows * side, columns * side] -> [rows * columns, 3, side, side], row by row."""
     _, height, width = pixels.shape
     tiles = pixels.reshape(3, height // side, side, width // side, side)
-    return tiles.permute(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
+    return tiles.transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
+
+
+def on_canvas(pixels: Pixels, size: tuple[int, int], colour: Sequence[int] = (0, 0, 0)) -> Pixels:
+    """uint8 [3, height, width] in the middle of a larger (height, width) of one colour; what can't
+    be halved of the margins goes below and to the right."""
+    _, height, width = pixels.shape
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.empty((*size, 3), np.uint8)
+    canvas[...] = colour
+    canvas[top : top + height, left : left + width] = pixels.transpose(1, 2, 0)
+    return canvas.transpose(2, 0, 1)
 
 
 class PatchPreprocessor(ImagePreprocessor):
@@ -156,13 +165,11 @@ def _as_mapping(size: JsonDict | int, square: bool) -> JsonDict:
     return size
 
 
-def _center_crop(pixels: Tensor, height: int, width: int) -> Tensor:
+def _center_crop(pixels: Pixels, height: int, width: int) -> Pixels:
     """Crop around the middle, padding with black where the image is too small."""
-    extra_h = max(0, height - pixels.shape[1])
-    extra_w = max(0, width - pixels.shape[2])
-    if extra_h or extra_w:
-        before_h, before_w = extra_h // 2, extra_w // 2
-        pixels = pad(pixels, (before_w, extra_w - before_w, before_h, extra_h - before_h))
+    frame = (max(height, pixels.shape[1]), max(width, pixels.shape[2]))
+    if frame != pixels.shape[1:]:
+        pixels = on_canvas(pixels, frame)
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
     return pixels[:, top : top + height, left : left + width]
 

@@ -17,7 +17,6 @@ import threading
 from concurrent.futures import Future
 
 import msgspec
-import torch
 
 from ...kernels.parent_death import die_with_parent
 from ..process.heartbeat import StallWatch
@@ -35,6 +34,12 @@ logger = logging.getLogger(__name__)
 _FORK_TIMEOUT_S = 60.0
 #: On the socket between the two: the host has loaded and is there; it is to fork a worker.
 _HERE, _FORK = b"h", b"f"
+#: Workers are forked, and run side by side: the libraries of their host start no threads.
+_SINGLE_THREADED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 #: The server must answer, and the engine compute, while images pour in.
 _NICENESS = 5
 
@@ -180,7 +185,7 @@ class WorkerHost:
             self._pause.started()
             self._control, theirs = socket.socketpair()
             arguments = [str(theirs.fileno()), str(os.getpid()), self._settings]
-            environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+            environment = {**os.environ, **_SINGLE_THREADED}
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", __name__, *arguments],
@@ -226,7 +231,6 @@ def main() -> None:
     settings."""
     die_with_parent(int(sys.argv[2]))
     set_up_logging()
-    torch.set_num_threads(1)
     control = socket.socket(fileno=int(sys.argv[1]))
     worker = Worker(msgspec.json.decode(sys.argv[3], type=WorkerSettings))
     # Children are not waited for.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from functools import lru_cache
 
 import numpy as np
 
+from ...kernels.resize.resize import load_passes
 from ..checkpoints.find_checkpoint import find_checkpoint
 from ..contracts.specs import ImagePreprocessor
 from ..media.decode import decode_image
@@ -88,4 +90,8 @@ def _load_preprocessor(settings: WorkerSettings) -> ImagePreprocessor | None:
     spec = choose_model(checkpoint.config, registry, settings.model_impl)
     if spec.image_prompt is None:
         return None
-    return load_preprocessor(spec, checkpoint, registry)
+    preprocessor = load_preprocessor(spec, checkpoint, registry)
+    load_passes()  # once, as most preprocessors resize
+    if "torch" in sys.modules:
+        logger.info("the processes that read images hold torch, as %s needs it", spec.name)
+    return preprocessor

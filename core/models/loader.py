@@ -27,6 +27,7 @@ from ..layers.quantized_linear import use_dequant_kernel
 from ..protocol.config import ConfigError
 from ..quantization.quantizer import Quantizer
 from ..registry.registry import Registry, UnsupportedModelError
+from ..system.library_pages import unmap_read_pages
 from ..system.memory import return_freed_memory
 from .load_progress import weights_with_progress
 from .meta_device import meta_device
@@ -46,6 +47,7 @@ def load_model(
     Raises UnsupportedModelError if no plugin serves a part of it or its quantisation, and
     ConfigError if its weights and its config don't fit each other.
     """
+    unmap_read_pages()  # by importing torch
     if isinstance(spec, TransformersSpec):
         deployment = Deployment(checkpoint, device, dtype, kernels)
         if quantization is not None:
@@ -55,6 +57,7 @@ def load_model(
         context = build_context(registry, device, dtype, kernels)
         model = _build(spec, checkpoint, registry, context, quantization)
     return_freed_memory()
+    unmap_read_pages()  # by packing weights, once
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 

@@ -48,6 +48,9 @@ class Spawned:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         """End it, if nothing else has."""
         self.socket.close()
         if self.process.returncode is None:

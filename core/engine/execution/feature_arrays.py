@@ -9,7 +9,6 @@ from torch import Tensor
 from ....kernels.dtypes import dtype_name
 from ...encoder_store.features import Features
 from ...protocol.messages import FeatureInput
-from ...protocol.shared_array import SharedArray
 
 
 def to_tensor(payload: FeatureInput) -> Tensor:
@@ -25,8 +24,3 @@ def from_tensor(tensor: Tensor) -> Features:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     return Features(dtype, tensor.numpy())
-
-
-def to_payload(features: Features) -> FeatureInput:
-    """As the engine takes them."""
-    return FeatureInput(features.dtype, SharedArray(features.array))

@@ -7,7 +7,7 @@ import math
 from hashlib import sha256
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image
 
 from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
@@ -55,7 +55,7 @@ class Idefics3Preprocessor(ImagePreprocessor):
         pixels = self._config.resize(self._config.resize(to_pixels(image), first), second)
         whole = self._config.resize(pixels, (self._tile, self._tile))[None]
         if max(second) > self._tile:
-            whole = torch.cat((cut_tiles(pixels, self._tile), whole))
+            whole = np.concatenate((cut_tiles(pixels, self._tile), whole))
         return PreprocessedImage(self._config.normalize(whole))
 
     def fingerprint(self) -> str:

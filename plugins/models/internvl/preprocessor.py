@@ -6,7 +6,7 @@ import copy
 from hashlib import sha256
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image
 
 from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
@@ -57,7 +57,7 @@ class InternVLPreprocessor(ImagePreprocessor):
         tiles = cut_tiles(spread, self._tile)
         if len(tiles) > 1:
             thumbnail = self._config.resize(pixels, (self._tile, self._tile))
-            tiles = torch.cat((tiles, thumbnail[None]))
+            tiles = np.concatenate((tiles, thumbnail[None]))
         return PreprocessedImage(self._config.normalize(tiles))
 
     def fingerprint(self) -> str:

@@ -6,17 +6,17 @@ import copy
 from hashlib import sha256
 from typing import Any, Self
 
-import torch
+import numpy as np
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import pad
 
 from ....core.contracts.specs import ImagePreprocessor, ImageSize, JsonDict, PreprocessedImage
 from ....core.media.preprocess import (
     OPENAI_MEAN,
     OPENAI_STD,
+    Pixels,
     PreprocessConfig,
     cut_tiles,
+    on_canvas,
     to_pixels,
 )
 from .anyres import WHOLE_ONLY, TileGrid, best_grid, crop_features, fit_within
@@ -68,12 +68,12 @@ class AnyresPreprocessor(ImagePreprocessor):
         tiles = self.whole(pixels)[None]
         if grid is WHOLE_ONLY:
             return PreprocessedImage(self._config.normalize(tiles))
-        tiles = torch.cat((tiles, self._cut(pixels, size, grid)))
+        tiles = np.concatenate((tiles, self._cut(pixels, size, grid)))
         crop = crop_features(size, grid, self._features_per_side, self.max_tiles)
         layout = (grid.rows, grid.columns, *vars(crop).values())
         return PreprocessedImage(self._config.normalize(tiles), layout)
 
-    def whole(self, pixels: Tensor) -> Tensor:
+    def whole(self, pixels: Pixels) -> Pixels:
         """[3, height, width] -> all of it in one tile, whatever its aspect."""
         return self._config.resize(pixels, (self._tile, self._tile))
 
@@ -111,13 +111,11 @@ class AnyresPreprocessor(ImagePreprocessor):
             return side**2 + 1
         return side**2 + crop_features(size, grid, side, self.max_tiles).num_features
 
-    def _cut(self, pixels: Tensor, size: ImageSize, grid: TileGrid) -> Tensor:
+    def _cut(self, pixels: Pixels, size: ImageSize, grid: TileGrid) -> Pixels:
         """[3, height, width] -> [grid.count, 3, tile, tile], the margins black."""
         frame = (grid.rows * self._tile, grid.columns * self._tile)
-        height, width = fit_within(size, *frame)
-        top, left = (frame[0] - height) // 2, (frame[1] - width) // 2
-        margins = (left, frame[1] - width - left, top, frame[0] - height - top)
-        return cut_tiles(pad(self._config.resize(pixels, (height, width)), margins), self._tile)
+        fitted = self._config.resize(pixels, fit_within(size, *frame))
+        return cut_tiles(on_canvas(fitted, frame), self._tile)
 
 
 class NextPreprocessor(AnyresPreprocessor):
@@ -141,16 +139,10 @@ class OneVisionPreprocessor(AnyresPreprocessor):
         """Several images are shown whole."""
         return self._with(whole_only=True) if num_images > 1 else self
 
-    def whole(self, pixels: Tensor) -> Tensor:
+    def whole(self, pixels: Pixels) -> Pixels:
         """Among others, an image keeps its aspect, on a square of the mean colour."""
         if self.whole_only:
-            pixels = self._on_square(pixels)
+            side = max(pixels.shape[1:])
+            colour = [int(255 * mean) for mean in self._config.mean]
+            pixels = on_canvas(pixels, (side, side), colour)
         return super().whole(pixels)
-
-    def _on_square(self, pixels: Tensor) -> Tensor:
-        side = max(pixels.shape[1:])
-        top, left = ((side - length) // 2 for length in pixels.shape[1:])
-        colour = torch.tensor([int(255 * mean) for mean in self._config.mean], dtype=torch.uint8)
-        square = colour[:, None, None].expand(3, side, side).clone()
-        square[:, top : top + pixels.shape[1], left : left + pixels.shape[2]] = pixels
-        return square

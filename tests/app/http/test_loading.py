@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -87,3 +91,31 @@ def test_what_stops_the_loading_is_raised() -> None:
             await run_app(LoadingApp("toy"), load, listen, StopSignals())
 
     asyncio.run(scenario())
+
+
+def test_a_server_answers_while_its_model_is_looked_for_on_a_hub(tmp_path: Path) -> None:
+    """The hub takes the connection, and its time."""
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.getsockname()[1]}",
+            "HF_HOME": str(tmp_path),
+        }
+        command = [sys.executable, "-m", "octavo", "serve", "some/model", "--port"]
+        port = free_port()
+        with subprocess.Popen([*command, str(port)], env=environment) as server:
+            try:
+                hub.settimeout(60)
+                asked, _ = hub.accept()
+                health = httpx.get(f"http://127.0.0.1:{port}/health")
+                asked.close()
+            finally:
+                server.kill()
+    assert health.status_code == 503
+    assert health.json()["waiting_for"] == ["the model's files"]
+
+
+def free_port() -> int:
+    with bound() as sock:
+        port: int = sock.getsockname()[1]
+    return port

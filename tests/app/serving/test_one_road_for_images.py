@@ -62,7 +62,8 @@ class Faces:
         self.media = runner.run(self._open(config, sources))
 
     async def _open(self, config: EngineConfig, sources: IntakeConfig) -> ServerMedia:
-        return ServerMedia.open(config, sources, get_registry(), EngineMetrics().media)
+        metrics = EngineMetrics().media
+        return ServerMedia.open(config, sources, get_registry(), metrics, config.model)
 
     def offline(self, *parts: Part) -> Outcome:
         def load() -> EngineRequest:

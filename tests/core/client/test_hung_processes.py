@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from octavo.core.process.heartbeat import StallWatch
+from process_tree import children, descendants, is_alive
 from serving import chat, is_healthy, running_server, wait_until
 
 STALL_S = 6
@@ -31,27 +32,6 @@ def url() -> Iterator[str]:
 def engine_pid(base: str) -> int:
     pid: int = httpx.get(f"{base}/health").json()["engine_pid"]
     return pid
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> set[int]:
-    """The processes that a process has started, and those that they have."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
 
 
 def test_a_stopped_engine_keeps_nobody_waiting_and_is_replaced(url: str) -> None:
@@ -137,8 +117,8 @@ def test_no_process_outlives_a_server_that_is_killed(stage: str) -> None:
 
 
 def hosts_of(server: int) -> list[int]:
-    """Processes that readers of images are forked from."""
-    return [pid for pid in descendants(server) if b"media_pool.host" in command_of(pid)]
+    """Processes that readers of images are forked from, which look like them."""
+    return [pid for pid in children(server) if b"media_pool.host" in command_of(pid)]
 
 
 def command_of(pid: int) -> bytes:

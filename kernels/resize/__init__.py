@@ -1,0 +1,1 @@
+"""Resizing of pictures to the bytes that torch and torchvision give, without torch."""
