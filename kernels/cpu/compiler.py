@@ -1,5 +1,5 @@
-"""Compilation of a folder of C++ sources into a shared library, by as many compilers at once as there
-are processors."""
+"""Compilation of a folder of C++ sources into a shared library, by as many compilers at once as
+there are processors."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from .build import build_library, cache_folder
 from .isa import choose_isa
 from .library import open_library
+from .prebuilt import FOLDER as PREBUILT_FOLDER
 from .tuning import Tuning, find_tuning
 
 
@@ -37,7 +38,7 @@ def _load() -> tuple[ctypes.CDLL, Tuning]:
 def _notes_folder(library: Path) -> Path:
     """Folder of what is measured of a library: its own, but for one that was shipped, which may lie
     where nobody can write, one of the cache."""
-    if library.parent.name != "prebuilt":
+    if library.parent.name != PREBUILT_FOLDER:
         return library.parent
     try:
         return cache_folder() / library.stem

@@ -1,19 +1,14 @@
-"""Libraries that a wheel ships: compiled before for each level of instructions, and used only where
-sources and flags are still those that they were made of.
-
-As a script it compiles them, for `scripts/build-wheels`:
-
-    python -m octavo.kernels.cpu.prebuilt FOLDER_OF_SOURCES...
-"""
+"""Libraries that a wheel ships: compiled before by `scripts/build-wheels`, and used only for the
+sources, flags and processors that they were made for."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from .compiler import compile_library, find_compiler
-from .isa import LEVELS
 from .recipe import Recipe
+
+FOLDER = "prebuilt"
 
 
 def find_prebuilt(recipe: Recipe) -> Path | None:
@@ -31,10 +26,4 @@ def prebuild(recipe: Recipe) -> Path:
 
 
 def _place(recipe: Recipe) -> Path:
-    return recipe.sources.parent / "prebuilt" / f"{recipe.name()}.so"
-
-
-if __name__ == "__main__":
-    for sources in sys.argv[1:]:
-        for isa in LEVELS:
-            print(prebuild(Recipe(Path(sources).absolute(), isa)), flush=True)
+    return recipe.sources.parent / FOLDER / f"{recipe.name()}.so"

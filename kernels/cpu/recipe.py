@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,10 @@ class Recipe:
         return f"{self.sources.parent.name} kernels for {self.isa.name}"
 
     def name(self, compiler_version: str = "") -> str:
-        """A name that no library from other sources, flags or, if given, another compiler has."""
-        digest = hashlib.sha256("\0".join((*self.flags, compiler_version)).encode())
+        """A name that no library from other sources, flags or, if given, another compiler has, and
+        none of another architecture, as a cache may be shared."""
+        made_by = (platform.machine(), *self.flags, compiler_version)
+        digest = hashlib.sha256("\0".join(made_by).encode())
         for source in sorted(self.sources.iterdir()):
             digest.update(source.name.encode() + b"\0" + source.read_bytes())
         return f"{digest.hexdigest()[:16]}-{self.isa.name}"
