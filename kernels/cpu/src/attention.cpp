@@ -14,22 +14,32 @@ class Attention {
   template <class Query>
   void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
            size_t query_stride, const Element* keys, const Element* values, const RowBuffer& out, float* parts) {
-    line_.reserve(round_up(shape.head_dim, kLanes));
     if (DirectAttention<Element>::takes(shape, task)) {
       direct_.begin(shape, task, query, query_stride);
-      direct_.run(batch, shape, task, keys, values);
-      for (int head = 0; head < task.kv_heads; ++head)
-        write(direct_, head * task.tokens * shape.group(), shape, task, head, out, parts);
-      return;
+      return run_direct(batch, shape, task, keys, values, out, parts);
     }
     for (int head = 0; head < task.kv_heads; ++head) {
       tiles_.begin(shape, task, task.kv_head + head, query, query_stride);
-      tiles_.run(batch, shape, task, keys, values);
-      write(tiles_, 0, shape, task, head, out, parts);
+      run_tiles(batch, shape, task, head, keys, values, out, parts);
     }
   }
 
  private:
+  // Begun tasks: compiled once for all types of queries.
+  [[gnu::noinline]] void run_direct(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
+                                    const Element* keys, const Element* values, const RowBuffer& out, float* parts) {
+    direct_.run(batch, shape, task, keys, values);
+    for (int head = 0; head < task.kv_heads; ++head)
+      write(direct_, head * task.tokens * shape.group(), shape, task, head, out, parts);
+  }
+
+  [[gnu::noinline]] void run_tiles(const Batch& batch, const AttentionShape& shape, const AttentionTask& task,
+                                   int head, const Element* keys, const Element* values, const RowBuffer& out,
+                                   float* parts) {
+    tiles_.run(batch, shape, task, keys, values);
+    write(tiles_, 0, shape, task, head, out, parts);
+  }
+
   // Results of a head from row `first` on: final, or partial where the task sees only some keys.
   template <class From>
   void write(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int head,
@@ -43,6 +53,7 @@ class Attention {
   void finish(const From& from, int first, const AttentionShape& shape, const AttentionTask& task, int kv_head,
               const RowBuffer& out) {
     int dim = shape.head_dim, group = shape.group();
+    line_.reserve(round_up(dim, kLanes));
     for (int r = 0; r < task.tokens * group; ++r) {
       from.write(first + r, 1.0f / from.softmax(first + r).total(), line_.data());
       out.put(task.token + r / group, (kv_head * group + r % group) * dim, line_.data(), dim);
