@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...kernels.cpu.build import CompilerMissingError, find_compiler, find_library
+from ...kernels.cpu.build import find_library
+from ...kernels.cpu.compiler import CompilerMissingError, find_compiler
 from ...kernels.cpu.isa import choose_isa
 from .finding import Remark
 
 
 def look_at_compiler() -> Iterator[Remark]:
-    """Which one there is."""
+    """Which one there is. Raises KernelError as `choose_isa` does."""
     try:
         path, said = find_compiler()
     except CompilerMissingError as error:
-        yield "warn", f"{error}; without it torch's operators run, which are slower"
+        if find_library(choose_isa()) is not None:
+            yield "ok", f"{error}; the kernels are compiled already"
+        else:
+            yield "warn", f"{error}; without it torch's operators run, which are slower"
     else:
         yield "ok", f"{path}: {said}"
 

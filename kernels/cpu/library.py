@@ -6,6 +6,8 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 
+from ..spec import KernelError
+
 
 class WeightStruct(Structure):
     """src/weight.h: Weight."""
@@ -206,10 +208,13 @@ _SIGNATURES = {
 
 def open_library(path: Path) -> ctypes.CDLL:
     """A compiled library with its functions' signatures. torch is imported before, so that both
-    share one OpenMP runtime."""
+    share one OpenMP runtime. Raises KernelError if it can't be opened."""
     import torch  # noqa: F401
 
-    library = ctypes.CDLL(str(path))
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:  # says which file it is
+        raise KernelError(f"can't load compiled kernels: {error}; delete that file") from error
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

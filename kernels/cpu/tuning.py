@@ -176,6 +176,7 @@ def _machine() -> str:
 
 def _write(path: Path, tuning: Tuning) -> None:
     """Write atomically, as other processes may write it too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -14,7 +14,8 @@ from ..cpu.build import build_library
 from ..cpu.isa import choose_isa
 from .weights import AxisWeights
 
-_SOURCES = Path(__file__).parent / "src"
+SOURCES = Path(__file__).parent / "src"
+FLAGS = ("-fno-openmp",)
 _PICTURE = (c_void_p, c_int32, c_int32)
 _AXIS = (c_void_p, c_void_p, c_int32, c_int32)
 _Bytes = NDArray[np.uint8]
@@ -25,7 +26,7 @@ class CompiledPasses:
     compiled."""
 
     def __init__(self) -> None:
-        path = build_library(choose_isa(), ("-fno-openmp",), _SOURCES)
+        path = build_library(choose_isa(), FLAGS, SOURCES)
         library = ctypes.CDLL(str(path))
         self._horizontal = library.octavo_resize_horizontal
         self._vertical = library.octavo_resize_vertical

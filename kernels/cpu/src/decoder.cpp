@@ -128,28 +128,27 @@ class Decoder : LayerStack {
     else prefetch_cache<float>(thread, step, index);
     prefetch_linear(team, thread, m, layer.output);
     team.barrier();
-    if (step.batch.bf16_cache) attend_cache<uint16_t>(team, thread, step, index, scratch.bf16_attention);
-    else attend_cache<float>(team, thread, step, index, scratch.attention);
+    if (step.batch.bf16_cache) attend_cache<uint16_t>(team, thread, step, index);
+    else attend_cache<float>(team, thread, step, index);
   }
 
   template <class Element>
   void prefetch_cache(int thread, const DecoderStep& step, int index) {
     if (thread >= int(attention_.tasks.size())) return;
-    Attention<Element>::prefetch_first(step.batch, shape(layers_[index]), attention_.tasks[thread],
-                                       static_cast<const Element*>(step.keys[index]),
-                                       static_cast<const Element*>(step.values[index]));
+    prefetch_first(step.batch, shape(layers_[index]), attention_.tasks[thread],
+                   static_cast<const Element*>(step.keys[index]), static_cast<const Element*>(step.values[index]));
   }
 
   template <class Element>
-  void attend_cache(Team& team, int thread, const DecoderStep& step, int index, Attention<Element>& attention) {
+  void attend_cache(Team& team, int thread, const DecoderStep& step, int index) {
     const LayerPlan& layer = layers_[index];
     int m = step.batch.num_tokens;
     Element* keys = static_cast<Element*>(step.keys[index]);
     Element* values = static_cast<Element*>(step.values[index]);
     each_row(team, thread, m, [&](int row) { write_kv_row(layer, step, row, keys, values); });
     AttentionShape shape = this->shape(layer);
-    run_attention(team, thread, attention_, step.batch, shape, attention, qkv_.data(), qkv_stride_, keys, values,
-                  attended_, parts_.data());
+    run_attention<Element, float>(team, thread, attention_, step.batch, shape, scratch_[thread].attention,
+                                  qkv_.data(), qkv_stride_, keys, values, attended_, parts_.data());
   }
 
   // Normalise and rotate a token's queries and keys; store its keys and values in the cache.

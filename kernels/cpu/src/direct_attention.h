@@ -121,10 +121,30 @@ class DirectAttention {
     return task.tokens * shape.group() <= kMaxDirectRows && shape.head_dim % kPair == 0;
   }
 
+  // Copy of a task's queries; begins its softmax.
   template <class Query>
-  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Query* query,
-           size_t query_stride, const Element* keys, const Element* values) {
-    begin(shape, task, query, query_stride);
+  void begin(const AttentionShape& shape, const AttentionTask& task, const Query* query, size_t stride) {
+    int group = shape.group();
+    heads_ = task.kv_heads;
+    rows_ = task.tokens * group;
+    dim_ = shape.head_dim;
+    size_t all = size_t(heads_) * rows_;
+    query_.reserve(all * dim_);
+    scores_.reserve(all * kDirectTile);
+    output_.reserve(all * dim_);
+    std::memset(output_.data(), 0, sizeof(float) * all * dim_);
+    softmax_.assign(all, RunningSoftmax());
+    for (int h = 0; h < heads_; ++h)
+      for (int r = 0; r < rows_; ++r) {
+        const Query* from = query + (task.token + r / group) * stride +
+                            size_t((task.kv_head + h) * group + r % group) * dim_;
+        split_pairs<Element>(from, dim_, shape.scale, query_.data() + (size_t(h) * rows_ + r) * dim_);
+      }
+  }
+
+  // After `begin`.
+  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Element* keys,
+           const Element* values) {
     KeyRange seen = find_keys(batch, shape, task, ranges_);
     find_offsets(batch, task, seen);
     for (int64_t i = 0; i < std::min<int64_t>(kDirectTile, seen.last - seen.first); ++i)
@@ -146,26 +166,6 @@ class DirectAttention {
   }
 
  private:
-  template <class Query>
-  void begin(const AttentionShape& shape, const AttentionTask& task, const Query* query, size_t stride) {
-    int group = shape.group();
-    heads_ = task.kv_heads;
-    rows_ = task.tokens * group;
-    dim_ = shape.head_dim;
-    size_t all = size_t(heads_) * rows_;
-    query_.reserve(all * dim_);
-    scores_.reserve(all * kDirectTile);
-    output_.reserve(all * dim_);
-    std::memset(output_.data(), 0, sizeof(float) * all * dim_);
-    softmax_.assign(all, RunningSoftmax());
-    for (int h = 0; h < heads_; ++h)
-      for (int r = 0; r < rows_; ++r) {
-        const Query* from = query + (task.token + r / group) * stride +
-                            size_t((task.kv_head + h) * group + r % group) * dim_;
-        split_pairs<Element>(from, dim_, shape.scale, query_.data() + (size_t(h) * rows_ + r) * dim_);
-      }
-  }
-
   // Offsets of the visible keys. The last one is repeated: panels are read whole, and keys are prefetched
   // a tile ahead.
   void find_offsets(const Batch& batch, const AttentionTask& task, KeyRange seen) {

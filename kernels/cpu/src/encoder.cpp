@@ -110,22 +110,22 @@ class Encoder : LayerStack {
   void attend(Team& team, int thread, int m, const EncoderLayerPlan& layer, const EncoderStep& step) {
     Scratch& scratch = scratch_[thread];
     normalise(team, thread, m, layer.attention_norm, layer.attention_norm_bias);
-    if (row_format(layer.qkv) == kRowBF16) attend_rows(team, thread, m, layer.qkv, step, bf16_qkv_, scratch, scratch.bf16_attention);
-    else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch, scratch.attention);
+    if (row_format(layer.qkv) == kRowBF16) attend_rows(team, thread, m, layer.qkv, step, bf16_qkv_, scratch);
+    else attend_rows(team, thread, m, layer.qkv, step, qkv_, scratch);
     convert(team, thread, m, attended_);
   }
 
   // Attention with keys and values in place, as columns of the QKV product.
   template <class Element>
   void attend_rows(Team& team, int thread, int m, const Weight& w, const EncoderStep& step, Buffer<Element>& qkv,
-                   Scratch& scratch, Attention<Element>& state) {
+                   Scratch& scratch) {
     run_linear(team, thread, normed_.rows(), m, w, scratch.tiles, store_into(w, qkv.data(), qkv_stride_));
     team.barrier();
     if (step.cosine != nullptr)
       each_row(team, thread, m, [&](int row) { rotate_heads(step, row, qkv.data() + row * qkv_stride_, scratch.line); });
     const Element *keys = qkv.data() + plan_.hidden, *values = keys + plan_.hidden;
-    run_attention(team, thread, attention_, batch_, shape_, state, qkv.data(), qkv_stride_, keys, values, attended_,
-                  parts_.data());
+    run_attention<Element, Element>(team, thread, attention_, batch_, shape_, scratch.attention, qkv.data(),
+                                    qkv_stride_, keys, values, attended_, parts_.data());
   }
 
   // Rotate the queries and keys of one token.

@@ -12,8 +12,7 @@ namespace octavo {
 // Scratch buffers of one thread.
 struct Scratch {
   Buffer<float> tiles, line;
-  Attention<float> attention;
-  Attention<uint16_t> bf16_attention;
+  AttentionScratch attention;
 };
 
 class LayerStack {

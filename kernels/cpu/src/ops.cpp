@@ -52,8 +52,9 @@ void attention(const Batch& batch, const AttentionShape& shape, const T* query, 
   parts.reserve(size_t(plan.parts) * shape.group() * (shape.head_dim + 2));
   put_all(queries.data(), query, size_t(batch.num_tokens) * width);
   run_team(threads, [&](Team& team, int thread) {
-    Attention<Element> state;
-    run_attention(team, thread, plan, batch, shape, state, queries.data(), width, keys, values, outputs, parts.data());
+    AttentionScratch scratch;
+    run_attention<Element, float>(team, thread, plan, batch, shape, scratch, queries.data(), width, keys, values,
+                                  outputs, parts.data());
   });
   for (int row = 0; row < batch.num_tokens; ++row) put_all(out + size_t(row) * width, outputs.row(row), width);
 }

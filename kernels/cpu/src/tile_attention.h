@@ -76,35 +76,7 @@ inline void interleave(const Element* even, const Element* odd, Element* out) {
 template <class Element>
 class TileAttention {
  public:
-  template <class Query>
-  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, int kv_head,
-           const Query* query, size_t query_stride, const Element* keys, const Element* values) {
-    begin(shape, task, kv_head, query, query_stride);
-    KeyRange seen = find_keys(batch, shape, task, ranges_);
-    OffsetCursor offsets(batch, task.seq, seen.first);
-    for (int64_t key = seen.first; key < seen.last; key += kKeyTile) {
-      int count = int(std::min<int64_t>(kKeyTile, seen.last - key));
-      for (int panel = 0; panel * kLanes < count; ++panel)
-        gather(offsets, std::min(kLanes, count - panel * kLanes), panel, keys, values);
-      score(count);
-      update_softmax(shape, key, count);
-      add_values(count);
-    }
-  }
-
-  const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
-  // Weighted sum of values, times `scale`.
-  void write(int row, float scale, float* to) const {
-    for (int d = 0; d < dim_; d += kLanes) {
-      Vec part = load(output_.data() + (size_t(d / kLanes) * rows_ + row) * kLanes) * splat(scale);
-      if (d + kLanes <= dim_) store(to + d, part);
-      else put_first(to + d, part, dim_ - d);
-    }
-  }
-
- private:
-  static constexpr bool kWide = sizeof(Element) == 4;
-
+  // Copy of a task's queries of one key head; begins its softmax.
   template <class Query>
   void begin(const AttentionShape& shape, const AttentionTask& task, int kv_head, const Query* query,
              size_t stride) {
@@ -134,6 +106,34 @@ class TileAttention {
     bf16_weights_.reserve(size_t(rows_) * kKeyTile);
     pairs_.reserve(size_t(kKeyTile) * padded_dim_);
   }
+
+  // After `begin`.
+  void run(const Batch& batch, const AttentionShape& shape, const AttentionTask& task, const Element* keys,
+           const Element* values) {
+    KeyRange seen = find_keys(batch, shape, task, ranges_);
+    OffsetCursor offsets(batch, task.seq, seen.first);
+    for (int64_t key = seen.first; key < seen.last; key += kKeyTile) {
+      int count = int(std::min<int64_t>(kKeyTile, seen.last - key));
+      for (int panel = 0; panel * kLanes < count; ++panel)
+        gather(offsets, std::min(kLanes, count - panel * kLanes), panel, keys, values);
+      score(count);
+      update_softmax(shape, key, count);
+      add_values(count);
+    }
+  }
+
+  const RunningSoftmax& softmax(int row) const { return softmax_[row]; }
+  // Weighted sum of values, times `scale`.
+  void write(int row, float scale, float* to) const {
+    for (int d = 0; d < dim_; d += kLanes) {
+      Vec part = load(output_.data() + (size_t(d / kLanes) * rows_ + row) * kLanes) * splat(scale);
+      if (d + kLanes <= dim_) store(to + d, part);
+      else put_first(to + d, part, dim_ - d);
+    }
+  }
+
+ private:
+  static constexpr bool kWide = sizeof(Element) == 4;
 
   // Gather up to sixteen keys and values into one panel of keys, and rows of the value panels.
   void gather(OffsetCursor& offsets, int count, int panel, const Element* keys, const Element* values) {

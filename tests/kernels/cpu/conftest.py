@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from octavo.kernels.cpu.build import CompilerMissingError, find_compiler
+from octavo.kernels.cpu.compiler import CompilerMissingError, find_compiler
 from octavo.kernels.cpu.memory import weight_memory
 
 try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cpu_kernels.levels import OWN, build_level
-from octavo.kernels.cpu.build import find_compiler
+from octavo.kernels.cpu.compiler import find_compiler
 
 FLAGS = ("-O1", "-fsanitize=address")
 CHECKS = "products or exactly or several or test_attention or odd or own_way or gated or families"

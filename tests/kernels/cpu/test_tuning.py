@@ -67,9 +67,20 @@ def test_another_machine_is_measured_for_itself(
 def test_what_can_not_be_kept_is_measured_each_time(
     library: ctypes.CDLL, measured: list[Tuning], tmp_path: Path
 ) -> None:
+    """A file where the folder should be: root may write everywhere else."""
+    (tmp_path / "file").touch()
     for _ in range(2):
-        find_tuning(library, tmp_path / "missing", tiles=False)
+        find_tuning(library, tmp_path / "file" / "notes", tiles=False)
     assert len(measured) == 2
+
+
+def test_a_folder_that_is_missing_is_made(
+    library: ctypes.CDLL, measured: list[Tuning], tmp_path: Path
+) -> None:
+    """A shipped library's notes lie in a cache in which nothing was compiled."""
+    for _ in range(2):
+        find_tuning(library, tmp_path / "cache" / "name", tiles=False)
+    assert len(measured) == 1
 
 
 def test_tiles_are_used_from_where_on_they_gain() -> None:
