@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from ...kernels.cpu.build import find_library
 from ...kernels.cpu.compiler import CompilerMissingError, find_compiler
 from ...kernels.cpu.isa import choose_isa
+from ...kernels.spec import KernelError
 from .finding import Remark
 
 
 def look_at_compiler() -> Iterator[Remark]:
-    """Which one there is. Raises KernelError as `choose_isa` does."""
+    """Which one there is."""
     try:
         path, said = find_compiler()
     except CompilerMissingError as error:
-        if find_library(choose_isa()) is not None:
+        if _are_compiled():
             yield "ok", f"{error}; the kernels are compiled already"
         else:
             yield "warn", f"{error}; without it torch's operators run, which are slower"
@@ -36,3 +37,10 @@ def look_at_kernels() -> Iterator[Remark]:
         yield "warn", f"none are compiled for {isa.name}, and none can be"
     else:
         yield "ok", f"none are compiled for {isa.name} yet; the self-test, or the first start, will"
+
+
+def _are_compiled() -> bool:
+    try:
+        return find_library(choose_isa()) is not None
+    except KernelError:  # `look_at_kernels` tells of it
+        return False
