@@ -96,7 +96,7 @@ def find_tuning(library: ctypes.CDLL, folder: Path, *, tiles: bool) -> Tuning:
 def measure_tuning(library: ctypes.CDLL, *, tiles: bool) -> Tuning:
     """Time both ways in turn. Leaves the library tuned to either of them."""
     streamed = _ratio(
-        _Product(library, Format.INT8, _STREAMED_BYTES // _TILED_SIZE, rows=1),
+        _Product(library, Format.INT8, _STREAMED_BYTES // _TILED_SIZE, 1, torch.get_num_threads()),
         partial(Tuning().apply, library),
         partial(Tuning(stream_weights=True).apply, library),
     )
@@ -105,7 +105,8 @@ def measure_tuning(library: ctypes.CDLL, *, tiles: bool) -> Tuning:
         name = format.name.lower()
         ratios[name] = [
             _ratio(
-                _Product(library, format, _TILED_SIZE, rows),
+                # By one thread: several wait for each other wherever another program runs.
+                _Product(library, format, _TILED_SIZE, rows, threads=1),
                 partial(Tuning().apply, library),
                 partial(Tuning(tile_rows={name: 1}).apply, library),
             )
@@ -133,7 +134,7 @@ def _ratio(
     work: Callable[[], object], first: Callable[[], None], second: Callable[[], None]
 ) -> float:
     """The time of some work after `second` to that after `first`, in turn: the shortest of several,
-    as another program may take the processor meanwhile."""
+    as another program may take the processor, and its caches, meanwhile."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(_ROUNDS):
         for way, choose in ((0, first), (1, second), (1, second), (0, first)):
@@ -143,15 +144,19 @@ def _ratio(
 
 def _timed(choose: Callable[[], None], work: Callable[[], object]) -> float:
     choose()
-    started = time.perf_counter()
+    # The processor's, as far as one thread does the work; with several, about the clock's.
+    started = time.thread_time()
     work()
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 class _Product:
     """Multiplies rows of bfloat16 with a weight of ones when it is called."""
 
-    def __init__(self, library: ctypes.CDLL, format: Format, outputs: int, rows: int) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, format: Format, outputs: int, rows: int, threads: int
+    ) -> None:
+        self._threads = threads
         self._multiply = library.octavo_linear
         size = library.octavo_packed_bytes(format, outputs, _TILED_SIZE)
         self._data = weight_memory.allocate(size).fill_(1)
@@ -164,7 +169,7 @@ class _Product:
     def __call__(self) -> None:
         self._multiply(
             *(ctypes.byref(self._weight), self._x.data_ptr(), _TILED_SIZE, len(self._x)),
-            *(self._out.data_ptr(), 1, 1, torch.get_num_threads()),
+            *(self._out.data_ptr(), 1, 1, self._threads),
         )
 
 
