@@ -16,7 +16,8 @@ from ..system.memory import available_memory
 _GIB = 2**30
 #: Of 16 bits each weight may be left with 4.
 _MOST_SHRUNK = 4
-_CUDA_DRIVER = Path("/dev/nvidiactl")
+#: Of NVIDIA, of GPUs under WSL 2, and of AMD: where there is one, the model may lie elsewhere.
+_GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
 def preflight(config: EngineConfig) -> None:
@@ -31,7 +32,8 @@ def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry:
     if in_folder:
         _check_names(config, checkpoint, registry)
     size = _check_weights(checkpoint) if in_folder else checkpoint.path.stat().st_size
-    if config.device == "cpu" or (config.device == "auto" and not _CUDA_DRIVER.exists()):
+    may_have_gpu = any(driver.exists() for driver in _GPU_DRIVERS)
+    if config.device == "cpu" or (config.device == "auto" and not may_have_gpu):
         _check_memory(config, checkpoint, size)
 
 

@@ -55,16 +55,17 @@ class Level:
 OWN = Level("own", isa.choose_isa())
 _AVX2 = Level("avx2", isa_named("avx2"), _QUICK)
 _AVX512 = Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS))
+_AMX = Level(
+    "emulated-amx",
+    isa_named("avx2"),
+    (*_QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX"),
+)
 LEVELS = (
     OWN,
     Level("baseline", isa_named("baseline"), _QUICK),
-    # AVX-512 is tested by OWN on a processor that has it, and AVX2 is not.
-    _AVX2 if OWN.base.name == "avx512_bf16" else _AVX512,
-    Level(
-        "emulated-amx",
-        isa_named("avx2"),
-        (*_QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX"),
-    ),
+    # What the processor has, OWN tests; AVX2 it doesn't, then.
+    _AVX2 if OWN.base.name in ("avx512_bf16", "amx") else _AVX512,
+    *(() if OWN.base.name == "amx" else (_AMX,)),
 )
 
 
