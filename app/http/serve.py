@@ -41,14 +41,14 @@ async def _load(
     listen: ListenConfig,
     child: Spawned | None,
 ) -> AsyncIterator[LoadedApp]:
-    # Which of the two it is, a model on a hub says only once it is here.
-    with loading.waiting_for("the model's files"):
-        embeds = await asyncio.to_thread(gives_embeddings, config.model)
-    if child is not None and not embeds:
-        loaded = server.load(loading, config, intake, listen, child)
-    else:
-        if child is not None:
-            child.end()
-        loaded = embedding_server.load(loading, config, intake, listen)
-    async with loaded as app:
+    if child is not None:
+        # Which of the two it is, a model on a hub says only once it is here.
+        with loading.waiting_for("the model's files"):
+            embeds = await asyncio.to_thread(gives_embeddings, config.model)
+        if not embeds:
+            async with server.load(loading, config, intake, listen, child) as app:
+                yield app
+            return
+        child.end()
+    async with embedding_server.load(loading, config, intake, listen) as app:
         yield app

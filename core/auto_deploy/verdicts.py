@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import transformers
 
 from ... import __version__
 from ..deploy.deployment import Deployment
+from ..system.cache_folder import cache_folder, forget_oldest, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class Verdict:
     """
 
     def __init__(self, deployment: Deployment, passes: Sequence[str]) -> None:
-        self._path = _folder() / f"{_digest(deployment, passes)}.json"
+        self._path = cache_folder("verdicts") / f"{_digest(deployment, passes)}.json"
 
     def read(self) -> list[str] | None:
         """None if nothing is known."""
@@ -49,26 +48,10 @@ class Verdict:
     def write(self, lines: Sequence[str]) -> None:
         """Keep it, where the folder can be written to; else the next start compares again."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _forget_oldest(self._path.parent)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, delete=False, encoding="utf-8"
-            ) as file:
-                json.dump(list(lines), file)
-            os.replace(file.name, self._path)
+            write_atomically(self._path, json.dumps(list(lines)))
+            forget_oldest(self._path.parent, _MOST_KEPT)
         except OSError as error:
             logger.info("what was compared is not remembered: %s", error)
-
-
-def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "octavo" / "verdicts"
-
-
-def _forget_oldest(folder: Path) -> None:
-    kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in kept[: max(0, len(kept) + 1 - _MOST_KEPT)]:
-        path.unlink(missing_ok=True)
 
 
 def _digest(deployment: Deployment, passes: Sequence[str]) -> str:

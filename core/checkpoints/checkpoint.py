@@ -126,10 +126,10 @@ class Checkpoint:
         for path in files.present():
             yield from (name for name in _names_in(path) if files.holds(path, name))
 
-    def weight_file_bytes(self) -> int:
-        """Of the files that hold the weights, about what these take. Raises ConfigError as
-        `weights` does."""
-        return sum(path.stat().st_size for path in self._weight_files().present())
+    def weight_paths(self) -> list[Path]:
+        """The files that hold the weights, without links, as a hub's cache has them. Raises
+        ConfigError as `weights` does."""
+        return [path.resolve() for path in self._weight_files().present()]
 
     def _weight_files(self) -> WeightFiles:
         try:

@@ -22,7 +22,7 @@ _MIB = 2**20
 
 def weights_with_progress(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
     """A checkpoint's weights, each with its name."""
-    total = checkpoint.weight_file_bytes()
+    total = sum(path.stat().st_size for path in checkpoint.weight_paths())
     begin = told = time.monotonic()
     done = 0
     with tqdm(

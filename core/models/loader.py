@@ -57,7 +57,7 @@ def load_model(
         context = build_context(registry, device, dtype, kernels)
         model = _build(spec, checkpoint, registry, context, quantization)
     return_freed_memory()
-    unmap_read_pages()  # by packing
+    unmap_read_pages(checkpoint.weight_paths())  # by packing
     weights = [*model.parameters(), *model.buffers()]
     return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
 
@@ -87,7 +87,9 @@ def _build(
     _fill(model, checkpoint, context, as_stored)
     model.eval().requires_grad_(False)
     if quantizer is not None:
-        quantizer.quantize(model, context.dtype)
+        quantizer.quantize_heads(model)
+        unmap_read_pages(checkpoint.weight_paths())
+        quantizer.quantize_layers(model, context.dtype)
         use_dequant_kernel(model, context.kernels.dequant_linear)
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()

@@ -22,7 +22,6 @@ from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
 from ..registry.registry import Registry
-from ..system.mapped_pages import unmap_read_pages
 from ..system.memory import return_freed_memory
 
 _Substitute = Callable[[str, nn.Linear], nn.Module | None]
@@ -70,29 +69,17 @@ class Quantizer:
             _replace(model, self._reserve)
 
     def stored_plain(self, model: nn.Module) -> frozenset[str]:
-        """Names of the weights that `quantize` takes as they are stored: converted before, all of
-        them would be in memory twice."""
+        """Names of the weights that `quantize_layers` takes as they are stored: converted before,
+        all of them would be in memory twice."""
         if self._reserve is not None:
             return frozenset()
         return frozenset(f"{name}.weight" for name in _layer_names(model))
 
-    def quantize(self, model: nn.Module, dtype: torch.dtype) -> None:
-        """After loading: quantise weights that were stored plain, layer by layer, as they are in
-        the model's dtype."""
-        if self._reserve is None:
-
-            def quantize_one(name: str, layer: nn.Linear) -> nn.Module:
-                layer.to(dtype)
-                return self._method.quantize(name, layer) or layer
-
-            # Heads first: all of their table, which often is the embeddings', is read for that,
-            # while the layers that follow are still in their file.
-            if getattr(self._method, "quantizes_head", False):
-                self._quantize_heads(model)
-                unmap_read_pages()
-            _replace(model, quantize_one)
-
-    def _quantize_heads(self, model: nn.Module) -> None:
+    def quantize_heads(self, model: nn.Module) -> None:
+        """After loading: quantise output layers that were stored plain, if the method does that.
+        All of their table, which often is the embeddings', is read."""
+        if self._reserve is not None or not getattr(self._method, "quantizes_head", False):
+            return
         for name, part in list(model.named_modules()):
             if isinstance(part, OutputHeadModel):
                 path = f"{name}.{OUTPUT_HEAD}" if name else OUTPUT_HEAD
@@ -100,7 +87,20 @@ class Quantizer:
                 if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
                     replacement = self._method.quantize(path, head)
                     model.set_submodule(path, replacement or head)
-                    return_freed_memory()
+        return_freed_memory()
+
+    def quantize_layers(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """After loading: quantise the other weights that were stored plain, one by one, as they are
+        in the model's dtype."""
+        if self._reserve is not None:
+            return
+        for name in list(_layer_names(model)):
+            layer = cast(nn.Linear, model.get_submodule(name)).to(dtype)
+            replacement = self._method.quantize(name, layer)
+            if replacement is not None:
+                model.set_submodule(name, replacement)
+            del layer, replacement
+            return_freed_memory()
 
 
 def _reserve_of(method: QuantMethod) -> _Substitute | None:
@@ -119,8 +119,6 @@ def _replace(model: nn.Module, substitute: _Substitute) -> None:
         replacement = substitute(name, cast(nn.Linear, model.get_submodule(name)))
         if replacement is not None:
             model.set_submodule(name, replacement)
-            del replacement
-            return_freed_memory()
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:

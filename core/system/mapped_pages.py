@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 _MADV_DONTNEED = 4
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+ \S+ \S+ \S+ +/.*)$")
-#: Mappings that stay, and that nobody writes to, so that what the table says of one is still true
-#: when it has been read: what can't be written of libraries that come with torch, which are never
-#: unloaded, and weights, which the caller holds.
-_KEPT = re.compile(r"^.-.. .*/(?:torch/lib|nvidia)/.*\.so[.\d]*$|\.safetensors$")
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ +(/.*)$")
+#: Libraries that come with torch, which are never unloaded.
+_LIBRARY = re.compile(r"/(?:torch/lib|nvidia)/.*\.so[.\d]*$")
 _FACT = re.compile(r"(Rss|Anonymous): +(\d+) kB$")
 
 
@@ -27,9 +25,10 @@ class _Mapping(NamedTuple):
     own: int
 
 
-def unmap_read_pages() -> int:
+def unmap_read_pages(weights: Collection[Path] = ()) -> int:
     """Let go of what this process holds of the files of torch's libraries and of weights; returns
-    the bytes. To be called by who loads weights, while nobody writes to any.
+    the bytes. weights: the files, without links, of a caller who holds their mappings, while nobody
+    writes there.
 
     Loading a library touches most of its tables, those of CUDA's libraries too where there is no
     GPU: together 150 MiB; quantising a layer reads all of it. The page cache keeps the pages, and
@@ -39,7 +38,7 @@ def unmap_read_pages() -> int:
     """
     try:
         madvise = ctypes.CDLL(None).madvise
-        mappings = list(_mappings())
+        mappings = list(_mappings(frozenset(map(str, weights))))
     except (OSError, AttributeError, TypeError):
         return 0
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -52,16 +51,21 @@ def unmap_read_pages() -> int:
     return freed
 
 
-def _mappings() -> Iterator[_Mapping]:
-    """Those that are kept."""
+def _mappings(weights: frozenset[str]) -> Iterator[_Mapping]:
+    """Those that stay, and that nobody writes to, so that what the table says of one is still true
+    when it has been read: of libraries what can't be written, and weights."""
     found: re.Match[str] | None = None
     facts: dict[str, int] = {}
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if fact := _FACT.match(line):
             facts[fact[1]] = int(fact[2]) * 1024
         elif line.startswith("VmFlags:"):
-            if found is not None and _KEPT.search(found[3]):
+            if found is not None and _stays(found[3], found[4], weights):
                 start, end = int(found[1], 16), int(found[2], 16)
                 yield _Mapping(start, end - start, facts["Rss"], facts["Anonymous"])
         elif "-" in line.partition(" ")[0]:
             found, facts = _MAPPING.match(line), {}
+
+
+def _stays(permissions: str, path: str, weights: frozenset[str]) -> bool:
+    return path in weights or ("w" not in permissions and _LIBRARY.search(path) is not None)

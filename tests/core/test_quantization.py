@@ -183,7 +183,8 @@ def test_a_method_reserves_what_a_checkpoint_stores(
     assert quantizer is not None
     model = nn.ModuleDict({"up_proj": nn.Linear(8, 6), "lm_head": nn.Linear(8, 6)})
     quantizer.reserve(model)
-    quantizer.quantize(model, torch.float32)
+    quantizer.quantize_heads(model)
+    quantizer.quantize_layers(model, torch.float32)
     assert [layer.out_features for layer in model.children()] == [3, 6]
 
 

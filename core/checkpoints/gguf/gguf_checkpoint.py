@@ -126,9 +126,9 @@ class GgufCheckpoint(Checkpoint):
         """None: whether the head is tied, the config has from the tensors."""
         return iter(())
 
-    def weight_file_bytes(self) -> int:
-        """Of the file, whose tensors may be quantised."""
-        return self.path.stat().st_size
+    def weight_paths(self) -> list[Path]:
+        """The file, whose tensors may be quantised."""
+        return [self.path.resolve()]
 
     @cached_property
     def _metadata(self) -> GgufMetadata:

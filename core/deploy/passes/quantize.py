@@ -24,7 +24,7 @@ class Quantize:
         before = sum(type(module) is nn.Linear for module in decoder.modules())
         if deployment.dry_run:
             return f"up to {before} layers"
-        deployment.quantizer.quantize(decoder, deployment.dtype)
+        deployment.quantizer.quantize_layers(decoder, deployment.dtype)
         use_dequant_kernel(decoder, deployment.kernels.dequant_linear)
         left = sum(type(module) is nn.Linear for module in decoder.modules())
         return f"{before - left} layers; {left} are left as they are"

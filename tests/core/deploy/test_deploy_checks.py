@@ -81,7 +81,7 @@ def test_a_window_that_is_left_out_is_refused(
 @pytest.fixture
 def idefics3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model whose verdict nobody knows."""
-    monkeypatch.setattr(verdicts, "_folder", lambda: tmp_path / "verdicts")
+    monkeypatch.setattr(verdicts, "cache_folder", lambda name: tmp_path / name)
     return VISION_MODELS["idefics3"][0](tmp_path / "model")
 
 
@@ -164,7 +164,7 @@ def test_a_folder_that_can_not_be_written_to(
     idefics3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(verdicts, "_folder", lambda: tmp_path / "file" / "verdicts")
+    monkeypatch.setattr(verdicts, "cache_folder", lambda name: tmp_path / "file" / name)
     _load(idefics3)
 
 
