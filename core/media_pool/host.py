@@ -18,7 +18,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from ...kernels.parent_death import die_with_parent
+from ...kernels.parent_death import TIE, die_with_parent, tied_environment
 from ..process.heartbeat import StallWatch
 from ..process.process_group import kill_group, process_ticks, reap_group
 from ..process.restart_pause import RestartPause
@@ -184,14 +184,13 @@ class WorkerHost:
                 return None
             self._pause.started()
             self._control, theirs = socket.socketpair()
-            arguments = [str(theirs.fileno()), str(os.getpid()), self._settings, as_argument()]
-            environment = {**os.environ, **_SINGLE_THREADED}
+            arguments = [str(theirs.fileno()), self._settings, as_argument()]
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", __name__, *arguments],
+                    [*TIE, sys.executable, "-P", "-m", __name__, *arguments],
                     pass_fds=[theirs.fileno()],
                     process_group=0,
-                    env=environment,
+                    env={**tied_environment(), **_SINGLE_THREADED},
                 )
             return self._control
 
@@ -227,12 +226,11 @@ class WorkerHost:
 
 
 def main() -> None:
-    """Entry of the host: its arguments are the control socket's descriptor, its parent, the
-    settings and how the parent logs."""
-    die_with_parent(int(sys.argv[2]))
-    set_up_logging_as(sys.argv[4])
+    """Entry of the host: its arguments are the control socket's descriptor, the settings and how
+    its parent logs."""
+    set_up_logging_as(sys.argv[3])
     control = socket.socket(fileno=int(sys.argv[1]))
-    worker = Worker(msgspec.json.decode(sys.argv[3], type=WorkerSettings))
+    worker = Worker(msgspec.json.decode(sys.argv[2], type=WorkerSettings))
     # Children are not waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(_HERE)
@@ -242,11 +240,14 @@ def main() -> None:
         if message == _HERE:
             control.send(_HERE)
             continue
-        (descriptor,) = descriptors
-        if os.fork() == 0:
-            control.close()
-            _serve(worker, descriptor, host)
-        os.close(descriptor)
+        with socket.socket(fileno=descriptors[0]) as owner:
+            connection: Connection[Job] = Connection(owner, Job)
+            if (pid := os.fork()) == 0:
+                control.close()
+                _serve(worker, connection, host)
+            # Not the worker tells of itself, as one that is stopped at once could not be killed.
+            with contextlib.suppress(OSError):
+                connection.send(connection.encode(WorkerReady(pid)))
 
 
 def _next_message(control: socket.socket) -> tuple[bytes, list[int]] | None:
@@ -257,14 +258,14 @@ def _next_message(control: socket.socket) -> tuple[bytes, list[int]] | None:
     return None
 
 
-def _serve(worker: Worker, descriptor: int, host: int) -> None:
+def _serve(worker: Worker, connection: Connection[Job], host: int) -> None:
     """In the child: work, and end without running what the host has registered for its end; at
     the host's end too, even in the midst of a job."""
     die_with_parent(host)
     os.nice(_NICENESS)
     status = 1
     try:
-        worker.run(Connection(socket.socket(fileno=descriptor), Job))
+        worker.run(connection)
         status = 0
     except ConnectionError:
         status = 0  # its owner is gone

@@ -47,7 +47,7 @@ class DecodeJob(msgspec.Struct, frozen=True, tag=True):
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag=True):
-    """A worker's first message."""
+    """A worker has been forked: the first message that its owner gets."""
 
     pid: int
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from functools import lru_cache
@@ -31,7 +30,6 @@ from .jobs import (
     InspectJob,
     Job,
     Refused,
-    WorkerReady,
     WorkerSettings,
 )
 from .prepare_image import prepare_image
@@ -52,7 +50,6 @@ class Worker:
 
     def run(self, connection: Connection[Job]) -> None:
         """Return when the other end is closed."""
-        connection.send(connection.encode(WorkerReady(os.getpid())))
         while (job := connection.receive()) is not None:
             with about_requests(job.request_id):
                 answer = self.answer(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
-from ...kernels.parent_death import die_with_parent
+from ...kernels.parent_death import TIE, tied_environment
 from ..contracts.specs import load_object
 from ..system.log_setup import as_argument, set_up_logging_as
 from .heartbeat import Ping, Pong, StallWatch
@@ -37,12 +36,16 @@ class Spawned:
     def __init__(self, module: str) -> None:
         self.name = module.rpartition(".")[2]
         self.socket, theirs = socket.socketpair()
-        arguments = [module, str(theirs.fileno()), str(os.getpid()), as_argument()]
-        # -P: a folder that happens to be the working one must not be a source of modules.
-        command = [sys.executable, "-P", "-m", __name__, *arguments]
-        # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], process_group=0)
-        theirs.close()
+        arguments = [module, str(theirs.fileno()), as_argument()]
+        with theirs:
+            self.process = subprocess.Popen(
+                # -P: a folder that happens to be the working one must not be a source of modules.
+                [*TIE, sys.executable, "-P", "-m", __name__, *arguments],
+                pass_fds=[theirs.fileno()],
+                # A group of its own, so that Ctrl-C reaches the parent alone, which then hangs up.
+                process_group=0,
+                env=tied_environment(),
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -153,10 +156,9 @@ class ChildProcess(Generic[Incoming]):
 
 
 def _main() -> None:
-    """The child's entry: its arguments are a module, the socket's descriptor, its parent, and how
-    that logs."""
-    die_with_parent(int(sys.argv[3]))
-    set_up_logging_as(sys.argv[4])
+    """The child's entry: its arguments are a module, the socket's descriptor, and how its parent
+    logs."""
+    set_up_logging_as(sys.argv[3])
     main = load_object(f"{sys.argv[1]}:main")
     main(socket.socket(fileno=int(sys.argv[2])))
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from .. import parent_death
+from ..parent_death import TIE, tied_environment
 from ..spec import KernelError
 from .recipe import Recipe
 
@@ -111,10 +111,9 @@ def _counted(files: int) -> Iterator[Callable[[], None]]:
 
 def _tied(compiler: str) -> list[str]:
     """Command whose processes, the compiler's passes too, end when this process does."""
-    tie = [sys.executable, "-IS", parent_death.__file__]
     # Words of the wrapper's command are separated by commas.
-    parts = [] if any("," in part for part in tie) else ["-wrapper", ",".join(tie)]
-    return [*tie, compiler, *parts]
+    parts = [] if any("," in part for part in TIE) else ["-wrapper", ",".join(TIE)]
+    return [*TIE, compiler, *parts]
 
 
 def _run_all(
@@ -123,10 +122,9 @@ def _run_all(
     """Run jobs, some at a time, until all have ended well or one fails. temporary: folder for the
     compilers' own files and what they say."""
     environment = {
-        **os.environ,
+        **tied_environment(),
         "TMPDIR": temporary,
         "LC_ALL": "C",  # errors are found by their English words
-        parent_death.PARENT_VARIABLE: str(os.getpid()),
     }
     deadline = time.monotonic() + TIMEOUT_SECONDS
     waiting, running = list(jobs), list[tuple[subprocess.Popen[bytes], Path]]()

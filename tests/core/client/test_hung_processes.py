@@ -118,7 +118,9 @@ def test_no_process_outlives_a_server_that_is_killed(stage: str) -> None:
 
 def hosts_of(server: int) -> list[int]:
     """Processes that readers of images are forked from, which look like them."""
-    return [pid for pid in children(server) if b"media_pool.host" in command_of(pid)]
+    # Not while it is being tied to the server, which another Python does before it.
+    module = [b"-P", b"-m", b"octavo.core.media_pool.host"]
+    return [pid for pid in children(server) if command_of(pid).split(b"\0")[1:4] == module]
 
 
 def command_of(pid: int) -> bytes:
