@@ -46,6 +46,7 @@ FLOORS = (
     "app.serving",
     "app.http",
     "app.offline",
+    "app.captioning",
     "app.chat",
     "app.verify",
     "app.conformance",

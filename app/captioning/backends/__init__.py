@@ -1,0 +1,1 @@
+"""What answers: a model in this process, servers, or actors of Ray."""

@@ -1,0 +1,1 @@
+"""What rows are written to: lines, tables, files beside pictures, and shards."""

@@ -1,0 +1,1 @@
+"""What is asked of each picture, and what is made of the answers."""

@@ -1,0 +1,1 @@
+"""Where pictures come from: files, lists, tables, archives, data sets and URLs."""

@@ -1,0 +1,78 @@
+"""A picture that has been read with what is asked of it, and what came of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL.Image import Image
+
+from .picture import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One prompt, rendered for one picture.
+
+    name: of the prompt. messages: OpenAI-style; exactly one part, {"type": "image"}, stands for
+        the picture, and few-shot pictures are parts with "image" or "image_url".
+    sampling: fields of SamplingParams that differ from the model's defaults.
+    choices: the answer is one of these texts, if there are any.
+    """
+
+    name: str
+    messages: tuple[Mapping[str, Any], ...]
+    sampling: Mapping[str, Any]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """content: the file's bytes, or a picture that was decoded at a reduced size, as the file has
+    more pixels than are taken. digest: of the file's bytes, in hex. size: width and height,
+    upright, of the file's picture."""
+
+    picture: Picture
+    content: bytes | Image = field(repr=False)
+    digest: str
+    size: tuple[int, int]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """finish_reason: "stop" or "length"."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """answers: by the name of the prompt, not post-processed yet."""
+
+    task: Task
+    answers: Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """task: None where the picture could not even be read."""
+
+    picture: Picture
+    error: str
+    task: Task | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What turned out to be none when it was read, or needs no answer: `why` is a Skip's kind."""
+
+    picture: Picture
+    why: str
+
+
+Outcome = Captioned | Failed | Skipped
