@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
+from ...core.client.request_state import RequestState
 from ...core.protocol.errors import RequestError, error_for
 from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
@@ -16,10 +17,11 @@ from .offline_run import OfflineRun
 from .one_of_many import outputs_of
 from .progress import UseTqdm, progress_bar
 from .prompts import Prompt
-from .request_stream import stream
+from .request_stream import Prepared, stream
 from .token_stream import token_stream
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 class LLM(LoadedModel):
@@ -146,12 +148,31 @@ class LLM(LoadedModel):
         Gives outputs in order; for an item whose request can't be made, or fails, the error:
         RequestError, RequestTimeoutError or RequestFailedError.
         """
-        for ended in stream(self._begin_run(), items, prepare):
-            if isinstance(ended, RequestError):
-                yield ended
-            else:
-                failure = ended.failure
-                yield ended.to_output() if failure is None else error_for(failure)
+
+        def prepare_one(item: T) -> Prepared[RequestError | None]:
+            try:
+                return Prepared(None, [prepare(item)])
+            except RequestError as error:
+                return Prepared(error, [])
+
+        for error, states in stream(self._begin_run(), items, prepare_one):
+            yield error or _output_of(*states)
+
+    def stream_groups(
+        self,
+        items: Iterable[T],
+        prepare: Callable[[T], Prepared[C]],
+        is_enough: Callable[[], bool],
+    ) -> Iterator[tuple[C, list[RequestOutput | Exception]]]:
+        """As `stream`, of items with any number of requests each, which come together with what
+        `prepare` says beside them. is_enough: whether to take no further items; asked between
+        steps."""
+        for context, states in stream(self._begin_run(), items, prepare, is_enough):
+            yield context, [_output_of(state) for state in states]
+
+
+def _output_of(state: RequestState) -> RequestOutput | Exception:
+    return state.to_output() if state.failure is None else error_for(state.failure)
 
 
 def _run(

@@ -20,7 +20,7 @@ from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import InputProcessor, RequestOptions
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import RequestError
-from ...core.protocol.messages import EngineRequest, EngineStats
+from ...core.protocol.messages import EngineRequest, EngineStats, MediaPayload
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from ...core.registry.registry import get_registry
 from ...core.system.mapped_pages import unmap_read_pages
@@ -220,6 +220,20 @@ class LoadedModel:
         token_ids = self._inputs.encode_chat(rendered, template_options)
         return self._build(token_ids, parts, params, RequestOptions(priority=priority))
 
+    def prepare_chats(
+        self, conversations: Sequence[tuple[Any, SamplingParams]]
+    ) -> list[EngineRequest]:
+        """Requests for conversations about the same images, each of which is read and preprocessed
+        once for all of them. Raises RequestError."""
+        self._life.check()
+        loaded: dict[str, MediaPayload] = {}
+        requests = []
+        for messages, params in conversations:
+            rendered, parts = read_messages(messages, allow_local=True)
+            token_ids = self._inputs.encode_chat(rendered)
+            requests.append(self._build(token_ids, parts, params, RequestOptions(), loaded))
+        return requests
+
     def _prepare(self, prompt: Any, params: SamplingParams, priority: int = 0) -> EngineRequest:
         read = read_prompt(prompt, self._inputs.tokenizer)
         options = RequestOptions(priority=priority, cache_salt=read.cache_salt)
@@ -231,12 +245,14 @@ class LoadedModel:
         parts: list[ImagePart],
         params: SamplingParams,
         options: RequestOptions,
+        loaded: dict[str, MediaPayload] | None = None,
     ) -> EngineRequest:
+        """loaded: payloads that other requests have loaded, by media key, and this one adds to."""
         images = self._pictures.read(parts, self._inputs)
         request_id = str(next(self._ids))
         options = options.with_defaults(self._config)
         built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
-        return self._pictures.load(built)
+        return self._pictures.load(built, {} if loaded is None else loaded)
 
     def _encode_images(self, messages: Any) -> list[Tensor]:
         request = self.prepare_chat(messages, SamplingParams(max_tokens=1))

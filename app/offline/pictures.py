@@ -42,14 +42,14 @@ class PictureReader:
         self._identifier.check_number(parts)
         return [self._read(part, inputs) for part in parts]
 
-    def load(self, built: BuiltRequest) -> EngineRequest:
-        """The request with its payloads. Raises ImageError."""
-        return built.with_payloads(
-            {
-                media.media_key: self._load(media, built.images[media.media_key], built.facts)
-                for media in built.request.media
-            }
-        )
+    def load(self, built: BuiltRequest, loaded: dict[str, MediaPayload]) -> EngineRequest:
+        """The request with its payloads. loaded: those that there are already, by media key; it
+        gets the others. Raises ImageError."""
+        for media in built.request.media:
+            key = media.media_key
+            if key not in loaded:
+                loaded[key] = self._load(media, built.images[key], built.facts)
+        return built.with_payloads(loaded)
 
     def close(self) -> None:
         """Let connections go."""
@@ -74,6 +74,8 @@ class PictureReader:
             return self._files.read_url(part.url, part.param)
         if part.uuid is not None:
             raise ImageNotCachedError(part.uuid, part.param)
+        if isinstance(part.picture, bytes):
+            return part.picture
         return self._files.read(part.picture, part.param)
 
     def _load(self, media: MediaInput, placed: PlacedImage, facts: EngineFacts) -> MediaPayload:

@@ -5,39 +5,66 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from ...core.client.request_state import RequestState
-from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest
 from .offline_run import OfflineRun
 
 T = TypeVar("T")
+C = TypeVar("C")
 
-#: Requests in the engine at once, and as many that wait for it with their images read.
+#: Requests in the engine at once, and as many items that wait for it with their images read.
 WINDOW = 64
 
 
+class Prepared(NamedTuple, Generic[C]):
+    """The requests of one item, which run together, and what their maker wants to know of it once
+    they have ended. An item may have none."""
+
+    context: C
+    requests: Sequence[EngineRequest]
+
+
+class Ended(NamedTuple, Generic[C]):
+    """An item whose requests have ended."""
+
+    context: C
+    states: Sequence[RequestState]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all have."""
+        return all(state.finished for state in self.states)
+
+
 def stream(
-    run: OfflineRun, items: Iterable[T], prepare: Callable[[T], EngineRequest]
-) -> Iterator[RequestState | RequestError]:
-    """For each item, in order, the state of its request once that has ended, or why there could
-    be none. Images are decoded and prepared while others are encoded and described."""
+    run: OfflineRun,
+    items: Iterable[T],
+    prepare: Callable[[T], Prepared[C]],
+    is_enough: Callable[[], bool] = lambda: False,
+) -> Iterator[Ended[C]]:
+    """For each item, in order, the states of its requests once they have ended. Images are decoded
+    and prepared while others are encoded and described. Once it is enough, what runs is the last.
+    """
     source = iter(items)
     num_threads = len(os.sched_getaffinity(0))
-    preparing: deque[Future[EngineRequest]] = deque()
-    begun: deque[RequestState | RequestError] = deque()
+    preparing: deque[Future[Prepared[C]]] = deque()
+    begun: deque[Ended[C]] = deque()
     with ExitStack() as stack:
         pool = ThreadPoolExecutor(num_threads, thread_name_prefix="prepare")
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.enter_context(run)
         while True:
+            if is_enough():
+                source = iter(())
+                preparing.clear()
             # A few at a time, for items may be slow to come while requests run.
             for item in islice(source, min(num_threads, WINDOW - len(preparing))):
                 preparing.append(pool.submit(prepare, item))
@@ -47,20 +74,14 @@ def stream(
             while preparing and run.num_unfinished < WINDOW and len(begun) < 2 * WINDOW:
                 if run.num_unfinished and not preparing[0].done():
                     break
-                begun.append(_begin(run, preparing.popleft()))
+                begun.append(_begin(run, preparing.popleft().result()))
             run.step()
-            while begun and _has_ended(begun[0]):
+            while begun and begun[0].finished:
                 yield begun.popleft()
 
 
-def _begin(run: OfflineRun, prepared: Future[EngineRequest]) -> RequestState | RequestError:
-    try:
-        request = prepared.result()
-    except RequestError as error:
-        return error
-    # Its time runs from here, however long it has been ready.
-    return run.add(msgspec.structs.replace(request, arrival_time=time.monotonic()))
-
-
-def _has_ended(begun: RequestState | RequestError) -> bool:
-    return isinstance(begun, RequestError) or begun.finished
+def _begin(run: OfflineRun, prepared: Prepared[C]) -> Ended[C]:
+    # Their time runs from here, however long they have been ready.
+    now = time.monotonic()
+    requests = [msgspec.structs.replace(r, arrival_time=now) for r in prepared.requests]
+    return Ended(prepared.context, [run.add(request) for request in requests])

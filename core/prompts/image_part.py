@@ -14,7 +14,7 @@ class ImagePart:
 
     param: where it stands, such as "messages[0].content[1].image_url".
     url: data:, http(s): or file:.
-    picture: a PIL image or a path, of offline callers.
+    picture: a PIL image, a path or a file's bytes, of offline callers.
     features: base64 of a .npy or safetensors file, or an array of offline callers; size: of the
         image that they were computed from, if it matters.
     uuid: a name that the client gives to an image, to name it by later.
