@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,4 +76,34 @@ class Skipped:
     why: str
 
 
-Outcome = Captioned | Failed | Skipped
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A picture with the same content as another of the job, that is asked the same. asked: see
+    `asked_of`. digest, size: see Task."""
+
+    picture: Picture
+    asked: bytes
+    digest: str
+    size: tuple[int, int]
+
+
+Outcome = Captioned | Failed | Skipped | Repeated
+
+
+def asked_of(digest: str, questions: Sequence[Question]) -> bytes:
+    """What an answer depends on within one job: a picture's content, and the texts that were
+    rendered for it."""
+    asked = hashlib.blake2b(digest.encode(), digest_size=16)
+    for question in questions:
+        for text in _texts(question):
+            asked.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    return asked.digest()
+
+
+def _texts(question: Question) -> Iterator[str]:
+    yield question.name
+    yield repr(sorted(question.sampling.items()))
+    for message in question.messages:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        yield from (str(part["text"]) for part in parts if "text" in part)

@@ -11,8 +11,8 @@ from ...core.protocol.config import ConfigError
 from ..serving.intake_config import IntakeConfig
 
 
-def add_intake_options(parser: argparse.ArgumentParser) -> None:
-    """Those of a server."""
+def add_fetch_options(parser: argparse.ArgumentParser) -> None:
+    """Where images may be fetched from."""
     parser.add_argument(
         "--allowed-media-domains",
         nargs="+",
@@ -31,18 +31,23 @@ def add_intake_options(parser: argparse.ArgumentParser) -> None:
         "(default: none)",
     )
     parser.add_argument(
-        "--allowed-local-media-path",
-        type=Path,
-        metavar="DIR",
-        help="the folder that file: URLs may name files in (default: none)",
-    )
-    parser.add_argument(
         "--media-timeout",
         type=_seconds,
         default=IntakeConfig.media_timeout,
         metavar="SECONDS",
         help="how long fetching an image may take "
         f"(default: {IntakeConfig.media_timeout:g} seconds)",
+    )
+
+
+def add_intake_options(parser: argparse.ArgumentParser) -> None:
+    """Those of a server."""
+    add_fetch_options(parser)
+    parser.add_argument(
+        "--allowed-local-media-path",
+        type=Path,
+        metavar="DIR",
+        help="the folder that file: URLs may name files in (default: none)",
     )
     parser.add_argument(
         "--media-workers",

@@ -29,7 +29,9 @@ class ImageFiles:
         if isinstance(source, str) and _URL.match(source):
             return self.read_url(source, param)
         if not isinstance(source, str | Path):
-            raise RequestError(f"{param} must be a picture, a path or the bytes of a file, not {type(source)}", param)
+            raise RequestError(
+                f"{param} must be a picture, a path or a file's bytes, not {type(source)}", param
+            )
         return self._read_path(source, str(source), param)
 
     def read_url(self, url: str, param: str) -> bytes:

@@ -252,7 +252,7 @@ class LoadedModel:
         request_id = str(next(self._ids))
         options = options.with_defaults(self._config)
         built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
-        return self._pictures.load(built, {} if loaded is None else loaded)
+        return self._pictures.load(built, loaded)
 
     def _encode_images(self, messages: Any) -> list[Tensor]:
         request = self.prepare_chat(messages, SamplingParams(max_tokens=1))

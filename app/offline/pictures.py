@@ -42,9 +42,12 @@ class PictureReader:
         self._identifier.check_number(parts)
         return [self._read(part, inputs) for part in parts]
 
-    def load(self, built: BuiltRequest, loaded: dict[str, MediaPayload]) -> EngineRequest:
+    def load(
+        self, built: BuiltRequest, loaded: dict[str, MediaPayload] | None = None
+    ) -> EngineRequest:
         """The request with its payloads. loaded: those that there are already, by media key; it
         gets the others. Raises ImageError."""
+        loaded = {} if loaded is None else loaded
         for media in built.request.media:
             key = media.media_key
             if key not in loaded:

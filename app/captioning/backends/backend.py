@@ -21,19 +21,21 @@ class Backend(Protocol):
         """What answers: "model", and what else an output's header and a journal keep of it, such
         as "weights" (a digest). Another run with other facts would give other captions."""
 
+    def start(self) -> None:
+        """Load the model, or connect to it. Raises RequestError or ConfigError if that fails."""
+
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """An outcome for each picture, in order. Pictures are taken from the iterable, by the
         thread that iterates the result, no further ahead than a bounded window, and read in other
         threads while earlier ones are answered. A picture that fails is a Failed; the job goes
-        on. Raises what ends a job: RequestError or ConfigError for a model that can't answer.
-        Closing the iterator gives up what runs."""
+        on. Raises what ends a job, as `start` does. Closing the iterator gives up what runs."""
 
     def drain(self) -> None:
-        """Take no further pictures; `run` ends once those that it has taken have ended. From any
-        thread, or a signal handler."""
+        """Take no further pictures, for good; `run` ends once those that it has begun have ended.
+        From any thread, or a signal handler."""
 
     def progress(self) -> dict[str, float]:
-        """Numbers for whoever watches, such as "cache_hits" and "running"."""
+        """Numbers for whoever watches, such as "running" and "cache_hits"."""
 
     def close(self) -> None:
         """Let the model, connections or actors go."""

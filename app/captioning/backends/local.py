@@ -1,0 +1,126 @@
+"""A model in this process answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ....core.protocol.config import EngineConfig
+from ....core.protocol.errors import RequestError
+from ....core.protocol.messages import EngineRequest
+from ....core.protocol.outputs import RequestOutput
+from ...offline.llm import LLM
+from ...offline.request_stream import Prepared
+from ..picture import Picture
+from ..task import Answer, Captioned, Failed, Outcome, Question, Task
+from .backend import Read
+
+
+class LocalBackend:
+    """See Backend. facts: of the model; see `model_facts`."""
+
+    def __init__(self, config: EngineConfig, facts: dict[str, Any]) -> None:
+        self._config = config
+        self.facts = facts
+        self._llm: LLM | None = None
+        self._draining = False
+
+    def start(self) -> None:
+        """Load the model. Raises as LLM does."""
+        if self._llm is None:
+            self._llm = LLM(**asdict(self._config))
+
+    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
+        """See Backend."""
+        self.start()
+        llm = self._llm
+        assert llm is not None
+
+        def prepare(picture: Picture) -> Prepared[Task | Outcome]:
+            task = read(picture)
+            if not isinstance(task, Task):
+                return Prepared(task, [])
+            try:
+                return Prepared(task, _requests(llm, task))
+            except RequestError as error:
+                return Prepared(Failed(picture, _without_place(error), task), [])
+
+        def is_enough() -> bool:
+            return self._draining
+
+        for context, outputs in llm.stream_groups(pictures, prepare, is_enough):
+            yield _outcome(context, outputs) if isinstance(context, Task) else context
+
+    def drain(self) -> None:
+        """See Backend."""
+        self._draining = True
+
+    def progress(self) -> dict[str, float]:
+        """Requests that run, and images whose features came from a store."""
+        if self._llm is None:
+            return {}
+        stats = self._llm.stats()
+        return {"running": stats.num_requests_running, "cache_hits": stats.encoder_loads}
+
+    def close(self) -> None:
+        """See Backend."""
+        if self._llm is not None:
+            self._llm.close()
+
+
+def _requests(llm: LLM, task: Task) -> list[EngineRequest]:
+    conversations = []
+    for question in task.questions:
+        params = llm.default_sampling_params(**question.sampling)
+        conversations.append((_messages(question, task), params))
+    return llm.prepare_chats(conversations)
+
+
+def _messages(question: Question, task: Task) -> list[dict[str, Any]]:
+    """With the picture in its place."""
+    return [
+        {**message, "content": _content(message["content"], task)} for message in question.messages
+    ]
+
+
+def _content(content: Any, task: Task) -> Any:
+    if isinstance(content, str):
+        return content
+    shown = {"type": "image", "image": task.content}
+    return [shown if _is_place(part) else part for part in content]
+
+
+def _is_place(part: Mapping[str, Any]) -> bool:
+    return part == {"type": "image"}
+
+
+def _outcome(task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:
+    answers = {}
+    for question, output in zip(task.questions, outputs, strict=True):
+        if isinstance(output, Exception):
+            return Failed(task.picture, _about(question, task, output), task)
+        answers[question.name] = _answer(output)
+    return Captioned(task, answers)
+
+
+def _answer(output: RequestOutput) -> Answer:
+    (completion,) = output.outputs
+    return Answer(
+        completion.text,
+        completion.finish_reason or "",
+        len(output.prompt_token_ids),
+        len(completion.token_ids),
+    )
+
+
+def _about(question: Question, task: Task, error: Exception) -> str:
+    several = len(task.questions) > 1
+    return f"prompt {question.name}: {error}" if several else str(error)
+
+
+def _without_place(error: RequestError) -> str:
+    """The picture is the only thing that a row is about: which part of a message it is says
+    nothing."""
+    place, _, reason = str(error).partition(": ")
+    return reason if error.param is not None and place == error.param and reason else str(error)
