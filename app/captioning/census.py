@@ -12,7 +12,7 @@ MAX_NAMES = 3
 MAX_KINDS = 100
 #: That are listed one by one.
 _LISTED = 12
-_OTHER = "of other kinds"
+_OTHER = "other kinds"
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Count:
 
 class Census:
     """kinds: by kind, in the order in which they came. Its memory is bounded: what is of more than
-    MAX_KINDS kinds counts as "of other kinds"."""
+    MAX_KINDS kinds counts as "other kinds"."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, Count] = {}
@@ -48,19 +48,21 @@ class Census:
     def lines(self) -> list[str]:
         """For people: a line for each kind, the most frequent first, with a name."""
         ranked = sorted(self.kinds.items(), key=lambda item: -item[1].number)
-        lines = [
-            f"skipped {count.number:,} {kind}, such as {one_line(count.names[0])}"
-            for kind, count in ranked[:_LISTED]
-        ]
+        lines = [_line(kind, count) for kind, count in ranked[:_LISTED]]
         rest = ranked[_LISTED:]
         if rest:
             number = sum(count.number for _, count in rest)
-            lines.append(f"skipped {number:,} of {len(rest)} other kinds")
+            lines.append(f"skipped {number:,} more, of {len(rest)} other kinds")
         return lines
 
     def to_json(self) -> dict[str, int]:
         """Numbers by kind."""
         return {kind: count.number for kind, count in self.kinds.items()}
+
+
+def _line(kind: str, count: Count) -> str:
+    such_as = "" if count.number == 1 else "such as "
+    return f"skipped {count.number:,} ({kind}): {such_as}{one_line(count.names[0])}"
 
 
 def one_line(name: str) -> str:

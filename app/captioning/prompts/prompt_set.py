@@ -21,8 +21,10 @@ from .typed_prompts import add_choices, add_examples, option, read_typed
 DEFAULT_NAME = "caption"
 #: What outputs call something else.
 RESERVED_NAMES = frozenset(
-    "file path name url content error width height digest duplicate_of finish_reason "
-    "prompt_tokens completion_tokens".split()
+    (
+        *("file", "path", "name", "url", "content", "error", "width", "height", "digest"),
+        *("duplicate_of", "finish_reason", "prompt_tokens", "completion_tokens"),
+    )
 )
 _LIMITS = MediaLimits()
 
