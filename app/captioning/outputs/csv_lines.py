@@ -16,7 +16,7 @@ from .destination import would_be_overwritten
 from .fields import FILE, choose_fields
 from .output_options import OutputOptions
 from .row import Row
-from .safe_files import replace_file
+from .safe_files import replace_file, sync_folder
 
 
 class CsvLines:
@@ -37,10 +37,12 @@ class CsvLines:
 
     def start(self, path: str, header: dict[str, Any] | None) -> bytes:
         """The names of the columns."""
+        beside = _metadata_path(path)
         if header is not None:
-            replace_file(_metadata_path(path), self._metadata(path, header))
-        elif os.path.lexists(_metadata_path(path)):  # of what was there before
-            os.unlink(_metadata_path(path))
+            replace_file(beside, self._metadata(path, header))
+        elif os.path.lexists(beside):  # of what was there before
+            os.unlink(beside)
+        sync_folder(os.path.dirname(path))
         return self._encode(self._columns())
 
     def line(self, row: Row) -> bytes:

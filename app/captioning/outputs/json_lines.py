@@ -85,4 +85,4 @@ def _parse(line: bytes) -> Any:
 
 
 def _is_header(number: int, value: Any) -> bool:
-    return number == 1 and isinstance(value, dict)
+    return number == 1 and isinstance(value, dict) and "octavo" in value
