@@ -31,7 +31,8 @@ class Sink(Protocol):
     def begin(self, position: Position, header: dict[str, Any] | None) -> Position:
         """Open it, going on at a position: what is beyond is cut off. At START whatever is there
         is replaced, and the header, if any, is written; returns where the first row goes.
-        Raises RequestError if less is there than the position says: somebody changed it."""
+        Raises RequestError if less is there than the position says: somebody changed it.
+        header: always given, as an output that is written as a whole writes it each time."""
 
     def write(self, rows: Sequence[Row]) -> Position:
         """Returns the position after them, once they are on the disk (fsync)."""
@@ -42,8 +43,18 @@ class Sink(Protocol):
 
     def obstacle(self, path: str | None) -> str | None:
         """Why a picture's row could not be written here, such as a file that is in its way; None
-        if it could. Asked before the picture is captioned, so that no work is lost."""
+        if it could. Asked before the picture is captioned, so that no work is lost, but after it
+        has been read and proven to be one: what is asked for has a claim to its file from then on.
+        Several threads may ask."""
 
     def names(self) -> Iterable[str]:
         """Names of pictures in an output that no journal knows of, for --only-missing. Raises
         RequestError if they can't be told."""
+
+    def end(self) -> Position:
+        """Where an output that no journal knows of ends, which `begin` then takes to add to it,
+        for --only-missing. Raises RequestError if nothing can be added to it."""
+
+    def has(self, path: str | None) -> bool:
+        """Whether a picture's row is there, though no journal knows of it, in an output that has a
+        file for each picture; it is False for others, which tell `names`. For --only-missing."""
