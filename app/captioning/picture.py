@@ -43,7 +43,15 @@ class BytesAt:
     data: bytes = field(repr=False)
 
 
-Location = FileAt | MemberAt | UrlAt | BytesAt
+@dataclass(frozen=True, slots=True)
+class BrokenAt:
+    """Nowhere: what should have told the place is broken, such as a table's line. reason: as of a
+    PictureError, which reading it raises."""
+
+    reason: str
+
+
+Location = FileAt | MemberAt | UrlAt | BytesAt | BrokenAt
 
 
 @dataclass(frozen=True, slots=True)

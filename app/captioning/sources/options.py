@@ -1,0 +1,21 @@
+"""How sources are read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from ....core.protocol.media_limits import MediaLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """column: of tables, with the pictures' paths, URLs or bytes; None is guessed by its name.
+    stdin: what the source "-" reads its list from.
+    limits: max_bytes also bounds what is taken from a compressed tar while it is listed.
+    """
+
+    column: str | None = None
+    stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
+    limits: MediaLimits = field(default_factory=MediaLimits)
