@@ -17,6 +17,7 @@ from ..protocol.config import EngineConfig
 from ..protocol.messages import EngineFacts, EngineRequest, MediaPayload
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
+from ..protocol.token_automaton import TokenAutomaton
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
 from .image_views import PlacedImage
@@ -229,12 +230,15 @@ class InputProcessor:
         )
 
     def _limited(self, length: int, params: SamplingParams, facts: EngineFacts) -> SamplingParams:
-        """With the checkpoint's limit of an answer, if the request gives none."""
-        limit = self._defaults.max_new_tokens
+        """With the checkpoint's limit of an answer, if the request gives none; with that of the
+        context if the answer must end within it."""
+        room, limit = facts.max_model_len - length, self._defaults.max_new_tokens
+        if params.max_tokens is None and params.token_automaton is not None:
+            return msgspec.structs.replace(params, max_tokens=room)
         if params.max_tokens is not None or limit is None:
             return params
         limit = max(limit, params.min_tokens)
-        return msgspec.structs.replace(params, max_tokens=min(limit, facts.max_model_len - length))
+        return msgspec.structs.replace(params, max_tokens=min(limit, room))
 
     def _banned(self, params: SamplingParams, facts: EngineFacts) -> list[list[int]]:
         """What spells words that are not to be generated; ids outside the vocabulary can't be."""
@@ -262,12 +266,37 @@ class InputProcessor:
                     f"{facts.vocab_size}",
                     name,
                 )
+        if params.token_automaton is not None:
+            self._check_automaton(params.token_automaton, params.stop_token_ids, facts)
         for name in params.logits_processors:
             if name not in self._logits_processors:
                 known = ", ".join(self._logits_processors) or "none"
                 raise RequestError(
                     f"no plugin brings a logits processor {name!r}; installed: {known}",
                     "logits_processors",
+                )
+
+    def _check_automaton(
+        self, automaton: TokenAutomaton, stop_token_ids: Sequence[int], facts: EngineFacts
+    ) -> None:
+        ends = {*facts.eos_token_ids, *stop_token_ids}
+        if not ends:
+            raise RequestError(
+                "token_automaton needs a token that ends the answer, and the model has none; give "
+                "stop_token_ids",
+                "token_automaton",
+            )
+        if early := ends & automaton.token_ids:
+            raise RequestError(
+                f"token_automaton goes on after token {min(early)}, which ends the answer",
+                "token_automaton",
+            )
+        for token_id in automaton.token_ids:
+            if not 0 <= token_id < facts.vocab_size:
+                raise RequestError(
+                    f"token_automaton has token id {token_id}, outside the vocabulary of "
+                    f"{facts.vocab_size}",
+                    "token_automaton",
                 )
 
     def _check_length(self, length: int, params: SamplingParams, facts: EngineFacts) -> None:

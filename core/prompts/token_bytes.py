@@ -17,6 +17,8 @@ _BYTE_ENTRY = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _CONTEXT_FREE = frozenset(
     {"ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Strip", "WordPiece"}
 )
+#: Token ids by the bytes that they stand for.
+Spellings = dict[bytes, list[int]]
 #: Where neighbours matter there are too many pairs to keep them all.
 _CACHED = 2**17
 
@@ -70,6 +72,22 @@ class TokenBytes:
         if self._context_free and context is not None:
             context = self._anchor
         return self._cached_bytes(context, token_id)
+
+    @cached_property
+    def spellings(self) -> tuple[Spellings, Spellings] | None:
+        """The tokens that are shown, by the bytes that they add to a text: as its first, and later.
+        None if that depends on other tokens of the text. The first use takes seconds for large
+        vocabularies."""
+        if not self._context_free or self._anchor is None:
+            return None
+        return self._spellings(None), self._spellings(self._anchor)
+
+    def _spellings(self, context: int | None) -> Spellings:
+        found: Spellings = {}
+        for token_id in self._entries:
+            if token_id not in self._special:
+                found.setdefault(bytes(self._bytes_after(context, token_id)), []).append(token_id)
+        return found
 
     def append(self, text: TextSoFar, token_id: int) -> None:
         """Move on behind a token."""

@@ -8,6 +8,7 @@ import msgspec
 
 from .named_fields import NamedFields
 from .request_error import RequestError
+from .token_automaton import TokenAutomaton
 
 #: Below this, a temperature means greedy decoding, as in vLLM.
 GREEDY_TEMPERATURE = 1e-5
@@ -45,6 +46,8 @@ class SamplingParams(
     logit_bias: added to the logits of these token ids.
     allowed_token_ids: generate only these.
     logits_processors: names of plugins' processors, each with its arguments.
+    token_automaton: what the whole answer may be; it is never cut by max_tokens, which its shortest
+        must fit. Nothing but the model's end-of-sequence tokens and stop_token_ids ends it.
     """
 
     n: int = 1
@@ -68,6 +71,7 @@ class SamplingParams(
     logit_bias: dict[int, float] = {}
     allowed_token_ids: tuple[int, ...] | None = None
     logits_processors: dict[str, Any] = {}
+    token_automaton: TokenAutomaton | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -85,6 +89,19 @@ class SamplingParams(
                 f"min_tokens is {self.min_tokens}, more than max_tokens {self.max_tokens}",
                 param="min_tokens",
             )
+        if self.token_automaton is not None:
+            self._check_automaton(self.token_automaton)
+
+    def _check_automaton(self, automaton: TokenAutomaton) -> None:
+        for name in ("stop", "ignore_eos"):
+            if getattr(self, name):
+                raise RequestError(f"{name} can't be joined with token_automaton", name)
+        if self.max_tokens is not None and self.max_tokens < automaton.shortest:
+            raise RequestError(
+                f"max_tokens is {self.max_tokens}, but the shortest answer that token_automaton "
+                f"allows has {automaton.shortest} tokens with the one that ends it",
+                "max_tokens",
+            )
 
     @property
     def greedy(self) -> bool:
@@ -99,7 +116,8 @@ class SamplingParams(
     @property
     def changes_logits(self) -> bool:
         """Whether it changes logits at every step, before temperature and truncation."""
-        limited = self.allowed_token_ids is not None or bool(self.logit_bias)
+        limited = self.allowed_token_ids is not None or self.token_automaton is not None
+        limited = limited or bool(self.logit_bias)
         return limited or self.penalises or bool(self.logits_processors)
 
     @property

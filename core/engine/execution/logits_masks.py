@@ -1,4 +1,5 @@
-"""Hard and soft constraints on the next token: bias, allowed tokens, bad words, min_tokens."""
+"""Hard and soft constraints on the next token: bias, allowed tokens, bad words, min_tokens, and
+automata."""
 
 from __future__ import annotations
 
@@ -17,10 +18,7 @@ def apply_masks(
     for row, state in enumerate(states):
         allowed = state.params.allowed_token_ids
         if allowed is not None:
-            index = torch.tensor(allowed, device=logits.device)
-            kept = logits[row, index]
-            logits[row] = float("-inf")
-            logits[row, index] = kept
+            _keep_only(logits[row], allowed)
     _add_biases(logits, states)
     banned = [
         (row, token_id)
@@ -30,6 +28,28 @@ def apply_masks(
     if banned:
         rows, columns = torch.tensor(banned, device=logits.device).unbind(1)
         logits[rows, columns] = float("-inf")
+
+
+def apply_automata(
+    logits: Tensor, states: Sequence[SamplingState], eos_token_ids: frozenset[int]
+) -> None:
+    """Leave each row of logits [n, vocab_size] what its request's automaton, if it has one, lets
+    follow."""
+    for row, state in enumerate(states):
+        automaton, place = state.params.token_automaton, state.automaton_state
+        if automaton is not None:
+            allowed = automaton.tokens_from(place, state.room)
+            if automaton.accepts(place):
+                allowed += eos_token_ids.union(state.params.stop_token_ids)
+            _keep_only(logits[row], allowed)
+
+
+def _keep_only(logits: Tensor, token_ids: Sequence[int]) -> None:
+    """Rule out all others of logits [vocab_size]."""
+    index = torch.tensor(token_ids, dtype=torch.long, device=logits.device)
+    kept = logits[index]
+    logits.fill_(float("-inf"))
+    logits[index] = kept
 
 
 def _add_biases(logits: Tensor, states: Sequence[SamplingState]) -> None:

@@ -13,7 +13,7 @@ from ...contracts.interfaces import LogitsProcessor
 from ...contracts.specs import LogitsProcessorSpec, load_object
 from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import NewRequest, SampledTokens
-from .logits_masks import apply_masks
+from .logits_masks import apply_automata, apply_masks
 from .logprobs import describe_token
 from .min_p import apply_min_p
 from .penalties import apply_penalties
@@ -29,7 +29,8 @@ class Sampler:
     depends on its seed and not on what else is in the batch.
 
     The order is vLLM's: allowed tokens, bias, bad words and min_tokens; plugins' processors;
-    penalties; then greedy choice, or temperature, min-p, top-k and top-p and a draw.
+    penalties; automata, which so nothing gets round; then greedy choice, or temperature, min-p,
+    top-k and top-p and a draw.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Sampler:
             params = [chosen[i].params for i in penalised]
             histories = [chosen[i].history(logits.shape[-1], self._device) for i in penalised]
             rows[penalised] = apply_penalties(rows[penalised], params, histories)
+        apply_automata(rows, chosen, self._eos_token_ids)
         for row in rows.isneginf().all(dim=-1).nonzero().flatten().tolist():
             errors.setdefault(row, "its settings leave no token to choose")
         for row in errors:

@@ -15,6 +15,7 @@ _NUM_SEEDS = 2**64
 
 class SamplingState:
     """output_token_ids: what was sampled for it so far.
+    automaton_state: where that has led its token_automaton, if it has one.
     processors: of plugins, by name, once they are used.
     """
 
@@ -23,6 +24,7 @@ class SamplingState:
         self._prompt_token_ids = new.prompt_token_ids
         self.bad_word_ids = new.bad_word_ids
         self.output_token_ids: list[int] = []
+        self.automaton_state = 0
         self.processors: dict[str, LogitsProcessor] = {}
         self._always_changed = new.sampling_params.changes_logits or bool(new.bad_word_ids)
         self._random: random.Random | None = None
@@ -37,6 +39,9 @@ class SamplingState:
     def append(self, token_id: int) -> None:
         """A token was sampled."""
         self.output_token_ids.append(token_id)
+        if self.params.token_automaton is not None:
+            state = self.automaton_state
+            self.automaton_state = self.params.token_automaton.after(state, token_id)
         if self._history is not None:
             self._history.add(token_id)
 
@@ -44,6 +49,12 @@ class SamplingState:
     def changes_logits(self) -> bool:
         """Whether its settings change the logits of the next token."""
         return self._always_changed or len(self.output_token_ids) < self.params.min_tokens
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that the answer may still have; None without a limit."""
+        limit = self.params.max_tokens
+        return None if limit is None else limit - len(self.output_token_ids)
 
     @property
     def random(self) -> random.Random:
