@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...core.media.decode import Colour
+from ...core.media.flatten import Colour
 from ...core.protocol.media_limits import MediaLimits
 from .backends.backend import Backend
 from .interrupts import Interrupts
@@ -18,7 +18,7 @@ from .picture import Picture, Skip
 from .prompts.prompt_set import PromptSet
 from .recorder import Output, Recorder
 from .repeats import Repeats
-from .sources.picture_reader import PictureReader
+from .sources.read import PictureReader
 from .task import Skipped
 from .task_maker import TaskMaker
 
@@ -116,16 +116,8 @@ class Job:
                 recorder.put(outcome)
 
     def _listing(self) -> Listing:
-        there = self._names_there() if self.options.only_missing else frozenset()
-        show = self.outputs[0].show
-
-        def is_there(picture: Picture) -> bool:
-            return bool(there) and show(picture.name) in there
-
+        is_there = self.is_there if self.options.only_missing else lambda picture: False
         return Listing(self.found, self.journal, is_there, self.watcher.skipped, self.watcher.had)
-
-    def _names_there(self) -> frozenset[str]:
-        return frozenset(name for output in self.outputs for name in output.sink.names())
 
     def _task_maker(self, repeats: Repeats) -> TaskMaker:
         def obstacle(picture: Picture) -> str | None:

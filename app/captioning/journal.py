@@ -8,7 +8,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ create table rows (
 ) strict;
 create index rows_by_asked on rows (asked) where asked is not null;
 create table state (id integer primary key check (id = 1), facts blob, written integer,
-    positions blob) strict;
-insert into state values (1, null, 0, x'7b7d');
+    positions blob, origins blob) strict;
+insert into state values (1, null, 0, x'7b7d', x'7b7d');
 """
 _ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -60,15 +60,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job has come. written: entries that its outputs have, in order; positions: of
-    the outputs, by name, after them."""
+    """How far a job has come. written: the number of the last entry that its outputs have;
+    positions: of the outputs, by name, after it, of those that have begun."""
 
     written: int
     positions: dict[str, Position] = field(default_factory=dict)
-
-    def position(self, output: str) -> Position:
-        """Where an output goes on."""
-        return self.positions.get(output, START)
 
 
 def key_of(picture: Picture) -> bytes:
@@ -127,9 +123,16 @@ class Journal:
         (stored,) = self._one("select facts from state")
         return None if stored is None else dict(msgspec.json.decode(stored))
 
-    def begin(self, facts: dict[str, Any]) -> None:
-        """Keep the facts of the first run."""
-        self._do("update state set facts = ?", msgspec.json.encode(facts))
+    def begin(self, facts: dict[str, Any], origins: Mapping[str, Position]) -> None:
+        """Keep the facts of the first run, and where the job's rows begin in outputs that had
+        others before."""
+        encode = msgspec.json.encode
+        self._do("update state set facts = ?, origins = ?", encode(facts), encode(origins))
+
+    def origin(self, output: str) -> Position:
+        """Where the job's rows begin in an output."""
+        (origins,) = self._one("select origins from state")
+        return msgspec.json.decode(origins, type=dict[str, Position]).get(output, START)
 
     @property
     def progress(self) -> Progress:
@@ -186,13 +189,15 @@ class Journal:
         total, failed = self._one("select count(*), coalesce(sum(failed), 0) from rows")
         return total - failed, failed
 
-    def forget_failed(self) -> int:
-        """Let pictures that failed be captioned again; returns how many there were. All outputs
-        are then to be written anew."""
+    def forget_failed(self, without: Collection[str]) -> int:
+        """Let pictures that failed be captioned again; returns how many there were. Outputs are
+        then to be written anew, but for those `without` any of them."""
         with self._transaction():
             forgotten = self._database.execute("delete from rows where failed").rowcount
+            known = self.progress
+            kept = {name: place for name, place in known.positions.items() if name in without}
             if forgotten:
-                self.keep_progress(Progress(0))
+                self.keep_progress(Progress(known.written, kept))
         return forgotten
 
     def forget_unwritten(self) -> None:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from .entries import entry_like, entry_of, row_of
 from .journal import Entry, Journal, Progress, key_of
 from .outputs.row import Row
-from .outputs.sink import START, Sink
-from .picture import Picture
+from .outputs.sink import Sink
+from .picture import NotAPictureError, Picture, PictureError, printable
 from .prompts.prompt_set import PromptSet
 from .repeats import Repeats
 from .task import Captioned, Failed, Outcome, Repeated
@@ -93,8 +95,10 @@ class Recorder:
         known = self._journal.progress
         positions, last = {}, known.written
         for output in self._outputs:
-            position = known.position(output.name)
-            after = 0 if position == START else known.written
+            position = known.positions.get(output.name)
+            after = 0 if position is None else known.written
+            if position is None:
+                position = self._journal.origin(output.name)
             positions[output.name] = output.sink.begin(position, header)
             for page in self._journal.pages(after):
                 rows = output.rows([_Kept(entry) for _, entry in page])
@@ -196,7 +200,9 @@ class Recorder:
             self._recent.popitem(last=False)
 
     def _kept(self, picture: Picture, entry: Entry) -> tuple[Picture, _Kept]:
-        content = None
-        if self._takes_content and entry.error is None:
-            content = self._read(picture)
-        return picture, _Kept(entry, content)
+        if not self._takes_content or entry.error is not None:
+            return picture, _Kept(entry)
+        try:
+            return picture, _Kept(entry, self._read(picture))
+        except (PictureError, NotAPictureError) as error:  # it is not there any more
+            return picture, _Kept(replace(entry, texts={}, error=printable(str(error))))

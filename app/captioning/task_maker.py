@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from ...core.media.decode import Colour
 from ...core.protocol.media_error import MediaError
@@ -11,14 +12,15 @@ from ...core.protocol.media_limits import MediaLimits
 from .picture import NotAPictureError, Picture, PictureError, printable
 from .prompts.prompt_set import PromptSet
 from .repeats import Repeats
-from .sources.picture_reader import PictureReader
+from .sources.read import PictureReader
 from .task import Failed, Outcome, Repeated, Skipped, Task, asked_of
 
 
 class TaskMaker:
     """Makes tasks; several threads call it at once.
 
-    obstacle: why a picture's row could not be written, if anything is in its way.
+    limits: pictures with more pixels are shown at a reduced size. obstacle: why a picture's row
+    could not be written, if anything is in its way.
     repeats: of pictures with the same content; None makes a task of each.
     """
 
@@ -34,6 +36,8 @@ class TaskMaker:
         self._reader = reader
         self._prompts = prompts
         self._limits = limits
+        # More pixels than that are decoded at a reduced size.
+        self._header_limits = replace(limits, max_pixels=max(limits.max_pixels, HARD_LIMIT))
         self._background = background
         self._obstacle = obstacle
         self._repeats = repeats
@@ -41,19 +45,24 @@ class TaskMaker:
     def __call__(self, picture: Picture) -> Task | Outcome:
         """Raises nothing about a picture: that is an outcome."""
         try:
-            obstacle = self._obstacle(picture)
-            return self._make(picture) if obstacle is None else Failed(picture, obstacle)
+            return self._make(picture, self._reader.read(picture))
         except NotAPictureError as found:
             return Skipped(picture, found.kind)
         except (PictureError, MediaError) as error:
             return Failed(picture, printable(str(error)))
 
-    def _make(self, picture: Picture) -> Task | Outcome:
-        data = self._reader.read(picture)
+    def _make(self, picture: Picture, data: bytes) -> Task | Outcome:
+        size = read_header(data, self._header_limits).size
+        if (obstacle := self._obstacle(picture)) is not None:
+            return Failed(picture, obstacle)
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        content, size = self._open(data)
         questions = self._prompts.questions(picture, digest, data)
         asked = asked_of(digest, questions)
         if self._repeats is not None and not self._repeats.claim(asked, picture):
             return Repeated(picture, asked, digest, size)
-        return Task(picture, content, digest, size, questions)
+        return Task(picture, self._content(data, size), digest, size, questions)
+
+    def _content(self, data: bytes, size: ImageSize) -> bytes | Image:
+        if size.width * size.height <= self._limits.max_pixels:
+            return data
+        return decode_reduced(data, self._limits, self._background).image

@@ -151,9 +151,9 @@ class LLM(LoadedModel):
 
         def prepare_one(item: T) -> Prepared[RequestError | None]:
             try:
-                return Prepared(None, [prepare(item)])
+                return None, [prepare(item)]
             except RequestError as error:
-                return Prepared(error, [])
+                return error, []
 
         for error, states in stream(self._begin_run(), items, prepare_one):
             yield error or _output_of(*states)

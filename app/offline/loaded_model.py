@@ -16,12 +16,14 @@ from ...core.client.in_process_engine import InProcessEngine
 from ...core.encoder_store.open_tier import open_tier
 from ...core.engine.engine_core import EngineCore
 from ...core.observe.request_events import RequestEvents
+from ...core.prompts.choices import choices_automaton
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import InputProcessor, RequestOptions
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest, EngineStats, MediaPayload
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
+from ...core.protocol.token_automaton import TokenAutomaton
 from ...core.registry.registry import get_registry
 from ...core.system.mapped_pages import unmap_read_pages
 from ...core.system.memory import return_freed_memory
@@ -119,6 +121,12 @@ class LoadedModel:
     def default_sampling_params(self, **overrides: Any) -> SamplingParams:
         """What the checkpoint's generation config asks for, with fields replaced."""
         return SamplingParams(**{**self._inputs.default_sampling, **overrides})
+
+    def choices_automaton(self, choices: Sequence[str]) -> TokenAutomaton:
+        """For SamplingParams(token_automaton=…): answers are one of the choices, perhaps after a
+        space. Raises RequestError for choices that can't be answers."""
+        self._life.check()
+        return choices_automaton(choices, self._inputs.tokenizer)
 
     def _get_tokenizer(self) -> Any:
         self._life.check()

@@ -19,17 +19,12 @@ from .offline_run import OfflineRun
 
 T = TypeVar("T")
 C = TypeVar("C")
+#: What whoever prepared an item's requests wants to know of it once they have ended, and the
+#: requests, if it has any, which run together.
+Prepared = tuple[C, Sequence[EngineRequest]]
 
 #: Requests in the engine at once, and as many items that wait for it with their images read.
 WINDOW = 64
-
-
-class Prepared(NamedTuple, Generic[C]):
-    """The requests of one item, which run together, and what their maker wants to know of it once
-    they have ended. An item may have none."""
-
-    context: C
-    requests: Sequence[EngineRequest]
 
 
 class Ended(NamedTuple, Generic[C]):
@@ -83,5 +78,6 @@ def stream(
 def _begin(run: OfflineRun, prepared: Prepared[C]) -> Ended[C]:
     # Their time runs from here, however long they have been ready.
     now = time.monotonic()
-    requests = [msgspec.structs.replace(r, arrival_time=now) for r in prepared.requests]
-    return Ended(prepared.context, [run.add(request) for request in requests])
+    context, requests = prepared
+    timed = [msgspec.structs.replace(request, arrival_time=now) for request in requests]
+    return Ended(context, [run.add(request) for request in timed])

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from ....core.contracts.specs import load_object
 from ....core.protocol.config import EngineConfig
 from ....core.protocol.errors import RequestError
 from ....core.protocol.messages import EngineRequest
 from ....core.protocol.outputs import RequestOutput
-from ...offline.llm import LLM
-from ...offline.request_stream import Prepared
+from ....core.protocol.token_automaton import TokenAutomaton
 from ..picture import Picture
 from ..task import Answer, Captioned, Failed, Outcome, Question, Task
 from .backend import Read
+
+if TYPE_CHECKING:  # what is checked before a model is loaded needs no torch
+    from ...offline.llm import LLM
 
 
 class LocalBackend:
@@ -29,22 +35,24 @@ class LocalBackend:
     def start(self) -> None:
         """Load the model. Raises as LLM does."""
         if self._llm is None:
-            self._llm = LLM(**asdict(self._config))
+            llm_class = load_object("octavo.app.offline.llm:LLM")
+            self._llm = llm_class(**asdict(self._config))
 
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """See Backend."""
         self.start()
         llm = self._llm
         assert llm is not None
+        automaton_of = cache(llm.choices_automaton)
 
-        def prepare(picture: Picture) -> Prepared[Task | Outcome]:
+        def prepare(picture: Picture) -> tuple[Task | Outcome, Sequence[EngineRequest]]:
             task = read(picture)
             if not isinstance(task, Task):
-                return Prepared(task, [])
+                return task, []
             try:
-                return Prepared(task, _requests(llm, task))
+                return task, _requests(llm, task, automaton_of)
             except RequestError as error:
-                return Prepared(Failed(picture, _without_place(error), task), [])
+                return Failed(picture, _without_place(error), task), []
 
         def is_enough() -> bool:
             return self._draining
@@ -69,10 +77,14 @@ class LocalBackend:
             self._llm.close()
 
 
-def _requests(llm: LLM, task: Task) -> list[EngineRequest]:
+def _requests(
+    llm: LLM, task: Task, automaton_of: Callable[[tuple[str, ...]], TokenAutomaton]
+) -> list[EngineRequest]:
     conversations = []
     for question in task.questions:
         params = llm.default_sampling_params(**question.sampling)
+        if question.choices:
+            params = replace(params, token_automaton=automaton_of(question.choices))
         conversations.append((_messages(question, task), params))
     return llm.prepare_chats(conversations)
 
@@ -100,14 +112,14 @@ def _outcome(task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:
     for question, output in zip(task.questions, outputs, strict=True):
         if isinstance(output, Exception):
             return Failed(task.picture, _about(question, task, output), task)
-        answers[question.name] = _answer(output)
+        answers[question.name] = _answer(question, output)
     return Captioned(task, answers)
 
 
-def _answer(output: RequestOutput) -> Answer:
+def _answer(question: Question, output: RequestOutput) -> Answer:
     (completion,) = output.outputs
     return Answer(
-        completion.text,
+        completion.text.strip() if question.choices else completion.text,
         completion.finish_reason or "",
         len(output.prompt_token_ids),
         len(completion.token_ids),

@@ -32,8 +32,8 @@ def test_what_it_keeps(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     assert journal.facts is None
     assert journal.progress == Progress(0)
-    assert journal.progress.position("output") == START
-    journal.begin({"model": "a", "prompts": {"caption": {"text": "What?"}}})
+    assert journal.origin("output") == START
+    journal.begin({"model": "a", "prompts": {"caption": {"text": "What?"}}}, {"output": (0, 7)})
     assert added(journal, 1, 2) == [1, 2]
     assert added(journal, 2, 3, written=2) == [0, 3]
     journal.close()
@@ -44,6 +44,7 @@ def test_what_it_keeps(tmp_path: Path) -> None:
     ]
     assert [number for page in journal.pages(1) for number, _ in page] == [2, 3]
     assert journal.progress == Progress(2, {"output": (0, 2)})
+    assert (journal.origin("output"), journal.origin("errors")) == ((0, 7), START)
     assert (journal.has(bytes([3])), journal.has(bytes([4]))) == (True, False)
     assert journal.find(b"asked 2") == entry(2)
     assert journal.count() == (3, 0)
@@ -53,13 +54,15 @@ def test_what_it_keeps(tmp_path: Path) -> None:
 def test_failures_are_forgotten_and_all_is_to_be_written_anew(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     added(journal, 1, 2)
-    journal.add([(b"bad", entry(3, "broken"))], Progress(2, {"output": (0, 9)}))
+    places = {"output": (0, 9), "shards": (1, 512)}
+    journal.add([(b"bad", entry(3, "broken"))], Progress(2, places))
     assert journal.count() == (2, 1)
     assert journal.find(b"asked 3") is None
-    assert journal.forget_failed() == 1
+    assert journal.forget_failed({"shards"}) == 1
     assert journal.count() == (2, 0)
-    assert journal.progress == Progress(0)
-    assert journal.forget_failed() == 0
+    assert journal.progress == Progress(2, {"shards": (1, 512)})
+    assert journal.forget_failed({}) == 0
+    assert journal.progress == Progress(2, {"shards": (1, 512)})
     journal.close()
 
 
