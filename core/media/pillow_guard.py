@@ -55,7 +55,9 @@ def guarded_pillow() -> Iterator[None]:
                 "JPEG"
             ) from error
         except PILLOW_ERRORS as error:
-            raise damaged(str(error) or type(error).__name__) from error
+            # libheif's messages end in empty lines.
+            reason = " ".join(str(error).split())
+            raise damaged(reason or type(error).__name__) from error
 
 
 @cache

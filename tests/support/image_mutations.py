@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, features
+from pillow_heif import register_heif_opener
+
+# As the tests save HEIC, and hold what Octavo reads, which does without, against it.
+register_heif_opener()
 
 CORPUS = Path(__file__).parent / "image_corpus"
 
@@ -28,15 +32,18 @@ _SAVED_AS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("TIFF", {"compression": "jpeg"}),
         ("TIFF", {"big_tiff": True}),
         ("AVIF", {}),
+        ("HEIF", {}),
+        ("HEIF", {"tile_size": 16}),
     ],
     "RGBA": [
         ("PNG", {}),
         ("WEBP", {}),
         ("TIFF", {"compression": "packbits"}),
         ("AVIF", {}),
+        ("HEIF", {}),
         ("BMP", {}),
     ],
-    "L": [("JPEG", {}), ("PNG", {"bits": 4}), ("BMP", {}), ("GIF", {}), ("TIFF", {})],
+    "L": [("JPEG", {}), ("HEIF", {}), ("PNG", {"bits": 4}), ("BMP", {}), ("GIF", {}), ("TIFF", {})],
     "LA": [("PNG", {}), ("TIFF", {})],
     "P": [("PNG", {"transparency": 3}), ("GIF", {"transparency": 3}), ("BMP", {}), ("TIFF", {})],
     "1": [("PNG", {}), ("BMP", {}), ("TIFF", {"compression": "group4"})],
@@ -59,7 +66,7 @@ def whole_files() -> dict[str, bytes]:
                 name = f"{mode}-{number}.{image_format.lower()}"
                 files[name] = _save(_picture(mode), image_format, **options)
     frames = [_picture("RGB").rotate(angle) for angle in (90, 180)]
-    for image_format in ("GIF", "PNG", "WEBP", "TIFF", "MPO"):
+    for image_format in ("GIF", "PNG", "WEBP", "TIFF", "MPO", "HEIF"):
         files[f"animated.{image_format.lower()}"] = _save(
             _picture("RGB"), image_format, save_all=True, append_images=frames
         )
@@ -129,10 +136,10 @@ def _picture(mode: str) -> Image.Image:
 
 def _save(image: Image.Image, image_format: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    if image_format in ("JPEG", "PNG", "WEBP", "AVIF", "MPO"):
+    if image_format in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "MPO"):
         exif = Image.Exif()
         exif[0x0112], exif[0x0131], exif[0x011A] = 6, "camera", 72.0
-        options = {"exif": exif, "icc_profile": linear_profile("RGB "), **options}
+        options = {"exif": exif.tobytes(), "icc_profile": linear_profile("RGB "), **options}
     image.save(file, image_format, **options)
     return file.getvalue()
 

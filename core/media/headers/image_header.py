@@ -11,9 +11,12 @@ from ...protocol.media_error import MediaError
 from ...protocol.media_limits import MediaLimits
 from ..pillow_guard import damaged
 from .avif_header import IS_SUPPORTED as HAS_AVIF
-from .avif_header import is_avif, read_avif
+from .avif_header import read_avif
 from .bmp_header import read_bmp
 from .gif_header import read_gif
+from .heic_header import IS_SUPPORTED as HAS_HEIC
+from .heic_header import read_heic
+from .heif_boxes import heif_format
 from .image_layout import ImageLayout
 from .jpeg_header import read_jpeg
 from .orientation import swaps_sides
@@ -29,12 +32,13 @@ _READERS: dict[str, Callable[[bytes], ImageLayout]] = {
     "GIF": read_gif,
     "BMP": read_bmp,
     "TIFF": read_tiff,
+    "HEIF": read_heic,
 }
 if HAS_AVIF:
     _READERS["AVIF"] = read_avif
 
-#: Under Pillow's names.
-FORMATS = tuple(_READERS)
+#: Those that can be read, under Pillow's names.
+FORMATS = tuple(name for name in _READERS if HAS_HEIC or name != "HEIF")
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -118,4 +122,5 @@ def _recognise(data: bytes) -> str | None:
             return image_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    return "AVIF" if HAS_AVIF and is_avif(data) else None
+    image_format = heif_format(data)
+    return image_format if image_format in _READERS else None

@@ -81,7 +81,7 @@ def refusal_of(response: httpx.Response, status: int = 400) -> tuple[str, str]:
     return error["message"], error["param"]
 
 
-@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_formats(url: str, offline: LLM, name: str) -> None:
     data = encode(noise(1), name)
     picture = Image.open(io.BytesIO(data)).convert("RGB")

@@ -81,7 +81,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"])
 def test_orientation(image_format: str, orientation: int) -> None:
     if image_format == "AVIF" and "AVIF" not in FORMATS:
         pytest.skip("this Pillow has no AVIF")
@@ -89,9 +89,10 @@ def test_orientation(image_format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
-    lossless = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    full = {"quality": 100, "subsampling": "4:4:4"}
+    lossless = {"WEBP": {"lossless": True}, "AVIF": full, "HEIF": full}
     options = lossless.get(image_format, {} if image_format in ("PNG", "TIFF") else {"quality": 99})
-    data = saved(stored, image_format, exif=exif, **options)
+    data = saved(stored, image_format, exif=exif.tobytes(), **options)
     assert abs(decoded(data) - upright).mean() < (3 if "quality" in options else 1e-9)
     with Image.open(io.BytesIO(data)) as image:
         picture = to_rgb(image)
@@ -375,7 +376,7 @@ def test_unusable_profiles_are_ignored_with_one_warning(
 # -- frames, damage, limits
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF", "HEIF"])
 def test_the_first_frame(image_format: str) -> None:
     if image_format == "AVIF" and "AVIF" not in FORMATS:
         pytest.skip("this Pillow has no AVIF")

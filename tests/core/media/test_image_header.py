@@ -94,7 +94,7 @@ def test_os2_and_top_down_bitmaps() -> None:
 def test_every_format_is_named() -> None:
     assert set(FORMATS) >= {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
     assert ("AVIF" in FORMATS) == features.check("avif")
-    for data in (b"", b"hello", b"<svg/>", b"\0\0\0\x18ftypheic", b"%PDF-1.7", b"RIFF\0\0\0\0WAVE"):
+    for data in (b"", b"hello", b"<svg/>", b"\0\0\0\x18ftypisom", b"%PDF-1.7", b"RIFF\0\0\0\0WAVE"):
         with pytest.raises(MediaError, match="not an image in a known format") as caught:
             read_header(data, LIMITS)
         assert all(name in str(caught.value) for name in FORMATS)
@@ -113,7 +113,7 @@ def test_limits_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "AVIF", "HEIF"])
 def test_too_many_frames(image_format: str) -> None:
     if image_format not in FORMATS:
         pytest.skip("this Pillow has no AVIF")
@@ -136,6 +136,10 @@ def with_avif(data: bytes, box: bytes, offset: int, value: int, filling: int = 0
 
 def avif() -> bytes:
     return saved(Image.new("RGB", (16, 16)), "AVIF") if "AVIF" in FORMATS else b""
+
+
+def heic(**options: Any) -> bytes:
+    return saved(Image.new("RGB", (64, 64)), "HEIF", **options)
 
 
 def avif_sequence() -> bytes:
@@ -221,6 +225,10 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str | None]] = {
     ),
     "jpeg scans": (lambda: jpeg(5, 5, scans=2 * 10**6, frame=0xC2), "more than 100 scans"),
     "avif size": (lambda: with_avif(avif(), b"ispe", 8, 16000), None),
+    "heic size": (lambda: with_avif(heic(), b"ispe", 8, 16000), None),
+    "heic sizes": (lambda: with_avif(heic(), b"ispe", 8, 2**31), "truncated or damaged"),
+    "heic items": (lambda: heic() + b"infe\2" * (MANY // 5), "boxes of type infe"),
+    "heic metadata": (lambda: heic(exif=bytes(MIB)), None),
     "avif items": (lambda: avif() + b"infe\2" * (MANY // 5), "boxes of type infe"),
     "avif frames": (
         lambda: with_avif(avif_sequence(), b"stsz", 12, 10**7, MANY),
@@ -243,7 +251,7 @@ def test_bombs(name: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     if message is None:
-        assert outcome[0] in ((2, 1), (5, 5), (16000, 16))
+        assert outcome[0] in ((2, 1), (5, 5), (16000, 16), (16000, 64), (64, 64))
     else:
         assert message in str(outcome)
     # Ten times what the slowest takes, where decoding or unfolding would take minutes.
