@@ -110,6 +110,8 @@ def test_all_fields(tmp_path: Path) -> None:
 def test_errors_have_their_own_file(tmp_path: Path) -> None:
     errors = errors_sink(tmp_path / "errors.jsonl", OPTIONS)
     write_all(errors, [failed("b")])
+    with pytest.raises(RequestError, match="or name another file with --errors"):
+        errors.check()
     assert json.loads((tmp_path / "errors.jsonl").read_text()) == {
         "file": "b",
         "error": "it is broken",
