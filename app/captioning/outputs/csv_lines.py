@@ -33,7 +33,7 @@ class CsvLines:
         """The file beside it isn't overwritten either."""
         beside = _metadata_path(path)
         if os.path.lexists(beside) and not (self._options.overwrite or self._options.goes_on):
-            raise RequestError(would_be_overwritten(beside))
+            raise RequestError(would_be_overwritten(beside, self._options))
 
     def start(self, path: str, header: dict[str, Any] | None) -> bytes:
         """The names of the columns."""

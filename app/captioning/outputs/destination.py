@@ -28,7 +28,7 @@ def check_destination(path: str, options: OutputOptions) -> None:
     if not stat.S_ISREG(found.st_mode) or not found.st_size or options.goes_on:
         return
     if not options.overwrite:
-        raise RequestError(would_be_overwritten(path))
+        raise RequestError(would_be_overwritten(path, options))
     if os.access(path, os.R_OK) and is_picture_file(path):
         raise RequestError(f"{printable(path)} is a picture, which isn't overwritten")
 
@@ -47,9 +47,9 @@ def check_folder(path: str) -> None:
         )
 
 
-def would_be_overwritten(path: str) -> str:
+def would_be_overwritten(path: str, options: OutputOptions) -> str:
     """Says so, and what to do."""
     return (
         f"{printable(path)} exists and would be overwritten; replace it with --overwrite, add what "
-        "is missing in it with --only-missing, or name another file with -o"
+        f"is missing in it with --only-missing, or name another file with {options.flag}"
     )

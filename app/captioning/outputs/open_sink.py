@@ -66,7 +66,7 @@ def errors_sink(path: Path, options: OutputOptions) -> Sink:
     RequestError."""
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise RequestError(f"--errors {printable(str(path))}: its name must end in .jsonl")
-    chosen = replace(options, prompts=(), fields=(FILE, ERROR), sidecars=())
+    chosen = replace(options, prompts=(), fields=(FILE, ERROR), sidecars=(), flag="--errors")
     return _json_sink(str(path), chosen)
 
 

@@ -22,6 +22,7 @@ class OutputOptions:
     overwrite: what is there is replaced.
     goes_on: what is there is gone on with: a journal knows it, or what is missing is added to it.
     failures_elsewhere: rows of pictures that failed don't come to this output.
+    flag: by which the user names the output, for messages.
     is_ours: whether the job, in this run or an earlier one, wrote the sidecar of the picture with
         this path. Several threads may call it at once.
     """
@@ -34,4 +35,5 @@ class OutputOptions:
     overwrite: bool = False
     goes_on: bool = False
     failures_elsewhere: bool = False
+    flag: str = "-o"
     is_ours: Callable[[str], bool] = _wrote_nothing

@@ -50,7 +50,7 @@ class ShardSink:
         check_folder(self._stem)
         numbers = self._numbers()
         if numbers and not (self._options.overwrite or self._options.goes_on):
-            raise RequestError(would_be_overwritten(self._path(numbers[0])))
+            raise RequestError(would_be_overwritten(self._path(numbers[0]), self._options))
 
     def begin(self, position: Position, header: dict[str, Any] | None) -> Position:
         """See Sink. Shards have no place for a header."""

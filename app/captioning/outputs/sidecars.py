@@ -96,7 +96,10 @@ class Sidecars:
             )
         folder = os.path.dirname(path) or "."
         if not os.access(folder, os.W_OK | os.X_OK):
-            return f"its sidecar can't be written: {printable(folder)} is read-only"
+            return (
+                f"its sidecar can't be written: change the permissions of {printable(folder)}, or "
+                "name a file by -o"
+            )
         for kind in self._kinds:
             try:
                 reason = self._obstacle_of(kind, path)

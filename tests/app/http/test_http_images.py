@@ -18,6 +18,7 @@ import pytest
 import safetensors.numpy
 from octavo import LLM, SamplingParams
 from PIL import Image
+from pillow_heif import register_heif_opener
 from serving import metric, running_server
 
 MAX_IMAGES = 3
@@ -83,6 +84,7 @@ def refusal_of(response: httpx.Response, status: int = 400) -> tuple[str, str]:
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_formats(url: str, offline: LLM, name: str) -> None:
+    register_heif_opener()
     data = encode(noise(1), name)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     params = SamplingParams(temperature=0, max_tokens=4)
