@@ -19,15 +19,15 @@ PathStyle = Literal["given", "relative", "absolute"]
 
 def entry_of(outcome: Captioned | Failed, prompts: PromptSet) -> Entry:
     """Of a picture that was captioned, or failed."""
-    task = outcome.task
-    if task is None:
-        return _entry(outcome.picture, None, {}, outcome.error, dict(outcome.picture.columns))
-    asked = asked_of(task.digest, task.questions)
-    facts = {**task.picture.columns, **_measures(task.digest, task.size)}
+    task, picture = outcome.task, outcome.picture
+    asked, facts = None, dict(picture.columns)
+    if task is not None:
+        asked = asked_of(task.digest, task.questions)
+        facts |= _measures(task.digest, task.size)
     if isinstance(outcome, Failed):
-        return _entry(task.picture, asked, {}, outcome.error, facts)
+        return _entry(picture, asked, {}, outcome.error, facts)
     texts = {name: prompts.finish(name, a.text) for name, a in outcome.answers.items()}
-    return _entry(task.picture, asked, texts, None, facts | _by_prompt(outcome.answers))
+    return _entry(picture, asked, texts, None, facts | _by_prompt(outcome.answers))
 
 
 def entry_like(repeated: Repeated, other: Entry) -> Entry:

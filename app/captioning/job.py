@@ -26,6 +26,9 @@ from .task_maker import TaskMaker
 class Watcher(Protocol):
     """Is told how a job goes, from several threads."""
 
+    def started(self) -> None:
+        """The model can answer."""
+
     def wrote(self, entries: Sequence[Entry]) -> None:
         """Of pictures that were captioned, or failed."""
 
@@ -99,6 +102,7 @@ class Job:
             listing = self._listing()
             stack.callback(listing.close)
             self.backend.start()
+            self.watcher.started()
             stack.enter_context(interrupts.handled())
             self._caption(listing, self._task_maker(repeats), recorder)
         errors.check()
@@ -116,8 +120,14 @@ class Job:
                 recorder.put(outcome)
 
     def _listing(self) -> Listing:
-        is_there = self.is_there if self.options.only_missing else lambda picture: False
+        is_there = self._finder() if self.options.only_missing else lambda picture: False
         return Listing(self.found, self.journal, is_there, self.watcher.skipped, self.watcher.had)
+
+    def _finder(self) -> Callable[[Picture], bool]:
+        """Tells whether an output has a picture that the journal doesn't know."""
+        output = self.outputs[0]
+        names = frozenset(output.sink.names())
+        return lambda p: output.show(p.name) in names or output.sink.has(p.path)
 
     def _task_maker(self, repeats: Repeats) -> TaskMaker:
         def obstacle(picture: Picture) -> str | None:

@@ -42,6 +42,10 @@ _ERRNO = {
 }
 
 
+class JournalInUseError(RequestError):
+    """Another job has it."""
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a picture that was captioned, or failed.
 
@@ -81,15 +85,17 @@ class Journal:
     Its transactions are on the disk when they return; it needs no more of a file system than
     locks and fsync, so that it works on network shares too.
 
-    Raises RequestError if another job has it, or if it is none; OSError if it can't be written.
+    Raises JournalInUseError, RequestError if it is none, and OSError if it can't be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | None) -> None:
+        """path: None is a temporary file, which nobody can go on with."""
+        # SQLite's own name for that.
+        self._path = "" if path is None else str(path)
         self._lock = threading.RLock()
         with self._telling():
             self._database = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
+                self._path, timeout=0, isolation_level=None, check_same_thread=False
             )
             try:
                 self._open()
@@ -237,7 +243,7 @@ class Journal:
 
     @property
     def _shown(self) -> str:
-        return printable(str(self._path))
+        return printable(self._path)
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -247,11 +253,11 @@ class Journal:
         except sqlite3.OperationalError as error:
             code = error.sqlite_errorcode & 0xFF
             if code == sqlite3.SQLITE_BUSY:
-                raise RequestError(
+                raise JournalInUseError(
                     f"{self._shown} is in use: another octavo caption writes the same output; "
                     "wait for its end, or name another output"
                 ) from error
-            raise OSError(_ERRNO.get(code, errno.EIO), str(error), str(self._path)) from error
+            raise OSError(_ERRNO.get(code, errno.EIO), str(error), self._path) from error
         except sqlite3.DatabaseError as error:
             raise RequestError(
                 f"{self._shown} is no journal, or damaged ({error}); --overwrite starts anew"

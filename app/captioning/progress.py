@@ -62,12 +62,18 @@ class Progress:
             self._thread.join()
         _try(lambda: self._view.close(self._report()))
 
+    def restart_clock(self) -> None:
+        """Count time from now, as the model has been loaded."""
+        with self._lock:
+            self._rates = Rates(time.monotonic())
+
     def update(
         self,
         *,
         captioned: int = 0,
         failed: int = 0,
         skipped: int = 0,
+        done_before: int = 0,
         tokens: int = 0,
         cached: int = 0,
         name: str | None = None,
@@ -78,6 +84,7 @@ class Progress:
             tally.captioned += captioned
             tally.failed += failed
             tally.skipped += skipped
+            tally.done_before += done_before
             tally.tokens += tokens
             tally.cached += cached
             if name is not None:

@@ -13,12 +13,14 @@ from .rates import Rate
 
 @dataclass
 class Tally:
-    """captioned, failed, skipped: pictures. tokens: of answers. cached: what a cache knew already.
-    total: all pictures that there will be, if that is known. name: of one that is being done."""
+    """captioned, failed, skipped: pictures; done_before: by earlier runs of the job. tokens: of
+    answers. cached: what a cache knew already. total: all pictures that there will be, if that is
+    known. name: of one that is being done."""
 
     captioned: int = 0
     failed: int = 0
     skipped: int = 0
+    done_before: int = 0
     tokens: int = 0
     cached: int = 0
     total: int | None = None
@@ -32,7 +34,7 @@ class Tally:
     @property
     def done(self) -> int:
         """What is finished, of `total`."""
-        return self.answered + self.skipped
+        return self.answered + self.skipped + self.done_before
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class ProgressReport:
             "captioned": tally.captioned,
             "failed": tally.failed,
             "skipped": tally.skipped,
+            "done_before": tally.done_before,
             "total": tally.total,
             "tokens": tally.tokens,
             "cached": tally.cached,
@@ -101,7 +104,12 @@ class ProgressReport:
 
     def _counts(self) -> list[str]:
         tally = self.tally
-        numbers = {"failed": tally.failed, "skipped": tally.skipped, "cached": tally.cached}
+        numbers = {
+            "failed": tally.failed,
+            "skipped": tally.skipped,
+            "done before": tally.done_before,
+            "cached": tally.cached,
+        }
         return [f"{number:,} {name}" for name, number in numbers.items() if number]
 
 

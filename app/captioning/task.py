@@ -58,6 +58,11 @@ class Captioned:
     task: Task
     answers: Mapping[str, Answer]
 
+    @property
+    def picture(self) -> Picture:
+        """The task's."""
+        return self.task.picture
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:

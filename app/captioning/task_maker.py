@@ -6,7 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from ...core.media.decode import Colour
+from PIL.Image import Image
+
+from ...core.contracts.specs import ImageSize
+from ...core.media.decode_reduced import HARD_LIMIT, decode_reduced
+from ...core.media.flatten import Colour
+from ...core.media.headers.image_header import read_header
 from ...core.protocol.media_error import MediaError
 from ...core.protocol.media_limits import MediaLimits
 from .picture import NotAPictureError, Picture, PictureError, printable

@@ -1,129 +1,117 @@
-"""Batch captioning: pictures in, one JSON line each out, in order."""
+"""`octavo caption`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from io import FileIO
-from pathlib import Path
-from typing import TYPE_CHECKING
+import argparse
+import shlex
+import sys
+from typing import Any
 
-import msgspec
-from tqdm import tqdm
-
-from ...core.protocol.errors import RequestError
-from ...core.protocol.messages import EngineRequest
-
-if TYPE_CHECKING:  # what is checked first needs no torch
-    from ..offline.llm import LLM
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-
-
-class Caption(msgspec.Struct, omit_defaults=True):
-    """One line of the output: a caption, or why there is none. Bytes of a file's name that are
-    not UTF-8 stand as \\x and two digits."""
-
-    file: str
-    caption: str | None = None
-    error: str | None = None
+from ...core.contracts.specs import load_object
+from ...core.protocol.config import ConfigError, EngineConfig
+from .. import DEMO_MODEL
+from ..captioning.backends.backend import Backend
+from ..captioning.census import Census
+from ..captioning.job import JobOptions
+from ..captioning.outputs.open_sink import STANDARD_OUTPUT
+from ..captioning.plan import Destination, Plan
+from ..captioning.progress import Progress
+from ..captioning.prompts.options import prompt_set_of
+from ..captioning.run import Result, run_plan
+from ..captioning.sources.options import SourceOptions
+from ..captioning.sources.read import PictureReader
+from ..offline.url_reader import UrlReader
+from .engine_options import engine_config
+from .failures import FAILED
 
 
-def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The files named, and the pictures in the folders named. Raises RequestError if none, and
-    OSError for a folder that can't be read: its pictures would be missed."""
-    found: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            found += sorted(p for p in _files_in(source) if p.suffix.lower() in SUFFIXES)
-        else:
-            found.append(source)
-    if not found:
-        raise RequestError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in the folders given")
-    return found
+def caption(options: argparse.Namespace) -> int:
+    """Run the job; returns 0 if all pictures have captions, 1 if some failed, and 128 and the
+    signal's number if one ended it early."""
+    config = engine_config(options)
+    plan = _plan(options, config)
+    plan.check()
+    backend = _backend(options, config)
+    census = Census()
+    progress = Progress(options.progress, census)
+    reader = PictureReader(config.media_limits, _urls(options, config))
+    try:
+        with progress:
+            hint = f"To go on: {shlex.join(['octavo', *sys.argv[1:]])}"
+            result = run_plan(plan, backend, reader, progress, census, hint)
+    finally:
+        reader.close()
+        backend.close()
+    return _status(result, options)
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for path, _, names in os.walk(folder, onerror=fail):
-        yield from (Path(path, name) for name in names)
-
-
-def caption_files(
-    llm: LLM, files: Sequence[Path], prompt: str, max_tokens: int
-) -> Iterator[Caption]:
-    """A caption for each file; one that can't be read, or is no regular file, gets an error
-    instead."""
-    params = llm.default_sampling_params(max_tokens=max_tokens)
-
-    def prepare(file: Path) -> EngineRequest:
-        if file.exists() and not file.is_file():  # a FIFO, say, may never end or even begin
-            raise RequestError("it is not a regular file; copy the picture into one")
-        parts = [{"type": "image", "image": file}, {"type": "text", "text": prompt}]
-        return llm.prepare_chat([{"role": "user", "content": parts}], params)
-
-    for file, output in zip(files, llm.stream(files, prepare), strict=True):
-        if isinstance(output, Exception):
-            yield Caption(_printable(str(file)), error=_printable(str(output)))
-        else:
-            yield Caption(_printable(str(file)), output.outputs[0].text)
-
-
-def write_captions(
-    llm: LLM, files: Sequence[Path], output: Path, prompt: str, max_tokens: int
-) -> int:
-    """Caption everything into a JSONL file with a progress bar; returns how many failed.
-
-    Raises RequestError as `check_output` does; OSError with the output's name if it can't be
-    written, as on a full disk: what it has by then are whole lines.
-    """
-    failed = 0
-    with _open_output(output) as lines, tqdm(total=len(files), unit="image") as progress:
-        for caption in caption_files(llm, files, prompt, max_tokens):
-            failed += caption.error is not None
-            _write_line(lines, msgspec.json.encode(caption) + b"\n", output)
-            progress.update()
-    return failed
+def _plan(options: argparse.Namespace, config: EngineConfig) -> Plan:
+    output = options.output
+    if output is None and not options.sidecar:
+        output = STANDARD_OUTPUT
+    destination = Destination(
+        output=output,
+        sidecars=tuple(options.sidecar),
+        errors=options.errors,
+        journal=options.journal,
+        fields=options.fields,
+        paths=options.paths,
+        header=options.header,
+        shard_size=options.shard_size,
+        overwrite=options.overwrite,
+    )
+    return Plan(
+        sources=options.sources,
+        prompts=prompt_set_of(options, config.media_limits),
+        destination=destination,
+        source_options=SourceOptions(options.column, limits=config.media_limits),
+        options=JobOptions(
+            options.dedupe, options.retry_failed, options.only_missing, options.max_errors
+        ),
+        limits=config.media_limits,
+        background=config.image_background,
+    )
 
 
-def check_output(output: Path) -> None:
-    """Raises RequestError if writing there would lose something: captions of another run, say."""
-    if output.is_file() and output.stat().st_size:
-        raise RequestError(
-            f"{_printable(str(output))} exists and would be overwritten; delete it, or name "
-            "another file with -o"
+def _backend(options: argparse.Namespace, config: EngineConfig) -> Backend:
+    if options.workers and options.ray is not None:
+        raise ConfigError("--workers and --ray are both given; take one")
+    kind: Any
+    if options.workers:
+        kind = load_object("octavo.app.captioning.backends.http_workers:HttpWorkers")
+        model = None if config.model == DEMO_MODEL else config.model
+        backend: Backend = kind(options.workers, model)
+        return backend
+    facts = load_object("octavo.app.captioning.backends.model_facts:model_facts")(config)
+    if options.ray is not None:
+        kind = load_object("octavo.app.captioning.backends.ray_actors:RayActors")
+        backend = kind(config, facts, address=options.ray)
+        return backend
+    kind = load_object("octavo.app.captioning.backends.local:LocalBackend")
+    backend = kind(config, facts)
+    return backend
+
+
+def _urls(options: argparse.Namespace, config: EngineConfig) -> UrlReader | None:
+    if not options.allowed_media_domains:
+        return None
+    networks = [str(network) for network in options.allowed_media_networks]
+    return UrlReader(
+        options.allowed_media_domains, networks, options.media_timeout, config.max_image_bytes
+    )
+
+
+def _status(result: Result, options: argparse.Namespace) -> int:
+    if result.ended_by is not None:
+        return 128 + result.ended_by
+    if result.too_many_errors:
+        print(
+            f"octavo: ended early, as {result.failed} pictures failed and --max-errors is "
+            f"{options.max_errors}; the same command goes on",
+            file=sys.stderr,
         )
-    if output.is_dir() or not output.parent.is_dir():
-        raise RequestError(f"{_printable(str(output))} can't be written: name a file in a folder")
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise RequestError(f"{_printable(str(output))} can't be written: change its permissions")
-
-
-def _open_output(output: Path) -> FileIO:
-    check_output(output)
-    try:
-        # Without a buffer, so that a Ctrl-C or a full disk costs no caption that was made.
-        return output.open("wb", buffering=0)
-    except OSError as error:
-        raise RequestError(
-            f"{_printable(str(output))} can't be written: {error.strerror}"
-        ) from error
-
-
-def _write_line(file: FileIO, line: bytes, path: Path) -> None:
-    """Whole or not at all."""
-    written = 0
-    try:
-        while written < len(line):  # a full disk takes a part, and refuses the rest
-            written += file.write(line[written:])
-    except OSError as error:
-        if written:
-            file.truncate(file.tell() - written)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _printable(text: str) -> str:
-    """Without the lone surrogates that stand for bytes of file names which are not UTF-8."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    elif earlier := result.failed_in_all - result.failed:
+        print(
+            f"octavo: {earlier} failed in earlier runs; --retry-failed tries again", file=sys.stderr
+        )
+    return FAILED if result.failed_in_all else 0

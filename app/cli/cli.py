@@ -21,8 +21,9 @@ from ...core.registry.registry import get_registry
 from ...core.system.descriptors import raise_descriptor_limit
 from ...core.system.log_setup import set_up_logging
 from ...core.system.openmp import limit_spinning
-from .. import DEFAULT_PROMPT, DEMO_MODEL
+from .. import DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
+from .caption_options import add_caption_options
 from .chat_options import add_chat_options, run_chat
 from .command_parser import CommandParser, Commands, add_commands
 from .engine_options import add_engine_options, engine_config
@@ -67,13 +68,17 @@ def build_parser() -> tuple[CommandParser, Commands]:
     )
     add_serve_options(serve, _MODEL_HELP)
     serve.set_defaults(run=_serve)
-    _add_caption(
-        commands.add_parser(
-            "caption",
-            help="caption pictures into a JSONL file",
-            examples=["octavo caption photos/ -o captions.jsonl"],
-        )
+    caption = commands.add_parser(
+        "caption",
+        help="caption any number of pictures, each exactly once",
+        examples=[
+            "octavo caption photos/ -o captions.jsonl",
+            "octavo caption photos/ --sidecar .txt --prompt 'Describe this photograph.'",
+            "find photos -print0 | octavo caption - -o captions.parquet --dedupe",
+        ],
     )
+    add_caption_options(caption, _MODEL_HELP)
+    caption.set_defaults(run=_caption)
     _add_chat(
         commands.add_parser(
             "chat",
@@ -154,20 +159,6 @@ def _add_plugins(parser: CommandParser) -> None:
     check.set_defaults(run=_check_plugins)
 
 
-def _add_caption(parser: CommandParser) -> None:
-    parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="DIR_OR_FILE", help="pictures, or folders of them"
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSONL file")
-    parser.add_argument(
-        "--model", default=DEMO_MODEL, help=f"{_MODEL_HELP} (default: the demo model)"
-    )
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="what is asked of each picture")
-    parser.add_argument("--max-tokens", type=int, default=64, help="of each caption")
-    add_engine_options(parser)
-    parser.set_defaults(run=_caption)
-
-
 def _add_chat(parser: CommandParser) -> None:
     parser.add_argument("model", nargs="?", default=DEMO_MODEL, help=_MODEL_HELP)
     add_chat_options(parser)
@@ -224,16 +215,7 @@ def _default_name(model: str) -> str:
 
 
 def _caption(options: argparse.Namespace) -> int:
-    find_pictures = load_object("octavo.app.cli.captioning:find_pictures")
-    write_captions = load_object("octavo.app.cli.captioning:write_captions")
-    load_object("octavo.app.cli.captioning:check_output")(options.output)
-    files = find_pictures(options.sources)
-    llm = load_object("octavo.app.offline.llm:LLM")(**asdict(engine_config(options)))
-    failed = write_captions(llm, files, options.output, options.prompt, options.max_tokens)
-    if failed:
-        named = "1 file has" if failed == 1 else f"{failed} files have"
-        print(f"octavo: {named} an error instead of a caption", file=sys.stderr)
-    return 1 if failed else 0
+    return cast(int, load_object("octavo.app.cli.captioning:caption")(options))
 
 
 def _chat(parser: CommandParser, options: argparse.Namespace) -> int:

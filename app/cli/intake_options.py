@@ -51,13 +51,13 @@ def add_intake_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--media-workers",
-        type=_count,
+        type=count,
         metavar="N",
         help="processes that decode images (default: one for each processor)",
     )
     parser.add_argument(
         "--max-queued-images",
-        type=_count,
+        type=count,
         default=PoolSize.max_queued,
         metavar="N",
         help="images that may wait to be decoded; more are refused with 429 "
@@ -86,7 +86,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Of at least one."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
     return int(text)

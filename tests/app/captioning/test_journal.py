@@ -39,9 +39,7 @@ def test_what_it_keeps(tmp_path: Path) -> None:
     journal.close()
     journal = Journal(tmp_path / "journal")
     assert journal.facts == {"model": "a", "prompts": {"caption": {"text": "What?"}}}
-    assert [pair for page in journal.pages() for pair in page] == [
-        (n, entry(n)) for n in (1, 2, 3)
-    ]
+    assert [pair for page in journal.pages() for pair in page] == [(n, entry(n)) for n in (1, 2, 3)]
     assert [number for page in journal.pages(1) for number, _ in page] == [2, 3]
     assert journal.progress == Progress(2, {"output": (0, 2)})
     assert (journal.origin("output"), journal.origin("errors")) == ((0, 7), START)
