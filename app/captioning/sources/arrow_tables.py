@@ -72,7 +72,7 @@ class ParquetTable(_Typed):
 
     def __init__(self, path: str) -> None:
         try:
-            self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
+            self._file = pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise TableError(str(error)) from error
         super().__init__(path, self._file.schema_arrow)
