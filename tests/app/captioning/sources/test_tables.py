@@ -241,6 +241,9 @@ def test_the_column_is_asked_for_or_guessed(tmp_path: Path) -> None:
     twice.write_text("image,image\na.png,b.png\n")
     with pytest.raises(RequestError, match="image and image may each"):
         checked(twice)
+    many = write_rows(tmp_path / "many.parquet", [{"images": [{"bytes": b"x", "path": ""}]}])
+    with pytest.raises(RequestError, match="'images' is of type list"):
+        checked(many)
     bytes_and_url = write_rows(tmp_path / "x.parquet", [{"image": picture_file(), "url": "u"}])
     checked(bytes_and_url)
 
