@@ -14,7 +14,8 @@ from ...core.contracts.specs import ImageSize, load_object
 from ...core.encoder_store.feature_file import check_finite, read_feature_file
 from ...core.encoder_store.features import Features
 from ...core.encoder_store.media_key import content_key, features_content_key, picture_key
-from ...core.media.decode import WHITE, Colour, decode_fingerprint, to_rgb
+from ...core.media.decode import WHITE, decode_fingerprint, to_rgb
+from ...core.media.flatten import Colour
 from ...core.media.headers.image_header import check_size
 from ...core.media.sources.data_url import read_data_url
 from ...core.prompts.image_part import ImagePart

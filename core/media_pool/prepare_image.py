@@ -8,7 +8,8 @@ import time
 from PIL import Image
 
 from ..contracts.specs import ImagePreprocessor
-from ..media.decode import Colour, decode_image
+from ..media.decode import decode_image
+from ..media.flatten import Colour
 from ..protocol.media_error import MediaError
 from ..protocol.media_limits import MediaLimits
 from ..protocol.messages import PixelInput
