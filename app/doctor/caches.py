@@ -49,6 +49,11 @@ _FOLDERS: tuple[tuple[str, Callable[[], Path], str], ...] = (
         lambda: cache_folder("verdicts"),
         "each start compares them anew; set XDG_CACHE_HOME",
     ),
+    (
+        "digests of weights",
+        lambda: cache_folder("weights"),
+        "they are hashed anew whenever they are asked for; set XDG_CACHE_HOME",
+    ),
 )
 
 

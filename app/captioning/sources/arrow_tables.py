@@ -36,7 +36,7 @@ class _Typed:
     def column(self, asked: str | None) -> str:
         """Raises RequestError, also for a column of another type than pictures can have."""
         column = picture_column(self.names, asked, self._path, self._sure())
-        if not (_is_text(self._types[column]) or _has_bytes(self._types[column])):
+        if not (_is_text(self._types[column]) or _is_picture(self._types[column])):
             raise RequestError(
                 f"{self._path}: the column {column!r} is of type {self._types[column]}, which is "
                 "neither paths or URLs nor bytes; name another by --column"
@@ -46,17 +46,17 @@ class _Typed:
     def embeds_pictures(self, asked: str | None) -> bool:
         """Whether the pictures are in the table itself."""
         with suppress(RequestError):
-            return _has_bytes(self._types[self.column(asked)])
+            return _is_picture(self._types[self.column(asked)])
         return False
 
     def _sure(self) -> list[str]:
-        return [name for name, kind in self._types.items() if _has_bytes(kind)]
+        return [name for name, kind in self._types.items() if _is_picture(kind)]
 
     def _read(
         self, column: str, batches: Callable[[list[str], int], Iterable[Any]]
     ) -> Iterator[Row]:
         others = [n for n, kind in self._types.items() if n != column and not _has_bytes(kind)]
-        size = _PICTURES if _has_bytes(self._types[column]) else _PATHS
+        size = _PICTURES if _is_picture(self._types[column]) else _PATHS
         index = 0
         try:
             for batch in batches([column, *others], size):
@@ -72,7 +72,7 @@ class ParquetTable(_Typed):
 
     def __init__(self, path: str) -> None:
         try:
-            self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
+            self._file = pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise TableError(str(error)) from error
         super().__init__(path, self._file.schema_arrow)
@@ -152,13 +152,23 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
-    """Whether it is bytes, or has them in it, as the pictures of `datasets` do."""
+def _is_bytes(kind: pa.DataType) -> bool:
     types = pa.types
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return True
-    if types.is_fixed_size_binary(kind) and not types.is_decimal(kind):
-        return True
-    if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind):
-        return _has_bytes(kind.value_type)
-    return types.is_struct(kind) and any(_has_bytes(inner.type) for inner in kind.fields)
+    fixed = types.is_fixed_size_binary(kind) and not types.is_decimal(kind)
+    return bool(
+        fixed or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    )
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    """Bytes, or {"bytes": ..., "path": ...} as `datasets` has it."""
+    if not pa.types.is_struct(kind):
+        return _is_bytes(kind)
+    return any(inner.name == "bytes" and _is_bytes(inner.type) for inner in kind.fields)
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    """Anywhere in it."""
+    if pa.types.is_nested(kind):
+        return any(_has_bytes(kind.field(index).type) for index in range(kind.num_fields))
+    return _has_bytes(kind.value_type) if pa.types.is_dictionary(kind) else _is_bytes(kind)

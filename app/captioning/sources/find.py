@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -98,28 +99,28 @@ class _Search:
 
     def _folder(self, top: str) -> Found:
         """The files of a folder, then its folders."""
-        stack: list[tuple[Iterator[str], Metadata | None]] = [(iter([top]), None)]
-        ending_here: list[Metadata | None] = [None]
-        while stack:
-            folders, metadata = stack[-1]
-            folder = next(folders, None)
-            if folder is None:
-                stack.pop()
-                if (ended := ending_here.pop()) is not None:
-                    yield from ended.missing()
-                continue
-            if (obstacle := self._obstacle(folder)) is not None:
-                yield Skip(obstacle, folder)
-                continue
-            listing = Listing(folder)
-            yield from listing.scan(METADATA_NAMES)
-            own = find_metadata(folder, listing.markers)
-            if own is not None:
-                yield from own.load()
-                metadata = own
-            yield from self._files(folder, listing, metadata)
-            stack.append((_paths(folder, listing.folders), metadata))
-            ending_here.append(own)
+        levels = [_Level(iter([top]))]
+        try:
+            while levels:
+                level = levels[-1]
+                folder = next(level.folders, None)
+                if folder is None:
+                    yield from level.missing()
+                    levels.pop().close()
+                elif (obstacle := self._obstacle(folder)) is not None:
+                    yield Skip(obstacle, folder)
+                else:
+                    listing = Listing(folder)
+                    yield from listing.scan(METADATA_NAMES)
+                    own = find_metadata(folder, listing.markers)
+                    below = _Level(_paths(folder, listing.folders), own or level.metadata, own)
+                    levels.append(below)
+                    if own is not None:
+                        yield from own.load()
+                    yield from self._files(folder, listing, below.metadata)
+        finally:
+            for level in levels:
+                level.close()
 
     def _obstacle(self, folder: str) -> str | None:
         """The kind of the Skip that a folder is, if it is one."""
@@ -216,6 +217,24 @@ class _Search:
         else:
             is_new = not isinstance(place, UrlAt) or self._once.add_url(place.url)
         yield Picture(name, place, columns, True) if is_new else Skip("listed twice", name)
+
+
+@dataclass
+class _Level:
+    """Of a tree: folders of one that are still to be listed. metadata: that is about them; own:
+    the same, if it is of this folder."""
+
+    folders: Iterator[str]
+    metadata: Metadata | None = None
+    own: Metadata | None = None
+
+    def missing(self) -> Iterator[Picture]:
+        """What its own metadata names in vain."""
+        return iter(()) if self.own is None else self.own.missing()
+
+    def close(self) -> None:
+        if self.own is not None:
+            self.own.close()
 
 
 def _broken(name: str, reason: str) -> Picture:

@@ -60,6 +60,10 @@ class Metadata:
             if not os.path.lexists(path):
                 yield Picture(path, FileAt(path), self.columns_of(path), was_named=True)
 
+    def close(self) -> None:
+        """Remove the database."""
+        self._rows.close()
+
     def _insert(self, file_name: str, columns: Mapping[str, Any]) -> bool:
         text = json.dumps(plain(columns))
         sql = "INSERT OR IGNORE INTO rows VALUES (?, ?)"

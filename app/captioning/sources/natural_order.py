@@ -15,8 +15,12 @@ _RUN = 2**17
 def natural_key(name: str) -> str:
     """Sorts numbers within names by their value, and letters without case and next to their
     accented kin. No two names have the same."""
-    text = name if name.isascii() else unicodedata.normalize("NFKD", name)
+    text = name if name.isascii() else _without_accents(name)
     return f"{_DIGITS.sub(_number, text.casefold())}\0{name}"
+
+
+def _without_accents(name: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
 
 
 def _number(found: re.Match[str]) -> str:

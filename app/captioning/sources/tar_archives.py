@@ -29,7 +29,7 @@ from .hidden import is_hidden
 #: What is before the first dot of a member's name is its sample's key, and what is after it names
 #: the part.
 _KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)")
-#: Parts that are columns rather than pictures.
+#: Endings of parts that are columns rather than pictures.
 _COLUMNS = frozenset(("json", "txt", "cls", "text", "caption"))
 _LARGEST_COLUMN = 2**20
 #: Samples are held until their last part. What has more is a folder of pictures whose names share
@@ -109,7 +109,8 @@ def num_members(path: str) -> int | None:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]
                 _, part = _key_and_part(member.name)
-                number += member.isreg() and part not in _COLUMNS and not is_hidden(member.name)
+                is_one = member.isreg() and not _is_column(part) and not is_hidden(member.name)
+                number += is_one
         return number
     except _DAMAGED:
         return None
@@ -131,7 +132,7 @@ def _add(
         yield Skip("links in archives" if member.islnk() or member.issym() else "device", name)
     elif sample.key is not None and part in sample.parts:
         yield Skip("listed twice", name)
-    elif part in _COLUMNS and member.size <= _LARGEST_COLUMN:
+    elif _is_column(part) and member.size <= _LARGEST_COLUMN:
         sample.parts.add(part)
         sample.columns[part] = _column(part, _read(archive, member))
     else:
@@ -169,9 +170,9 @@ def _column(part: str, data: bytes) -> Any:
     """A number for .cls, the value of JSON, and text of all else and of what is broken."""
     text = data.decode("utf-8", "replace")
     try:
-        if part == "json":
+        if part.endswith("json"):
             return plain(json.loads(text))
-        return int(text) if part == "cls" else text
+        return int(text) if part.endswith("cls") else text
     except (ValueError, RecursionError):
         return text
 
@@ -180,6 +181,11 @@ def _key_and_part(name: str) -> tuple[str | None, str]:
     """The part in lower case; without a key if there is no dot."""
     match = _KEY.fullmatch(name)
     return (match[1], match[2].lower()) if match else (None, "")
+
+
+def _is_column(part: str) -> bool:
+    """By its last ending, as of "meta.json"."""
+    return part.rpartition(".")[2] in _COLUMNS
 
 
 def _is_full(sample: _Sample, limits: MediaLimits) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from PIL import Image
@@ -35,5 +36,5 @@ def open_heic(file: io.BytesIO) -> Image.Image:
     the whole process. Raises what Pillow's plugins raise."""
     from pillow_heif import HeifImageFile
 
-    image: Image.Image = HeifImageFile(file)
-    return image
+    open_it: Callable[[io.BytesIO], Image.Image] = HeifImageFile
+    return open_it(file)

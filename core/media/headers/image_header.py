@@ -122,5 +122,5 @@ def _recognise(data: bytes) -> str | None:
             return image_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    image_format = heif_format(data)
-    return image_format if image_format in _READERS else None
+    of_heif = heif_format(data)
+    return of_heif if of_heif in _READERS else None

@@ -78,7 +78,7 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     found = list(caches.look_at_caches())
-    assert [status for status, _ in found[1:]] == ["warn"] * 3
+    assert [status for status, _ in found[1:]] == ["warn"] * 4
     assert "Could not determine home directory.; they go to a temporary folder" in found[1][1]
 
 
