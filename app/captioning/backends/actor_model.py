@@ -1,33 +1,23 @@
-"""The model of one actor of Ray. Nothing here needs Ray."""
+"""The model of one actor of Ray. Nothing here needs Ray, and none of the driver's process needs a
+model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL.Image import Image
-
+from ....core.protocol.config import ConfigError
 from ....core.protocol.errors import RequestError
 from ....core.protocol.messages import EngineRequest
 from ....core.protocol.outputs import RequestOutput
-from ....core.protocol.setting import ConfigError
 from ....core.registry.registry import UnsupportedModelError
-from ...offline.llm import LLM
 from ..task import Answer, Question
+from .sent_task import Answered, SentTask
 from .shown_pictures import picture_part, with_pictures
 
-#: Answers by the name of the prompt, or why there are none.
-Answered = dict[str, Answer] | str
-
-
-@dataclass(frozen=True, slots=True)
-class SentTask:
-    """Of a Task, what an actor needs; few-shot pictures are in the messages as data: URLs."""
-
-    content: bytes | Image = field(repr=False)
-    questions: tuple[Question, ...]
+if TYPE_CHECKING:  # the driver, which names this class, needs no torch
+    from ...offline.llm import LLM
 
 
 class ActorModel:
@@ -39,6 +29,8 @@ class ActorModel:
 
     def load(self) -> str | None:
         """Returns why the model can't be loaded, if it can't, in a sentence for its user."""
+        from ...offline.llm import LLM
+
         try:
             self._llm = LLM(**self._settings)
         except (ConfigError, UnsupportedModelError, OSError) as error:
@@ -57,14 +49,10 @@ class ActorModel:
 def _request(llm: LLM, asked: tuple[SentTask, Question]) -> EngineRequest:
     task, question = asked
     if question.choices:
-        raise RequestError("choices can't be honoured here", "choices")
-    # A file's bytes are taken as a URL only.
-    content = task.content
-    shown = (
-        picture_part(content, any_file=True)
-        if isinstance(content, bytes)
-        else {"type": "image", "image": content}
-    )
+        raise RequestError("an actor can't choose among choices", "choices")
+    shown: dict[str, Any] = {"type": "image", "image": task.content}
+    if isinstance(task.content, bytes):
+        shown = picture_part(task.content, any_file=True)
     messages = with_pictures(question.messages, shown, any_file=True)
     return llm.prepare_chat(messages, llm.default_sampling_params(**question.sampling))
 

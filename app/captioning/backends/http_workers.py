@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import httpx
@@ -62,7 +62,7 @@ class HttpWorkers:
         self._window = in_flight + min(in_flight, _MAX_AHEAD)
         self._suspects = asyncio.Lock()
         self._retries = 0
-        self._started = False
+        self._is_started = False
         self._flow = TaskFlow("octavo-workers")
 
     @property
@@ -74,9 +74,9 @@ class HttpWorkers:
     def start(self) -> None:
         """Find out what the servers have. Raises RequestError if none can be reached, one refuses
         the key, or they have different models; waits for those that load theirs."""
-        if not self._started:
+        if not self._is_started:
             self._flow.loop.run(self._servers.start())
-            self._started = True
+            self._is_started = True
 
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """See Backend. Raises RequestError, too, if no server has answered for too long, or if one
@@ -109,7 +109,7 @@ class HttpWorkers:
 
     async def _ask_until_answered(self, task: Task) -> Outcome:
         answers: dict[str, Answer] = {}
-        avoided: Server | None = None
+        avoided: set[Server] = set()
         attempt = tries = 0
         while True:
             try:
@@ -125,14 +125,14 @@ class HttpWorkers:
                 self._retries += 1
                 attempt += 1
                 tries += tried.trouble.is_suspect
-                avoided = tried.server
+                avoided.add(tried.server)
                 if tries == MAX_TRIES:
                     reason = f"{tried.server.url}: {tried.trouble}"
                     error = f"given up after it failed {tries} times, the last time at {reason}"
                     return Failed(task.picture, error, task)
 
     async def _try(
-        self, task: Task, answers: dict[str, Answer], avoided: Server | None, attempt: int
+        self, task: Task, answers: dict[str, Answer], avoided: Set[Server], attempt: int
     ) -> None:
         """Ask what has no answer yet. Raises _TriedError, RefusalError or RequestError."""
         server = await self._servers.take(avoided)

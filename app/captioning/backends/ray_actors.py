@@ -7,8 +7,6 @@ import dataclasses
 import itertools
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +14,10 @@ from typing import Any
 from ....core.protocol.config import ConfigError, EngineConfig
 from ....core.protocol.errors import RequestError
 from ..picture import Picture
-from ..task import Captioned, Failed, Outcome, Question, Task
-from .actor_model import ActorModel, Answered, SentTask
+from ..task import Captioned, Failed, Outcome, Task
 from .backend import Read
-from .shown_pictures import PLACE, with_pictures
+from .ray_cluster import RayCluster, Seat, result_of
+from .sent_task import Answered, SentTask, to_send
 from .task_flow import TaskFlow
 
 logger = logging.getLogger(__name__)
@@ -28,10 +26,6 @@ logger = logging.getLogger(__name__)
 _BATCHES_AT_ONCE = 2
 #: Deaths of actors that had a picture alone, after which none is asked about it any more.
 MAX_DEATHS = 3
-#: Times that an actor may die while it loads its model.
-_MAX_HIRES = 3
-#: Seconds after which it is said that an actor isn't ready.
-_SLOW_START = 60.0
 
 
 @dataclass(eq=False)
@@ -47,16 +41,6 @@ class _Open:
     deaths: int = 0
 
 
-@dataclass(eq=False)
-class _Seat:
-    """A place for an actor. name, node_id: of its node. actor: None if there is none now."""
-
-    name: str
-    node_id: str
-    options: dict[str, Any]
-    actor: Any = None
-
-
 @dataclass(order=True)
 class _Waiting:
     """Suspects come first: they hold up whoever waits for them."""
@@ -69,8 +53,8 @@ class _Waiting:
 class RayActors:
     """See Backend. config, facts: of the model, which each actor loads.
 
-    address: of a cluster, such as "auto" or "head:6379"; "local" starts Ray on this
-    machine. If the process is connected to Ray already, that is used, and left running.
+    address: of a cluster, such as "auto" or "head:6379"; "local" starts Ray on this machine. If
+    the process is connected to Ray already, that is used, and left running.
     actors_per_node: share a node's processors. batch_size: pictures sent to an actor at once.
 
     An actor that dies is replaced, and its pictures are sent again; those go alone, so that one
@@ -89,12 +73,11 @@ class RayActors:
     ) -> None:
         self.facts = facts
         self._settings = _settings(config)
-        self._address = address
         self._actors_per_node = actors_per_node
         self._batch_size = batch_size
-        self._ray = _import_ray()
-        self._is_ours = False
-        self._seats: list[_Seat] = []
+        self._cluster = RayCluster(address)
+        self._seats: list[Seat] = []
+        self._is_started = False
         self._num_lost = 0
         self._running = 0
         self._open: set[_Open] = set()
@@ -106,11 +89,12 @@ class RayActors:
 
     def start(self) -> None:
         """Connect to Ray, and have each actor load the model. Raises ConfigError if it can't."""
-        if self._seats:
+        if self._is_started:
             return
-        self._connect()
-        self._seats = self._find_seats()
+        self._cluster.connect()
+        self._seats = self._cluster.seats(self._actors_per_node, _BATCHES_AT_ONCE)
         self._flow.loop.run(self._start())
+        self._is_started = True
 
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """See Backend. Raises RequestError, too, if no node is left."""
@@ -132,89 +116,17 @@ class RayActors:
         """See Backend."""
         self._flow.close()
         for seat in self._seats:
-            if seat.actor is not None and self._ray.is_initialized():
-                self._ray.kill(seat.actor)
-        if self._is_ours:
-            self._ray.shutdown()
-            self._is_ours = False
-
-    def _connect(self) -> None:
-        if self._ray.is_initialized():
-            return
-        # Ray would tell its makers of each start.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            self._ray.init(
-                address=self._address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({"include_dashboard": False} if self._address == "local" else {}),
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"--ray {self._address}: {error}") from error
-        self._is_ours = True
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
-
-    def _find_seats(self) -> list[_Seat]:
-        strategies = self._ray.util.scheduling_strategies
-        seats = []
-        for node in self._ray.nodes():
-            resources = node["Resources"]
-            num_cpus = int(resources.get("CPU", 0)) // self._actors_per_node
-            if not (node["Alive"] and num_cpus):
-                continue
-            options = {
-                "num_cpus": num_cpus,
-                "num_gpus": min(1, int(resources.get("GPU", 0)) // self._actors_per_node),
-                "max_concurrency": _BATCHES_AT_ONCE,
-                "scheduling_strategy": strategies.NodeAffinitySchedulingStrategy(
-                    node["NodeID"], soft=False
-                ),
-            }
-            name = node["NodeManagerAddress"]
-            seats += [_Seat(name, node["NodeID"], options) for _ in range(self._actors_per_node)]
-        if not seats:
-            raise ConfigError(
-                f"--ray {self._address}: no node has a processor for each of "
-                f"{self._actors_per_node} actors"
-            )
-        return seats
+            self._cluster.dismiss(seat)
+        self._cluster.close()
 
     async def _start(self) -> None:
-        await asyncio.gather(*(self._hire(seat) for seat in self._seats))
+        await asyncio.gather(*(self._cluster.hire(seat, self._settings) for seat in self._seats))
         for seat in self._seats:
             feeder = asyncio.get_running_loop().create_task(self._feed(seat))
             self._feeders.add(feeder)
             feeder.add_done_callback(self._see_end)
 
-    async def _hire(self, seat: _Seat) -> None:
-        """Raises ConfigError if the model can't be loaded; RayError if there can be no actor."""
-        errors = self._ray.exceptions
-        for attempt in itertools.count(1):
-            actor = self._ray.remote(ActorModel).options(**seat.options).remote(self._settings)
-            loading = asyncio.ensure_future(_result(actor.load.remote()))
-            while not (await asyncio.wait({loading}, timeout=_SLOW_START))[0]:
-                logger.warning(
-                    "the actor on %s is not ready: it loads the model, or waits for %d processors",
-                    seat.name,
-                    seat.options["num_cpus"],
-                )
-            try:
-                problem = loading.result()
-            except errors.ActorDiedError as error:
-                if attempt == _MAX_HIRES:
-                    raise ConfigError(
-                        f"the actor on {seat.name} dies while it loads the model: {error}"
-                    ) from error
-                continue
-            if problem is not None:
-                raise ConfigError(f"{seat.name}: {problem}")
-            seat.actor = actor
-            return
-
-    async def _feed(self, seat: _Seat) -> None:
+    async def _feed(self, seat: Seat) -> None:
         """Until the node is lost."""
         sending: set[asyncio.Task[None]] = set()
         while True:
@@ -232,16 +144,16 @@ class RayActors:
             if is_alone or len(sending) == _BATCHES_AT_ONCE:
                 await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _replace(self, seat: _Seat) -> bool:
+    async def _replace(self, seat: Seat) -> bool:
         """Whether there is an actor again."""
         try:
-            await self._hire(seat)
-        except (ConfigError, self._ray.exceptions.RayError) as error:
+            await self._cluster.hire(seat, self._settings)
+        except (ConfigError, self._cluster.errors.RayError) as error:
             logger.warning("the node %s is left out from now on: %s", seat.name, error)
             return False
         return True
 
-    async def _send(self, seat: _Seat, batch: Sequence[_Open]) -> None:
+    async def _send(self, seat: Seat, batch: Sequence[_Open]) -> None:
         actor = seat.actor
         loop = asyncio.get_running_loop()
         sent = [open_.sent for open_ in batch]
@@ -250,15 +162,14 @@ class RayActors:
         self._running += len(batch)
         try:
             reference = await loop.run_in_executor(self._flow.threads, actor.answer.remote, sent)
-            answered = await _result(reference)
-        except self._ray.exceptions.RayTaskError as error:
+            answered = await result_of(reference)
+        except self._cluster.errors.RayTaskError as error:
             self._fail(error.cause or error)
-        except self._ray.exceptions.RayError as error:
+        except self._cluster.errors.RayError as error:
             if seat.actor is actor:
-                seat.actor = None
                 self._num_lost += 1
                 logger.warning("the actor on %s died; its pictures are sent again", seat.name)
-                self._ray.kill(actor)  # it may be out of reach only
+                self._cluster.dismiss(seat)  # it may be out of reach only
             for open_ in batch:
                 self._put_again(open_, str(error))
         else:
@@ -270,7 +181,7 @@ class RayActors:
 
     async def _answer(self, task: Task) -> Outcome:
         loop = asyncio.get_running_loop()
-        sent = await loop.run_in_executor(self._flow.threads, _sent, task)
+        sent = await loop.run_in_executor(self._flow.threads, to_send, task)
         if self._ended is not None:
             raise self._ended
         if self._flow.is_draining:
@@ -342,14 +253,6 @@ class RayActors:
                 open_.outcome.set_exception(error)
 
 
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("--ray needs Ray: pip install 'octavo[ray]'") from error
-    return ray
-
-
 def _settings(config: EngineConfig) -> dict[str, Any]:
     """As an actor takes them, whose working directory may be another."""
     settings = dataclasses.asdict(config)
@@ -358,23 +261,7 @@ def _settings(config: EngineConfig) -> dict[str, Any]:
     return settings
 
 
-def _sent(task: Task) -> SentTask:
-    """Raises RequestError for a few-shot picture that can't be had."""
-    return SentTask(task.content, tuple(_carried(question) for question in task.questions))
-
-
-def _carried(question: Question) -> Question:
-    """In plain containers, which can be pickled, with its few-shot pictures."""
-    messages = with_pictures(question.messages, PLACE, any_file=True)
-    return Question(question.name, tuple(messages), dict(question.sampling), question.choices)
-
-
 def _outcome(task: Task, answered: Answered) -> Outcome:
     if isinstance(answered, str):
         return Failed(task.picture, answered, task)
     return Captioned(task, answered)
-
-
-async def _result(reference: Any) -> Any:
-    """Of a call of an actor. Raises RayError."""
-    return await reference

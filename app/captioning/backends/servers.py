@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,8 @@ from .server_models import ask_models, check_answers
 
 logger = logging.getLogger(__name__)
 
-#: Seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+#: Before something is tried again the first time, and at most.
+FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 #: Seconds without any server before it is said, and between two times that it is.
 _QUIET, _BETWEEN_WARNINGS = 5.0, 60.0
 
@@ -99,16 +99,18 @@ class Servers:
         finally:
             self._num_waiting -= 1
 
-    async def take(self, avoided: Server | None) -> Server:
-        """The least busy one, to be released; another than the avoided, if there is one.
+    async def take(self, avoided: Set[Server]) -> Server:
+        """The least busy one, to be released; one of the avoided only where there are no others.
 
         Raises RequestError if none has answered for too long.
         """
         while True:
             self._check()
-            spare = [s for s in self._servers if s.is_here and s.running < self._connections]
+            here = [server for server in self._servers if server.is_here]
+            here = [server for server in here if server not in avoided] or here
+            spare = [server for server in here if server.running < self._connections]
             if spare:
-                server = min(spare, key=lambda s: (s is avoided, s.running))
+                server = min(spare, key=lambda s: (s.trouble is not None, s.running))
                 server.running += 1
                 return server
             await self._changed.wait()
@@ -135,7 +137,7 @@ class Servers:
         """Wait, the longer the more attempts there were, but as long as a server asks for, and not
         all for the same time. Raises as `take` does."""
         if retry_after is None:
-            seconds = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
+            seconds = min(_LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)
         else:
             seconds = retry_after * random.uniform(1, 1.1)
         with suppress(TimeoutError):
