@@ -10,20 +10,24 @@ __all__ = [
     "LLM",
     "AsyncLLM",
     "BeamSearchParams",
+    "Captioner",
     "EmbeddingModel",
     "RequestError",
     "SamplingParams",
     "__version__",
+    "caption",
 ]
 
 # Imported on first use, so that `octavo --version` need not load torch.
 _LAZY = {
     "AsyncLLM": ".app.offline.async_llm",
     "BeamSearchParams": ".core.protocol.sampling_params",
+    "Captioner": ".app.captioning.captioner",
     "EmbeddingModel": ".app.offline.embedding_model",
     "LLM": ".app.offline.llm",
     "RequestError": ".core.protocol.request_error",
     "SamplingParams": ".core.protocol.sampling_params",
+    "caption": ".app.captioning.captioner",
 }
 
 

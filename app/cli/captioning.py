@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import Any
 
-from ...core.contracts.specs import load_object
-from ...core.protocol.config import ConfigError, EngineConfig
-from .. import DEMO_MODEL
-from ..captioning.backends.backend import Backend
+from ...core.protocol.config import EngineConfig
+from ..captioning.backends.open_backend import open_backend
 from ..captioning.census import Census
 from ..captioning.job import JobOptions
 from ..captioning.outputs.open_sink import STANDARD_OUTPUT
@@ -31,7 +28,7 @@ def caption(options: argparse.Namespace) -> int:
     config = engine_config(options)
     plan = _plan(options, config)
     plan.check()
-    backend = _backend(options, config)
+    backend = open_backend(config, options.workers, options.ray)
     census = Census()
     progress = Progress(options.progress, census)
     reader = PictureReader(config.media_limits, _urls(options, config))
@@ -71,25 +68,6 @@ def _plan(options: argparse.Namespace, config: EngineConfig) -> Plan:
         limits=config.media_limits,
         background=config.image_background,
     )
-
-
-def _backend(options: argparse.Namespace, config: EngineConfig) -> Backend:
-    if options.workers and options.ray is not None:
-        raise ConfigError("--workers and --ray are both given; take one")
-    kind: Any
-    if options.workers:
-        kind = load_object("octavo.app.captioning.backends.http_workers:HttpWorkers")
-        model = None if config.model == DEMO_MODEL else config.model
-        backend: Backend = kind(options.workers, model)
-        return backend
-    facts = load_object("octavo.app.captioning.backends.model_facts:model_facts")(config)
-    if options.ray is not None:
-        kind = load_object("octavo.app.captioning.backends.ray_actors:RayActors")
-        backend = kind(config, facts, address=options.ray)
-        return backend
-    kind = load_object("octavo.app.captioning.backends.local:LocalBackend")
-    backend = kind(config, facts)
-    return backend
 
 
 def _urls(options: argparse.Namespace, config: EngineConfig) -> UrlReader | None:

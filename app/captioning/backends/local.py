@@ -40,6 +40,7 @@ class LocalBackend:
 
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """See Backend."""
+        self._draining = False
         self.start()
         llm = self._llm
         assert llm is not None
