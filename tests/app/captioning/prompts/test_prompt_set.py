@@ -128,6 +128,8 @@ def test_names_and_texts_are_told_apart(text: str, name: str, prompt: str) -> No
         (("--prefix", "{folder}: "), "--prefix is written as it is"),
         (("--trigger-words", "sks,{stem}"), "--trigger-words is written as it is"),
         (("--trigger-words", "sks,,x"), "--trigger-words has one that is empty"),
+        (("--prompt", "a\udcff"), "--prompt caption must be UTF-8"),
+        (("--choices", "a\udcff,b"), "--choices must be UTF-8"),
         (("--schema", "x.json"), "--choices a,b,c gives one of several answers"),
         (("--prompts", "x.toml", "--prompt", "a"), "--prompt and --prompts are both given"),
         (("--example", "dog.png"), "dog.png must be IMAGE=ANSWER"),
