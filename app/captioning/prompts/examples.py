@@ -17,7 +17,7 @@ from ....core.protocol.media_limits import MediaLimits
 from ....core.protocol.request_error import RequestError
 from ..picture import FileAt, Picture, printable
 from .picture_facts import PictureFacts
-from .prompt_fields import refuse_unknown
+from .prompt_fields import check_unicode, refuse_unknown
 
 _FIELDS = ("image", "answer", "text")
 
@@ -48,6 +48,7 @@ def read_example(
     text = given.get("text")
     if text is not None and not isinstance(text, str):
         raise RequestError(f"{label}.text must be a text, got {text!r}")
+    check_unicode((given["answer"], text), label)
     path = folder / given["image"]
     if path not in known:
         known[path] = _read_picture(path, limits, label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -115,10 +116,9 @@ def _folder(facts: PictureFacts) -> str:
     return facts.parts[-2] if len(facts.parts) > 1 else ""
 
 
-def _without_ending(path: str) -> str:
+def _without_ending(archive: str) -> str:
     """photos.tar.gz -> photos, in whatever folder."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, name.partition(".")[0] or name)
+    return re.sub(r"(?:\.tar)?\.\w+\Z", "", archive)
 
 
 #: What templates may ask for of any picture.

@@ -59,6 +59,8 @@ def read_fields(given: Mapping[str, Any], known: Mapping[str, Any], label: Label
     """The fields in their types. Raises RequestError for what isn't known, or can't be."""
     refuse_unknown(given, known, label)
     fields = {name: _convert(value, known[name], label(name)) for name, value in given.items()}
+    for name, value in fields.items():
+        check_unicode(value, label(name))
     check_sampling(fields, label)
     for name in ("text", "system"):
         if name in fields:
@@ -83,6 +85,15 @@ def refuse_unknown(given: Mapping[str, Any], known: Collection[str], label: Labe
                 f"{label(str(name))} is no field that is known here{nearest(str(name), known)}; "
                 f"known: {', '.join(known)}"
             )
+
+
+def check_unicode(value: Any, label: str) -> None:
+    """Raises RequestError for a text that no tokenizer takes, in a list of texts or alone."""
+    for text in value if isinstance(value, tuple) else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"{label} must be UTF-8, got {text!r}") from error
 
 
 def sampling_of(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,10 @@ _BRACE_HELP = "write {{ and }} for braces that are meant themselves"
 
 @dataclass(frozen=True)
 class _Field:
-    """written: what stands between the braces. default: in place of what a picture lacks."""
+    """where: it stands, for errors. written: what is between the braces. default: in place of
+    what a picture lacks."""
 
+    where: str
     written: str
     name: str
     default: str | None
@@ -35,6 +37,11 @@ class _Field:
         if self.name in FILE_FACTS or self.name.startswith(_EXIF):
             return None
         return self.name.removeprefix(_COLUMN)
+
+    @property
+    def is_of_content(self) -> bool:
+        """Whether two copies of a file have the same."""
+        return self.name in ("width", "height") or self.name.startswith(_EXIF)
 
     def text(self, facts: PictureFacts) -> str:
         """Raises PictureError."""
@@ -53,7 +60,7 @@ class _Field:
         return facts.of_column(self.name.removeprefix(_COLUMN))
 
     def _lack(self, facts: PictureFacts) -> str:
-        asked = f"the prompt asks for {{{self.written}}}"
+        asked = f"{self.where} asks for {{{self.written}}}"
         column = self.column
         if column is None:
             return f"{asked}, which this picture's file doesn't have"
@@ -88,6 +95,11 @@ class Template:
         """The columns that it asks for."""
         return frozenset(field.column for field in self._fields if field.column is not None)
 
+    @property
+    def is_of_content(self) -> bool:
+        """Whether it is the same for two copies of a file, whatever their names and tables."""
+        return all(field.is_of_content for field in self._fields)
+
     def check_columns(self, known: Collection[str]) -> None:
         """Raises RequestError if it asks for another column than these."""
         for field in self._fields:
@@ -112,7 +124,7 @@ class Template:
         written = found["field"]
         name, bar, default = written.partition("|")
         if name in FILE_FACTS or (name.startswith(_COLUMN) and name != _COLUMN):
-            return _Field(written, name, default if bar else None)
+            return _Field(self._where, written, name, default if bar else None)
         if name.startswith(_EXIF):
             if name.removeprefix(_EXIF) not in FIELDS:
                 raise self._unknown(written, name, ())
@@ -122,7 +134,7 @@ class Template:
                 f"conversions and attributes are not known here; {_BRACE_HELP}, and "
                 "{column.NAME} for a column of any name"
             )
-        return _Field(written, name, default if bar else None)
+        return _Field(self._where, written, name, default if bar else None)
 
     def _unknown(self, written: str, name: str, columns: Collection[str]) -> RequestError:
         hint = nearest(name.removeprefix(_COLUMN), (*_KNOWN, *columns))

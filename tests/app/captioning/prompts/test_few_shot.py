@@ -60,3 +60,35 @@ def test_it_is_the_conversation_that_one_would_write(offline: LLM) -> None:
     assert written.removeprefix("<s>") == (
         f"<|system|>You are terse.<|end|>{turn}A dog.<|end|>{turn}A car.<|end|>{turn}"
     )
+
+
+def test_what_is_drawn_is_drawn_again_in_whatever_order(offline: LLM) -> None:
+    prompts = PromptSet.of({"a": QUESTION, "b": "What colour is it?"}, temperature=1, max_tokens=8)
+
+    def answers(names: list[str], together: bool) -> dict[tuple[str, str], str]:
+        paths = [IMAGES / f"{name}.png" for name in names]
+        asked = [
+            (path, question)
+            for path in paths
+            for question in prompts.questions(
+                Picture(str(path), FileAt(str(path))), path.stem, path.read_bytes()
+            )
+        ]
+        conversations = [shown(question.messages, path) for path, question in asked]
+        params = [offline.default_sampling_params(**question.sampling) for _, question in asked]
+        if together:
+            outputs = offline.chat(conversations, params, use_tqdm=False)
+        else:
+            outputs = [
+                output
+                for conversation, one in zip(conversations, params, strict=True)
+                for output in offline.chat(conversation, one, use_tqdm=False)
+            ]
+        return {
+            (path.stem, question.name): output.outputs[0].text
+            for (path, question), output in zip(asked, outputs, strict=True)
+        }
+
+    first = answers(["dog", "car", "pizza"], together=True)
+    assert first == answers(["pizza", "dog", "car"], together=False)
+    assert len(set(first.values())) > 1

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def test_names_and_texts_are_told_apart(text: str, name: str, prompt: str) -> No
         (("--prefix", "{folder}: "), "--prefix is written as it is"),
         (("--trigger-words", "sks,{stem}"), "--trigger-words is written as it is"),
         (("--trigger-words", "sks,,x"), "--trigger-words has one that is empty"),
+        (("--prompt", "a\udcff"), "--prompt caption must be UTF-8"),
+        (("--choices", "a\udcff,b"), "--choices must be UTF-8"),
         (("--schema", "x.json"), "--choices a,b,c gives one of several answers"),
         (("--prompts", "x.toml", "--prompt", "a"), "--prompt and --prompts are both given"),
         (("--example", "dog.png"), "dog.png must be IMAGE=ANSWER"),
@@ -285,11 +288,33 @@ def test_what_examples_are_refused(dog: Path, tmp_path: Path) -> None:
 def test_a_picture_that_lacks_something_fails_by_itself() -> None:
     prompts = PromptSet.of({"a": "x", "b": "{title}"})
     assert prompts.columns == {"title"}
-    with pytest.raises(PictureError, match=r"asks for \{title\}"):
+    with pytest.raises(PictureError, match=r"^prompts\.b\.text asks for \{title\}"):
         asked(prompts)
     prompts.check_columns(["title"])
     with pytest.raises(RequestError, match=r"prompts\.b\.text: {title} is not known"):
         prompts.check_columns([])
+
+
+@pytest.mark.parametrize(
+    ("text", "system", "expected"),
+    [
+        ("x {exif.date|} {width} {height}", "s", True),
+        ("{stem}", "s", False),
+        ("x", "{path}", False),
+        ("{title|}", "s", False),
+    ],
+)
+def test_whether_copies_are_asked_the_same(text: str, system: str, expected: bool) -> None:
+    assert PromptSet.of({"a": "x", "b": text}, system=system).is_of_content is expected
+
+
+def test_it_may_go_to_another_process(dog: Path) -> None:
+    prompts = PromptSet.of(
+        {"a": {"text": "{stem}", "examples": [{"image": str(dog), "answer": "d"}]}}
+    )
+    copy = pickle.loads(pickle.dumps(prompts))
+    assert asked(copy) == asked(prompts)
+    assert copy.facts == prompts.facts
 
 
 def test_answers_are_finished_by_the_prompt_that_they_answer() -> None:

@@ -74,6 +74,7 @@ def test_texts(text: str, expected: str) -> None:
         ("d/noending", FileAt("d/noending"), "noending noending - d"),
         ("p.zip!cats/a.jpg", MemberAt("p.zip", "cats/a.jpg"), "a.jpg a jpg cats"),
         ("x/p.tar.gz!a.jpg", MemberAt("x/p.tar.gz", "a.jpg"), "a.jpg a jpg p"),
+        ("24.12.23.zip!a.jpg", MemberAt("24.12.23.zip", "a.jpg"), "a.jpg a jpg 24.12.23"),
         (
             "https://example.com/k%C3%A4se/a%20b.jpg?x=/y.png",
             UrlAt("https://example.com/k%C3%A4se/a%20b.jpg?x=/y.png"),
