@@ -15,7 +15,7 @@ from .fields import choose_fields, record
 from .output_options import OutputOptions
 from .picture_format import is_picture_file
 from .row import Row
-from .safe_files import naming_file, replace_file, sync_folder
+from .safe_files import replace_file, sync_folder
 from .sidecar_claims import SidecarClaims
 from .sidecar_kinds import JSON, XMP, SidecarKind, parse_sidecars
 from .sink import START, Position
@@ -51,8 +51,7 @@ class Sidecars:
         with ThreadPoolExecutor(_NUM_WRITERS) as pool:
             list(pool.map(self._write_files, rows))
         for folder in {os.path.dirname(row.path or "") for row in rows}:
-            with naming_file(folder):
-                sync_folder(folder)
+            sync_folder(folder)
         return START
 
     def finish(self, rows: Callable[[], Iterator[Row]]) -> None:
