@@ -10,6 +10,8 @@ from ....core.protocol.errors import RequestError
 from .output_options import OutputOptions
 from .row import Row
 
+Kind = Literal["text", "integer", "any"]
+
 FILE = "file"
 ERROR = "error"
 _FACTS: dict[str, Kind] = {
@@ -23,7 +25,6 @@ _FACTS_BY_PROMPT: dict[str, Kind] = {
     "prompt_tokens": "integer",
     "completion_tokens": "integer",
 }
-Kind = Literal["text", "integer", "any"]
 
 
 @dataclass(frozen=True, slots=True)

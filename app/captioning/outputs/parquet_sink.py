@@ -121,7 +121,7 @@ class ParquetSink:
 
         try:
             return _import_parquet().ParquetFile(self._path)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise RequestError(f"{printable(self._path)} can't be read: {error}") from error
 
     def _check_rows_before(self) -> None:

@@ -23,7 +23,7 @@ class GrowingFile:
         with naming_file(path):
             self._file = self._open()
             self._cut()
-        sync_folder(os.path.dirname(path) or ".")
+        sync_folder(os.path.dirname(path))
 
     def add(self, data: bytes, tail: bytes = b"") -> None:
         """tail: comes behind it in the file, until more is added in its place."""
@@ -106,13 +106,14 @@ def replacing(path: str) -> Iterator[str]:
 
 
 def sync_folder(folder: str) -> None:
-    """So that names in it outlast a power cut, where the file system can."""
-    handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some file systems, such as of networks, have none for folders
+    """So that names in it outlast a power cut. The current one has no name."""
+    # Some file systems, as of networks, can't; and a folder may be written that can't be read.
+    with suppress(OSError):
+        handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -121,4 +122,4 @@ def naming_file(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        raise OSError(error.errno, error.strerror or str(error), path) from error

@@ -38,7 +38,7 @@ class ShardSink:
     def __init__(self, path: str, options: OutputOptions) -> None:
         if options.shard_size < 1:
             raise RequestError(f"--shard-size must be at least 1, not {options.shard_size}")
-        self._stem = path.removesuffix(".tar")
+        self._stem = os.path.splitext(path)[0]
         self._options = options
         self._fields = choose_fields(options)
         self._number = 0
@@ -47,7 +47,7 @@ class ShardSink:
 
     def check(self) -> None:
         """See Sink."""
-        check_folder(self._stem)
+        check_folder(self._path(0))
         numbers = self._numbers()
         if numbers and not (self._options.overwrite or self._options.goes_on):
             raise RequestError(would_be_overwritten(self._path(numbers[0]), self._options))

@@ -4,64 +4,39 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from threading import Lock
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
-from ....core.protocol.errors import RequestError
 from ..picture import printable
 from .fields import choose_fields, record
 from .output_options import OutputOptions
-from .picture_format import PICTURE_ENDINGS, is_picture_file
+from .picture_format import is_picture_file
 from .row import Row
-from .safe_files import naming_file, replace_file, sync_folder
+from .safe_files import replace_file, sync_folder
+from .sidecar_claims import SidecarClaims
+from .sidecar_kinds import JSON, XMP, SidecarKind, parse_sidecars
 from .sink import START, Position
-from .xmp import DESCRIPTION, SUBJECT, XmpError, properties_in, with_caption
+from .xmp import XmpError, properties_in, with_caption
 
-TEXT_ENDINGS = (".txt", ".caption")
-ENDINGS = (*TEXT_ENDINGS, ".json", ".xmp")
-_DESCRIPTION_PROMPT = "caption"
-_SUBJECT_PROMPT = "tags"
-#: Claims to files that are kept. Pictures that share one mostly come close to each other, as they
-#: are sorted; those further apart are found on the disk.
-_MAX_CLAIMS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """ending: of its files. prompt: whose text is in it, if it is one prompt's."""
-
-    ending: str
-    prompt: str | None
-
-    def path(self, picture: str) -> str:
-        """Of a picture's sidecar: kohya-ss and other trainers replace the picture's ending;
-        darktable and digiKam keep it."""
-        return (picture if self.ending == ".xmp" else os.path.splitext(picture)[0]) + self.ending
+#: Threads that write, each of which mostly waits for the disk.
+_NUM_WRITERS = 4
 
 
 class Sidecars:
     """The job's journal knows what has been written: writing it again changes nothing. Pictures
-    that failed get no file."""
+    that failed get no file, and so does one that has been moved away since it was captioned."""
 
     takes_content = False
 
     def __init__(self, options: OutputOptions) -> None:
-        """Raises RequestError for endings and prompts that there aren't."""
+        """Raises RequestError for endings, prompts and fields that there aren't."""
         self._options = options
-        self._kinds = tuple(_parse(text, options.prompts) for text in options.sidecars)
-        endings = [kind.ending for kind in self._kinds]
-        for ending in endings:
-            if endings.count(ending) > 1:
-                raise RequestError(f"--sidecar {ending} is there twice")
+        self._kinds = parse_sidecars(options.sidecars, options.prompts)
         self._fields = choose_fields(options)
-        self._claims: OrderedDict[str, str] = OrderedDict()
-        self._lock = Lock()
+        self._claims = SidecarClaims(options.is_ours)
 
     def check(self) -> None:
         """Nothing: `obstacle` looks at each picture's files."""
@@ -72,17 +47,11 @@ class Sidecars:
 
     def write(self, rows: Sequence[Row]) -> Position:
         """See Sink."""
-        folders = set()
-        for row in rows:
-            # A picture that has been moved away since then needs none where it was.
-            if row.error is None and row.path is not None and os.path.exists(row.path):
-                for kind in self._kinds:
-                    path = kind.path(row.path)
-                    replace_file(path, self._content(kind, path, row))
-                folders.add(os.path.dirname(row.path))
-        for folder in folders:
-            with naming_file(folder):
-                sync_folder(folder)
+        rows = [row for row in rows if row.error is None and row.path and os.path.exists(row.path)]
+        with ThreadPoolExecutor(_NUM_WRITERS) as pool:
+            list(pool.map(self._write_files, rows))
+        for folder in {os.path.dirname(row.path or "") for row in rows}:
+            sync_folder(folder)
         return START
 
     def finish(self, rows: Callable[[], Iterator[Row]]) -> None:
@@ -100,14 +69,11 @@ class Sidecars:
                 f"its sidecar can't be written: change the permissions of {printable(folder)}, or "
                 "name a file by -o"
             )
-        for kind in self._kinds:
-            try:
-                reason = self._obstacle_of(kind, path)
-            except OSError as error:
-                reason = f"its sidecar can't be written: {error.strerror}"
-            if reason is not None:
-                return reason
-        return None
+        try:
+            reasons = (self._obstacle_of(kind, path) for kind in self._kinds)
+            return next((reason for reason in reasons if reason is not None), None)
+        except OSError as error:
+            return f"its sidecar can't be written: {error.strerror}"
 
     def names(self) -> Iterable[str]:
         """None: `has` tells."""
@@ -119,121 +85,85 @@ class Sidecars:
 
     def has(self, path: str | None) -> bool:
         """Whether all its sidecars are there."""
-        return path is not None and all(self._is_there(kind, path) for kind in self._kinds)
+        return path is not None and all(_is_there(kind, path) for kind in self._kinds)
 
-    def _content(self, kind: _Kind, path: str, row: Row) -> bytes:
-        if kind.ending == ".json":
+    def _write_files(self, row: Row) -> None:
+        assert row.path is not None, "others have been left out"
+        for kind in self._kinds:
+            path = kind.path(row.path)
+            replace_file(path, self._content(kind, path, row))
+
+    def _content(self, kind: SidecarKind, path: str, row: Row) -> bytes:
+        text = row.texts[kind.text] if kind.text is not None else None
+        if kind.ending == JSON:
             return msgspec.json.format(msgspec.json.encode(record(row, self._fields))) + b"\n"
-        if kind.ending == ".xmp":
-            return self._xmp(kind, path, row)
-        assert kind.prompt is not None, "a text file has one"
-        return f"{row.texts[kind.prompt]}\n".encode()
-
-    def _xmp(self, kind: _Kind, path: str, row: Row) -> bytes:
-        tags = row.texts.get(_SUBJECT_PROMPT, "").split(",")
-        subjects = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
-        description = row.texts[kind.prompt] if kind.prompt is not None else None
+        if kind.ending != XMP:
+            return f"{text}\n".encode()
         try:
-            return with_caption(_read(path), description, subjects)
+            return with_caption(_read(path), text, kind.subjects(row.texts))
         except XmpError as error:  # `obstacle` has seen another file
             raise OSError(errno.EINVAL, f"can't be added to: {error}", path) from error
 
-    def _obstacle_of(self, kind: _Kind, picture: str) -> str | None:
+    def _obstacle_of(self, kind: SidecarKind, picture: str) -> str | None:
+        """Raises OSError."""
         path = kind.path(picture)
         name = printable(os.path.basename(path))
         if path == picture:
             return f"its sidecar {name} would be the picture itself"
-        other = None if kind.ending == ".xmp" else self._other_owner(picture)
-        if other is not None:
-            return f"{name} is the sidecar of {printable(os.path.basename(other))}; rename one"
+        if kind.ending != XMP and (other := self._claims.claim(picture)):
+            return _of_another(name, other)
         try:
-            found = os.lstat(path)
+            os.lstat(path)
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
+        if not os.path.isfile(path):
             return f"{name}, where its sidecar would be, is no file; move it away"
-        return self._obstacle_in(kind, picture, path, name)
+        if kind.ending == XMP:
+            return self._obstacle_in_xmp(kind, picture, path, name)
+        return self._obstacle_in_file(picture, path, name)
 
-    def _obstacle_in(self, kind: _Kind, picture: str, path: str, name: str) -> str | None:
-        """In a file that is there already."""
-        is_ours = self._options.is_ours(picture)
-        if kind.ending == ".xmp":
-            try:
-                there = properties_in(_read(path) or b"") & self._properties(kind)
-            except XmpError as error:
-                return f"{name} can't be added to, as {error}; mend it or move it away"
-            what = f"{name} has dc:{' and dc:'.join(sorted(there))} already" if there else None
-        else:
-            what = f"{name} is there already"
-        if what is None or is_ours:
+    def _obstacle_in_file(self, picture: str, path: str, name: str) -> str | None:
+        if self._options.is_ours(picture):
             return None
+        if other := self._claims.writer(picture):
+            return _of_another(name, other)
         if not self._options.overwrite:
-            return (
-                f"{what}: --only-missing skips pictures that have all their sidecars, --overwrite "
-                "replaces what they have"
-            )
-        if kind.ending != ".xmp" and is_picture_file(path):
+            return _is_kept(f"{name} is there already")
+        if is_picture_file(path):
             return f"{name}, where its sidecar would be, is a picture, which isn't overwritten"
         return None
 
-    def _other_owner(self, picture: str) -> str | None:
-        """Another picture of the job with the same sidecars, such as a.jpg for a.png."""
-        stem = os.path.splitext(picture)[0]
-        with self._lock:
-            owner = self._claims.setdefault(stem, picture)
-            self._claims.move_to_end(stem)
-            if len(self._claims) > _MAX_CLAIMS:
-                self._claims.popitem(last=False)
-        if owner != picture:
-            return owner
-        for ending in PICTURE_ENDINGS:
-            for sibling in (stem + ending, stem + ending.upper()):
-                is_other = sibling != picture and os.path.exists(sibling)
-                if is_other and self._options.is_ours(sibling):
-                    return sibling
-        return None
-
-    def _properties(self, kind: _Kind) -> set[str]:
-        """Those that are written into XMP."""
-        description = {DESCRIPTION} if kind.prompt is not None else set()
-        return description | ({SUBJECT} if _SUBJECT_PROMPT in self._options.prompts else set())
-
-    def _is_there(self, kind: _Kind, picture: str) -> bool:
-        path = kind.path(picture)
-        if kind.ending != ".xmp":
-            return path != picture and os.path.exists(path)
+    def _obstacle_in_xmp(self, kind: SidecarKind, picture: str, path: str, name: str) -> str | None:
         try:
-            return properties_in(_read(path) or b"") >= self._properties(kind)
-        except (XmpError, OSError):  # `obstacle` tells of it
-            return False
+            there = properties_in(_read(path) or b"") & kind.properties
+        except XmpError as error:
+            return f"{name} can't be added to, as {error}; mend it or move it away"
+        if not there or self._options.overwrite or self._options.is_ours(picture):
+            return None
+        return _is_kept(f"{name} has dc:{' and dc:'.join(sorted(there))} already")
 
 
-def _parse(text: str, prompts: Sequence[str]) -> _Kind:
-    """An ending, and whose text, as in ".txt=tags". Raises RequestError."""
-    ending, _, prompt = text.partition("=")
-    ending = "." + ending.removeprefix(".").lower()
-    if ending not in ENDINGS:
-        raise RequestError(
-            f"--sidecar {text}: there are no such files; there are {', '.join(ENDINGS)}"
-        )
-    if ending == ".json":
-        if prompt:
-            raise RequestError(f"--sidecar {text}: .json has the fields that --fields names")
-        return _Kind(ending, None)
-    if prompt:
-        if prompt not in prompts:
-            raise RequestError(
-                f"--sidecar {text}: there is no prompt {prompt!r}; there are {', '.join(prompts)}"
-            )
-        return _Kind(ending, prompt)
-    return _Kind(ending, prompts[0] if ending in TEXT_ENDINGS else _described_by(prompts))
+def _of_another(name: str, other: str) -> str:
+    return f"{name} is the sidecar of {printable(os.path.basename(other))}; rename one"
 
 
-def _described_by(prompts: Sequence[str]) -> str | None:
-    """The prompt whose text is a picture's description in XMP; keywords are none."""
-    if _DESCRIPTION_PROMPT in prompts:
-        return _DESCRIPTION_PROMPT
-    return next((prompt for prompt in prompts if prompt != _SUBJECT_PROMPT), None)
+def _is_kept(what: str) -> str:
+    return (
+        f"{what}: --only-missing skips pictures that have all their sidecars, --overwrite replaces "
+        "what they have"
+    )
+
+
+def _is_there(kind: SidecarKind, picture: str) -> bool:
+    path = kind.path(picture)
+    if path == picture or not os.path.isfile(path):
+        return False
+    if kind.ending != XMP:
+        return True
+    try:
+        return properties_in(_read(path) or b"") >= kind.properties
+    except (XmpError, OSError):  # `obstacle` tells of it
+        return False
 
 
 def _read(path: str) -> bytes | None:

@@ -95,7 +95,7 @@ def test_folders_that_can_not_be_written(tmp_path: Path, name: str) -> None:
 
 def test_names_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a.jsonl", "a.csv", "a.parquet", "a.tar"):
+    for name in ("a.jsonl", "a.csv", "a.parquet", "a.TAR"):
         write_all(sink_for(Path(name), OutputOptions(("caption",))), [row("a")], {"octavo": {}})
     assert sorted(os.listdir(tmp_path)) == [
         *("a-000000.tar", "a.csv", "a.csv-metadata.json", "a.jsonl", "a.parquet")

@@ -134,9 +134,10 @@ def test_what_can_not_be_added_to(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"file": ["a"], "caption": [1], "error": ["b"]}), path)
     with pytest.raises(RequestError, match="other types"):
         sink.end()
-    path.write_text("prose")
-    with pytest.raises(RequestError, match=r"out\.parquet can't be read"):
-        list(sink.names())
+    for broken in (b"prose", path.read_bytes()[:-9], b"PAR1" * 20):
+        path.write_bytes(broken)
+        with pytest.raises(RequestError, match=r"out\.parquet can't be read"):
+            list(sink.names())
 
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,3 +151,19 @@ def test_names_that_can_not_be_told(tmp_path: Path) -> None:
         list(sink_for(tmp_path / "out.tar", options).names())
     with pytest.raises(RequestError, match="--shard-size must be at least 1, not 0"):
         sink_for(tmp_path / "out.tar", OutputOptions(("caption",), shard_size=0))
+
+
+def test_a_shard_that_is_gone_on_with(tmp_path: Path) -> None:
+    """It is whole before more is added, has no more samples than others, and no key twice."""
+    sink = sink_for(tmp_path / "out.tar", OPTIONS)
+    sink.begin(START, None)
+    position = sink.write([row("a.jpg"), row("b.jpg")])
+    sink.finish(lambda: iter(()))
+    sink = sink_for(tmp_path / "out.tar", OPTIONS)
+    assert sink.begin(position, None) == position
+    assert (tmp_path / "out-000000.tar").read_bytes().endswith(bytes(1024))
+    sink.write([row("a.png"), row("b.png")])
+    sink.finish(lambda: iter(()))
+    found = [(sample["__url__"], sample["__key__"]) for sample in samples(tmp_path)]
+    first, second = "out-000000.tar", "out-000001.tar"
+    assert found == [(first, "a"), (first, "b"), (first, "a-2"), (second, "b")]

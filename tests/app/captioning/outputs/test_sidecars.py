@@ -143,21 +143,23 @@ def test_two_pictures_with_one_sidecar(tmp_path: Path) -> None:
         assert sink.obstacle(first.path) is None
         assert sink.obstacle(second.path) == expected
         assert sink.obstacle(first.path) is None
+        sink.write([first])
         done = replace(OPTIONS, is_ours=lambda path, first=first: path == first.path)
         for options in (done, replace(done, overwrite=True)):
             sink = sink_for(None, options)
             assert sink.obstacle(second.path) == expected
+        (tmp_path / "a.txt").unlink()
     xmp = sink_for(None, replace(OPTIONS, sidecars=(".xmp",)))
     assert [xmp.obstacle(a.path), xmp.obstacle(other.path)] == [None, None]
 
 
 def test_claims_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("octavo.app.captioning.outputs.sidecars._MAX_CLAIMS", 3)
+    monkeypatch.setattr("octavo.app.captioning.outputs.sidecar_claims.MAX_CLAIMS", 3)
     sink = sink_for(None, OPTIONS)
     for n in range(10):
         assert sink.obstacle(str(tmp_path / f"{n}.jpg")) is None
     assert sink.obstacle(str(tmp_path / "9.png")) is not None
-    assert len(sink._claims) == 3  # type: ignore[attr-defined]
+    assert len(sink._claims._pictures) == 3  # type: ignore[attr-defined]
 
 
 def test_what_is_never_overwritten(tmp_path: Path) -> None:
