@@ -55,7 +55,7 @@ class _Search:
             return iter([_broken(source, str(error).removeprefix(f"{printable(source)}: "))])
         match kind:
             case SourceKind.STDIN:
-                return self._list(entries_of(self._options.stdin, _STDIN), "")
+                return self._list(entries_of(self._options.list_stream(), _STDIN), "")
             case SourceKind.URL:
                 return self._placed(*place_of(source, ""), source)
             case SourceKind.FOLDER:
@@ -238,7 +238,7 @@ class _Level:
 
 
 def _broken(name: str, reason: str) -> Picture:
-    return Picture(name, BrokenAt(reason), was_named=True)
+    return Picture(name, BrokenAt(printable(reason)), was_named=True)
 
 
 def _paths(folder: str, names: Iterable[str]) -> Iterator[str]:
