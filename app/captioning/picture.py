@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
-
-_NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class Picture:
 
     name: str
     at: Location
-    columns: Mapping[str, Any] = field(default_factory=lambda: _NO_COLUMNS)
+    columns: Mapping[str, Any] = field(default_factory=dict)
     was_named: bool = False
 
     @property

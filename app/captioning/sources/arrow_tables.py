@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ....core.protocol.errors import RequestError
+from ..picture import printable
 from .columns import picture_column
 from .tables import Row, TableError
 
@@ -30,15 +31,15 @@ class _Typed:
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self.names: list[str] = schema.names
-        self._path = path
+        self._shown = printable(path)
         self._types = dict(zip(schema.names, schema.types, strict=True))
 
     def column(self, asked: str | None) -> str:
         """Raises RequestError, also for a column of another type than pictures can have."""
-        column = picture_column(self.names, asked, self._path, self._sure())
+        column = picture_column(self.names, asked, self._shown, self._sure())
         if not (_is_text(self._types[column]) or _is_picture(self._types[column])):
             raise RequestError(
-                f"{self._path}: the column {column!r} is of type {self._types[column]}, which is "
+                f"{self._shown}: the column {column!r} is of type {self._types[column]}, which is "
                 "neither paths or URLs nor bytes; name another by --column"
             )
         return column
@@ -72,7 +73,10 @@ class ParquetTable(_Typed):
 
     def __init__(self, path: str) -> None:
         try:
-            self._file = pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
+            self._source = pa.OSFile(os.fsencode(path))
+            self._file = pq.ParquetFile(
+                self._source, buffer_size=_BUFFER, page_checksum_verification=True
+            )
         except (pa.ArrowException, OSError) as error:
             raise TableError(str(error)) from error
         super().__init__(path, self._file.schema_arrow)
@@ -84,7 +88,7 @@ class ParquetTable(_Typed):
             found: Iterable[Any] = self._file.iter_batches(size, columns=names, use_threads=False)
             return found
 
-        with self._file:
+        with self._source:
             yield from self._read(column, batches)
 
     def count_rows(self) -> int:
@@ -97,7 +101,7 @@ class ArrowTable(_Typed):
 
     def __init__(self, path: str) -> None:
         try:
-            self._source = pa.memory_map(path)
+            self._source = pa.memory_map(os.fsencode(path))
             is_file = self._source.read(len(_FILE_FORMAT)) == _FILE_FORMAT
             self._source.seek(0)
             opened = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(self._source)

@@ -17,6 +17,8 @@ from .tables import TableError, open_table
 
 #: Of a list or a table: if none of the first ones exists, it is taken for something else.
 _TRIED = 100
+#: Of a folder that `datasets` saved.
+_SAVED_TO_DISK = ("dataset_dict.json", "state.json")
 #: Kinds with a column to name.
 _WITH_COLUMNS = frozenset((SourceKind.TABLE, SourceKind.FOLDER, SourceKind.GLOB))
 
@@ -42,7 +44,7 @@ def check_sources(sources: Sequence[str], options: SourceOptions) -> None:
 
 
 def _check(source: str, kind: SourceKind, options: SourceOptions, is_alone: bool) -> None:
-    if kind is SourceKind.STDIN and options.stdin.isatty():
+    if kind is SourceKind.STDIN and options.list_stream().isatty():
         raise RequestError("-: a list is read from standard input, which is a terminal; pipe it in")
     if kind is SourceKind.GLOB:
         _check_glob(source, options)
@@ -64,11 +66,11 @@ def _check_glob(source: str, options: SourceOptions) -> None:
 
 
 def _check_folder(source: str) -> None:
-    with os.scandir(source) as entries:
-        names = {entry.name for entry in islice(entries, _TRIED)}
-    if {"dataset_info.json", "state.json"} <= names:
+    with os.scandir(source):
+        pass
+    if any(os.path.exists(os.path.join(source, name)) for name in _SAVED_TO_DISK):
         # Imported to see whether it can be, as pyarrow is an extra.
-        from . import arrow_tables  # noqa: F401
+        from .arrow_tables import open_shard  # noqa: F401
 
 
 def _check_list(source: str) -> None:
@@ -81,19 +83,21 @@ def _check_list(source: str) -> None:
 
 
 def _check_table(source: str, options: SourceOptions, is_alone: bool) -> None:
+    paths = []
     try:
         table = open_table(source)
-        column = table.column(options.column)
-        cells = [row.cell for row in islice(table.rows(column), _TRIED)]
+        for row in islice(table.rows(table.column(options.column)), _TRIED):
+            if isinstance(row.cell, str):
+                paths.append(row.cell)
+            elif row.cell is not None:
+                return  # the pictures themselves, which are large
     except TableError as error:
         if is_alone:
             raise RequestError(f"{printable(source)}: it can't be read: {error}") from error
         return  # a row of the output will say so
-    folder = os.path.dirname(source)
-    places = [place_in_cell(cell, folder)[1] for cell in cells]
-    paths = [cell for cell in cells if isinstance(cell, str)]
     if paths:
-        _check_places(source, places, paths[0])
+        folder = os.path.dirname(source)
+        _check_places(source, [place_in_cell(path, folder)[1] for path in paths], paths[0])
 
 
 def _check_places(source: str, places: Iterable[Location], first: str) -> None:

@@ -12,7 +12,7 @@ from .globs import Glob
 from .hidden import is_hidden_name
 from .lists import entries_of
 from .options import SourceOptions
-from .source_kinds import SourceKind, container_kind, kind_of
+from .source_kinds import SourceKind, container_kind, kind_of, sidecar_stems
 from .tables import TableError, open_table
 from .tar_archives import num_members
 
@@ -22,17 +22,18 @@ def count_candidates(sources: Sequence[str], options: SourceOptions) -> int | No
     waits, in a thread of its own; what is listed twice counts twice. None if it can't be told
     without reading all, as of standard input and compressed tars."""
     total = 0
+    stems = sidecar_stems(sources)
     for source in sources:
-        number = _count(source, options)
+        number = _count(source, stems, options)
         if number is None:
             return None
         total += number
     return total
 
 
-def _count(source: str, options: SourceOptions) -> int | None:
+def _count(source: str, stems: frozenset[str], options: SourceOptions) -> int | None:
     try:
-        kind = kind_of(source)
+        kind = kind_of(source, stems)
         match kind:
             case SourceKind.STDIN:
                 return None
@@ -40,8 +41,10 @@ def _count(source: str, options: SourceOptions) -> int | None:
                 return _in_folder(source, options)
             case SourceKind.GLOB:
                 return _in_glob(Glob(source), options)
-            case SourceKind.URL | SourceKind.PICTURE | SourceKind.SIDECAR:
+            case SourceKind.URL | SourceKind.PICTURE:
                 return 1
+            case SourceKind.SIDECAR:
+                return 0
             case _:
                 return _in_container(source, kind)
     except (OSError, RequestError, TableError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from ....core.protocol.errors import RequestError
@@ -55,7 +54,7 @@ class _Search:
             return iter([_broken(source, str(error).removeprefix(f"{printable(source)}: "))])
         match kind:
             case SourceKind.STDIN:
-                return self._list(entries_of(self._options.stdin, _STDIN), "")
+                return self._list(entries_of(self._options.list_stream(), _STDIN), "")
             case SourceKind.URL:
                 return self._placed(*place_of(source, ""), source)
             case SourceKind.FOLDER:
@@ -207,7 +206,7 @@ class _Search:
         name: str | None,
         place: Location,
         otherwise: str,
-        columns: Mapping[str, Any] = MappingProxyType({}),
+        columns: Mapping[str, Any] | None = None,
     ) -> Found:
         """A picture that was named, unless it was listed before. otherwise: its name if it has
         none."""
@@ -216,7 +215,7 @@ class _Search:
             is_new = self._once.add_file(place.path)
         else:
             is_new = not isinstance(place, UrlAt) or self._once.add_url(place.url)
-        yield Picture(name, place, columns, True) if is_new else Skip("listed twice", name)
+        yield Picture(name, place, columns or {}, True) if is_new else Skip("listed twice", name)
 
 
 @dataclass
@@ -238,7 +237,7 @@ class _Level:
 
 
 def _broken(name: str, reason: str) -> Picture:
-    return Picture(name, BrokenAt(reason), was_named=True)
+    return Picture(name, BrokenAt(printable(reason)), was_named=True)
 
 
 def _paths(folder: str, names: Iterable[str]) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Glob:
         taken. A folder that matches isn't looked into."""
         if self._root and not os.path.isdir(self._root):
             return
-        seen: set[tuple[int, int]] = set()
+        seen: set[tuple[int, int, _Places]] = set()
         stack = [iter([(self._root, self._closure({0}))])]
         while stack:
             if (step := next(stack[-1], None)) is None:
@@ -48,7 +48,7 @@ class Glob:
                 continue
             folder, places = step
             listing = Listing(folder)
-            if _is_new(folder, seen):
+            if _is_new(folder, places, seen):
                 yield from listing.scan(wanted=partial(self._is_wanted, places))
             for name in listing.files:
                 yield os.path.join(folder, name), False
@@ -101,12 +101,14 @@ class Glob:
         return frozenset(done)
 
 
-def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+def _is_new(folder: str, places: _Places, seen: set[tuple[int, int, _Places]]) -> bool:
+    """Whether a folder hasn't been looked into at these places, so that no loop of links is
+    followed for ever."""
     try:
         status = os.stat(folder or ".")
     except OSError:
         return True  # listing it tells
-    identity = status.st_dev, status.st_ino
-    is_new = identity not in seen
-    seen.add(identity)
+    key = status.st_dev, status.st_ino, places
+    is_new = key not in seen
+    seen.add(key)
     return is_new

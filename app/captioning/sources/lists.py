@@ -40,12 +40,6 @@ def entries_of(stream: BinaryIO, name: str) -> Iterator[str]:
     yield from _texts([rest if separator else rest.removeprefix(_BOM)], separator or b"\n")
 
 
-def first_entry(path: str) -> str | None:
-    """Of a list in a file."""
-    with open(path, "rb") as file:
-        return next(entries_of(file, path), None)
-
-
 def _separator(block: bytes) -> bytes | None:
     if b"\0" in block:
         return b"\0"

@@ -12,10 +12,14 @@ from ....core.protocol.media_limits import MediaLimits
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """column: of tables, with the pictures' paths, URLs or bytes; None is guessed by its name.
-    stdin: what the source "-" reads its list from.
+    stdin: what the source "-" reads its list from; None is the process's own.
     limits: max_bytes also bounds what is taken from a compressed tar while it is listed.
     """
 
     column: str | None = None
-    stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
+    stdin: BinaryIO | None = None
     limits: MediaLimits = field(default_factory=MediaLimits)
+
+    def list_stream(self) -> BinaryIO:
+        """What "-" is."""
+        return sys.stdin.buffer if self.stdin is None else self.stdin

@@ -44,7 +44,7 @@ class PictureReader:
         try:
             return self._read(picture)
         except OSError as error:
-            raise PictureError(_reason(error)) from error
+            raise PictureError(_reason(error, picture.was_named)) from error
 
     def close(self) -> None:
         """Let archives and connections go."""
@@ -132,10 +132,12 @@ def _check_regular(mode: int, was_named: bool) -> None:
     raise NotAPictureError(file_type(mode))
 
 
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+def _reason(error: OSError, was_named: bool) -> str:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"it can't be read: {error.strerror or error}"
+    if was_named:
         return "there is no such file; a list's and a table's paths are relative to its folder"
-    return f"it can't be read: {error.strerror or error}"
+    return "it is gone since it was listed"
 
 
 def _as_of_a_job(error: MediaError, url: str) -> str:

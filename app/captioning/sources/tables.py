@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
 from ....core.protocol.errors import RequestError
+from ..picture import printable
 from .columns import picture_column
 from .formats import ending
 
@@ -78,9 +79,11 @@ class _Csv:
         self.names = next(csv.reader([first], delimiter=self._separator), [])
 
     def column(self, asked: str | None) -> str:
-        column = picture_column(self.names, asked, self._path)
+        column = picture_column(self.names, asked, printable(self._path))
         if self.names.count(column) > 1:
-            raise RequestError(f"{self._path}: two columns are called {column!r}; rename one")
+            raise RequestError(
+                f"{printable(self._path)}: two columns are called {column!r}; rename one"
+            )
         return column
 
     def rows(self, column: str) -> Iterator[Row]:
@@ -116,7 +119,7 @@ class _JsonLines:
         self.names = list(value) if isinstance(value, dict) else []
 
     def column(self, asked: str | None) -> str:
-        return picture_column(self.names, asked, self._path)
+        return picture_column(self.names, asked, printable(self._path))
 
     def rows(self, column: str) -> Iterator[Row]:
         return (self._row(index, _parse(line), column) for index, line in enumerate(self._lines()))

@@ -21,6 +21,7 @@ from ..picture import (
     Picture,
     PictureError,
     Skip,
+    printable,
 )
 from .bounded_read import read_picture
 from .columns import plain
@@ -92,7 +93,7 @@ def pictures_of_tar(path: str, limits: MediaLimits) -> Iterator[Picture | Skip]:
                 yield from _add(sample, part, archive, member, path, is_plain, limits)
     except _DAMAGED as error:
         yield from sample.pictures()
-        where = f"after {last}" if last else "at its beginning"
+        where = f"after {printable(last)}" if last else "at its beginning"
         reason = f"the archive is damaged {where}: {error}; what follows is lost, copy it again"
         yield Picture(path, BrokenAt(reason), was_named=True)
     else:

@@ -90,6 +90,7 @@ def test_captions_beside_named_pictures_are_no_lists(tmp_path: Path) -> None:
         ("sidecar files", "a.txt"),
         ("listed twice", "a.png"),
     ]
+    assert count_candidates(sources, SourceOptions()) == 2
 
 
 def test_a_picture_whose_name_says_otherwise(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import shutil
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from octavo.app.captioning.picture import FileAt, Picture, Skip, printable
+from octavo.app.captioning.sources import listed_once
 from octavo.app.captioning.sources.find import find_pictures
 from octavo.app.captioning.sources.options import SourceOptions
 from source_files import find, names, picture_file, pictures, reading, skips
@@ -128,6 +130,23 @@ def test_each_file_once_however_it_is_named(tmp_path: Path) -> None:
         ("listed twice", "photos/b.png"),
         ("listed twice", "photos"),
     ]
+
+
+def test_so_many_files_are_remembered_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "1.png", "2.png", "3.png")
+    files = [tmp_path / f"{number}.png" for number in (1, 2, 3)]
+    monkeypatch.setattr(listed_once, "_MAX_FILES", 2)
+    assert names(find([*files, *files]), tmp_path) == ["1.png", "2.png", "3.png", "3.png"]
+    # Of a folder that is listed as a whole, none need be.
+    assert names(find([tmp_path, *files]), tmp_path) == ["1.png", "2.png", "3.png"]
+
+
+def test_pictures_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    found = find([tmp_path])
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 def test_a_folder_that_goes_away_meanwhile_is_named(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def test_a_fifo_that_takes_a_files_place_never_hangs(
 def test_what_cant_be_opened(tmp_path: Path) -> None:
     assert "no such file" in str(named(tmp_path / "gone.png"))
     assert "no such file" in str(named(tmp_path / "gone" / "gone.png"))
+    assert found(tmp_path / "gone.png") == "failed: it is gone since it was listed"
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert "can't be read: Too many levels" in str(named(tmp_path / "loop.png"))
     assert "can't be read: File name too long" in str(named(tmp_path / ("x" * 300)))

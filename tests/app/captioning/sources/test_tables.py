@@ -248,11 +248,30 @@ def test_the_column_is_asked_for_or_guessed(tmp_path: Path) -> None:
     checked(bytes_and_url)
 
 
+def test_a_table_whose_own_name_is_odd(tmp_path: Path) -> None:
+    row = {"image": {"bytes": picture_file(), "path": "a.png"}, "text": "x"}
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        path = tmp_path / f"odd\udcff\n{suffix}"
+        if suffix == ".parquet":
+            with path.open("wb") as file:
+                pq.write_table(pa.Table.from_pylist([row]), file)
+        else:
+            write_rows(path, [{"image": "data:image/png;base64,AAAA"}])
+        checked(path)
+        assert names(find([path])) == [f"{path}#0"]
+        with pytest.raises(RequestError, match=r"odd\\xff"):
+            checked(path, "none")
+
+
 def test_parquet_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_rows(tmp_path / "t.parquet", [{"image": picture_file()}])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "octavo.app.captioning.sources.arrow_tables", raising=False)
     with pytest.raises(RequestError, match=r"pip install 'octavo\[parquet\]'"):
         checked(table)
+    (tmp_path / "state.json").touch()
+    with pytest.raises(RequestError, match=r"pip install 'octavo\[parquet\]'"):
+        checked(tmp_path)
     found = find([tmp_path])
+    assert names(found, tmp_path) == ["state.json"]
     assert skips(found) == [("Parquet files, which need octavo[parquet]", str(table))]
