@@ -36,14 +36,25 @@ def _check(choices: Sequence[str]) -> None:
         raise RequestError("choices must be a list of texts that is not empty", "choices")
     seen = set()
     for index, choice in enumerate(choices):
-        if not choice or choice != choice.strip():
+        if not isinstance(choice, str) or not choice or choice != choice.strip():
             raise RequestError(
                 f"choices[{index}] is {choice!r}; a choice is a text without spaces around it",
                 "choices",
             )
+        if not _is_encodable(choice):
+            raise RequestError(f"choices[{index}] is {choice!r}, which is not UTF-8", "choices")
         if choice in seen:
             raise RequestError(f"choices has {choice!r} twice", "choices")
         seen.add(choice)
+
+
+def _is_encodable(text: str) -> bool:
+    """Without the lone surrogates that stand for other bytes of a command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _of_all_spellings(

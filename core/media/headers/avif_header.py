@@ -7,6 +7,7 @@ import io
 from PIL import Image, features
 
 from ...contracts.specs import ImageSize
+from ...protocol.media_error import MediaError
 from ..pillow_guard import guarded_pillow
 from .heif_boxes import without_metadata
 from .image_layout import ImageLayout
@@ -17,7 +18,9 @@ IS_SUPPORTED = bool(features.check("avif"))
 
 
 def read_avif(data: bytes) -> ImageLayout:
-    """Raises MediaError for a broken header."""
+    """Raises MediaError for a broken header, or if this Pillow has no AVIF."""
+    if not IS_SUPPORTED:
+        raise MediaError("the image is AVIF, which this Pillow can't read; save it as PNG or JPEG")
     picture = without_metadata(data, "AVIF")
     with guarded_pillow(), Image.open(io.BytesIO(picture), formats=["AVIF"]) as image:
         # Pillow gives irot and imir as EXIF.

@@ -10,7 +10,7 @@ from ..pillow_guard import damaged
 
 _AVIF = frozenset([b"avif", b"avis"])
 _HEIC = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"])
-#: Of any codec; the compatible brands say which.
+#: Of any codec: an AVIF says so in its compatible brands.
 _ANY = frozenset([b"mif1", b"msf1"])
 #: Of a box of type ftyp; there are ten at most.
 _MAX_BRANDS_BYTES = 256
@@ -30,14 +30,10 @@ def heif_format(data: bytes) -> str | None:
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)
-    major, others = data[8:12], {data[at : at + 4] for at in range(16, end, 4)}
-    if major in _AVIF:
+    major, compatible = data[8:12], {data[at : at + 4] for at in range(16, end, 4)}
+    if major in _AVIF or (major in _ANY and compatible & _AVIF):
         return "AVIF"
-    if major in _HEIC:
-        return "HEIF"
-    if major not in _ANY:
-        return None
-    return "HEIF" if others & _HEIC and not others & _AVIF else "AVIF"
+    return "HEIF" if major in _HEIC or major in _ANY else None
 
 
 def without_metadata(data: bytes, name: str) -> bytes:

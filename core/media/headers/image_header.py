@@ -32,13 +32,13 @@ _READERS: dict[str, Callable[[bytes], ImageLayout]] = {
     "GIF": read_gif,
     "BMP": read_bmp,
     "TIFF": read_tiff,
+    "AVIF": read_avif,
     "HEIF": read_heic,
 }
-if HAS_AVIF:
-    _READERS["AVIF"] = read_avif
-
+#: Where a package that is missing brings a format's reader.
+_IS_SUPPORTED = {"AVIF": HAS_AVIF, "HEIF": HAS_HEIC}
 #: Those that can be read, under Pillow's names.
-FORMATS = tuple(name for name in _READERS if HAS_HEIC or name != "HEIF")
+FORMATS = tuple(name for name in _READERS if _IS_SUPPORTED.get(name, True))
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -122,5 +122,4 @@ def _recognise(data: bytes) -> str | None:
             return image_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    of_heif = heif_format(data)
-    return of_heif if of_heif in _READERS else None
+    return heif_format(data)

@@ -215,6 +215,8 @@ def test_the_vocabulary_is_read_once(
         (["cat", ""], r"choices\[1\] is ''"),
         ([" cat"], r"choices\[0\] is ' cat'"),
         (["a", "b", "a"], "'a' twice"),
+        (["a", 7], r"choices\[1\] is 7"),
+        (["caf\udce9"], "which is not UTF-8"),
         (["a", "Ж"], r"choices\[1\], 'Ж', can't be written"),
     ],
 )
