@@ -86,7 +86,7 @@ class Captioner:
                 allowed_media_domains, allowed_media_networks, media_timeout, limits.max_bytes
             )
         self._reader = PictureReader(limits, urls)
-        self._backend: Backend = open_backend(self._config, workers, ray)
+        self._backend: Backend = open_backend(self._config, self._prompts, workers, ray)
 
     def __enter__(self) -> Self:
         return self
@@ -153,9 +153,8 @@ class Captioner:
         plan = self._plan(source, output, sidecars, options)
         plan.check()
         census = Census()
-        with Progress(progress, census) as shown:
-            hint = "The same call goes on."
-            result = run_plan(plan, self._backend, self._reader, shown, census, hint)
+        shown, hint = Progress(progress, census), "The same call goes on."
+        result = run_plan(plan, self._backend, self._reader, shown, census, hint)
         if result.ended_by is not None:
             # What runs has been written; for whoever called, it comes now.
             signal.raise_signal(result.ended_by)

@@ -22,12 +22,15 @@ from .sources.read import PictureReader
 from .task import Skipped
 from .task_maker import TaskMaker
 
+#: For a first picture, before the model is loaded without knowing of one.
+_PATIENCE_S = 1.0
+
 
 class Watcher(Protocol):
     """Is told how a job goes, from several threads."""
 
     def started(self) -> None:
-        """The model can answer."""
+        """The model can answer, or isn't needed."""
 
     def wrote(self, entries: Sequence[Entry]) -> None:
         """Of pictures that were captioned, or failed."""
@@ -101,10 +104,13 @@ class Job:
             stack.callback(recorder.close)
             listing = self._listing()
             stack.callback(listing.close)
-            self.backend.start()
+            has_work = not listing.is_empty(_PATIENCE_S)
+            if has_work:
+                self.backend.start()
             self.watcher.started()
             stack.enter_context(interrupts.handled())
-            self._caption(listing, self._task_maker(repeats), recorder)
+            if has_work:
+                self._caption(listing, self._task_maker(repeats), recorder)
         errors.check()
         return interrupts.received
 

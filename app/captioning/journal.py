@@ -107,7 +107,7 @@ class Journal:
         run = self._database.execute
         # One lock from here to the end, which also spares the shared memory of other modes.
         run("pragma locking_mode = exclusive")
-        run("pragma journal_mode = truncate")
+        run("pragma journal_mode = delete")
         run("pragma synchronous = full")
         run("begin exclusive")
         (version,) = run("pragma user_version").fetchone()

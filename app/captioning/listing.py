@@ -35,6 +35,8 @@ class Listing:
         self._on_skip = on_skip
         self._on_done = on_done
         self._queue: queue.Queue[Picture | Exception | None] = queue.Queue(_AHEAD)
+        self._first = threading.Event()
+        self._found_none = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="octavo-listing", daemon=True)
         self._thread.start()
@@ -48,6 +50,11 @@ class Listing:
             if isinstance(found, Exception):
                 raise found
             yield found
+
+    def is_empty(self, patience: float) -> bool:
+        """Whether there is nothing to caption; False too if that isn't known in so many seconds."""
+        self._first.wait(patience)
+        return self._first.is_set() and self._found_none
 
     def close(self) -> None:
         """Look for no more. What is read from a pipe may come first."""
@@ -75,6 +82,9 @@ class Listing:
         self._put(last)
 
     def _put(self, found: Picture | Exception | None) -> None:
+        if not self._first.is_set():
+            self._found_none = found is None
+            self._first.set()
         while not self._ended.is_set():
             try:
                 return self._queue.put(found, timeout=1)

@@ -23,10 +23,10 @@ from .job import Job, JobOptions, Watcher
 from .journal import Journal, JournalInUseError, key_of
 from .outputs.open_sink import STANDARD_OUTPUT, errors_sink, sink_for
 from .outputs.output_options import OutputOptions
-from .picture import FileAt, Picture, printable
+from .picture import FileAt, Picture, Skip, printable
 from .prompts.prompt_set import PromptSet
 from .recorder import Output
-from .sources.check import check_sources
+from .sources.check import check_sources, may_have_columns
 from .sources.find import find_pictures
 from .sources.options import SourceOptions
 from .sources.read import PictureReader
@@ -55,6 +55,11 @@ class Destination:
     overwrite: bool = False
 
     @property
+    def has_header(self) -> bool:
+        """Standard output has none: whoever reads it knows what was typed."""
+        return self.header and self.output != STANDARD_OUTPUT
+
+    @property
     def shows_failures(self) -> bool:
         """Whether a file says why a picture failed."""
         return self.errors is not None or self.output is not None
@@ -73,10 +78,13 @@ class Plan:
     background: Colour = WHITE
 
     def check(self) -> None:
-        """Raises RequestError for sources and destinations that can't be."""
+        """Raises RequestError for sources, templates and destinations that can't be."""
         if self.options.retry_failed and self.destination.overwrite:
             raise RequestError("--retry-failed goes on with a job, and --overwrite starts it anew")
-        check_sources(self.sources, self.source_options)
+        self._check_distinct()
+        check_sources(self._foreign_sources(), self.source_options)
+        if not may_have_columns(self.sources):
+            self.prompts.check_columns(())
         for output in self._outputs(None):
             output.sink.check()
 
@@ -94,7 +102,7 @@ class Plan:
             elif self.options.retry_failed:
                 journal.forget_failed({o.name for o in outputs if o.takes == "captioned"})
             yield Job(
-                find_pictures(self.sources, self.source_options),
+                self._find(),
                 reader,
                 self.prompts,
                 self.limits,
@@ -102,7 +110,7 @@ class Plan:
                 backend,
                 outputs,
                 journal,
-                {"octavo": __version__, **facts} if self.destination.header else None,
+                {"octavo": __version__, **facts} if self.destination.has_header else None,
                 self.options,
                 watcher,
             )
@@ -118,6 +126,34 @@ class Plan:
         if chosen.output == STANDARD_OUTPUT or _is_stream(chosen.output):
             return None
         return chosen.output.with_name(f"{chosen.output.name}.journal")
+
+    def _own_files(self) -> list[Path]:
+        """Which the job writes."""
+        chosen = self.destination
+        files = (chosen.output, chosen.errors, self.journal_path)
+        return [path for path in files if path not in (None, STANDARD_OUTPUT)]
+
+    def _check_distinct(self) -> None:
+        own = [os.path.abspath(path) for path in self._own_files()]
+        for path in own:
+            if own.count(path) > 1:
+                raise RequestError(f"{printable(path)} can't be two of output, errors and journal")
+
+    def _foreign_sources(self) -> list[str]:
+        """Without the job's own files, which a shell's photos/* has, too, at a second run."""
+        own = {os.path.abspath(path) for path in self._own_files()}
+        return [source for source in self.sources if os.path.abspath(source) not in own]
+
+    def _find(self) -> Iterator[Picture | Skip]:
+        names = {path.name for path in self._own_files()}
+        names |= {f"{name}-journal" for name in names}  # SQLite's
+        for found in find_pictures(self._foreign_sources(), self.source_options):
+            if os.path.basename(found.name) not in names or not self._is_own(found.name):
+                yield found
+
+    def _is_own(self, name: str) -> bool:
+        own = [os.path.abspath(path) for path in self._own_files()]
+        return os.path.abspath(name).removesuffix("-journal") in own
 
     def _beside_pictures(self) -> Path:
         first = self.sources[0]

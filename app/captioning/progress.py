@@ -62,11 +62,6 @@ class Progress:
             self._thread.join()
         _try(lambda: self._view.close(self._report()))
 
-    def restart_clock(self) -> None:
-        """Count time from now, as the model has been loaded."""
-        with self._lock:
-            self._rates = Rates(time.monotonic())
-
     def update(
         self,
         *,

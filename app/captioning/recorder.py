@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -119,10 +120,17 @@ class Recorder:
         what the journal has is written by the next run."""
         self._put(None)
         self._thread.join()
-        if self.error is not None:
-            raise self.error
-        for output in self._outputs:
-            output.sink.finish(partial(self._all_rows, output))
+        with contextlib.ExitStack() as stack:
+            if self.error is not None:
+                # It says more than what closing an output may raise now.
+                stack.callback(self._raise_error)
+                stack.enter_context(contextlib.suppress(OSError))
+            for output in self._outputs:
+                stack.callback(output.sink.finish, partial(self._all_rows, output))
+
+    def _raise_error(self) -> None:
+        assert self.error is not None
+        raise self.error
 
     def _put(self, outcome: Outcome | None) -> None:
         while self.error is None:

@@ -6,7 +6,8 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ...core.protocol.errors import RequestError
@@ -54,7 +55,9 @@ def run_plan(
     """
     watcher = _Watcher(progress, census, backend, tells=not plan.destination.shows_failures)
     watcher.resume_hint = resume_hint
-    with plan.job(backend, reader, watcher) as job:
+    # What can't begin has no summary.
+    with plan.job(backend, reader, watcher) as job, ExitStack() as stack:
+        watcher.on_start = lambda: stack.enter_context(progress)
         _count_in_background(plan, progress)
         try:
             watcher.result.ended_by = job.run()
@@ -80,6 +83,7 @@ class _Watcher:
     def __init__(self, progress: Progress, census: Census, backend: Backend, tells: bool) -> None:
         self.result = Result()
         self.resume_hint = ""
+        self.on_start: Callable[[], object] = lambda: None
         self._progress = progress
         self._census = census
         self._backend = backend
@@ -88,7 +92,7 @@ class _Watcher:
 
     def started(self) -> None:
         """See Watcher."""
-        self._progress.restart_clock()
+        self.on_start()
 
     def wrote(self, entries: Sequence[Entry]) -> None:
         """See Watcher."""

@@ -71,7 +71,7 @@ def _add_destination(parser: CommandParser) -> None:
         action="store_false",
         dest="header",
         help="no line about the job (model, digest of its weights, prompts, version) before the "
-        "captions",
+        "captions; by default there is one",
     )
     parser.add_argument(
         "--shard-size", type=count, default=10_000, metavar="N", help="pictures in a .tar"

@@ -28,14 +28,12 @@ def caption(options: argparse.Namespace) -> int:
     config = engine_config(options)
     plan = _plan(options, config)
     plan.check()
-    backend = open_backend(config, options.workers, options.ray)
+    backend = open_backend(config, plan.prompts, options.workers, options.ray)
     census = Census()
-    progress = Progress(options.progress, census)
     reader = PictureReader(config.media_limits, _urls(options, config))
     try:
-        with progress:
-            hint = f"To go on: {shlex.join(['octavo', *sys.argv[1:]])}"
-            result = run_plan(plan, backend, reader, progress, census, hint)
+        hint = f"To go on: {shlex.join(['octavo', *sys.argv[1:]])}"
+        result = run_plan(plan, backend, reader, Progress(options.progress, census), census, hint)
     finally:
         reader.close()
         backend.close()

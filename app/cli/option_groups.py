@@ -7,6 +7,43 @@ from collections.abc import Iterable
 
 #: In the order of the help; what an option sets, by the name it has in a file.
 _GROUPS: dict[str, tuple[str, ...]] = {
+    "what is written, and where": (
+        "output",
+        "sidecar",
+        "errors",
+        "fields",
+        "paths",
+        "header",
+        "shard_size",
+    ),
+    "going on after an end": (
+        "journal",
+        "overwrite",
+        "retry_failed",
+        "only_missing",
+        "dedupe",
+        "max_errors",
+    ),
+    "what is asked of each picture": (
+        "prompt",
+        "prompts",
+        "system",
+        "example",
+        "choices",
+        "schema",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+    ),
+    "what is made of the answers": (
+        "strip",
+        "max_words",
+        "prefix",
+        "suffix",
+        "trigger_words",
+    ),
+    "who answers": ("workers", "ray"),
     "model": (
         "model",
         "model_impl",

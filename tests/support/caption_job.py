@@ -79,8 +79,8 @@ def run_job(plan: Plan, backend: Measurer | None = None) -> Result:
     """In this process."""
     reader, census = PictureReader(plan.limits), Census()
     plan.check()
-    with Progress("none", census) as progress:
-        return run_plan(plan, backend or Measurer(), reader, progress, census, "Do it again.")
+    progress = Progress("none", census)
+    return run_plan(plan, backend or Measurer(), reader, progress, census, "Do it again.")
 
 
 def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:

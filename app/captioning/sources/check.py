@@ -23,6 +23,13 @@ _SAVED_TO_DISK = ("dataset_dict.json", "state.json")
 _WITH_COLUMNS = frozenset((SourceKind.TABLE, SourceKind.FOLDER, SourceKind.GLOB))
 
 
+def may_have_columns(sources: Sequence[str]) -> bool:
+    """Whether prompts may ask for columns: of a table, an archive, or a folder's metadata."""
+    stems = sidecar_stems(sources)
+    plain = (SourceKind.URL, SourceKind.PICTURE, SourceKind.STDIN, SourceKind.LIST)
+    return any(kind_of(source, stems) not in plain for source in sources)
+
+
 def check_sources(sources: Sequence[str], options: SourceOptions) -> None:
     """Raises RequestError, which names the source: one that doesn't exist, a pattern that nothing
     matches, a table without such a column, a list of no files, a package that is missing. Reads
