@@ -18,7 +18,7 @@ from .headers.orientation import turn_upright
 from .pillow_guard import guarded_pillow
 
 #: Above what cameras and scanners for photographs give. Formats that can't be decoded at a smaller
-#: size take 4 to 12 bytes of memory for a pixel meanwhile.
+#: size take 4 to 16 bytes of memory for a pixel meanwhile.
 HARD_LIMIT = 300_000_000
 #: What the decoder of JPEG divides sides by on its own (its discrete cosine transforms).
 _JPEG_FACTORS = (2, 4, 8)

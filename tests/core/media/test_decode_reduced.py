@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from PIL import Image
 
 WHOLE = MediaLimits()
 SIDE = 10_000
-MIB = 2**20
 
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
@@ -49,7 +49,7 @@ def mean_blocks(image: Image.Image, factor: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+@pytest.mark.parametrize("factor", [2, 3])
 def test_each_pixel_is_the_mean_of_those_it_stands_for(image_format: str, factor: int) -> None:
     data = saved(smooth(197, 131), image_format)
     limit = -(-197 // factor) * -(-131 // factor)
@@ -57,7 +57,7 @@ def test_each_pixel_is_the_mean_of_those_it_stands_for(image_format: str, factor
     assert reduced.size == (197, 131)
     whole = decode_image(data, WHOLE)
     if image_format == "JPEG":
-        factor = {1: 1, 2: 2, 3: 4, 5: 8}[factor]
+        factor = {2: 2, 3: 4}[factor]
     assert reduced.image.size == (-(-197 // factor), -(-131 // factor))
     expected = mean_blocks(whole, factor)
     height, width = expected.shape[:2]
@@ -101,9 +101,10 @@ def test_a_profile_and_an_orientation_of_a_jpeg() -> None:
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpegs_of_other_kinds(mode: str, progressive: bool) -> None:
-    data = saved(smooth(1600, 960, mode), "JPEG", progressive=progressive)
-    reduced = decode_reduced(data, MediaLimits(max_pixels=100 * 60))
-    assert reduced.image.size == (100, 60)
+    """Divided by 8 by the decoder, and by 2 afterwards."""
+    data = saved(smooth(800, 480, mode), "JPEG", progressive=progressive)
+    reduced = decode_reduced(data, MediaLimits(max_pixels=50 * 30))
+    assert reduced.image.size == (50, 30)
     expected = mean_blocks(decode_image(data, WHOLE), 16)
     assert abs(np.asarray(reduced.image, float) - expected).mean() < 2
 
@@ -143,6 +144,7 @@ def test_half_a_file(image_format: str) -> None:
 # -- 100 million pixels
 
 
+@cache
 def large_png() -> bytes:
     """Of rows that are all alike, packed without ever being whole."""
     packer = zlib.compressobj(1)
@@ -164,18 +166,21 @@ def large_jpeg() -> bytes:
     return saved(ramp.resize((SIDE, SIDE)), "JPEG", quality=90)
 
 
-@pytest.mark.parametrize(("make", "mib"), [(large_jpeg, 200), (large_png, 700)])
+@pytest.mark.parametrize(("make", "mib"), [(large_jpeg, 60), (large_png, 600)])
 def test_memory_of_a_hundred_million_pixels(make: Callable[[], bytes], mib: int) -> None:
-    """In a process of its own. A PNG takes 400 MB, and would take four times that if it were
+    """In a process of its own. A PNG takes 400 MB, and would take three times that if it were
     converted whole; a JPEG is never whole."""
     script = (
-        "import resource, sys\n"
+        "import re, sys\n"
+        "from pathlib import Path\n"
         "from octavo.core.media.decode_reduced import decode_reduced\n"
         "from octavo.core.protocol.media_limits import MediaLimits\n"
         "data = sys.stdin.buffer.read()\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        # ru_maxrss would also be that of the process which started this one.
+        "status = Path('/proc/self/status')\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s*(\\d+) kB', status.read_text())[1])\n"
         "before = peak()\n"
-        "reduced = decode_reduced(data, MediaLimits(max_bytes=2**30))\n"
+        "reduced = decode_reduced(data, MediaLimits(4_000_000, 2**30))\n"
         "image = reduced.image\n"
         "pixels = [image.getpixel((x * image.width // 8, 40))[1] for x in range(8)]\n"
         "print(*reduced.size, *image.size, peak() - before, *pixels)"
@@ -183,6 +188,6 @@ def test_memory_of_a_hundred_million_pixels(make: Callable[[], bytes], mib: int)
     ran = subprocess.run([sys.executable, "-c", script], input=make(), capture_output=True)
     width, height, *reduced, kib = map(int, (numbers := ran.stdout.split())[:5])
     assert (width, height) == (SIDE, SIDE)
-    assert reduced == [SIDE // 2, SIDE // 2]
-    assert kib < mib * 1024
+    assert reduced == [SIDE // (8 if make is large_jpeg else 5)] * 2
+    assert kib < mib * 1024, kib
     assert [int(n) for n in numbers[5:]] == pytest.approx(range(0, 256, 32), abs=3)
