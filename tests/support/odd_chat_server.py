@@ -59,11 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: OddServer
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.keys.add(self.headers.get("Authorization"))
         self._reply(self.server.models if self.path == "/v1/models" else Reply(404))
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not body["messages"]:
             self._reply(Reply(400))
