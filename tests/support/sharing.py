@@ -21,6 +21,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_http.py",
         "test_http_hostile.py",
         "test_http_sampling.py",
+        "test_http_workers.py",
         "test_light_processes.py",
         "test_printed_blocks.py",
         "test_tools.py",

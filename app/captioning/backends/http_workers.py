@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import httpx
 
@@ -18,6 +20,8 @@ from .server_models import base_urls, key_headers
 from .servers import Server, Servers
 from .shown_pictures import picture_part, with_pictures
 from .task_flow import TaskFlow
+
+T = TypeVar("T")
 
 #: Times that a picture is asked about where it may be what breaks the servers.
 MAX_TRIES = 5
@@ -75,8 +79,9 @@ class HttpWorkers:
         """Find out what the servers have. Raises RequestError if none can be reached, one refuses
         the key, or they have different models; waits for those that load theirs."""
         if not self._is_started:
-            self._flow.loop.run(self._servers.start())
-            self._is_started = True
+            with suppress(CancelledError):  # drained, while servers load
+                self._flow.loop.run(self._servers.start())
+                self._is_started = True
 
     def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
         """See Backend. Raises RequestError, too, if no server has answered for too long, or if one
@@ -137,9 +142,10 @@ class HttpWorkers:
         """Ask what has no answer yet. Raises _TriedError, RefusalError or RequestError."""
         server = await self._servers.take(avoided)
         try:
+            shown = await self._in_thread(_shown, server, task)
             for question in task.questions:
                 if question.name not in answers:
-                    answers[question.name] = await self._ask(server, task, question)
+                    answers[question.name] = await self._ask(server, task, question, shown)
                     self._servers.worked(server)
         except RefusalError:
             self._servers.worked(server)
@@ -153,13 +159,11 @@ class HttpWorkers:
         finally:
             self._servers.release(server)
 
-    async def _ask(self, server: Server, task: Task, question: Question) -> Answer:
-        loop = asyncio.get_running_loop()
-        assert self._servers.model is not None
+    async def _ask(
+        self, server: Server, task: Task, question: Question, shown: Mapping[str, Any]
+    ) -> Answer:
         try:
-            body = await loop.run_in_executor(
-                self._flow.threads, _body, server, task, question, self._servers.model
-            )
+            body = await self._in_thread(_body, server, question, shown, self._servers.model)
             response = await self._client.post(
                 f"{server.url}/chat/completions",
                 content=body,
@@ -173,6 +177,11 @@ class HttpWorkers:
                 raise
             raise RefusalError(f"prompt {question.name}: {refusal}") from refusal
 
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What would keep the loop busy."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._flow.threads, function, *arguments)
+
 
 class _TriedError(Exception):
     def __init__(self, server: Server, trouble: TroubleError) -> None:
@@ -181,14 +190,17 @@ class _TriedError(Exception):
         self.trouble = trouble
 
 
-def _body(server: Server, task: Task, question: Question, model: str) -> bytes:
-    """Raises RefusalError, or RequestError for what the server doesn't honour."""
-    any_file = server.owner == _OCTAVO
+def _shown(server: Server, task: Task) -> dict[str, Any]:
     try:
-        shown = picture_part(task.content, any_file)
-        messages = with_pictures(question.messages, shown, any_file)
-        return request_body(question, messages, model, server.url, server.owner)
+        return picture_part(task.content, any_file=server.owner == _OCTAVO)
     except MediaError as error:
         raise RefusalError(str(error)) from error
+
+
+def _body(server: Server, question: Question, shown: Mapping[str, Any], model: str) -> bytes:
+    """Raises RefusalError, or RequestError for what the server doesn't honour."""
+    messages = with_pictures(question.messages, shown, any_file=server.owner == _OCTAVO)
+    try:
+        return request_body(question, messages, model, server.url, server.owner)
     except UnicodeEncodeError as error:
         raise RefusalError(f"what is asked is no text: {error.reason}") from error

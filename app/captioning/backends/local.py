@@ -85,7 +85,9 @@ def _requests(
     for question in task.questions:
         params = llm.default_sampling_params(**question.sampling)
         if question.choices:
-            params = replace(params, token_automaton=automaton_of(question.choices))
+            # The checkpoint's stop strings could end a choice in its midst.
+            automaton = automaton_of(question.choices)
+            params = replace(params, token_automaton=automaton, stop=())
         conversations.append((_messages(question, task), params))
     return llm.prepare_chats(conversations)
 

@@ -130,14 +130,16 @@ class RayActors:
         """Until the node is lost."""
         sending: set[asyncio.Task[None]] = set()
         while True:
+            if seat.actor is None and not await self._replace(seat):
+                return
             batch = await self._next_batch()
             is_alone = batch[0].is_suspect
             if sending and (is_alone or seat.actor is None):
                 await asyncio.wait(sending)
-            if seat.actor is None and not await self._replace(seat):
+            if seat.actor is None:  # others may answer them before there is one
                 for open_ in batch:
                     self._put(open_)
-                return
+                continue
             job = asyncio.get_running_loop().create_task(self._send(seat, batch))
             sending.add(job)
             job.add_done_callback(sending.discard)
@@ -182,10 +184,6 @@ class RayActors:
     async def _answer(self, task: Task) -> Outcome:
         loop = asyncio.get_running_loop()
         sent = await loop.run_in_executor(self._flow.threads, to_send, task)
-        if self._ended is not None:
-            raise self._ended
-        if self._flow.is_draining:
-            raise asyncio.CancelledError
         open_ = _Open(task, sent, loop.create_future())
         self._open.add(open_)
         self._put(open_)
@@ -195,23 +193,26 @@ class RayActors:
             self._open.discard(open_)
 
     def _put(self, open_: _Open) -> None:
+        """Have it wait for an actor, unless there is nothing to wait for."""
         open_.is_sent = False
-        waiting = _Waiting(0 if open_.is_suspect else 1, next(self._numbers), open_)
-        self._waiting.put_nowait(waiting)
+        if open_.outcome.done():
+            return
+        if self._ended is not None:
+            open_.outcome.set_exception(self._ended)
+        elif self._flow.is_draining:
+            open_.outcome.cancel()
+        else:
+            place = 0 if open_.is_suspect else 1
+            self._waiting.put_nowait(_Waiting(place, next(self._numbers), open_))
 
     def _put_again(self, open_: _Open, error: str) -> None:
         """After the death of an actor that had it."""
         open_.deaths += open_.is_suspect
         open_.is_suspect = True
-        if open_.outcome.done():
-            return
-        if self._flow.is_draining:
-            open_.outcome.cancel()
-        elif open_.deaths == MAX_DEATHS:
+        if open_.deaths == MAX_DEATHS and not open_.outcome.done():
             reason = f"given up: {open_.deaths} actors died that had it alone: {error}"
             open_.outcome.set_result(Failed(open_.task.picture, reason, open_.task))
-        else:
-            self._put(open_)
+        self._put(open_)
 
     async def _next_batch(self) -> list[_Open]:
         """Pictures that wait, at least one; a suspect is alone."""

@@ -19,16 +19,17 @@ logger = logging.getLogger(__name__)
 
 #: Times that an actor may die while it loads its model.
 _MAX_DEATHS = 3
-#: Seconds after which it is said that an actor isn't ready.
-_SLOW_START = 60.0
+#: After which it is looked why an actor isn't ready.
+_SLOW_START_S = 60.0
 
 
 @dataclass(eq=False)
 class Seat:
-    """A place for an actor. name: of its node. options: of Ray. actor: the handle of the one that
-    is there."""
+    """A place for an actor. name, node_id: of its node. options: of Ray. actor: the handle of the
+    one that is there."""
 
     name: str
+    node_id: str
     options: Mapping[str, Any]
     actor: Any = None
 
@@ -67,11 +68,13 @@ class RayCluster:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
         self._is_ours = True
+        _silence()
 
     def seats(self, actors_per_node: int, at_once: int) -> list[Seat]:
         """For so many actors on each node that has processors, which they share, each with so many
         calls at once. Raises ConfigError if there are none."""
-        strategies = self._ray.util.scheduling_strategies
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         seats = []
         for node in self._ray.nodes():
             resources = node["Resources"]
@@ -79,13 +82,11 @@ class RayCluster:
                 "num_cpus": int(resources.get("CPU", 0)) // actors_per_node,
                 "num_gpus": min(1, int(resources.get("GPU", 0)) // actors_per_node),
                 "max_concurrency": at_once,
-                "scheduling_strategy": strategies.NodeAffinitySchedulingStrategy(
-                    node["NodeID"], soft=False
-                ),
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             }
             if node["Alive"] and options["num_cpus"]:
                 name = node["NodeManagerAddress"]
-                seats += [Seat(name, options) for _ in range(actors_per_node)]
+                seats += [Seat(name, node["NodeID"], options) for _ in range(actors_per_node)]
         if not seats:
             raise ConfigError(
                 f"--ray {self._address}: no node has processors for {actors_per_node} actors"
@@ -98,7 +99,10 @@ class RayCluster:
         for deaths in itertools.count(1):
             actor = self._ray.remote(ActorModel).options(**seat.options).remote(settings)
             loading = asyncio.ensure_future(result_of(actor.load.remote()))
-            while not (await asyncio.wait({loading}, timeout=_SLOW_START))[0]:
+            while not (await asyncio.wait({loading}, timeout=_SLOW_START_S))[0]:
+                if not await asyncio.to_thread(self._is_alive, seat):
+                    loading.cancel()
+                    raise ConfigError("it is lost")
                 logger.warning(
                     "the actor on %s is not ready yet: it loads the model, or waits for %d "
                     "processors",
@@ -128,10 +132,26 @@ class RayCluster:
             self._ray.shutdown()
             self._is_ours = False
 
+    def _is_alive(self, seat: Seat) -> bool:
+        return any(node["Alive"] and node["NodeID"] == seat.node_id for node in self._ray.nodes())
+
 
 async def result_of(reference: Any) -> Any:
     """Of a call of an actor. Raises Ray's errors."""
     return await reference
+
+
+def _silence() -> None:
+    """Ray prints what happens to nodes and actors to standard output, where captions may go, and
+    has no setting that keeps it from that; it is logged instead."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = _log_lines
+
+
+def _log_lines(data: Mapping[str, Any], *options: Any, **named: Any) -> None:
+    logger.debug("Ray: %s", "; ".join(map(str, data["lines"])))
 
 
 def _import_ray() -> Any:

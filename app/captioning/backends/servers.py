@@ -139,7 +139,7 @@ class Servers:
         if retry_after is None:
             seconds = min(_LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)
         else:
-            seconds = retry_after * random.uniform(1, 1.1)
+            seconds = max(retry_after, FIRST_PAUSE_S) * random.uniform(1, 1.1)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), seconds)
         self._check()
@@ -167,9 +167,8 @@ class Servers:
     async def _find_first(self) -> None:
         attempt = 0
         while True:
-            looks = [self._look(server) for server in self._servers]
-            troubles = [trouble for trouble in await asyncio.gather(*looks) if trouble is not None]
-            if len(troubles) < len(looks):
+            troubles = await self._look(self._servers)
+            if len(troubles) < len(self._servers):
                 return
             if all(trouble.is_away for trouble in troubles):
                 raise RequestError(f"--workers: {self._tell()}; start a server there")
@@ -182,23 +181,30 @@ class Servers:
             await self.pause(attempt)
             attempt += 1
             try:
-                await self._look(server)
+                await self._look([server])
             except RequestError as error:
                 server.trouble = str(error)
         logger.info("%s is back", server.url)
         self._wake()
 
-    async def _look(self, server: Server) -> TroubleError | None:
-        """Whether it has the model of the job. Raises RequestError."""
-        try:
-            models = await ask_models(self._client, server.url)
-        except TroubleError as trouble:
-            server.trouble = str(trouble)
-            return trouble
-        server.owner = self._check_models(server, models)
-        server.trouble = None
-        server.is_here = True
-        return None
+    async def _look(self, servers: Sequence[Server]) -> list[TroubleError]:
+        """Whether they have the model of the job; what keeps some from telling. Raises
+        RequestError."""
+        asking = [ask_models(self._client, server.url) for server in servers]
+        troubles = []
+        for server, said in zip(
+            servers, await asyncio.gather(*asking, return_exceptions=True), strict=True
+        ):
+            if isinstance(said, TroubleError):
+                server.trouble = str(said)
+                troubles.append(said)
+                continue
+            if isinstance(said, BaseException):
+                raise said
+            server.owner = self._check_models(server, said)
+            server.trouble = None
+            server.is_here = True
+        return troubles
 
     def _check_models(self, server: Server, models: Mapping[str, str] | None) -> str:
         """Returns the owner of the job's model."""

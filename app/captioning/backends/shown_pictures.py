@@ -46,17 +46,16 @@ def picture_part(content: bytes | Image.Image, any_file: bool) -> dict[str, Any]
     """The part of a message that shows a file, or a picture in memory.
 
     any_file: files go as they are, whatever their format. Else one that not every server reads, or
-    would show lying on its side or moving, is decoded here. What is decoded goes as a JPEG file of
-    quality 95 without subsampling: a photograph of as many pixels as are taken would be 100 MB in
-    PNG, and models see it at a reduced size.
+    would show lying on its side, is decoded here. What is decoded goes as a JPEG file of quality
+    95 without subsampling: a photograph of as many pixels as are taken would be 100 MB in PNG, and
+    models see it at a reduced size.
 
     Raises MediaError.
     """
     if isinstance(content, Image.Image):
         return _part(*_encode(to_rgb(content)))
     header, layout = read_layout(content, _NO_LIMITS)
-    is_plain = layout.orientation == 1 and layout.num_frames == 1
-    if any_file or (is_plain and header.format in _COMMON_FORMATS):
+    if any_file or (layout.orientation == 1 and header.format in _COMMON_FORMATS):
         return _part(header.format, content)
     return _part(*_encode(decode_image(content, _NO_LIMITS)))
 
@@ -82,7 +81,7 @@ def _carried(
     else:
         return part
     if isinstance(source, str | Path):
-        source = ImageFiles(_NO_LIMITS).read(source, _FEW_SHOT)
+        source = ImageFiles(MediaLimits()).read(source, _FEW_SHOT)
     with naming_image(_FEW_SHOT):
         return picture_part(source, any_file)
 

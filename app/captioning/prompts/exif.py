@@ -14,6 +14,8 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from ....core.media.headers.heic_header import open_heic
+from ....core.media.headers.heif_boxes import heif_format
 from ....core.media.headers.image_header import FORMATS
 from ....core.media.pillow_guard import guarded_pillow
 
@@ -45,6 +47,8 @@ def _open_exif(data: bytes) -> Image.Exif:
         exif = Image.Exif()
         exif.load(chunk)
         return exif
+    if heif_format(data) == "HEIF":
+        return open_heic(io.BytesIO(data)).getexif()
     # The base class's method, as that of PNG images decodes the pixels.
     return Image.Image.getexif(Image.open(io.BytesIO(data), formats=FORMATS))
 

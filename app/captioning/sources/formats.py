@@ -79,7 +79,7 @@ _ENDING = re.compile(r"\.(?![0-9]+$)[a-z0-9_~+-]{1,10}")
 
 _ADVICE = {
     "camera raw": "develop it to JPEG or TIFF, or caption the JPEG that the camera kept beside it",
-    "HEIF": "convert it to JPEG, as by heif-convert",
+    "HEIF": "install pillow-heif: pip install 'octavo[heic]'",
     "SVG": "render it to PNG, as by rsvg-convert",
     "Photoshop": "save it as PNG or JPEG, as by ImageMagick",
 }
