@@ -237,7 +237,7 @@ def _names(source: Sources) -> list[str]:
 def _picture(item: Any, index: int) -> Picture:
     if isinstance(item, str | Path):
         name, place = place_of(str(item), "")
-        return Picture(name, place, was_named=True)
+        return Picture(name or f"#{index}", place, was_named=True)
     if isinstance(item, Image.Image):
         file = io.BytesIO()
         item.save(file, "PNG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import ExitStack
 from typing import Any, Protocol, TextIO
 
@@ -96,8 +97,14 @@ class Bar:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
+        class OwnBar(tqdm):  # type: ignore[type-arg]
+            """Its lock is shared with no process: one that is killed would keep it."""
+
+            monitor_interval = 0
+            _lock = threading.RLock()
+
         self._bar = self._open.enter_context(
-            tqdm(file=self._stream, bar_format=_WITHOUT_TOTAL, dynamic_ncols=True, leave=False)
+            OwnBar(file=self._stream, bar_format=_WITHOUT_TOTAL, dynamic_ncols=True, leave=False)
         )
         self._open.enter_context(logging_redirect_tqdm())
 

@@ -1,84 +1,188 @@
-"""`octavo caption` writes one line a picture, in order, and says what it could not read."""
+"""`octavo caption` as one types it: what is written, what is said, and with which status it ends."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from pathlib import Path
 from shutil import copyfile
+from typing import Any
 
 import pytest
 from octavo.__main__ import main
 from PIL import Image
 
 
-def test_folder_to_jsonl(
-    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "pictures"
+@pytest.fixture
+def photos(tmp_path: Path, pictures: list[Image.Image]) -> Path:
+    folder = tmp_path / "photos"
     folder.mkdir()
     for i, picture in enumerate(pictures):
         picture.save(folder / f"{i}.png")
-    (folder / "bad.jpg").write_text("no picture")
-    output = tmp_path / "out.jsonl"
-    status = main(["caption", str(folder), "-o", str(output), "--prompt", "What is this?"])
-    lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [Path(line["file"]).name for line in lines] == ["0.png", "1.png", "2.png", "bad.jpg"]
-    assert all(line["caption"] for line in lines[:3])
-    assert "not an image" in lines[3]["error"]
-    assert status == 1
-    assert "1 file has an error" in capsys.readouterr().err
+    return folder
 
 
-def test_nothing_to_caption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["caption", str(tmp_path), "-o", str(tmp_path / "x.jsonl")]) == 2
-    assert "no pictures" in capsys.readouterr().err
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_names_in_any_bytes_and_what_is_no_file(
-    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
+def test_folder_to_jsonl(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "bad.jpg").write_text("no picture")
+    output = photos.parent / "out.jsonl"
+    command = ["caption", str(photos), "-o", str(output), "--prompt", "What is this?"]
+    assert main(command) == 1
+    header, *rows = lines(output)
+    assert header["octavo"]
+    assert header["prompts"]["caption"]["text"] == "What is this?"
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png", "bad.jpg"]
+    assert all(row["caption"] for row in rows[:3])
+    assert "no picture in a known format" in rows[3]["error"]
+    assert "captioned 3 pictures" in capsys.readouterr().err
+
+    # The same command has nothing left to do, and says what is still wrong.
+    before = output.read_bytes()
+    assert main(command) == 1
+    assert output.read_bytes() == before
+    said = capsys.readouterr().err
+    assert "4 done before" in said
+    assert "1 failed in earlier runs; --retry-failed tries again" in said
+    assert "weights:" not in said, "no model is loaded for nothing"
+
+    copyfile(photos / "0.png", photos / "bad.jpg")
+    copyfile(photos / "1.png", photos / "3.png")
+    assert main([*command, "--retry-failed"]) == 0
+    rows = lines(output)[1:]
+    assert {Path(row["file"]).name for row in rows} == {*(f"{i}.png" for i in range(4)), "bad.jpg"}
+    assert len(rows) == 5
+    assert all(row["caption"] for row in rows)
+
+
+def test_another_question_is_not_mixed_in(
+    photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name in Latin-1, for a picture and for what is none, a FIFO that nobody writes to, a link
-    to nowhere, and a folder named as a picture."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    pictures[0].save(folder / "picture.png")
-    copyfile(folder / "picture.png", folder / os.fsdecode(b"caf\xe9.png"))
-    (folder / os.fsdecode(b"caf\xe9.jpg")).write_text("no picture")
-    (folder / "folder.png").mkdir()
-    (folder / "link.png").symlink_to("/nowhere")
-    os.mkfifo(folder / "fifo.png")
-    output = tmp_path / "out.jsonl"
-    status = main(["caption", str(folder), "-o", str(output), "--max-tokens", "4"])
-    lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    found = {Path(line["file"]).name: line for line in lines}
-    assert found.keys() == {
-        "caf\\xe9.jpg",
-        "caf\\xe9.png",
-        "fifo.png",
-        "link.png",
-        "picture.png",
-    }
-    assert found["caf\\xe9.png"]["caption"] == found["picture.png"]["caption"]
-    assert "not an image" in found["caf\\xe9.jpg"]["error"]
-    assert "not a regular file" in found["fifo.png"]["error"]
-    assert "No such file" in found["link.png"]["error"]
-    assert (status, len(lines)) == (1, 5)
-    assert "3 files" in capsys.readouterr().err
-
-
-def test_captions_that_are_there_are_kept(
-    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures[0].save(tmp_path / "0.png")
-    output = tmp_path / "out.jsonl"
-    command = ["caption", str(tmp_path / "0.png"), "-o", str(output), "--max-tokens", "4"]
-    output.write_text("of another run\n")
-    assert main(command) == 2
-    assert output.read_text() == "of another run\n"
-    assert "out.jsonl exists and would be overwritten; delete it" in capsys.readouterr().err
-    output.write_text("")
+    output = photos.parent / "out.csv"
+    command = ["caption", str(photos), "-o", str(output), "--max-tokens", "4"]
     assert main(command) == 0
-    assert len(output.read_text().splitlines()) == 1
-    assert main([*command[:3], str(tmp_path / "none" / "out.jsonl")]) == 2
-    assert "name a file in a folder" in capsys.readouterr().err
+    assert main([*command, "--prompt", "Other?", "--quantization", "int8"]) == 2
+    said = capsys.readouterr().err
+    assert "prompts.caption.text was 'What is in this picture?' and is 'Other?'" in said
+    assert "quantization was None and is 'int8'" in said
+    assert main([*command, "--prompt", "Other?", "--overwrite"]) == 0
+    assert len(list(csv.DictReader(io.StringIO(output.read_text())))) == 3
+
+
+def test_several_prompts_choices_and_what_is_made_of_the_answers(photos: Path) -> None:
+    output = photos.parent / "out.jsonl"
+    command = ["caption", str(photos), "-o", str(output), "--max-tokens", "6", "--no-header"]
+    command += ["--prompt", "caption=What is in {stem}?", "--prompt", "kind=Is it a cat or a dog?"]
+    command += ["--choices", "kind=cat,dog", "--fields", "file,kind,caption,width,finish_reason"]
+    assert main([*command, "--paths", "relative", "--trigger-words", "ohwx"]) == 0
+    for i, row in enumerate(lines(output)):
+        assert row["file"] == f"photos/{i}.png"
+        assert row["kind"] in ("ohwx, cat", "ohwx, dog")
+        assert row["caption"].startswith("ohwx, ")
+        assert row["width"] > 0
+        assert row["finish_reason.kind"] == "stop"
+
+
+def test_sidecars_are_kept_and_completed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "1.txt").write_text("by hand")
+    command = ["caption", str(photos), "--sidecar", ".txt", "--max-tokens", "4"]
+    assert main([*command, "--journal", str(photos.parent / "a")]) == 1
+    assert "1.txt exists" in capsys.readouterr().err
+    assert main([*command, "--journal", str(photos.parent / "b"), "--only-missing"]) == 0
+    assert (photos / "1.txt").read_text() == "by hand"
+    assert (photos / "0.txt").read_text().strip()
+    assert main([*command, "--journal", str(photos.parent / "c"), "--overwrite"]) == 0
+    assert (photos / "1.txt").read_text() != "by hand"
+
+
+def test_only_missing_adds_to_an_output_of_another_tool(photos: Path) -> None:
+    output = photos.parent / "out.jsonl"
+    theirs = json.dumps({"file": str(photos / "0.png"), "caption": "theirs"}) + "\n"
+    output.write_text(theirs)
+    command = ["caption", str(photos), "-o", str(output), "--max-tokens", "4"]
+    assert main(command) == 2
+    assert output.read_text() == theirs
+    assert main([*command, "--only-missing"]) == 0
+    assert output.read_text().startswith(theirs)
+    files = [Path(row["file"]).name for row in lines(output) if "file" in row]
+    assert files == ["0.png", "1.png", "2.png"]
+    assert main([*command, "--only-missing"]) == 0
+    assert len([row for row in lines(output) if "file" in row]) == 3
+
+
+def test_duplicates_and_files_that_were_moved(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = photos.parent / "out.jsonl"
+    copyfile(photos / "0.png", photos / "copy.png")
+    command = ["caption", str(photos), "-o", str(output), "--max-tokens", "4"]
+    command += ["--fields", "file,caption,duplicate_of"]
+    assert main([*command, "--dedupe"]) == 0
+    rows = {Path(row["file"]).name: row for row in lines(output) if "file" in row}
+    assert rows["copy.png"]["caption"] == rows["0.png"]["caption"]
+    assert rows["copy.png"]["duplicate_of"] == str(photos / "0.png")
+    (photos / "1.png").rename(photos / "moved.png")
+    assert main(command) == 0
+    rows = {Path(row["file"]).name: row for row in lines(output) if "file" in row}
+    assert rows["moved.png"]["caption"] == rows["1.png"]["caption"]
+    assert rows["moved.png"]["duplicate_of"] == str(photos / "1.png")
+
+
+def test_too_many_errors_end_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_text("no picture")
+    command = ["caption", str(tmp_path), "-o", str(tmp_path / "x.jsonl"), "--max-errors", "2"]
+    assert main(command) == 1
+    assert "--max-errors is 2; the same command goes on" in capsys.readouterr().err
+
+
+def test_one_picture_to_standard_output(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["caption", str(photos / "0.png"), "--max-tokens", "4"]) == 0
+    (row,) = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert row["caption"]
+    assert sorted(path.name for path in photos.parent.rglob("*")) == [
+        *("0.png", "1.png", "2.png"),
+        "photos",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("nowhere -o c.jsonl", "nowhere: there is no such file or folder"),
+        ("photos -o photos/0.png", "it is called as a picture is"),
+        ("photos -o c.foo", "there is no format .foo"),
+        ("photos -o none/c.jsonl", "there is no folder none"),
+        ("photos -o c.jsonl --errors c.jsonl", "can't be two of output, errors and journal"),
+        ("photos -o c.jsonl --fields file,colour", "colour"),
+        ("photos/0.png -o c.jsonl --prompt {title}", "{title} is not known"),
+        ("photos -o c.jsonl --schema s.json", "structured output isn't there yet"),
+        ("photos -o c.jsonl --overwrite --retry-failed", "--retry-failed goes on with a job"),
+        ("photos -o c.jsonl --workers http://127.0.0.1:9 --dtype float32", "--dtype is of a model"),
+        ("photos -o c.jsonl --workers http://127.0.0.1:9 --ray", "take one"),
+        ("photos -o c.jsonl --column x", "no source is a table"),
+        ("photos -o c.jsonl --model nowhere.gguf", "nowhere.gguf"),
+        ("photos -o c.jsonl --progress loud", "invalid choice: 'loud'"),
+    ],
+)
+def test_what_can_not_be_is_said_before_anything_is_loaded(
+    words: str,
+    message: str,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    try:
+        status = main(["caption", *words.split()])
+    except SystemExit as ended:  # argparse
+        status = int(str(ended.code))
+    said = capsys.readouterr().err
+    assert status == 2, said
+    assert message in said
+    assert said.count("\n") == 1
+    assert os.listdir(".") == ["photos"]
