@@ -134,8 +134,9 @@ def _job(
 ) -> tuple[float, float]:
     """And the share of the time in steps."""
     trace = folder / f"trace-{next(_numbers)}.json"
-    settings = {"max_tokens": tokens, "temperature": 0.0, "trace": str(trace)}
-    with Captioner(model, _PROMPT, **settings) as captioner:
+    with Captioner(
+        model, _PROMPT, max_tokens=tokens, temperature=0.0, trace=str(trace)
+    ) as captioner:
 
         def run(files: Sequence[Path]) -> None:
             output = folder / f"{next(_numbers)}.jsonl"
@@ -150,7 +151,7 @@ def _job(
 def _busy(trace: Path, started: float, seconds: float) -> float:
     """The share of so many seconds that was spent in steps."""
     text = trace.read_text().rstrip().rstrip(",") + "]"
-    steps = [
+    steps: list[float] = [
         event["dur"] / 1e6
         for event in msgspec.json.decode(text)
         if event["ph"] == "X" and event["pid"] == 1 and event["ts"] / 1e6 >= started

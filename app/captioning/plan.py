@@ -83,7 +83,7 @@ class Plan:
             raise RequestError("--retry-failed goes on with a job, and --overwrite starts it anew")
         self._check_distinct()
         check_sources(self._foreign_sources(), self.source_options)
-        if not may_have_columns(self.sources):
+        if not may_have_columns(self._foreign_sources()):
             self.prompts.check_columns(())
         for output in self._outputs(None):
             output.sink.check()
@@ -205,7 +205,7 @@ class Plan:
         options = OutputOptions(
             prompts=self.prompts.names,
             fields=chosen.fields,
-            columns=None,
+            columns=None if may_have_columns(self._foreign_sources()) else (),
             sidecars=chosen.sidecars,
             shard_size=chosen.shard_size,
             overwrite=chosen.overwrite,

@@ -74,7 +74,7 @@ def build_parser() -> tuple[CommandParser, Commands]:
         examples=[
             "octavo caption photos/ -o captions.jsonl",
             "octavo caption photos/ --sidecar .txt --prompt 'Describe this photograph.'",
-            "find photos -print0 | octavo caption - -o captions.parquet --dedupe",
+            "octavo caption 'photos/**/*.jpg' -o captions.parquet --dedupe --strip",
         ],
     )
     add_caption_options(caption, _MODEL_HELP)

@@ -12,6 +12,9 @@ from octavo.app.captioning.sources.options import SourceOptions
 from octavo.app.captioning.sources.read import PictureReader
 from octavo.core.protocol.media_limits import MediaLimits
 from PIL import Image
+from pillow_heif import register_heif_opener
+
+register_heif_opener()  # so that Pillow writes it
 
 
 def picture_file(number: int = 0, file_format: str = "PNG") -> bytes:

@@ -37,7 +37,11 @@ class StreamSink:
         """Positions say nothing here: the header is always written."""
         if self._path is not None:
             self._file = FileIO(self._path, "w")
-        self._write(self._lines.start("", header))
+        try:
+            self._write(self._lines.start("", header))
+        except OSError:
+            self.finish(lambda: iter(()))
+            raise
         return START
 
     def write(self, rows: Sequence[Row]) -> Position:

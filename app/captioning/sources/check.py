@@ -8,8 +8,10 @@ from itertools import islice
 
 from ....core.protocol.errors import RequestError
 from ..picture import FileAt, Location, printable
+from .formats import ending
 from .globs import Glob
 from .lists import entries_of
+from .metadata import METADATA_NAMES
 from .options import SourceOptions
 from .places import place_in_cell, place_of
 from .source_kinds import SourceKind, container_kind, kind_of, sidecar_stems
@@ -19,15 +21,35 @@ from .tables import TableError, open_table
 _TRIED = 100
 #: Of a folder that `datasets` saved.
 _SAVED_TO_DISK = ("dataset_dict.json", "state.json")
+_WITHOUT_COLUMNS = (SourceKind.URL, SourceKind.PICTURE, SourceKind.STDIN, SourceKind.LIST)
+#: Names in a folder, of which some may be of its metadata.
+_LOOKED_AT = 100_000
+#: Endings of tables that hold pictures.
+_TABLES_IN_FOLDERS = frozenset((".parquet", ".arrow"))
 #: Kinds with a column to name.
 _WITH_COLUMNS = frozenset((SourceKind.TABLE, SourceKind.FOLDER, SourceKind.GLOB))
 
 
 def may_have_columns(sources: Sequence[str]) -> bool:
-    """Whether prompts may ask for columns: of a table, an archive, or a folder's metadata."""
+    """Whether prompts and outputs may ask for columns: of a table, an archive, or the metadata of
+    a folder, one that is too large to look through included."""
     stems = sidecar_stems(sources)
-    plain = (SourceKind.URL, SourceKind.PICTURE, SourceKind.STDIN, SourceKind.LIST)
-    return any(kind_of(source, stems) not in plain for source in sources)
+    kinds = {source: kind_of(source, stems) for source in sources}
+    return any(
+        _has_tables(source) if kind is SourceKind.FOLDER else kind not in _WITHOUT_COLUMNS
+        for source, kind in kinds.items()
+    )
+
+
+def _has_tables(folder: str) -> bool:
+    left = _LOOKED_AT
+    for _, _, names in os.walk(folder):
+        if any(name in METADATA_NAMES or ending(name) in _TABLES_IN_FOLDERS for name in names):
+            return True
+        left -= 1 + len(names)
+        if left < 0:
+            return True
+    return False
 
 
 def check_sources(sources: Sequence[str], options: SourceOptions) -> None:

@@ -1,4 +1,4 @@
-"""`octavo caption` as one types it: what is written, what is said, and with which status it ends."""
+"""`octavo caption` as one types it: what is written and said, and with which status it ends."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def test_folder_to_jsonl(photos: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(row["caption"] for row in rows)
 
 
-def test_another_question_is_not_mixed_in(
-    photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_question_is_not_mixed_in(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = photos.parent / "out.csv"
     command = ["caption", str(photos), "-o", str(output), "--max-tokens", "4"]
     assert main(command) == 0
@@ -91,7 +89,7 @@ def test_sidecars_are_kept_and_completed(photos: Path, capsys: pytest.CaptureFix
     (photos / "1.txt").write_text("by hand")
     command = ["caption", str(photos), "--sidecar", ".txt", "--max-tokens", "4"]
     assert main([*command, "--journal", str(photos.parent / "a")]) == 1
-    assert "1.txt exists" in capsys.readouterr().err
+    assert "1.txt is there already" in capsys.readouterr().err
     assert main([*command, "--journal", str(photos.parent / "b"), "--only-missing"]) == 0
     assert (photos / "1.txt").read_text() == "by hand"
     assert (photos / "0.txt").read_text().strip()
@@ -164,7 +162,7 @@ def test_one_picture_to_standard_output(photos: Path, capfd: pytest.CaptureFixtu
         ("photos -o c.jsonl --overwrite --retry-failed", "--retry-failed goes on with a job"),
         ("photos -o c.jsonl --workers http://127.0.0.1:9 --dtype float32", "--dtype is of a model"),
         ("photos -o c.jsonl --workers http://127.0.0.1:9 --ray", "take one"),
-        ("photos -o c.jsonl --column x", "no source is a table"),
+        ("photos/0.png -o c.jsonl --column x", "no source is a table"),
         ("photos -o c.jsonl --model nowhere.gguf", "nowhere.gguf"),
         ("photos -o c.jsonl --progress loud", "invalid choice: 'loud'"),
     ],

@@ -52,7 +52,7 @@ def test_what_bash_offers(folder: Path, script: Path) -> None:
         ("verify --dtype b", {"bfloat16"}),
         ("serve che", {"checkpoint"}),
         ("chat --image d", {"dog.png"}),
-        ("caption d", {"dog.png"}),
+        ("caption --workers http://a --pa", {"--paths"}),
         ("completion ", {"bash", "zsh", "fish"}),
     ):
         words = line.split(" ")

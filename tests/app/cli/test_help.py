@@ -72,7 +72,7 @@ def test_octavo_alone_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("serv", "invalid choice: 'serv'"),
         ("serve --max-nun-seqs 8", "did you mean --max-num-seqs?"),
-        ("caption photos", "required: -o/--output"),
+        ("caption", "required: SOURCE"),
         ("plugins lst", "invalid choice: 'lst'"),
         ("bench serve --num-prompts many", "invalid int value: 'many'"),
     ],

@@ -77,7 +77,7 @@ def test_answers_are_those_of_the_model_itself_though_an_actor_is_killed(
     assert names(given) == [picture.name for picture in source]
     failed = given[5]
     assert isinstance(failed, Failed)
-    assert failed.error.startswith("prompt caption: the image is truncated or damaged")
+    assert failed.error.startswith("the image is truncated or damaged")
     expected = [answers_of(offline, picture) for picture in pictures]
     for index, outcome in enumerate(given):
         if index != 5:
