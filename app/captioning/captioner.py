@@ -86,6 +86,7 @@ class Captioner:
                 allowed_media_domains, allowed_media_networks, media_timeout, limits.max_bytes
             )
         self._reader = PictureReader(limits, urls)
+        self._elsewhere = (tuple(workers), ray)
         self._backend: Backend = open_backend(self._config, self._prompts, workers, ray)
 
     def __enter__(self) -> Self:
@@ -153,12 +154,20 @@ class Captioner:
         plan = self._plan(source, output, sidecars, options)
         plan.check()
         census = Census()
-        shown, hint = Progress(progress, census), "The same call goes on."
+        shown, hint = Progress(progress, census), "The same call goes on (without overwrite)."
         result = run_plan(plan, self._backend, self._reader, shown, census, hint)
+        if result.ended_by is not None or result.too_many_errors:
+            self._renew()
         if result.ended_by is not None:
             # What runs has been written; for whoever called, it comes now.
             signal.raise_signal(result.ended_by)
         return result
+
+    def _renew(self) -> None:
+        """Of a backend that was told to take no further pictures; a model of one's own stays."""
+        if any(self._elsewhere):
+            self._backend.close()
+            self._backend = open_backend(self._config, self._prompts, *self._elsewhere)
 
     def _write_as(
         self,

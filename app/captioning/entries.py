@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .journal import Entry
 from .outputs.row import Row
-from .picture import Picture, printable
+from .picture import Picture, name_bytes, printable
 from .prompts.prompt_set import PromptSet
 from .task import Answer, Captioned, Failed, Repeated, asked_of
 
@@ -20,7 +20,7 @@ PathStyle = Literal["given", "relative", "absolute"]
 def entry_of(outcome: Captioned | Failed, prompts: PromptSet) -> Entry:
     """Of a picture that was captioned, or failed."""
     task, picture = outcome.task, outcome.picture
-    asked, facts = None, dict(picture.columns)
+    asked, facts = None, dict[str, Any]()
     if task is not None:
         asked = asked_of(task.digest, task.questions)
         facts |= _measures(task.digest, task.size)
@@ -32,7 +32,7 @@ def entry_of(outcome: Captioned | Failed, prompts: PromptSet) -> Entry:
 
 def entry_like(repeated: Repeated, other: Entry) -> Entry:
     """Of a picture that takes over what came of another with the same content."""
-    facts = {**repeated.picture.columns, **_measures(repeated.digest, repeated.size)}
+    facts = _measures(repeated.digest, repeated.size)
     kept = {name: other.facts[name] for name in _BY_PROMPT if name in other.facts}
     facts |= {"duplicate_of": printable(os.fsdecode(other.name)), **kept}
     return _entry(repeated.picture, repeated.asked, other.texts, other.error, facts)
@@ -40,8 +40,8 @@ def entry_like(repeated: Repeated, other: Entry) -> Entry:
 
 def row_of(entry: Entry, show: Callable[[str], str], content: bytes | None = None) -> Row:
     """show: how a name is written."""
-    facts = dict(entry.facts)
-    if "duplicate_of" in facts:
+    facts = {**entry.columns, **entry.facts}
+    if "duplicate_of" in entry.facts:
         facts["duplicate_of"] = show(facts["duplicate_of"])
     path = None if entry.path is None else os.fsdecode(entry.path)
     return Row(show(os.fsdecode(entry.name)), path, entry.texts, entry.error, facts, content)
@@ -83,5 +83,17 @@ def _entry(
     error: str | None,
     facts: dict[str, Any],
 ) -> Entry:
-    path = None if picture.path is None else os.fsencode(picture.path)
-    return Entry(os.fsencode(picture.name), path, asked, dict(texts), error, facts)
+    path = None if picture.path is None else name_bytes(picture.path)
+    columns = _plain(picture.columns)
+    return Entry(name_bytes(picture.name), path, asked, dict(texts), error, facts, columns)
+
+
+def _plain(value: Any) -> Any:
+    """Of a cell, what can be kept: integers of 64 bits, and texts without lone surrogates."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {printable(str(name)): _plain(cell) for name, cell in value.items()}
+    return list(map(_plain, value)) if isinstance(value, list | tuple) else value

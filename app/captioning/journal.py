@@ -17,13 +17,13 @@ import msgspec
 
 from ...core.protocol.errors import RequestError
 from .outputs.sink import START, Position
-from .picture import Picture, UrlAt, printable
+from .picture import Picture, UrlAt, name_bytes, printable
 
 _VERSION = 1
 _APPLICATION_ID = 0x4F435456
 _SCHEMA = """
 create table rows (
-    seq integer primary key,
+    seq integer primary key autoincrement,
     key blob not null unique,
     asked blob,
     failed integer not null,
@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: as its source had it; bytes that are not UTF-8 as in os.fsencode. path: of its file.
     asked: a digest of its content and of what was asked; None of one that could not be read.
-    texts, facts, error: see Row.
+    texts, facts, error: see Row. columns: of its table, which may be called as facts are.
     """
 
     name: bytes
@@ -60,6 +60,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     texts: dict[str, str]
     error: str | None
     facts: dict[str, Any]
+    columns: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def key_of(picture: Picture) -> bytes:
     archive, or its URL."""
     is_url = isinstance(picture.at, UrlAt)
     name = picture.name if is_url else os.path.abspath(picture.name)
-    return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
+    return hashlib.blake2b(name_bytes(name), digest_size=16).digest()
 
 
 class Journal:

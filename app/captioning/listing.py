@@ -41,10 +41,14 @@ class Listing:
         self._thread = threading.Thread(target=self._run, name="octavo-listing", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Picture]:
-        """Raises what listing the sources raised."""
+    def __iter__(self) -> Iterator[Picture | None]:
+        """None while there is none yet. Raises what listing the sources raised."""
         while True:
-            found = self._queue.get()
+            try:
+                found = self._queue.get_nowait()
+            except queue.Empty:
+                yield None
+                continue
             if found is None:
                 return
             if isinstance(found, Exception):

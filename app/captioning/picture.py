@@ -96,4 +96,12 @@ class NotAPictureError(Exception):
 def printable(text: str) -> str:
     """Without the lone surrogates that stand for bytes of file names which are not UTF-8: they are
     \\x and two digits."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    return name_bytes(text).decode("utf-8", "backslashreplace")
+
+
+def name_bytes(text: str) -> bytes:
+    """As os.fsencode, and of what can't be a file's name, such as a lone surrogate of JSON, too."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

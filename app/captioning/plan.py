@@ -4,9 +4,10 @@ loaded."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .job import Job, JobOptions, Watcher
 from .journal import Journal, JournalInUseError, key_of
 from .outputs.open_sink import STANDARD_OUTPUT, errors_sink, sink_for
 from .outputs.output_options import OutputOptions
+from .outputs.sink import START
 from .picture import FileAt, Picture, Skip, printable
 from .prompts.prompt_set import PromptSet
 from .recorder import Output
@@ -81,12 +83,16 @@ class Plan:
         """Raises RequestError for sources, templates and destinations that can't be."""
         if self.options.retry_failed and self.destination.overwrite:
             raise RequestError("--retry-failed goes on with a job, and --overwrite starts it anew")
+        if self.options.only_missing and self.destination.overwrite:
+            raise RequestError("--only-missing keeps what --overwrite replaces; take one")
         self._check_distinct()
         check_sources(self._foreign_sources(), self.source_options)
         if not may_have_columns(self._foreign_sources()):
             self.prompts.check_columns(())
         for output in self._outputs(None):
             output.sink.check()
+            if self.options.only_missing:
+                output.sink.names()
 
     @contextmanager
     def job(self, backend: Backend, reader: PictureReader, watcher: Watcher) -> Iterator[Job]:
@@ -101,6 +107,9 @@ class Plan:
                 journal.begin(facts, self._origins(outputs))
             elif self.options.retry_failed:
                 journal.forget_failed({o.name for o in outputs if o.takes == "captioned"})
+            # What others wrote into an output before is not captioned by later runs either.
+            adopted = any(journal.origin(output.name) != START for output in outputs)
+            only_missing = self.options.only_missing or adopted
             yield Job(
                 self._find(),
                 reader,
@@ -111,7 +120,7 @@ class Plan:
                 outputs,
                 journal,
                 {"octavo": __version__, **facts} if self.destination.has_header else None,
-                self.options,
+                replace(self.options, only_missing=only_missing),
                 watcher,
             )
 
@@ -141,19 +150,28 @@ class Plan:
 
     def _foreign_sources(self) -> list[str]:
         """Without the job's own files, which a shell's photos/* has, too, at a second run."""
-        own = {os.path.abspath(path) for path in self._own_files()}
-        return [source for source in self.sources if os.path.abspath(source) not in own]
+        is_own = self._own_matcher()
+        return [source for source in self.sources if not is_own(source)]
 
     def _find(self) -> Iterator[Picture | Skip]:
-        names = {path.name for path in self._own_files()}
-        names |= {f"{name}-journal" for name in names}  # SQLite's
+        is_own = self._own_matcher()
         for found in find_pictures(self._foreign_sources(), self.source_options):
-            if os.path.basename(found.name) not in names or not self._is_own(found.name):
+            if not is_own(found.name):
                 yield found
 
-    def _is_own(self, name: str) -> bool:
-        own = [os.path.abspath(path) for path in self._own_files()]
-        return os.path.abspath(name).removesuffix("-journal") in own
+    def _own_matcher(self) -> Callable[[str], bool]:
+        """Whether a file is the job's own: what it names, and what goes with that."""
+        own = {os.path.abspath(path) for path in self._own_files()}
+        # SQLite's, and the description of a CSV file.
+        own |= {f"{path}-journal" for path in own} | {f"{path}-metadata.json" for path in own}
+        shards = [re.escape(path[: -len(".tar")]) for path in own if path.endswith(".tar")]
+        pattern = re.compile(rf"(?:{'|'.join(shards)})-\d+\.tar" if shards else "(?!)")
+
+        def is_own(name: str) -> bool:
+            path = os.path.abspath(name)
+            return path in own or pattern.fullmatch(path) is not None
+
+        return is_own
 
     def _beside_pictures(self) -> Path:
         first = self.sources[0]
@@ -170,6 +188,10 @@ class Plan:
             facts["fields"] = list(chosen.fields)
         if chosen.paths != "given":
             facts["paths"] = chosen.paths
+        if chosen.sidecars:
+            facts["sidecars"] = list(chosen.sidecars)
+        if chosen.errors is not None:
+            facts["failures"] = "in a file of their own"
         return dict(msgspec.json.decode(msgspec.json.encode(facts)))
 
     def _open_journal(self, facts: dict[str, Any]) -> Journal:
@@ -177,7 +199,7 @@ class Plan:
         if path is None:
             return Journal(None)
         if self.destination.overwrite and path.exists():
-            _remove(path)
+            _remove(path, is_ours_by_name=self.destination.journal is None)
         journal = Journal(path)
         try:
             _check_same(journal.facts, facts, path)
@@ -223,14 +245,16 @@ class Plan:
         return outputs
 
 
-def _remove(path: Path) -> None:
-    """Raises JournalInUseError: whoever has it would go on, and write over the new one's rows."""
+def _remove(path: Path, is_ours_by_name: bool) -> None:
+    """Raises JournalInUseError: whoever has it would go on, and write over the new one's rows; and
+    RequestError for a file that is no journal and was merely named as one."""
     try:
         Journal(path).close()
     except JournalInUseError:
         raise
     except RequestError:
-        pass  # no journal, or a broken one
+        if not is_ours_by_name:
+            raise
     path.unlink()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import queue
 import threading
 import time
@@ -26,6 +27,8 @@ from .task import Captioned, Failed, Outcome, Repeated
 #: Between two commits, so that each has as many rows as came meanwhile, and disks rest.
 _PAUSE_S = 0.1
 _MAX_BATCH = 1000
+#: Whose files are in memory at once.
+_MAX_BATCH_WITH_CONTENT = 16
 #: More than are between being read and being written.
 _NUM_RECENT = 4096
 
@@ -53,6 +56,13 @@ class _Kept:
     @property
     def failed(self) -> bool:
         return self.entry.error is not None
+
+
+def _without_content(outcome: Outcome) -> Outcome:
+    """Many wait, where a disk is slow."""
+    if isinstance(outcome, Captioned | Failed) and outcome.task is not None:
+        return dataclasses.replace(outcome, task=dataclasses.replace(outcome.task, content=b""))
+    return outcome
 
 
 class Recorder:
@@ -111,7 +121,7 @@ class Recorder:
 
     def put(self, outcome: Outcome) -> None:
         """Have it written soon. Raises what keeps it from being."""
-        self._put(outcome)
+        self._put(_without_content(outcome))
         if self.error is not None:
             raise self.error
 
@@ -155,7 +165,8 @@ class Recorder:
     def _next_batch(self) -> list[Outcome]:
         """All that there is; empty at the end."""
         batch: list[Outcome] = []
-        while not self._ended and len(batch) < _MAX_BATCH:
+        most = _MAX_BATCH_WITH_CONTENT if self._takes_content else _MAX_BATCH
+        while not self._ended and len(batch) < most:
             try:
                 outcome = self._queue.get(block=not batch)
             except queue.Empty:

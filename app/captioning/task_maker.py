@@ -6,9 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from PIL.Image import Image
-
-from ...core.contracts.specs import ImageSize
 from ...core.media.decode_reduced import HARD_LIMIT, decode_reduced
 from ...core.media.flatten import Colour
 from ...core.media.headers.image_header import read_header
@@ -65,9 +62,11 @@ class TaskMaker:
         asked = asked_of(digest, questions)
         if self._repeats is not None and not self._repeats.claim(asked, picture):
             return Repeated(picture, asked, digest, size)
-        return Task(picture, self._content(data, size), digest, size, questions)
-
-    def _content(self, data: bytes, size: ImageSize) -> bytes | Image:
+        task = Task(picture, data, digest, size, questions)
         if size.width * size.height <= self._limits.max_pixels:
-            return data
-        return decode_reduced(data, self._limits, self._background).image
+            return task
+        try:
+            reduced = decode_reduced(data, self._limits, self._background)
+        except MediaError as error:  # of a task, as others may wait for what comes of it
+            return Failed(picture, str(error), task)
+        return replace(task, content=reduced.image)

@@ -32,7 +32,9 @@ def caption(options: argparse.Namespace) -> int:
     census = Census()
     reader = PictureReader(config.media_limits, _urls(options, config))
     try:
-        hint = f"To go on: {shlex.join(['octavo', *sys.argv[1:]])}"
+        # That would start anew, and what has been done would be lost.
+        words = [word for word in sys.argv[1:] if word != "--overwrite"]
+        hint = f"To go on: {shlex.join(['octavo', *words])}"
         result = run_plan(plan, backend, reader, Progress(options.progress, census), census, hint)
     finally:
         reader.close()
@@ -83,7 +85,7 @@ def _status(result: Result, options: argparse.Namespace) -> int:
     if result.too_many_errors:
         print(
             f"octavo: ended early, as {result.failed} pictures failed and --max-errors is "
-            f"{options.max_errors}; the same command goes on",
+            f"{options.max_errors}; the same command goes on (without --overwrite)",
             file=sys.stderr,
         )
     elif earlier := result.failed_in_all - result.failed:

@@ -149,25 +149,26 @@ class LLM(LoadedModel):
         RequestError, RequestTimeoutError or RequestFailedError.
         """
 
-        def prepare_one(item: T) -> Prepared[RequestError | None]:
+        def prepare_one(boxed: tuple[T]) -> Prepared[RequestError | None]:
             try:
-                return None, [prepare(item)]
+                return None, [prepare(*boxed)]
             except RequestError as error:
                 return error, []
 
-        for error, states in stream(self._begin_run(), items, prepare_one):
+        for error, states in stream(self._begin_run(), zip(items), prepare_one):
             yield error or _output_of(*states)
 
     def stream_groups(
         self,
-        items: Iterable[T],
+        items: Iterable[T | None],
         prepare: Callable[[T], Prepared[C]],
         is_enough: Callable[[], bool],
+        num_threads: int,
     ) -> Iterator[tuple[C, list[RequestOutput | Exception]]]:
         """As `stream`, of items with any number of requests each, which come together with what
         `prepare` says beside them. is_enough: whether to take no further items; asked between
-        steps."""
-        for context, states in stream(self._begin_run(), items, prepare, is_enough):
+        steps. num_threads: that prepare."""
+        for context, states in stream(self._begin_run(), items, prepare, is_enough, num_threads):
             yield context, [_output_of(state) for state in states]
 
 

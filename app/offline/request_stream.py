@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -25,6 +26,9 @@ Prepared = tuple[C, Sequence[EngineRequest]]
 
 #: Requests in the engine at once, and as many items that wait for it with their images read.
 WINDOW = 64
+_NICENESS = 5
+#: Between two looks at a source that has nothing yet.
+_NOT_YET_S = 0.02
 
 
 class Ended(NamedTuple, Generic[C]):
@@ -41,19 +45,23 @@ class Ended(NamedTuple, Generic[C]):
 
 def stream(
     run: OfflineRun,
-    items: Iterable[T],
+    items: Iterable[T | None],
     prepare: Callable[[T], Prepared[C]],
     is_enough: Callable[[], bool] = lambda: False,
+    num_threads: int | None = None,
 ) -> Iterator[Ended[C]]:
     """For each item, in order, the states of its requests once they have ended. Images are decoded
     and prepared while others are encoded and described. Once it is enough, what runs is the last.
+
+    items: None among them says that there is none yet. num_threads: that prepare; None is one for
+    each processor.
     """
     source = iter(items)
-    num_threads = len(os.sched_getaffinity(0))
+    num_threads = num_threads or len(os.sched_getaffinity(0))
     preparing: deque[Future[Prepared[C]]] = deque()
     begun: deque[Ended[C]] = deque()
     with ExitStack() as stack:
-        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="prepare")
+        pool = ThreadPoolExecutor(num_threads, "prepare", initializer=_give_way)
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.enter_context(run)
         while True:
@@ -61,10 +69,16 @@ def stream(
                 source = iter(())
                 preparing.clear()
             # A few at a time, for items may be slow to come while requests run.
+            has_ended = True
             for item in islice(source, min(num_threads, WINDOW - len(preparing))):
+                has_ended = False
+                if item is None:
+                    break
                 preparing.append(pool.submit(prepare, item))
             if not begun and not preparing:
-                return
+                if has_ended:
+                    return
+                time.sleep(_NOT_YET_S)
             # Those that have ended keep their images until all before them have.
             while preparing and run.num_unfinished < WINDOW and len(begun) < 2 * WINDOW:
                 if run.num_unfinished and not preparing[0].done():
@@ -73,6 +87,12 @@ def stream(
             run.step()
             while begun and begun[0].finished:
                 yield begun.popleft()
+
+
+def _give_way() -> None:
+    """Have Linux prefer the threads that compute, which this one works ahead of."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _begin(run: OfflineRun, prepared: Prepared[C]) -> Ended[C]:

@@ -46,7 +46,7 @@ class Measurer:
     def start(self) -> None:
         print("begun", flush=True)
 
-    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
+    def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         with ThreadPoolExecutor(2) as pool:
             for batch in _batches(pictures, 8):
                 if self.draining:
@@ -83,11 +83,13 @@ def run_job(plan: Plan, backend: Measurer | None = None) -> Result:
     return run_plan(plan, backend or Measurer(), reader, progress, census, "Do it again.")
 
 
-def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+def _batches(pictures: Iterable[Picture | None], size: int) -> Iterator[list[Picture]]:
     batch: list[Picture] = []
     for picture in pictures:
-        batch.append(picture)
-        if len(batch) == size:
+        if picture is not None:
+            batch.append(picture)
+        if len(batch) == size or picture is None:
+            time.sleep(0.001)
             yield batch
             batch = []
     yield batch

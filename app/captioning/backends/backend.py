@@ -24,8 +24,9 @@ class Backend(Protocol):
     def start(self) -> None:
         """Load the model, or connect to it. Raises RequestError or ConfigError if that fails."""
 
-    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
-        """An outcome for each picture, in order. Pictures are taken from the iterable, by the
+    def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
+        """An outcome for each picture, in order; None in their place says that there is none yet,
+        so that no answer waits for a slow source. Pictures are taken from the iterable, by the
         thread that iterates the result, no further ahead than a bounded window, and read in other
         threads while earlier ones are answered. A picture that fails is a Failed; the job goes
         on. Raises what ends a job, as `start` does. Closing the iterator gives up what runs."""

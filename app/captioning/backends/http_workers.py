@@ -83,7 +83,7 @@ class HttpWorkers:
                 self._flow.loop.run(self._servers.start())
                 self._is_started = True
 
-    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
+    def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         """See Backend. Raises RequestError, too, if no server has answered for too long, or if one
         can't honour what is asked."""
         self.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -23,6 +25,11 @@ if TYPE_CHECKING:  # what is checked before a model is loaded needs no torch
     from ...offline.llm import LLM
 
 
+#: Threads that read pictures, as disks and networks are to be waited for by several; of these few
+#: decode at a time.
+_READERS = 16
+
+
 class LocalBackend:
     """See Backend. facts: of the model; see `model_facts`."""
 
@@ -33,32 +40,35 @@ class LocalBackend:
         self._draining = False
 
     def start(self) -> None:
-        """Load the model. Raises as LLM does."""
+        """Load the model, if it isn't. Raises as LLM does."""
+        self._draining = False
         if self._llm is None:
             llm_class = load_object("octavo.app.offline.llm:LLM")
             self._llm = llm_class(**asdict(self._config))
 
-    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
+    def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         """See Backend."""
-        self._draining = False
-        self.start()
+        if self._llm is None:
+            self.start()
         llm = self._llm
         assert llm is not None
         automaton_of = cache(llm.choices_automaton)
+        decoders = threading.Semaphore(len(os.sched_getaffinity(0)))
 
         def prepare(picture: Picture) -> tuple[Task | Outcome, Sequence[EngineRequest]]:
             task = read(picture)
             if not isinstance(task, Task):
                 return task, []
             try:
-                return task, _requests(llm, task, automaton_of)
+                with decoders:
+                    return task, _requests(llm, task, automaton_of)
             except RequestError as error:
                 return Failed(picture, _without_place(error), task), []
 
         def is_enough() -> bool:
             return self._draining
 
-        for context, outputs in llm.stream_groups(pictures, prepare, is_enough):
+        for context, outputs in llm.stream_groups(pictures, prepare, is_enough, _READERS):
             yield _outcome(context, outputs) if isinstance(context, Task) else context
 
     def drain(self) -> None:

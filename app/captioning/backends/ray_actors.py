@@ -96,7 +96,7 @@ class RayActors:
         self._flow.loop.run(self._start())
         self._is_started = True
 
-    def run(self, pictures: Iterable[Picture], read: Read) -> Iterator[Outcome]:
+    def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         """See Backend. Raises RequestError, too, if no node is left."""
         self.start()
         window = len(self._seats) * self._batch_size * (_BATCHES_AT_ONCE + 1)

@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -13,6 +14,8 @@ from ..task import Outcome, Task
 from .backend import Read
 from .loop_thread import LoopThread
 
+#: Between two looks at a source that has nothing yet.
+_NOT_YET_S = 0.05
 #: What comes of a task. Cancelled if it is given up, as the flow is drained.
 Answering = Callable[[Task], Awaitable[Outcome]]
 
@@ -27,7 +30,7 @@ class TaskFlow:
         self.is_draining = False
 
     def run(
-        self, pictures: Iterable[Picture], read: Read, answer: Answering, window: int
+        self, pictures: Iterable[Picture | None], read: Read, answer: Answering, window: int
     ) -> Iterator[Outcome]:
         """An outcome for each picture, as Backend.run has it. window: at most so many pictures are
         begun, and have not been given yet.
@@ -35,20 +38,30 @@ class TaskFlow:
         Raises what `answer` does, once all outcomes before it have been given.
         """
         source = iter(pictures)
+        has_ended = False
         begun: deque[Future[Outcome]] = deque()
         try:
             while True:
-                while len(begun) < window and not self.is_draining:
-                    picture = next(source, None)
+                while len(begun) < window and not (has_ended or self.is_draining):
+                    try:
+                        picture = next(source)
+                    except StopIteration:
+                        has_ended = True
+                        break
                     if picture is None:
                         break
                     begun.append(self.loop.begin(self._outcome(picture, read, answer)))
                     if begun[0].done():  # it doesn't wait for a source that is slow
                         break
                 if not begun:
-                    return
+                    if has_ended or self.is_draining:
+                        return
+                    time.sleep(_NOT_YET_S)
+                    continue
                 try:
-                    outcome = begun[0].result()
+                    outcome = begun[0].result(None if has_ended else _NOT_YET_S)
+                except TimeoutError:  # there may be another picture by now
+                    continue
                 except CancelledError:
                     begun.popleft()
                     continue

@@ -51,7 +51,7 @@ class PictureFacts:
     @property
     def path(self) -> str:
         """As the source has it."""
-        return encodable(self._picture.path or self._picture.name)
+        return printable(self._picture.path or self._picture.name)
 
     @cached_property
     def parts(self) -> list[str]:
@@ -65,7 +65,7 @@ class PictureFacts:
             path = unquote(urlsplit(at.url).path)
         else:
             path = self._picture.name
-        return [encodable(part) for part in path.split("/") if part]
+        return [printable(part) for part in path.split("/") if part]
 
     @property
     def name(self) -> str:
@@ -94,14 +94,6 @@ class PictureFacts:
             return read_exif(self._data)
         except MediaError:
             return {}
-
-
-def encodable(text: str) -> str:
-    """As tokenizers and JSON take it, without lone surrogates."""
-    try:
-        return printable(text)
-    except UnicodeEncodeError:  # one that stands for no byte
-        return text.encode("utf-8", "replace").decode()
 
 
 def _stem(facts: PictureFacts) -> str:
@@ -140,10 +132,10 @@ def _written(value: Any, column: str) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):  # of pandas: missing
         return None
     if isinstance(value, str):
-        return encodable(value) if value.strip() else None
+        return printable(value) if value.strip() else None
     if isinstance(value, list | tuple):
         texts = [_written(item, column) for item in value]
         return ", ".join(text for text in texts if text is not None) or None
     if isinstance(value, bool | int | float | dict):
-        return encodable(json.dumps(value, ensure_ascii=False, default=str))
-    return encodable(str(value))  # dates and decimals
+        return printable(json.dumps(value, ensure_ascii=False, default=str))
+    return printable(str(value))  # dates and decimals

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import BinaryIO
 
 from ....core.protocol.media_limits import MediaLimits
@@ -17,9 +17,12 @@ class SourceOptions:
     """
 
     column: str | None = None
-    stdin: BinaryIO | None = None
+    stdin: BinaryIO | FileIO | None = None
     limits: MediaLimits = field(default_factory=MediaLimits)
 
-    def list_stream(self) -> BinaryIO:
+    def list_stream(self) -> BinaryIO | FileIO:
         """What "-" is."""
-        return sys.stdin.buffer if self.stdin is None else self.stdin
+        if self.stdin is not None:
+            return self.stdin
+        # Without a buffer: its lock would be held by a thread that still reads at the end.
+        return FileIO(0, closefd=False)

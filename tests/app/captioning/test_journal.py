@@ -35,12 +35,14 @@ def test_what_it_keeps(tmp_path: Path) -> None:
     assert journal.origin("output") == START
     journal.begin({"model": "a", "prompts": {"caption": {"text": "What?"}}}, {"output": (0, 7)})
     assert added(journal, 1, 2) == [1, 2]
-    assert added(journal, 2, 3, written=2) == [0, 3]
+    assert added(journal, 2, 3, written=2) == [0, 4]
     journal.close()
     journal = Journal(tmp_path / "journal")
     assert journal.facts == {"model": "a", "prompts": {"caption": {"text": "What?"}}}
-    assert [pair for page in journal.pages() for pair in page] == [(n, entry(n)) for n in (1, 2, 3)]
-    assert [number for page in journal.pages(1) for number, _ in page] == [2, 3]
+    assert [pair for page in journal.pages() for pair in page] == [
+        (number, entry(n)) for number, n in ((1, 1), (2, 2), (4, 3))
+    ]
+    assert [number for page in journal.pages(1) for number, _ in page] == [2, 4]
     assert journal.progress == Progress(2, {"output": (0, 2)})
     assert (journal.origin("output"), journal.origin("errors")) == ((0, 7), START)
     assert (journal.has(bytes([3])), journal.has(bytes([4]))) == (True, False)
@@ -61,6 +63,8 @@ def test_failures_are_forgotten_and_all_is_to_be_written_anew(tmp_path: Path) ->
     assert journal.progress == Progress(2, {"shards": (1, 512)})
     assert journal.forget_failed({}) == 0
     assert journal.progress == Progress(2, {"shards": (1, 512)})
+    # What is tried again comes after what outputs had, or a kill would lose it.
+    assert added(journal, 3, written=3) == [4]
     journal.close()
 
 

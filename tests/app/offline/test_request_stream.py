@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -35,6 +36,26 @@ def text_of(output: RequestOutput | Exception) -> str:
 def assert_nothing_is_held(llm: LLM) -> None:
     llm._core.check_integrity()
     assert llm.num_free_blocks == llm._core.facts.num_blocks
+
+
+def test_no_answer_waits_for_items_that_are_yet_to_come(
+    llm: LLM, pictures: list[Image.Image]
+) -> None:
+    given: list[int] = []
+
+    def items() -> Iterator[int | None]:
+        for number in range(3):
+            yield number
+            while len(given) <= number:
+                yield None
+
+    def prepare(number: int) -> tuple[int, list[EngineRequest]]:
+        return number, [llm.prepare_chat(question(pictures[0], number), PARAMS)] * (number != 1)
+
+    for number, outputs in llm.stream_groups(items(), prepare, lambda: False, 2):
+        given.append(number)
+        assert len(outputs) == (number != 1)
+    assert given == [0, 1, 2]
 
 
 def test_answers_come_in_order_and_errors_in_their_place(
