@@ -16,7 +16,7 @@ from ..task import Answer, Captioned, Failed, Outcome, Question, Task
 from .backend import Read
 from .chat_answers import RefusalError, TroubleError, read_answer, trouble_of
 from .chat_requests import request_body
-from .server_models import base_urls, key_headers
+from .server_addresses import base_urls, key_headers
 from .servers import Server, Servers
 from .shown_pictures import picture_part, with_pictures
 from .task_flow import TaskFlow
