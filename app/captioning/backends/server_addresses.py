@@ -1,4 +1,4 @@
-"""Where servers are, as the command line has it, and the key to them, which is in the environment."""
+"""Where servers are, and the key to them, which the environment has."""
 
 from __future__ import annotations
 
