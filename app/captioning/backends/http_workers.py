@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -16,12 +16,10 @@ from ..task import Answer, Captioned, Failed, Outcome, Question, Task
 from .backend import Read
 from .chat_answers import RefusalError, TroubleError, read_answer, trouble_of
 from .chat_requests import request_body
-from .server_models import base_urls, key_headers
+from .server_addresses import base_urls, key_headers
 from .servers import Server, Servers
 from .shown_pictures import picture_part, with_pictures
 from .task_flow import TaskFlow
-
-T = TypeVar("T")
 
 #: Times that a picture is asked about where it may be what breaks the servers.
 MAX_TRIES = 5
@@ -142,7 +140,7 @@ class HttpWorkers:
         """Ask what has no answer yet. Raises _TriedError, RefusalError or RequestError."""
         server = await self._servers.take(avoided)
         try:
-            shown = await self._in_thread(_shown, server, task)
+            shown = await asyncio.to_thread(_shown, server, task)
             for question in task.questions:
                 if question.name not in answers:
                     answers[question.name] = await self._ask(server, task, question, shown)
@@ -163,7 +161,8 @@ class HttpWorkers:
         self, server: Server, task: Task, question: Question, shown: Mapping[str, Any]
     ) -> Answer:
         try:
-            body = await self._in_thread(_body, server, question, shown, self._servers.model)
+            assert self._servers.model is not None
+            body = await asyncio.to_thread(_body, server, question, shown, self._servers.model)
             response = await self._client.post(
                 f"{server.url}/chat/completions",
                 content=body,
@@ -176,11 +175,6 @@ class HttpWorkers:
             if len(task.questions) == 1:
                 raise
             raise RefusalError(f"prompt {question.name}: {refusal}") from refusal
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What would keep the loop busy."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._flow.threads, function, *arguments)
 
 
 class _TriedError(Exception):

@@ -37,14 +37,15 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancel what runs, and end."""
-        self.begin(_cancel_others()).result()
+        self.begin(_end_others()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
 
-async def _cancel_others() -> None:
+async def _end_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()

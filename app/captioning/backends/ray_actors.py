@@ -150,20 +150,19 @@ class RayActors:
         """Whether there is an actor again."""
         try:
             await self._cluster.hire(seat, self._settings)
-        except (ConfigError, self._cluster.errors.RayError) as error:
-            logger.warning("the node %s is left out from now on: %s", seat.name, error)
+        except ConfigError as error:
+            logger.warning("a node is left out from now on: %s", error)
             return False
         return True
 
     async def _send(self, seat: Seat, batch: Sequence[_Open]) -> None:
         actor = seat.actor
-        loop = asyncio.get_running_loop()
         sent = [open_.sent for open_ in batch]
         for open_ in batch:
             open_.is_sent = True
         self._running += len(batch)
         try:
-            reference = await loop.run_in_executor(self._flow.threads, actor.answer.remote, sent)
+            reference = await asyncio.to_thread(actor.answer.remote, sent)
             answered = await result_of(reference)
         except self._cluster.errors.RayTaskError as error:
             self._fail(error.cause or error)
@@ -182,9 +181,8 @@ class RayActors:
             self._running -= len(batch)
 
     async def _answer(self, task: Task) -> Outcome:
-        loop = asyncio.get_running_loop()
-        sent = await loop.run_in_executor(self._flow.threads, to_send, task)
-        open_ = _Open(task, sent, loop.create_future())
+        sent = await asyncio.to_thread(to_send, task)
+        open_ = _Open(task, sent, asyncio.get_running_loop().create_future())
         self._open.add(open_)
         self._put(open_)
         try:

@@ -65,7 +65,8 @@ class RayCluster:
         except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(f"--ray {self._address}: {error}") from error
         finally:
-            if threading.current_thread() is threading.main_thread():
+            in_main_thread = threading.current_thread() is threading.main_thread()
+            if in_main_thread and handler is not None:
                 signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
         self._is_ours = True
         _silence()
@@ -95,14 +96,14 @@ class RayCluster:
 
     async def hire(self, seat: Seat, settings: Mapping[str, Any]) -> None:
         """Put an actor there that has loaded the model of these settings. Raises ConfigError if it
-        can't be loaded, and Ray's errors if there can be no actor, as its node is lost."""
+        can't be loaded, or if there can be no actor, as the node is lost."""
         for deaths in itertools.count(1):
             actor = self._ray.remote(ActorModel).options(**seat.options).remote(settings)
             loading = asyncio.ensure_future(result_of(actor.load.remote()))
             while not (await asyncio.wait({loading}, timeout=_SLOW_START_S))[0]:
                 if not await asyncio.to_thread(self._is_alive, seat):
                     loading.cancel()
-                    raise ConfigError("it is lost")
+                    raise ConfigError(f"on {seat.name}: the node is lost")
                 logger.warning(
                     "the actor on %s is not ready yet: it loads the model, or waits for %d "
                     "processors",
@@ -111,10 +112,14 @@ class RayCluster:
                 )
             try:
                 problem = loading.result()
-            except self.errors.ActorDiedError:
-                if deaths == _MAX_DEATHS:
-                    raise
-                continue
+            except self.errors.RayTaskError as error:
+                raise error.cause or error from None
+            except self.errors.ActorDiedError as error:
+                if deaths < _MAX_DEATHS:
+                    continue
+                problem = f"the actor died {deaths} times while it loaded the model: {error}"
+            except self.errors.RayError as error:
+                problem = str(error)
             if problem is not None:
                 raise ConfigError(f"on {seat.name}: {problem}")
             seat.actor = actor

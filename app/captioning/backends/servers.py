@@ -61,6 +61,7 @@ class Servers:
         self._connections = connections
         self._patience = patience
         self._num_waiting = 0
+        self._is_watching = False
         self._changed = asyncio.Event()
         self._ended = asyncio.Event()
         self._lost: RequestError | None = None
@@ -79,7 +80,6 @@ class Servers:
     async def start(self) -> None:
         """Wait until one is ready. Raises RequestError if none can be reached, or if one refuses
         the key, has other models than the rest, or doesn't answer questions."""
-        self._begin(self._watch_all())
         with self.waiting():
             await self._find_first()
         assert self.model is not None
@@ -165,6 +165,9 @@ class Servers:
         task.add_done_callback(self._background.discard)
 
     async def _find_first(self) -> None:
+        if not self._is_watching:
+            self._begin(self._watch_all())
+            self._is_watching = True
         attempt = 0
         while True:
             troubles = await self._look(self._servers)

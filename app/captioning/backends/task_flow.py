@@ -16,17 +16,18 @@ from .loop_thread import LoopThread
 
 #: Between two looks at a source that has nothing yet.
 _NOT_YET_S = 0.05
+#: More than processors, as files may be far away.
+_NUM_READERS = 16
 #: What comes of a task. Cancelled if it is given up, as the flow is drained.
 Answering = Callable[[Task], Awaitable[Outcome]]
 
 
 class TaskFlow:
-    """From its making to `close`. loop: in which tasks are answered. threads: in which pictures
-    are read, and whatever else would keep the loop busy is done."""
+    """From its making to `close`. loop: in which tasks are answered."""
 
     def __init__(self, name: str) -> None:
         self.loop = LoopThread(name)
-        self.threads = ThreadPoolExecutor(thread_name_prefix=f"{name}-read")
+        self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix=f"{name}-read")
         self.is_draining = False
 
     def run(
@@ -79,12 +80,12 @@ class TaskFlow:
     def close(self) -> None:
         """Give up what runs."""
         self.is_draining = True
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self.loop.close()
 
     async def _outcome(self, picture: Picture, read: Read, answer: Answering) -> Outcome:
         loop = asyncio.get_running_loop()
-        task = await loop.run_in_executor(self.threads, self._read, picture, read)
+        task = await loop.run_in_executor(self._readers, self._read, picture, read)
         if task is None:
             raise asyncio.CancelledError
         return await answer(task) if isinstance(task, Task) else task

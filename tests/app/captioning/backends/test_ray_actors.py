@@ -19,6 +19,7 @@ from octavo.app.captioning.picture import Picture
 from octavo.app.captioning.task import Answer, Captioned, Failed, Outcome
 from octavo.core.protocol.config import ConfigError, EngineConfig
 from PIL import Image
+from process_tree import descendants
 
 ray = pytest.importorskip("ray")
 
@@ -44,17 +45,12 @@ def actors(model: str = DEMO_MODEL, number: int = NUM_ACTORS) -> RayActors:
 
 
 def processes_of_actors() -> list[int]:
-    """Under the names that Ray gives them."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                command = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if command.startswith(b"ray::ActorModel"):
-                found.append(int(process.name))
-    return found
+    """By the names that Ray gives them."""
+    return [
+        process
+        for process in descendants(os.getpid())
+        if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::ActorModel")
+    ]
 
 
 def test_answers_are_those_of_the_model_itself_though_an_actor_is_killed(

@@ -12,7 +12,7 @@ from captioning_tasks import coloured, names, picture_of, question, reader
 from octavo.app.captioning.backends import servers
 from octavo.app.captioning.backends.chat_requests import request_body
 from octavo.app.captioning.backends.http_workers import HttpWorkers
-from octavo.app.captioning.task import Captioned, Question
+from octavo.app.captioning.task import Captioned, Failed, Question
 from octavo.core.protocol.errors import RequestError
 from odd_chat_server import OddServer, Reply, odd_server
 
@@ -179,6 +179,17 @@ def test_unknown_kind_of_server_gets_fields_of_the_api_only() -> None:
             list(workers.run([PICTURE], reader(question(top_k=5))))
         (outcome,) = workers.run([PICTURE], reader(question(top_p=0.5)))
     assert isinstance(outcome, Captioned)
+
+
+def test_question_that_is_no_text_is_a_failure(server: OddServer) -> None:
+    """As of a file's name that is not UTF-8."""
+    pictures = [picture_of(name, coloured(0)) for name in ("caf\udce9", "café")]
+    with closing(HttpWorkers([server.address])) as workers:
+        failed, captioned = workers.run(pictures, reader(question("{name}")))
+    assert isinstance(failed, Failed)
+    assert failed.error.startswith("what is asked is no text")
+    assert isinstance(captioned, Captioned)
+    assert captioned.answers["caption"].text == "café"
 
 
 def test_newer_name_of_max_tokens_where_the_older_is_refused() -> None:
