@@ -39,7 +39,7 @@ def questions(messages: list[dict[str, Any]]) -> list[Any]:
 
 def answer(base: str, messages: list[dict[str, Any]]) -> str:
     body = {"messages": messages, "temperature": 0}
-    response = httpx.post(f"{base}/v1/chat/completions", json=body, timeout=60)
+    response = httpx.post(f"{base}/v1/chat/completions", json=body, timeout=240)
     return str(response.json()["choices"][0]["message"]["content"])
 
 

@@ -24,7 +24,7 @@ def url(demo_server: str) -> str:
 
 
 def post(base: str, body: bytes, **headers: str) -> httpx.Response:
-    return httpx.post(f"{base}/v1/chat/completions", content=body, headers=headers, timeout=60)
+    return httpx.post(f"{base}/v1/chat/completions", content=body, headers=headers, timeout=240)
 
 
 def test_harmless_fields_change_nothing(url: str) -> None:

@@ -113,7 +113,7 @@ def test_captions_ignore_nothing(url: str) -> None:
     image = {"image": ("a.png", picture.getvalue(), "image/png")}
 
     def param(data: dict[str, str], **files: Any) -> Any:
-        answer = httpx.post(f"{url}/v1/captions", data=data, files={**image, **files}, timeout=60)
+        answer = httpx.post(f"{url}/v1/captions", data=data, files={**image, **files}, timeout=240)
         assert answer.status_code == 400
         return answer.json()["error"]["param"]
 

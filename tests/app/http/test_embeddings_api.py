@@ -90,7 +90,7 @@ def part(image: Image.Image | None, **fields: Any) -> dict[str, Any]:
 
 
 def post(base: str, given: Any, **fields: Any) -> httpx.Response:
-    return httpx.post(f"{base}/v1/embeddings", json={"input": given, **fields}, timeout=60)
+    return httpx.post(f"{base}/v1/embeddings", json={"input": given, **fields}, timeout=240)
 
 
 def vectors(response: httpx.Response) -> np.ndarray:

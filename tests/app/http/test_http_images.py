@@ -63,7 +63,7 @@ def noise(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
 def post(base: str, *parts: dict[str, Any]) -> httpx.Response:
     content = [*parts, {"type": "text", "text": "What is this?"}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 4, "temperature": 0}
-    return httpx.post(f"{base}/v1/chat/completions", json=body, timeout=60)
+    return httpx.post(f"{base}/v1/chat/completions", json=body, timeout=240)
 
 
 def image(url: str | None, **fields: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def test_bad_parts_are_named(url: str, part: dict[str, Any], param: str | None) 
 def test_captions_from_a_form(url: str) -> None:
     files = [("image", (f"{i}.png", encode(noise(i)), "image/png")) for i in (1, 2)]
     fields = {"prompt": "What is this?", "max_tokens": "4", "temperature": "0"}
-    answer = httpx.post(f"{url}/v1/captions", files=files, data=fields, timeout=60)
+    answer = httpx.post(f"{url}/v1/captions", files=files, data=fields, timeout=240)
     assert answer.status_code == 200
     data = answer.json()["data"]
     assert [item["filename"] for item in data] == ["1.png", "2.png"]

@@ -22,7 +22,7 @@ def test_only_the_engine_has_loaded_torch(demo_server: str) -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     content = [{"type": "text", "text": "What is this?"}, picture]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 4}
-    answer = httpx.post(f"{demo_server}/v1/chat/completions", json=body, timeout=60)
+    answer = httpx.post(f"{demo_server}/v1/chat/completions", json=body, timeout=240)
     assert answer.status_code == 200
     assert chat(demo_server, max_tokens=4).status_code == 200
     engine: int = httpx.get(f"{demo_server}/health").json()["engine_pid"]

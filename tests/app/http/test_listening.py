@@ -86,7 +86,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def ask(pool: ThreadPoolExecutor, server: Toy, path: str) -> Future[httpx.Response]:
     """Begin a request, and wait until it is being answered."""
-    answer = pool.submit(httpx.get, server.url + path, timeout=60)
+    answer = pool.submit(httpx.get, server.url + path, timeout=240)
     server.until("waiting")
     return answer
 
@@ -113,7 +113,7 @@ def test_what_is_cut_is_told_so_and_the_status_is_1(pool: ThreadPoolExecutor, hu
             slow.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
             silent.sendall(b"GET /re")
             # Until it is being read.
-            httpx.get(f"{server.url}/count", timeout=60)
+            httpx.get(f"{server.url}/count", timeout=240)
             server.process.send_signal(signal.SIGINT)
             if hurry:
                 server.process.send_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ def test_headers_that_never_end_are_answered_408() -> None:
         assert read_all(silent) == b""
         # One that has said all keeps its connection.
         with httpx.Client() as client:
-            assert client.get(f"{server.url}/wait?seconds=0.5", timeout=60).text == "whole"
+            assert client.get(f"{server.url}/wait?seconds=0.5", timeout=240).text == "whole"
 
 
 def test_a_body_that_never_ends_is_answered_408() -> None:

@@ -68,7 +68,7 @@ def content(*images: str | None, uuid: str | None = None) -> list[dict[str, Any]
 def ask(base: str, *images: str | None, uuid: str | None = None, **fields: Any) -> httpx.Response:
     messages = [{"role": "user", "content": content(*images, uuid=uuid)}]
     body = {"messages": messages, "max_tokens": 3, **fields}
-    return httpx.post(f"{base}/v1/chat/completions", json=body, timeout=60)
+    return httpx.post(f"{base}/v1/chat/completions", json=body, timeout=240)
 
 
 def answer(base: str, *images: str | None, **fields: Any) -> str:
