@@ -34,7 +34,7 @@ from .sources.check import check_sources
 from .sources.find import find_pictures
 from .sources.options import SourceOptions
 from .sources.places import place_of
-from .sources.read import PictureReader
+from .sources.read import SourceReader
 from .task import Captioned, Failed
 from .task_maker import TaskMaker
 
@@ -80,12 +80,10 @@ class Captioner:
         limits = self._config.media_limits
         self._prompts = PromptSet.of(prompts, limits, **shared)
         self._column = column
-        urls = None
-        if allowed_media_domains:
-            urls = UrlReader(
-                allowed_media_domains, allowed_media_networks, media_timeout, limits.max_bytes
-            )
-        self._reader = PictureReader(limits, urls)
+        urls = UrlReader.of(
+            allowed_media_domains, allowed_media_networks, media_timeout, limits.max_bytes
+        )
+        self._reader = SourceReader(limits, urls)
         self._elsewhere = (tuple(workers), ray)
         self._backend: Backend = open_backend(self._config, self._prompts, workers, ray)
 

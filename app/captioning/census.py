@@ -40,11 +40,6 @@ class Census:
         if len(count.names) < MAX_NAMES:
             count.names.append(skip.name)
 
-    @property
-    def total(self) -> int:
-        """Of all kinds."""
-        return sum(count.number for count in self.kinds.values())
-
     def lines(self) -> list[str]:
         """For people: a line for each kind, the most frequent first, with a name."""
         ranked = sorted(self.kinds.items(), key=lambda item: -item[1].number)

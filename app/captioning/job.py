@@ -13,12 +13,12 @@ from ...core.protocol.media_limits import MediaLimits
 from .backends.backend import Backend
 from .interrupts import Interrupts
 from .journal import Entry, Journal
-from .listing import Listing
+from .pending_pictures import PendingPictures
 from .picture import Picture, Skip
 from .prompts.prompt_set import PromptSet
 from .recorder import Output, Recorder
 from .repeats import Repeats
-from .sources.read import PictureReader
+from .sources.read import SourceReader
 from .task import Skipped
 from .task_maker import TaskMaker
 
@@ -69,7 +69,7 @@ class Job:
     header: what outputs tell of the job, if they do."""
 
     found: Iterable[Picture | Skip]
-    reader: PictureReader
+    reader: SourceReader
     prompts: PromptSet
     limits: MediaLimits
     background: Colour
@@ -118,16 +118,18 @@ class Job:
         self.backend.drain()
         self.watcher.interrupted(by)
 
-    def _caption(self, listing: Listing, make: TaskMaker, recorder: Recorder) -> None:
+    def _caption(self, listing: PendingPictures, make: TaskMaker, recorder: Recorder) -> None:
         for outcome in self.backend.run(listing, make):
             if isinstance(outcome, Skipped):
                 self.watcher.skipped(Skip(outcome.why, outcome.picture.name))
             else:
                 recorder.put(outcome)
 
-    def _listing(self) -> Listing:
+    def _listing(self) -> PendingPictures:
         is_there = self._finder() if self.options.only_missing else lambda picture: False
-        return Listing(self.found, self.journal, is_there, self.watcher.skipped, self.watcher.had)
+        return PendingPictures(
+            self.found, self.journal, is_there, self.watcher.skipped, self.watcher.had
+        )
 
     def _finder(self) -> Callable[[Picture], bool]:
         """Tells whether an output has a picture that the journal doesn't know."""

@@ -64,11 +64,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a job has come. written: the number of the last entry that its outputs have;
-    positions: of the outputs, by name, after it, of those that have begun."""
+class Written:
+    """What outputs have. last: the number of the last entry; positions: by the name of the output,
+    after it, of those that have begun."""
 
-    written: int
+    last: int
     positions: dict[str, Position] = field(default_factory=dict)
 
 
@@ -142,25 +142,25 @@ class Journal:
         return msgspec.json.decode(origins, type=dict[str, Position]).get(output, START)
 
     @property
-    def progress(self) -> Progress:
+    def written(self) -> Written:
         """As it was last kept."""
         written, positions = self._one("select written, positions from state")
-        return Progress(written, msgspec.json.decode(positions, type=dict[str, Position]))
+        return Written(written, msgspec.json.decode(positions, type=dict[str, Position]))
 
-    def keep_progress(self, progress: Progress) -> None:
+    def keep_written(self, written: Written) -> None:
         """That outputs have been written so far."""
         self._do(
             "update state set written = ?, positions = ?",
-            progress.written,
-            msgspec.json.encode(progress.positions),
+            written.last,
+            msgspec.json.encode(written.positions),
         )
 
-    def add(self, entries: Sequence[tuple[bytes, Entry]], progress: Progress) -> list[int]:
-        """Keep entries by their keys, and the progress so far, all or nothing; returns their
+    def add(self, entries: Sequence[tuple[bytes, Entry]], written: Written) -> list[int]:
+        """Keep entries by their keys, and what has been written, all or nothing; returns their
         numbers, 0 for one whose key is there already."""
         with self._transaction():
             numbers = [self._insert(key, entry) for key, entry in entries]
-            self.keep_progress(progress)
+            self.keep_written(written)
         return numbers
 
     def _insert(self, key: bytes, entry: Entry) -> int:
@@ -201,16 +201,16 @@ class Journal:
         then to be written anew, but for those `without` any of them."""
         with self._transaction():
             forgotten = self._database.execute("delete from rows where failed").rowcount
-            known = self.progress
+            known = self.written
             kept = {name: place for name, place in known.positions.items() if name in without}
             if forgotten:
-                self.keep_progress(Progress(known.written, kept))
+                self.keep_written(Written(known.last, kept))
         return forgotten
 
     def forget_unwritten(self) -> None:
         """Let pictures be captioned again that outputs don't have, as what they take of them is
         not kept here."""
-        self._do("delete from rows where seq > ?", self.progress.written)
+        self._do("delete from rows where seq > ?", self.written.last)
 
     def close(self) -> None:
         """Let other jobs have it."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .backends.backend import Backend
 from .entries import PathStyle, shown_names
 from .job import Job, JobOptions, Watcher
 from .journal import Journal, JournalInUseError, key_of
-from .outputs.open_sink import STANDARD_OUTPUT, errors_sink, sink_for
+from .outputs.open_sink import STANDARD_OUTPUT, errors_sink, is_stream, sink_for
 from .outputs.output_options import OutputOptions
 from .outputs.sink import START
 from .picture import FileAt, Picture, Skip, printable
@@ -31,7 +32,7 @@ from .recorder import Output
 from .sources.check import check_sources, may_have_columns
 from .sources.find import find_pictures
 from .sources.options import SourceOptions
-from .sources.read import PictureReader
+from .sources.read import SourceReader
 
 _HIDDEN_JOURNAL = ".octavo-captions.journal"
 
@@ -86,8 +87,8 @@ class Plan:
         if self.options.only_missing and self.destination.overwrite:
             raise RequestError("--only-missing keeps what --overwrite replaces; take one")
         self._check_distinct()
-        check_sources(self._foreign_sources(), self.source_options)
-        if not may_have_columns(self._foreign_sources()):
+        check_sources(self._foreign_sources, self.source_options)
+        if not self._may_have_columns:
             self.prompts.check_columns(())
         for output in self._outputs(None):
             output.sink.check()
@@ -95,7 +96,7 @@ class Plan:
                 output.sink.names()
 
     @contextmanager
-    def job(self, backend: Backend, reader: PictureReader, watcher: Watcher) -> Iterator[Job]:
+    def job(self, backend: Backend, reader: SourceReader, watcher: Watcher) -> Iterator[Job]:
         """The job, with its journal open. Raises RequestError if an earlier run asked for
         something else, OSError if the journal can't be written."""
         facts = self._facts(backend)
@@ -132,7 +133,7 @@ class Plan:
             return chosen.journal
         if chosen.output is None:
             return self._beside_pictures()
-        if chosen.output == STANDARD_OUTPUT or _is_stream(chosen.output):
+        if chosen.output == STANDARD_OUTPUT or is_stream(str(chosen.output)):
             return None
         return chosen.output.with_name(f"{chosen.output.name}.journal")
 
@@ -148,14 +149,19 @@ class Plan:
             if own.count(path) > 1:
                 raise RequestError(f"{printable(path)} can't be two of output, errors and journal")
 
+    @cached_property
     def _foreign_sources(self) -> list[str]:
         """Without the job's own files, which a shell's photos/* has, too, at a second run."""
         is_own = self._own_matcher()
         return [source for source in self.sources if not is_own(source)]
 
+    @cached_property
+    def _may_have_columns(self) -> bool:
+        return may_have_columns(self._foreign_sources)
+
     def _find(self) -> Iterator[Picture | Skip]:
         is_own = self._own_matcher()
-        for found in find_pictures(self._foreign_sources(), self.source_options):
+        for found in find_pictures(self._foreign_sources, self.source_options):
             if not is_own(found.name):
                 yield found
 
@@ -227,7 +233,7 @@ class Plan:
         options = OutputOptions(
             prompts=self.prompts.names,
             fields=chosen.fields,
-            columns=None if may_have_columns(self._foreign_sources()) else (),
+            columns=None if self._may_have_columns else (),
             sidecars=chosen.sidecars,
             shard_size=chosen.shard_size,
             overwrite=chosen.overwrite,
@@ -283,7 +289,3 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
-
-
-def _is_stream(path: Path) -> bool:
-    return path.exists() and not path.is_file()

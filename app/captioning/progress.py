@@ -15,7 +15,7 @@ from ...core.protocol.request_error import RequestError
 from ...core.system.log_setup import logs_json
 from .census import Census
 from .progress_report import ProgressReport, Tally
-from .progress_views import Bar, JsonLines, Silence, SummaryAlone, View
+from .progress_views import Bar, JsonObjects, Silence, SummaryAlone, View
 from .rates import Rates
 
 Kind = Literal["auto", "bar", "json", "none"]
@@ -111,7 +111,7 @@ def _view(kind: Kind, stream: TextIO) -> View:
     if kind not in KINDS:
         raise RequestError(f"--progress must be one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "json":
-        return JsonLines(stream)
+        return JsonObjects(stream)
     if kind == "bar" or (kind == "auto" and stream.isatty() and not logs_json()):
         return Bar(stream)
     return Silence() if kind == "none" else SummaryAlone(stream, as_json=logs_json())

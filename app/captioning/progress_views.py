@@ -62,7 +62,7 @@ class SummaryAlone(Silence):
             write_summary(self._stream, report)
 
 
-class JsonLines:
+class JsonObjects:
     """An object in a line, every few seconds and at the end."""
 
     interval: float | None = 5.0

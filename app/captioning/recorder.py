@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from .entries import entry_like, entry_of, row_of
-from .journal import Entry, Journal, Progress, key_of
+from .journal import Entry, Journal, Written, key_of
 from .outputs.row import Row
 from .outputs.sink import Sink
 from .picture import NotAPictureError, Picture, PictureError, printable
@@ -94,7 +94,7 @@ class Recorder:
         self._queue: queue.Queue[Outcome | None] = queue.Queue(_MAX_BATCH)
         self._waiting: dict[bytes, list[Repeated]] = {}
         self._recent: OrderedDict[bytes, Entry] = OrderedDict()
-        self._progress = Progress(0)
+        self._written = Written(0)
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="octavo-recorder", daemon=True)
         self.error: Exception | None = None
@@ -103,11 +103,11 @@ class Recorder:
         """Bring the outputs to where the journal is, and start. Raises OSError or RequestError."""
         if self._takes_content:
             self._journal.forget_unwritten()
-        known = self._journal.progress
-        positions, last = {}, known.written
+        known = self._journal.written
+        positions, last = {}, known.last
         for output in self._outputs:
             position = known.positions.get(output.name)
-            after = 0 if position is None else known.written
+            after = 0 if position is None else known.last
             if position is None:
                 position = self._journal.origin(output.name)
             positions[output.name] = output.sink.begin(position, header)
@@ -115,8 +115,8 @@ class Recorder:
                 rows = output.rows([_Kept(entry) for _, entry in page])
                 positions[output.name] = output.sink.write(rows)
                 last = max(last, page[-1][0])
-        self._progress = Progress(last, positions)
-        self._journal.keep_progress(self._progress)
+        self._written = Written(last, positions)
+        self._journal.keep_written(self._written)
         self._thread.start()
 
     def put(self, outcome: Outcome) -> None:
@@ -158,7 +158,7 @@ class Recorder:
             while batch := self._next_batch():
                 self._write(batch)
                 time.sleep(_PAUSE_S)
-            self._journal.keep_progress(self._progress)
+            self._journal.keep_written(self._written)
         except Exception as error:  # noqa: BLE001 - whoever puts is told
             self.error = error
 
@@ -181,12 +181,12 @@ class Recorder:
         kept = [found for outcome in batch for found in self._resolve(outcome)]
         pictures = [picture for picture, _ in kept]
         entries = [(key_of(picture), k.entry) for picture, k in kept]
-        numbers = self._journal.add(entries, self._progress)
+        numbers = self._journal.add(entries, self._written)
         new = [k for (_, k), number in zip(kept, numbers, strict=True) if number]
-        positions = dict(self._progress.positions)
+        positions = dict(self._written.positions)
         for output in self._outputs:
             positions[output.name] = output.sink.write(output.rows(new))
-        self._progress = Progress(max([self._progress.written, *numbers]), positions)
+        self._written = Written(max([self._written.last, *numbers]), positions)
         for _, entry in entries:
             if entry.asked is not None:
                 self._repeats.settle(entry.asked)
@@ -206,7 +206,7 @@ class Recorder:
                     yield self._kept(repeated.picture, entry_like(repeated, entry))
 
     def _take_over(self, repeated: Repeated) -> Iterator[tuple[Picture, _Kept]]:
-        other = self._recent.get(repeated.asked) or self._repeats.find(repeated.asked)
+        other = repeated.known or self._recent.get(repeated.asked)
         if other is None:  # of the two, the later has been read first
             self._waiting.setdefault(repeated.asked, []).append(repeated)
         else:

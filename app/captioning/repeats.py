@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NamedTuple
 
 from .journal import Entry, Journal
-from .picture import Picture
+
+
+class Claim(NamedTuple):
+    """is_new: the picture is to be captioned. Else it takes over `known`, or, without that, what
+    is yet to come of another one that runs."""
+
+    is_new: bool
+    known: Entry | None = None
 
 
 class Repeats:
@@ -20,32 +28,22 @@ class Repeats:
         self._journal = journal
         self._dedupe = dedupe
         self._lock = threading.Lock()
-        self._running: dict[bytes, Picture] = {}
+        self._running: set[bytes] = set()
 
-    def claim(self, asked: bytes, picture: Picture) -> bool:
-        """Whether a picture is to be captioned; else another one is, or has been, whose answer it
-        takes over."""
+    def claim(self, asked: bytes) -> Claim:
+        """For a picture that has been read."""
         with self._lock:
-            other = self._running.get(asked)
-            if other is None:
-                if self.find(asked) is None:
-                    self._running[asked] = picture
-                    return True
-                return False
-        return not self._dedupe
-
-    def find(self, asked: bytes) -> Entry | None:
-        """What a picture takes over, once it is in the journal."""
-        entry = self._journal.find(asked)
-        return entry if entry is not None and (self._dedupe or _is_gone(entry)) else None
-
-    def is_running(self, asked: bytes) -> bool:
-        """Whether an answer is yet to come."""
-        return asked in self._running
+            if asked in self._running:
+                return Claim(is_new=not self._dedupe)
+            entry = self._journal.find(asked)
+            if entry is not None and (self._dedupe or _is_gone(entry)):
+                return Claim(is_new=False, known=entry)
+            self._running.add(asked)
+            return Claim(is_new=True)
 
     def settle(self, asked: bytes) -> None:
         """A picture that was claimed has ended, and if it was captioned, is in the journal."""
-        self._running.pop(asked, None)
+        self._running.discard(asked)
 
 
 def _is_gone(entry: Entry) -> bool:

@@ -19,7 +19,7 @@ from .picture import Picture, Skip, printable
 from .plan import Plan
 from .progress import Progress
 from .sources.count import count_candidates
-from .sources.read import PictureReader
+from .sources.read import SourceReader
 
 #: Failures that are told one by one where no output has them.
 _TOLD = 10
@@ -44,7 +44,7 @@ class Result:
 def run_plan(
     plan: Plan,
     backend: Backend,
-    reader: PictureReader,
+    reader: SourceReader,
     progress: Progress,
     census: Census,
     resume_hint: str,

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from .journal import Entry
 from .picture import Picture
 
 
@@ -84,12 +85,13 @@ class Skipped:
 @dataclass(frozen=True, slots=True)
 class Repeated:
     """A picture with the same content as another of the job, that is asked the same. asked: see
-    `asked_of`. digest, size: see Task."""
+    `asked_of`. digest, size: see Task. known: what it takes over, unless that is yet to come."""
 
     picture: Picture
     asked: bytes
     digest: str
     size: tuple[int, int]
+    known: Entry | None = None
 
 
 Outcome = Captioned | Failed | Skipped | Repeated

@@ -14,7 +14,7 @@ from ...core.protocol.media_limits import MediaLimits
 from .picture import NotAPictureError, Picture, PictureError, printable
 from .prompts.prompt_set import PromptSet
 from .repeats import Repeats
-from .sources.read import PictureReader
+from .sources.read import SourceReader
 from .task import Failed, Outcome, Repeated, Skipped, Task, asked_of
 
 
@@ -28,7 +28,7 @@ class TaskMaker:
 
     def __init__(
         self,
-        reader: PictureReader,
+        reader: SourceReader,
         prompts: PromptSet,
         limits: MediaLimits,
         background: Colour,
@@ -60,8 +60,10 @@ class TaskMaker:
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         questions = self._prompts.questions(picture, digest, data)
         asked = asked_of(digest, questions)
-        if self._repeats is not None and not self._repeats.claim(asked, picture):
-            return Repeated(picture, asked, digest, size)
+        if self._repeats is not None:
+            claim = self._repeats.claim(asked)
+            if not claim.is_new:
+                return Repeated(picture, asked, digest, size, claim.known)
         task = Task(picture, data, digest, size, questions)
         if size.width * size.height <= self._limits.max_pixels:
             return task

@@ -16,7 +16,7 @@ from ..captioning.progress import Progress
 from ..captioning.prompts.options import prompt_set_of
 from ..captioning.run import Result, run_plan
 from ..captioning.sources.options import SourceOptions
-from ..captioning.sources.read import PictureReader
+from ..captioning.sources.read import SourceReader
 from ..offline.url_reader import UrlReader
 from .engine_options import engine_config
 from .failures import FAILED
@@ -30,7 +30,7 @@ def caption(options: argparse.Namespace) -> int:
     plan.check()
     backend = open_backend(config, plan.prompts, options.workers, options.ray)
     census = Census()
-    reader = PictureReader(config.media_limits, _urls(options, config))
+    reader = SourceReader(config.media_limits, _urls(options, config))
     try:
         # That would start anew, and what has been done would be lost.
         words = [word for word in sys.argv[1:] if word != "--overwrite"]
@@ -71,10 +71,8 @@ def _plan(options: argparse.Namespace, config: EngineConfig) -> Plan:
 
 
 def _urls(options: argparse.Namespace, config: EngineConfig) -> UrlReader | None:
-    if not options.allowed_media_domains:
-        return None
     networks = [str(network) for network in options.allowed_media_networks]
-    return UrlReader(
+    return UrlReader.of(
         options.allowed_media_domains, networks, options.media_timeout, config.max_image_bytes
     )
 

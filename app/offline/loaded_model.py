@@ -64,14 +64,12 @@ class LoadedModel:
     ) -> None:
         self._config = EngineConfig.of(str(model), settings)
         self._life = ModelLife(type(self).__name__)
-        urls = None
-        if allowed_media_domains:
-            urls = UrlReader(
-                allowed_media_domains,
-                allowed_media_networks,
-                media_timeout,
-                self._config.max_image_bytes,
-            )
+        urls = UrlReader.of(
+            allowed_media_domains,
+            allowed_media_networks,
+            media_timeout,
+            self._config.max_image_bytes,
+        )
         unmap_read_pages()  # by importing torch
         checkpoint = find_checkpoint(self._config.model)
         registry = get_registry()

@@ -18,6 +18,13 @@ class UrlReader:
     domains, networks, timeout: see IntakeConfig; networks as texts. Raises ConfigError.
     """
 
+    @classmethod
+    def of(
+        cls, domains: Sequence[str], networks: Sequence[str], timeout: float, max_bytes: int
+    ) -> UrlReader | None:
+        """None where no hosts are named."""
+        return cls(domains, networks, timeout, max_bytes) if domains else None
+
     def __init__(
         self, domains: Sequence[str], networks: Sequence[str], timeout: float, max_bytes: int
     ) -> None:

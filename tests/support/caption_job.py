@@ -22,7 +22,7 @@ from octavo.app.captioning.plan import Destination, Plan
 from octavo.app.captioning.progress import Progress
 from octavo.app.captioning.prompts.prompt_set import PromptSet
 from octavo.app.captioning.run import Result, run_plan
-from octavo.app.captioning.sources.read import PictureReader
+from octavo.app.captioning.sources.read import SourceReader
 from octavo.app.captioning.task import Answer, Captioned, Failed, Outcome, Task
 from octavo.core.media.decode import decode_image
 from octavo.core.protocol.media_error import MediaError
@@ -77,7 +77,7 @@ class Measurer:
 
 def run_job(plan: Plan, backend: Measurer | None = None) -> Result:
     """In this process."""
-    reader, census = PictureReader(plan.limits), Census()
+    reader, census = SourceReader(plan.limits), Census()
     plan.check()
     progress = Progress("none", census)
     return run_plan(plan, backend or Measurer(), reader, progress, census, "Do it again.")

@@ -9,7 +9,7 @@ from typing import Any
 from octavo.app.captioning.picture import NotAPictureError, Picture, PictureError, Skip
 from octavo.app.captioning.sources.find import find_pictures
 from octavo.app.captioning.sources.options import SourceOptions
-from octavo.app.captioning.sources.read import PictureReader
+from octavo.app.captioning.sources.read import SourceReader
 from octavo.core.protocol.media_limits import MediaLimits
 from PIL import Image
 from pillow_heif import register_heif_opener
@@ -48,7 +48,7 @@ def skips(found: Sequence[Picture | Skip], without: Any = "") -> list[tuple[str,
 
 def reading(picture: Picture, **limits: int) -> bytes | str:
     """The bytes, "skipped: kind" or "failed: reason"."""
-    reader = PictureReader(MediaLimits(**limits))
+    reader = SourceReader(MediaLimits(**limits))
     try:
         return reader.read(picture)
     except NotAPictureError as error:

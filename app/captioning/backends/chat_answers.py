@@ -102,23 +102,23 @@ def read_answer(url: str, response: httpx.Response) -> Answer:
     if status == 200:
         return _read(response.content)
     if status in _BUSY:
-        wait = seconds_of(response.headers.get("Retry-After"))
+        wait = retry_after(response.headers.get("Retry-After"))
         raise TroubleError(said, is_suspect=_has_died(response), retry_after=wait)
     if status >= 500 or status in _PASSING:
         raise TroubleError(said, is_away=status in _GATEWAY, is_suspect=True)
     raise RefusalError(said)
 
 
-def seconds_of(retry_after: str | None) -> float | None:
+def retry_after(header: str | None) -> float | None:
     """What a Retry-After header asks for: seconds, or a date."""
-    if retry_after is None:
+    if header is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        return max(0.0, float(header))
     except ValueError:
         pass
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
     except ValueError:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from ....core.protocol.token_automaton import TokenAutomaton
 from ..picture import Picture
 from ..task import Answer, Captioned, Failed, Outcome, Question, Task
 from .backend import Read
+from .shown_pictures import with_pictures
 
 if TYPE_CHECKING:  # what is checked before a model is loaded needs no torch
     from ...offline.llm import LLM
@@ -91,6 +92,7 @@ class LocalBackend:
 def _requests(
     llm: LLM, task: Task, automaton_of: Callable[[tuple[str, ...]], TokenAutomaton]
 ) -> list[EngineRequest]:
+    shown = {"type": "image", "image": task.content}
     conversations = []
     for question in task.questions:
         params = llm.default_sampling_params(**question.sampling)
@@ -98,26 +100,8 @@ def _requests(
             # The checkpoint's stop strings could end a choice in its midst.
             automaton = automaton_of(question.choices)
             params = replace(params, token_automaton=automaton, stop=())
-        conversations.append((_messages(question, task), params))
+        conversations.append((with_pictures(question.messages, shown, any_file=True), params))
     return llm.prepare_chats(conversations)
-
-
-def _messages(question: Question, task: Task) -> list[dict[str, Any]]:
-    """With the picture in its place."""
-    return [
-        {**message, "content": _content(message["content"], task)} for message in question.messages
-    ]
-
-
-def _content(content: Any, task: Task) -> Any:
-    if isinstance(content, str):
-        return content
-    shown = {"type": "image", "image": task.content}
-    return [shown if _is_place(part) else part for part in content]
-
-
-def _is_place(part: Mapping[str, Any]) -> bool:
-    return part == {"type": "image"}
 
 
 def _outcome(task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from ....core.protocol.errors import RequestError
-from .chat_answers import TroubleError, check_endpoint, message_of, seconds_of, trouble_of
+from .chat_answers import TroubleError, check_endpoint, message_of, retry_after, trouble_of
 
 #: Seconds.
 _TIMEOUT = 10.0
@@ -36,7 +36,7 @@ async def ask_models(client: httpx.AsyncClient, url: str) -> Mapping[str, str] |
     if status == 404:
         return None
     if status >= 500 or status == 429:
-        wait = seconds_of(response.headers.get("Retry-After"))
+        wait = retry_after(response.headers.get("Retry-After"))
         raise TroubleError(message_of(response) or f"status {status}", retry_after=wait)
     check_endpoint(url, response)
     try:

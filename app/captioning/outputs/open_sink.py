@@ -74,7 +74,7 @@ def _file_sink(output: Path, options: OutputOptions) -> Sink:
     path = str(output)
     if output == STANDARD_OUTPUT:
         return StreamSink(None, options)
-    if _is_stream(path):
+    if is_stream(path):
         return StreamSink(path, options)
     if output.is_dir():
         raise RequestError(f"{printable(path)} is a folder: name a file in it with -o")
@@ -91,7 +91,8 @@ def _file_sink(output: Path, options: OutputOptions) -> Sink:
     raise RequestError(f"{what}; the endings that there are: {', '.join(_SINKS)}, or - alone")
 
 
-def _is_stream(path: str) -> bool:
+def is_stream(path: str) -> bool:
+    """Whether it is a pipe or a device, which nobody can go back in."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -45,16 +45,6 @@ class Prompt:
         ]
         self.facts = self._facts(fields, examples)
 
-    @property
-    def columns(self) -> frozenset[str]:
-        """Of a table, that its texts ask for."""
-        return frozenset().union(*(template.columns for template in self._templates))
-
-    @property
-    def is_of_content(self) -> bool:
-        """Whether two copies of a file are asked the same."""
-        return all(template.is_of_content for template in self._templates)
-
     def check_columns(self, known: Collection[str]) -> None:
         """Raises RequestError if it asks for another column than these."""
         for template in self._templates:

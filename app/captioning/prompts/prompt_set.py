@@ -96,17 +96,6 @@ class PromptSet:
         return tuple(self._prompts)
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Of a table, that templates ask for."""
-        return frozenset().union(*(prompt.columns for prompt in self._prompts.values()))
-
-    @property
-    def is_of_content(self) -> bool:
-        """Whether two copies of a file are asked the same, so that one answer does for both: no
-        template asks for a name or a column."""
-        return all(prompt.is_of_content for prompt in self._prompts.values())
-
-    @property
     def max_images(self) -> int:
         """In one question: the picture, and the examples before it."""
         return 1 + max(prompt.num_examples for prompt in self._prompts.values())

@@ -38,11 +38,6 @@ class _Field:
             return None
         return self.name.removeprefix(_COLUMN)
 
-    @property
-    def is_of_content(self) -> bool:
-        """Whether two copies of a file have the same."""
-        return self.name in ("width", "height") or self.name.startswith(_EXIF)
-
     def text(self, facts: PictureFacts) -> str:
         """Raises PictureError."""
         found = self._look_up(facts)
@@ -89,16 +84,6 @@ class Template:
             self._parts.append(self._read(found))
             end = found.end()
         self._parts.append(text[end:])
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The columns that it asks for."""
-        return frozenset(field.column for field in self._fields if field.column is not None)
-
-    @property
-    def is_of_content(self) -> bool:
-        """Whether it is the same for two copies of a file, whatever their names and tables."""
-        return all(field.is_of_content for field in self._fields)
 
     def check_columns(self, known: Collection[str]) -> None:
         """Raises RequestError if it asks for another column than these."""

@@ -29,7 +29,7 @@ from .zip_archives import OpenZips
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
-class PictureReader:
+class SourceReader:
     """Several threads may read at once. limits: of which max_bytes is kept to here.
     urls: fetches from hosts, if there are any that may be; this closes it."""
 

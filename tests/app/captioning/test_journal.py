@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from octavo import RequestError
-from octavo.app.captioning.journal import Entry, Journal, Progress, key_of
+from octavo.app.captioning.journal import Entry, Journal, Written, key_of
 from octavo.app.captioning.outputs.sink import START
 from octavo.app.captioning.picture import FileAt, MemberAt, Picture, UrlAt
 
@@ -25,13 +25,13 @@ def entry(number: int, error: str | None = None) -> Entry:
 
 def added(journal: Journal, *numbers: int, written: int = 0) -> list[int]:
     entries = [(bytes([number]), entry(number)) for number in numbers]
-    return journal.add(entries, Progress(written, {"output": (0, written)}))
+    return journal.add(entries, Written(written, {"output": (0, written)}))
 
 
 def test_what_it_keeps(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     assert journal.facts is None
-    assert journal.progress == Progress(0)
+    assert journal.written == Written(0)
     assert journal.origin("output") == START
     journal.begin({"model": "a", "prompts": {"caption": {"text": "What?"}}}, {"output": (0, 7)})
     assert added(journal, 1, 2) == [1, 2]
@@ -43,7 +43,7 @@ def test_what_it_keeps(tmp_path: Path) -> None:
         (number, entry(n)) for number, n in ((1, 1), (2, 2), (4, 3))
     ]
     assert [number for page in journal.pages(1) for number, _ in page] == [2, 4]
-    assert journal.progress == Progress(2, {"output": (0, 2)})
+    assert journal.written == Written(2, {"output": (0, 2)})
     assert (journal.origin("output"), journal.origin("errors")) == ((0, 7), START)
     assert (journal.has(bytes([3])), journal.has(bytes([4]))) == (True, False)
     assert journal.find(b"asked 2") == entry(2)
@@ -55,14 +55,14 @@ def test_failures_are_forgotten_and_all_is_to_be_written_anew(tmp_path: Path) ->
     journal = Journal(tmp_path / "journal")
     added(journal, 1, 2)
     places = {"output": (0, 9), "shards": (1, 512)}
-    journal.add([(b"bad", entry(3, "broken"))], Progress(2, places))
+    journal.add([(b"bad", entry(3, "broken"))], Written(2, places))
     assert journal.count() == (2, 1)
     assert journal.find(b"asked 3") is None
     assert journal.forget_failed({"shards"}) == 1
     assert journal.count() == (2, 0)
-    assert journal.progress == Progress(2, {"shards": (1, 512)})
+    assert journal.written == Written(2, {"shards": (1, 512)})
     assert journal.forget_failed({}) == 0
-    assert journal.progress == Progress(2, {"shards": (1, 512)})
+    assert journal.written == Written(2, {"shards": (1, 512)})
     # What is tried again comes after what outputs had, or a kill would lose it.
     assert added(journal, 3, written=3) == [4]
     journal.close()
@@ -71,7 +71,7 @@ def test_failures_are_forgotten_and_all_is_to_be_written_anew(tmp_path: Path) ->
 def test_what_outputs_lack_is_forgotten_where_they_take_what_is_not_kept(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     added(journal, 1, 2, 3)
-    journal.keep_progress(Progress(2))
+    journal.keep_written(Written(2))
     journal.forget_unwritten()
     assert [number for page in journal.pages() for number, _ in page] == [1, 2]
     journal.close()
@@ -123,11 +123,11 @@ def test_pictures_are_known_wherever_the_job_is_started_from(
 
 WRITER = """
 import sys
-from octavo.app.captioning.journal import Journal, Progress
+from octavo.app.captioning.journal import Journal, Written
 from test_journal import entry
 journal = Journal(sys.argv[1])
 for number in range(1, 100_000):
-    journal.add([(number.to_bytes(4), entry(number))], Progress(number - 1))
+    journal.add([(number.to_bytes(4), entry(number))], Written(number - 1))
     print(number, flush=True)
 """
 
@@ -146,5 +146,5 @@ def test_what_was_kept_outlives_a_kill(tmp_path: Path) -> None:
     journal = Journal(path)
     numbers = [number for page in journal.pages() for number, _ in page]
     assert numbers in (list(range(1, said + 1)), list(range(1, said + 2)))
-    assert journal.progress.written == numbers[-1] - 1
+    assert journal.written.last == numbers[-1] - 1
     journal.close()

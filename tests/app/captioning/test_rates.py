@@ -74,3 +74,11 @@ def test_lines(recent: Rate, counts: dict[str, Any], line: str) -> None:
 )
 def test_summaries(overall: Rate, counts: dict[str, Any], summary: str) -> None:
     assert report(overall=overall, **counts).summary() == summary
+
+
+def test_objects_for_machines() -> None:
+    shown = report(Rate(4.0, 20.0), captioned=8, total=20).to_json(ended=False)
+    assert shown["seconds_left"] == 3.0
+    assert (shown["pictures_per_second"], shown["tokens_per_second"]) == (4.0, 20.0)
+    shown = report(Rate(4.0, 20.0), overall=Rate(2.0, 9.0), captioned=8).to_json(ended=True)
+    assert (shown["pictures_per_second"], shown["tokens_per_second"]) == (2.0, 9.0)

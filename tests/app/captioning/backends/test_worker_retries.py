@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from captioning_tasks import coloured, names, picture_of, question, reader
 from octavo.app.captioning.backends import servers
-from octavo.app.captioning.backends.chat_answers import seconds_of
+from octavo.app.captioning.backends.chat_answers import retry_after
 from octavo.app.captioning.backends.http_workers import MAX_TRIES, HttpWorkers
 from octavo.app.captioning.picture import Picture
 from octavo.app.captioning.task import Captioned, Failed, Outcome
@@ -162,12 +162,12 @@ def test_retry_after_is_kept() -> None:
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
-    assert seconds_of("7") == 7
-    assert seconds_of("-3") == 0
-    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert (seconds_of("Wed, 21 Oct 2099 07:28:00 GMT") or 0) > 10**9
-    assert seconds_of("soon") is None
-    assert seconds_of(None) is None
+    assert retry_after("7") == 7
+    assert retry_after("-3") == 0
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert (retry_after("Wed, 21 Oct 2099 07:28:00 GMT") or 0) > 10**9
+    assert retry_after("soon") is None
+    assert retry_after(None) is None
 
 
 def test_questions_of_a_picture_go_to_one_server_in_turn() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -14,7 +15,7 @@ import pytest
 from octavo.app.captioning.picture import FileAt, Picture, PictureError
 from octavo.app.captioning.prompts.options import add_prompt_options, prompt_set_of
 from octavo.app.captioning.prompts.prompt_set import PromptSet
-from octavo.app.captioning.task import Question
+from octavo.app.captioning.task import Question, asked_of
 from octavo.core.protocol.errors import RequestError
 from octavo.core.protocol.media_limits import MediaLimits
 from PIL import Image
@@ -287,7 +288,6 @@ def test_what_examples_are_refused(dog: Path, tmp_path: Path) -> None:
 
 def test_a_picture_that_lacks_something_fails_by_itself() -> None:
     prompts = PromptSet.of({"a": "x", "b": "{title}"})
-    assert prompts.columns == {"title"}
     with pytest.raises(PictureError, match=r"^prompts\.b\.text asks for \{title\}"):
         asked(prompts)
     prompts.check_columns(["title"])
@@ -305,7 +305,13 @@ def test_a_picture_that_lacks_something_fails_by_itself() -> None:
     ],
 )
 def test_whether_copies_are_asked_the_same(text: str, system: str, expected: bool) -> None:
-    assert PromptSet.of({"a": "x", "b": text}, system=system).is_of_content is expected
+    prompts = PromptSet.of({"a": "x", "b": text}, system=system)
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    data = file.getvalue()
+    copy = Picture("else/where.png", FileAt("else/where.png"), {"title": "other"})
+    first, second = (prompts.questions(p, "00", data) for p in (PICTURE, copy))
+    assert (asked_of("00", first) == asked_of("00", second)) is expected
 
 
 def test_it_may_go_to_another_process(dog: Path) -> None:

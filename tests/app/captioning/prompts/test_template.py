@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -163,7 +164,11 @@ def test_columns_of_any_name() -> None:
     columns = {"name": "Rex", "dc:title": "A", "a.b": "B", "Alt text": "C"}
     text = "{name} {column.name} {column.dc:title} {column.a.b} {Alt text} {column.x|-}"
     assert rendered(text, with_columns(**columns)) == "table.csv#1 Rex A B C -"
-    assert Template(text, "").columns == {"name", "dc:title", "a.b", "Alt text", "x"}
+    asked = {"name", "dc:title", "a.b", "Alt text", "x"}
+    Template(text, "").check_columns(asked)
+    for column in asked:
+        with pytest.raises(RequestError, match=f"{re.escape(column)}.* is not known"):
+            Template(text, "").check_columns(asked - {column})
 
 
 @pytest.mark.parametrize(

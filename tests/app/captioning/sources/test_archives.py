@@ -16,7 +16,7 @@ import pytest
 from octavo.app.captioning.picture import BytesAt, MemberAt, Picture
 from octavo.app.captioning.sources.find import find_pictures
 from octavo.app.captioning.sources.options import SourceOptions
-from octavo.app.captioning.sources.read import PictureReader
+from octavo.app.captioning.sources.read import SourceReader
 from octavo.core.protocol.media_limits import MediaLimits
 from source_files import find, names, picture_file, pictures, reading, skips
 
@@ -268,7 +268,7 @@ def test_members_of_several_archives_are_read_at_once(tmp_path: Path) -> None:
             expected |= {f"{archive}!{name}": data for name, data in members.items()}
     found = pictures(find(archives))
     mixed = [found[i::40] for i in range(40)]
-    reader = PictureReader(MediaLimits())
+    reader = SourceReader(MediaLimits())
 
     def read(part: list[Picture]) -> dict[str, Any]:
         return {picture.name: reader.read(picture) for picture in part}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from octavo.app.captioning.picture import BytesAt, FileAt, Picture, PictureError, UrlAt
 from octavo.app.captioning.sources.formats import HEAD
-from octavo.app.captioning.sources.read import PictureReader
+from octavo.app.captioning.sources.read import SourceReader
 from octavo.app.offline.url_reader import UrlReader
 from octavo.core.media.headers.image_header import FORMATS, read_header
 from octavo.core.protocol.media_limits import MediaLimits
@@ -186,7 +186,7 @@ def host(tmp_path: Path) -> Iterator[str]:
 
 
 def fetched(url: str, urls: UrlReader | None, limits: MediaLimits) -> bytes | str:
-    reader = PictureReader(limits, urls)
+    reader = SourceReader(limits, urls)
     try:
         return reader.read(Picture(url, UrlAt(url), was_named=True))
     except PictureError as error:

@@ -14,7 +14,7 @@ from .picture import Picture, Skip
 _AHEAD = 1000
 
 
-class Listing:
+class PendingPictures:
     """An iterable, once, of the pictures that a job has not had yet; its thread starts at once.
 
     is_there: whether an output that no journal knows of has a picture already.
