@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from octavo import LLM, SamplingParams
-from octavo.app.offline.pictures import SourceReader
+from octavo.app.offline.pictures import PictureReader
 from octavo.app.serving.chat_messages import read_messages
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.prompts.input_processor import InputProcessor
@@ -134,7 +134,7 @@ def check_processor(folder: Path, model_impl: str = "auto") -> None:
     inputs = InputProcessor(find_checkpoint(str(folder)), get_registry(), model_impl=model_impl)
     processor = AutoProcessor.from_pretrained(folder)
     facts = EngineFacts(10**6, 10**6, 1, 16, [], 0, "float32", "")
-    reader = SourceReader(EngineConfig(model=str(folder)), None)
+    reader = PictureReader(EngineConfig(model=str(folder)), None)
     for data in encoded_pictures():
         # transformers turns pictures upright when it loads them, not when it processes them.
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
