@@ -7,7 +7,7 @@ from ..core.layers.decoder_config import DecoderConfig
 from ..core.layers.encoder_stack import EncoderStack, layer_weights
 from ..core.layers.mlp import MLP, GatedMLP
 from ..core.layers.norm import RMSNorm
-from ..core.layers.pixel_shuffle import pixel_shuffle
+from ..core.layers.patches import PatchEmbedding, pixel_shuffle
 from ..core.layers.prepared_linear import prepare_linear_layers
 from ..core.layers.quantized_linear import QuantizedLinear, quantize_groups, quantize_rows
 from ..core.layers.ragged import apply_batched, attend_within, encode_stacked
@@ -32,6 +32,7 @@ __all__ = [
     "EncoderStack",
     "GatedMLP",
     "PagedSelfAttention",
+    "PatchEmbedding",
     "QuantizedLinear",
     "RMSNorm",
     "RotaryTable",

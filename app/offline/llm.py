@@ -18,6 +18,7 @@ from .one_of_many import outputs_of
 from .progress import UseTqdm, progress_bar
 from .prompts import Prompt
 from .request_stream import Prepared, stream
+from .shared_processors import SharedProcessors
 from .token_stream import token_stream
 
 T = TypeVar("T")
@@ -149,27 +150,37 @@ class LLM(LoadedModel):
         RequestError, RequestTimeoutError or RequestFailedError.
         """
 
+        processors = self.share_processors()
+
         def prepare_one(boxed: tuple[T]) -> Prepared[RequestError | None]:
             try:
-                return None, [prepare(*boxed)]
+                with processors.prepare():
+                    return None, [prepare(*boxed)]
             except RequestError as error:
                 return error, []
 
-        for error, states in stream(self._begin_run(), zip(items), prepare_one):
+        for error, states in stream(self._begin_run(), zip(items), prepare_one, processors):
             yield error or _output_of(*states)
 
     def stream_groups(
         self,
         items: Iterable[T | None],
         prepare: Callable[[T], Prepared[C]],
+        processors: SharedProcessors,
         is_enough: Callable[[], bool],
         num_threads: int,
     ) -> Iterator[tuple[C, list[RequestOutput | Exception]]]:
         """As `stream`, of items with any number of requests each, which come together with what
-        `prepare` says beside them. is_enough: whether to take no further items; asked between
-        steps. num_threads: that prepare."""
-        for context, states in stream(self._begin_run(), items, prepare, is_enough, num_threads):
+        `prepare` says beside them. processors: which `prepare` takes for what it computes.
+        is_enough: whether to take no further items; asked between steps. num_threads: that
+        prepare."""
+        run = self._begin_run()
+        for context, states in stream(run, items, prepare, processors, is_enough, num_threads):
             yield context, [_output_of(state) for state in states]
+
+    def share_processors(self) -> SharedProcessors:
+        """Between the engine and threads that prepare requests for one stream."""
+        return SharedProcessors(engine_varies=not self._config.batch_invariant)
 
 
 def _output_of(state: RequestState) -> RequestOutput | Exception:

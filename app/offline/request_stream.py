@@ -17,6 +17,7 @@ import msgspec
 from ...core.client.request_state import RequestState
 from ...core.protocol.messages import EngineRequest
 from .offline_run import OfflineRun
+from .shared_processors import SharedProcessors
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -47,14 +48,15 @@ def stream(
     run: OfflineRun,
     items: Iterable[T | None],
     prepare: Callable[[T], Prepared[C]],
+    processors: SharedProcessors,
     is_enough: Callable[[], bool] = lambda: False,
     num_threads: int | None = None,
 ) -> Iterator[Ended[C]]:
     """For each item, in order, the states of its requests once they have ended. Images are decoded
     and prepared while others are encoded and described. Once it is enough, what runs is the last.
 
-    items: None among them says that there is none yet. num_threads: that prepare; None is one for
-    each processor.
+    items: None among them says that there is none yet. processors: which `prepare` takes for what
+    it computes. num_threads: that prepare; None is one for each processor.
     """
     source = iter(items)
     num_threads = num_threads or len(os.sched_getaffinity(0))
@@ -83,8 +85,11 @@ def stream(
             while preparing and run.num_unfinished < WINDOW and len(begun) < 2 * WINDOW:
                 if run.num_unfinished and not preparing[0].done():
                     break
+                if not run.num_unfinished:
+                    processors.leave()
                 begun.append(_begin(run, preparing.popleft().result()))
-            run.step()
+            with processors.compute():
+                run.step()
             while begun and begun[0].finished:
                 yield begun.popleft()
 

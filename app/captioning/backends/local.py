@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -26,8 +24,8 @@ if TYPE_CHECKING:  # what is checked before a model is loaded needs no torch
     from ...offline.llm import LLM
 
 
-#: Threads that read pictures, as disks and networks are to be waited for by several; of these few
-#: decode at a time.
+#: Threads that read pictures, as disks and networks are to be waited for by several; of these as
+#: many decode at a time as there are processors for it.
 _READERS = 16
 
 
@@ -54,14 +52,14 @@ class LocalBackend:
         llm = self._llm
         assert llm is not None
         automaton_of = cache(llm.choices_automaton)
-        decoders = threading.Semaphore(len(os.sched_getaffinity(0)))
+        processors = llm.share_processors()
 
         def prepare(picture: Picture) -> tuple[Task | Outcome, Sequence[EngineRequest]]:
             task = read(picture)
             if not isinstance(task, Task):
                 return task, []
             try:
-                with decoders:
+                with processors.prepare():
                     return task, _requests(llm, task, automaton_of)
             except RequestError as error:
                 return Failed(picture, _without_place(error), task), []
@@ -69,7 +67,8 @@ class LocalBackend:
         def is_enough() -> bool:
             return self._draining
 
-        for context, outputs in llm.stream_groups(pictures, prepare, is_enough, _READERS):
+        groups = llm.stream_groups(pictures, prepare, processors, is_enough, _READERS)
+        for context, outputs in groups:
             yield _outcome(context, outputs) if isinstance(context, Task) else context
 
     def drain(self) -> None:

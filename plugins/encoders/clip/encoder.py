@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
+from ....core.layers.patches import PatchEmbedding
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
 
@@ -19,12 +20,14 @@ class CLIPEmbeddings(nn.Module):
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
         self.class_embedding = nn.Parameter(torch.empty(width))
-        self.patch_embedding = nn.Conv2d(config.num_channels, width, patch, patch, bias=False)
+        self.patch_embedding = PatchEmbedding(
+            config.num_channels, width, (patch, patch), bias=False
+        )
         self.position_embedding = nn.Embedding(config.num_patches + 1, width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[n, channels, height, width] -> [n, 1 + num_patches, hidden_size]."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        patches = self.patch_embedding(pixel_values).flatten(1, 2)
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
         embeddings: Tensor = torch.cat((first, patches), dim=1) + self.position_embedding.weight
         return embeddings

@@ -14,6 +14,7 @@ from ....core.layers.encoder_stack import EncoderStack, Rotary, layer_weights
 from ....core.layers.known_modules import is_known
 from ....core.layers.mlp import MLP
 from ....core.layers.norm import RMSNorm
+from ....core.layers.patches import PatchEmbedding
 from ....core.layers.ragged import attend_within
 from ....kernels.dispatch import KernelTable
 from ....kernels.weights import EncoderLayerWeights, EncoderShape
@@ -30,12 +31,12 @@ class Embeddings(nn.Module):
         num_patches = (config["image_size"][0] // patch[0]) * (config["image_size"][1] // patch[1])
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.position_embeddings = nn.Parameter(torch.empty(1, num_patches + 1, width))
-        projection = nn.Conv2d(config["num_channels"], width, tuple(patch), tuple(patch))
+        projection = PatchEmbedding(config["num_channels"], width, (patch[0], patch[1]))
         self.patch_embeddings = nn.ModuleDict({"projection": projection})
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[n, channels, height, width] -> [n, 1 + num_patches, hidden_size]."""
-        patches = self.patch_embeddings["projection"](pixel_values).flatten(2).transpose(1, 2)
+        patches = self.patch_embeddings["projection"](pixel_values).flatten(1, 2)
         first = self.cls_token.expand(len(patches), -1, -1)
         return torch.cat((first, patches), dim=1) + self.position_embeddings
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
+from ....core.layers.patches import PatchEmbedding
 from ....core.layers.ragged import apply_batched
 from ....core.layers.vision_transformer import VisionLayers, VisionTransformerConfig, keep_weight
 
@@ -19,12 +20,12 @@ class SiglipEmbeddings(nn.Module):
     def __init__(self, config: VisionTransformerConfig) -> None:
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
-        self.patch_embedding = nn.Conv2d(config.num_channels, width, patch, patch)
+        self.patch_embedding = PatchEmbedding(config.num_channels, width, (patch, patch))
         self.position_embedding = nn.Embedding(config.num_patches, width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[n, channels, height, width] -> [n, num_patches, hidden_size]."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        patches = self.patch_embedding(pixel_values).flatten(1, 2)
         embeddings: Tensor = patches + self.position_embedding.weight
         return embeddings
 
@@ -40,10 +41,10 @@ class FractionalEmbeddings(SiglipEmbeddings):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[n, channels, side, side] -> [n, num_patches, hidden_size]."""
         patches = self.patch_embedding(pixel_values)
-        row = self._nearest(patches.shape[2], patches.device)
-        column = self._nearest(patches.shape[3], patches.device)
+        row = self._nearest(patches.shape[1], patches.device)
+        column = self._nearest(patches.shape[2], patches.device)
         positions = (row[:, None] * self._positions_per_side + column).flatten()
-        embeddings: Tensor = patches.flatten(2).transpose(1, 2) + self.position_embedding(positions)
+        embeddings: Tensor = patches.flatten(1, 2) + self.position_embedding(positions)
         return embeddings
 
     def _nearest(self, count: int, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ....core.contracts.interfaces import BuildContext
 from ....core.contracts.specs import JsonDict
-from ....core.layers.pixel_shuffle import pixel_shuffle
+from ....core.layers.patches import pixel_shuffle
 from ....core.layers.ragged import apply_batched, encode_stacked
 from ....core.layers.vision_language import VisionLanguageModel
 

@@ -52,7 +52,9 @@ def test_no_answer_waits_for_items_that_are_yet_to_come(
     def prepare(number: int) -> tuple[int, list[EngineRequest]]:
         return number, [llm.prepare_chat(question(pictures[0], number), PARAMS)] * (number != 1)
 
-    for number, outputs in llm.stream_groups(items(), prepare, lambda: False, 2):
+    for number, outputs in llm.stream_groups(
+        items(), prepare, llm.share_processors(), lambda: False, 2
+    ):
         given.append(number)
         assert len(outputs) == (number != 1)
     assert given == [0, 1, 2]
