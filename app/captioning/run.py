@@ -57,8 +57,13 @@ def run_plan(
     watcher.resume_hint = resume_hint
     # What can't begin has no summary.
     with plan.job(backend, reader, watcher) as job, ExitStack() as stack:
-        watcher.on_start = lambda: stack.enter_context(progress)
-        _count_in_background(plan, progress)
+
+        def start() -> None:
+            stack.enter_context(progress)
+            # Not before, as looking at a million names keeps a model from being loaded.
+            _count_in_background(plan, progress)
+
+        watcher.on_start = start
         try:
             watcher.result.ended_by = job.run()
         except TooManyErrors:

@@ -126,6 +126,11 @@ class LoadedModel:
         self._life.check()
         return choices_automaton(choices, self._inputs.tokenizer)
 
+    def prepare_tokenizer(self) -> None:
+        """Do now what the first conversation would else wait for, for a second or so."""
+        self._life.check()
+        self._inputs.tokenizer.prepare()
+
     def _get_tokenizer(self) -> Any:
         self._life.check()
         if self._tokenizer is None:

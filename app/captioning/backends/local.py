@@ -44,6 +44,7 @@ class LocalBackend:
         if self._llm is None:
             llm_class = load_object("octavo.app.offline.llm:LLM")
             self._llm = llm_class(**asdict(self._config))
+            self._llm.prepare_tokenizer()
 
     def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         """See Backend."""

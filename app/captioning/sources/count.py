@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,10 @@ from .options import SourceOptions
 from .source_kinds import SourceKind, container_kind, kind_of, sidecar_stems
 from .tables import TableError, open_table
 from .tar_archives import num_members
+
+#: Names that are looked at before other threads have the interpreter for a while.
+_WITHOUT_PAUSE = 1000
+_PAUSE_S = 0.002
 
 
 def count_candidates(sources: Sequence[str], options: SourceOptions) -> int | None:
@@ -101,7 +106,9 @@ def _of_entries(
     entries: Iterable[os.DirEntry[str]], todo: list[str], options: SourceOptions
 ) -> int:
     total = 0
-    for entry in entries:
+    for number, entry in enumerate(entries, 1):
+        if number % _WITHOUT_PAUSE == 0:
+            time.sleep(_PAUSE_S)
         if is_hidden_name(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
