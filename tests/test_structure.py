@@ -48,6 +48,7 @@ FLOORS = (
     "app.offline",
     "app.captioning",
     "app.chat",
+    "app.page",
     "app.verify",
     "app.conformance",
     "app.doctor",

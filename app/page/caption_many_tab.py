@@ -1,0 +1,12 @@
+"""The tab "Caption many"."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from .server_api import ServerApi
+
+
+def caption_many_tab(server: ServerApi) -> None:
+    """Its components, within the tab that is open."""
+    gr.Markdown("")

@@ -1,0 +1,12 @@
+"""The tab "Engine"."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from .server_api import ServerApi
+
+
+def engine_tab(server: ServerApi) -> None:
+    """Its components, within the tab that is open."""
+    gr.Markdown("")

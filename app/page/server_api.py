@@ -1,0 +1,141 @@
+"""An Octavo server, as the page asks it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+
+from ..chat.server_errors import message_of
+
+#: Seconds. The first token of a long prompt takes its time.
+_TIMEOUT = httpx.Timeout(None, connect=10)
+
+
+class ServerError(Exception):
+    """What a server refused, or why it can't be asked: a sentence for whoever looks at the page.
+    status: of HTTP; None if there was no answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class AnswerSoFar:
+    """text: all there is of it. finish_reason, usage, timings: once they are known; see docs/api.md
+    for what they hold."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ServerApi:
+    """base_url: without /v1. api_key: sent as a bearer token. All methods raise ServerError."""
+
+    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._client = httpx.AsyncClient(
+            base_url=base_url.rstrip("/").removesuffix("/v1"), headers=headers, timeout=_TIMEOUT
+        )
+
+    async def models(self) -> list[dict[str, Any]]:
+        """As GET /v1/models describes them: `id`, `max_model_len` and more."""
+        found: list[dict[str, Any]] = (await self._json("GET", "/v1/models"))["data"]
+        return found
+
+    async def metrics(self) -> str:
+        """In Prometheus' text format."""
+        async with self._open("GET", "/metrics") as response:
+            await response.aread()
+            return response.text
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """A JSON object, such as /health or /info."""
+        found: dict[str, Any] = await self._json("GET", path)
+        return found
+
+    async def embed(self, inputs: Sequence[Any], model: str) -> list[list[float]]:
+        """A vector for each text, or part of type text or image_url; of length 1."""
+        body = {"model": model, "input": list(inputs)}
+        data = (await self._json("POST", "/v1/embeddings", body))["data"]
+        return [entry["embedding"] for entry in data]
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]
+    ) -> AsyncGenerator[AnswerSoFar]:
+        """The answer as it grows, the last one with `finish_reason`, `usage` and `timings`. Closing
+        the generator ends the request. sampling: further fields, `model` among them."""
+        body = {
+            "messages": list(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "include_timings": True,
+            **sampling,
+        }
+        text, reason = "", None
+        usage: Mapping[str, Any] = {}
+        timings: Mapping[str, Any] = {}
+        async with self._open("POST", "/v1/chat/completions", body) as response:
+            async for chunk in _chunks(response):
+                for choice in chunk.get("choices") or ():
+                    text += choice["delta"].get("content") or ""
+                    reason = choice.get("finish_reason") or reason
+                usage = chunk.get("usage") or usage
+                timings = chunk.get("timings") or timings
+                yield AnswerSoFar(text, reason, usage, timings)
+        if reason is None:
+            raise ServerError("the server broke off; what came may be a part of the answer")
+
+    async def close(self) -> None:
+        """Let connections go."""
+        await self._client.aclose()
+
+    async def _json(self, method: str, path: str, body: Any = None) -> Any:
+        async with self._open(method, path, body) as response:
+            return msgspec.json.decode(await response.aread())
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, body: Any = None
+    ) -> AsyncIterator[httpx.Response]:
+        """A response of status 200, to be read."""
+        try:
+            async with self._client.stream(method, path, json=body) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise ServerError(_said(response), response.status_code)
+                yield response
+        except httpx.ConnectError as error:
+            raise ServerError("the server can't be reached; does it still run?") from error
+        except httpx.HTTPError as error:
+            raise ServerError(f"the connection broke: {error or type(error).__name__}") from error
+        except UnicodeEncodeError as error:
+            raise ServerError(f"what is asked is no text: {error.reason}") from error
+
+
+def _said(response: httpx.Response) -> str:
+    """An error's message, as OpenAI's API words it."""
+    try:
+        message = message_of(response.json().get("error"))
+    except (ValueError, AttributeError):
+        message = ""
+    return message or f"the server answered with status {response.status_code}"
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The events of a stream."""
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(":")
+        if name != "data" or value.strip() == "[DONE]":
+            continue
+        chunk: dict[str, Any] = msgspec.json.decode(value)
+        if chunk.get("error"):
+            raise ServerError(message_of(chunk["error"]) or "the server failed")
+        yield chunk

@@ -1,0 +1,55 @@
+"""A real browser, headless: Debian's Chromium through Playwright. It has no network but this
+machine's, and what the page logs, fails to load or asks of elsewhere fails the test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+#: Milliseconds: machines are shared.
+_PATIENCE_MS = 60_000
+_SCHEMES = ("data", "blob", "about")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """One for many pages."""
+    assert CHROMIUM is not None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A visitor of their own, with options of Playwright's new_context. At its end nothing may have
+    been logged as an error, have failed, or have been asked of another host."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(_PATIENCE_MS)
+    page = context.new_page()
+    faults: list[str] = []
+    host = urlsplit(url).netloc
+
+    def look_at_request(address: str) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in _SCHEMES and parts.netloc != host:
+            faults.append(f"asked {address}")
+
+    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: look_at_request(request.url))
+    page.on(
+        "response",
+        lambda got: got.status >= 400 and faults.append(f"{got.status} {got.url}"),
+    )
+    page.goto(url)
+    yield page
+    context.close()
+    assert not faults, faults
