@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import fastapi
 import uvicorn
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
 from .server_api import ServerApi
 
@@ -30,7 +30,7 @@ def run_page(base_url: str, api_key: str | None, host: str, port: int, max_file_
 def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     import gradio as gr
 
-    from .look import CSS, HEAD, theme
+    from .look import CSS, ICON, theme
     from .page import build_page
 
     @asynccontextmanager
@@ -44,6 +44,10 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     async def to_page() -> RedirectResponse:
         return RedirectResponse(PATH)
 
+    @app.get("/favicon.ico")
+    async def icon() -> Response:
+        return Response(ICON, media_type="image/svg+xml")
+
     mounted: fastapi.FastAPI = gr.mount_gradio_app(
         app,
         build_page(server),
@@ -54,7 +58,6 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
         ssr_mode=False,
         theme=theme(),
         css=CSS,
-        head=HEAD,
     )
     return mounted
 
