@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,22 +13,21 @@ from typing import cast
 
 from ... import __version__
 from ...core.contracts.specs import load_object
-from ...core.process.child_process import Spawned
 from ...core.protocol.config import DTYPES
 from ...core.registry.registry import get_registry
 from ...core.system.descriptors import raise_descriptor_limit
 from ...core.system.log_setup import set_up_logging
 from ...core.system.openmp import limit_spinning
 from .. import DEMO_MODEL
-from ..http.bound_sockets import bind_sockets
 from .caption_options import add_caption_options
 from .chat_options import add_chat_options, run_chat
 from .command_parser import CommandParser, Commands, add_commands
+from .demo_options import add_demo_options, run_demo
 from .engine_options import add_engine_options, engine_config
 from .failures import guarded
-from .intake_options import intake_config
 from .log_options import log_setup
 from .serve_options import add_serve_options
+from .serving import default_name, serve
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +58,20 @@ def build_parser() -> tuple[CommandParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"octavo {__version__}")
     commands = add_commands(parser, "COMMAND")
-    serve = commands.add_parser(
+    serve_parser = commands.add_parser(
         "serve",
         help="serve a model over an OpenAI-style HTTP API",
         examples=["octavo serve HuggingFaceTB/SmolVLM-256M-Instruct --max-num-seqs 8"],
     )
-    add_serve_options(serve, _MODEL_HELP)
-    serve.set_defaults(run=_serve)
+    add_serve_options(serve_parser, _MODEL_HELP)
+    serve_parser.set_defaults(run=serve)
+    demo = commands.add_parser(
+        "demo",
+        help="serve a model and a page to try it on in a browser",
+        examples=["octavo demo", "octavo demo --base-url http://127.0.0.1:8000 --port 8001"],
+    )
+    add_demo_options(demo, _MODEL_HELP)
+    demo.set_defaults(run=partial(run_demo, demo))
     caption = commands.add_parser(
         "caption",
         help="caption any number of pictures, each exactly once",
@@ -181,46 +185,13 @@ def _add_deploy(parser: CommandParser) -> None:
     parser.set_defaults(run=_deploy)
 
 
-def _serve(options: argparse.Namespace) -> int:
-    config = engine_config(options)
-    name = options.served_model_name or _default_name(options.model)
-    intake = intake_config(options)
-    load_object("octavo.app.http.stop_signals:end_silently")()
-    sockets = bind_sockets(options.host, options.port)
-    logger.info("loading %s", name)
-    embeds = load_object("octavo.core.embedding.model_kind:surely_gives_embeddings")(config.model)
-    if os.path.exists(config.model) and not embeds:
-        load_object("octavo.core.models.preflight:preflight")(config)
-    # The engine's process imports torch while this one goes on; the other commands need not.
-    with nullcontext() if embeds else Spawned("octavo.core.client.engine_process") as child:
-        listen = load_object("octavo.app.http.listen:ListenConfig")(
-            sockets,
-            options.max_body_mib * 2**20,
-            options.drain_timeout,
-            options.max_connections,
-            tuple(options.allowed_origins),
-            options.access_log,
-        )
-        serve = load_object("octavo.app.http.serve:serve")
-        return cast(int, serve(config, intake, name, listen, child))
-
-
-def _default_name(model: str) -> str:
-    if model == DEMO_MODEL:
-        return "octavo-demo"
-    family, _, weights = model.rpartition(":")
-    if family and os.path.exists(weights):  # of open_clip
-        return f"{family}:{Path(weights).name}"
-    return Path(model).name.removesuffix(".gguf") if os.path.exists(model) else model
-
-
 def _caption(options: argparse.Namespace) -> int:
     return cast(int, load_object("octavo.app.cli.captioning:caption")(options))
 
 
 def _chat(parser: CommandParser, options: argparse.Namespace) -> int:
     model = None if options.model == DEMO_MODEL else options.model
-    return run_chat(parser, options, model, _default_name(options.model))
+    return run_chat(parser, options, model, default_name(options.model))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -61,6 +61,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "drain_timeout",
         "allowed_origins",
     ),
+    "the page": ("ui", "base_url", "api_key"),
     "memory": (
         "kv_cache_memory",
         "kv_cache_dtype",

@@ -48,6 +48,11 @@ def add_serve_options(parser: CommandParser, model_help: str) -> None:
         help="web pages that may use the API from a browser, such as https://example.com, or '*' "
         "for all (default: none)",
     )
+    parser.add_argument(
+        "--ui",
+        action="store_true",
+        help="also serve a page to try the model on, at /ui; it needs octavo[demo] (default: no)",
+    )
     add_engine_options(parser, serves=True)
     add_intake_options(parser)
 

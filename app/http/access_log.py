@@ -6,15 +6,19 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .pages.page_path import is_of_page
+
 #: What probes and Prometheus ask for every few seconds, for as long as the server runs.
 _POLLED = ("/health", "/metrics")
 
 
 def _is_for_an_answer(record: logging.LogRecord) -> bool:
     """The record's arguments are uvicorn's: client, method, path with query, version, status."""
-    return not isinstance(record.args, tuple) or (
-        str(record.args[2]).partition("?")[0] not in _POLLED
-    )
+    if not isinstance(record.args, tuple):
+        return True
+    path = str(record.args[2]).partition("?")[0]
+    # A visit of the page is dozens of files and events.
+    return path not in _POLLED and not is_of_page(path)
 
 
 _FILTERS: dict[str, Callable[[logging.LogRecord], bool]] = {

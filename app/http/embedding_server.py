@@ -98,7 +98,7 @@ async def load(
         )
         # No answer is sent in pieces, so none has begun that would need to be ended.
         application = create_app(state, listen.allowed_origins)
-        yield LoadedApp(application, lambda: None, _EXAMPLE)
+        yield LoadedApp(application, lambda: None, _EXAMPLE, lambda: state.alive)
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

@@ -16,12 +16,17 @@ from functools import partial
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from .acceptor import Acceptor, default_max_connections
 from .access_log import ACCESS_LOGS, access_log
 from .bound_sockets import port_refusal
 from .loading import LoadedApp, LoadingApp
 from .open_requests import OpenRequests
+from .pages.browser_pages import BrowserPages
+from .pages.page_life import running_page
+from .pages.page_process import PageConfig
+from .pages.page_proxy import PageProxy
 from .patient_protocol import PatientProtocol
 from .stop_signals import StopSignals
 
@@ -38,7 +43,7 @@ class ListenConfig:
     """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
     requests have to end once the server is told to. max_connections: beyond, they wait; None is
     what the limit on open files allows. allowed_origins: of web pages that may use the API from a
-    browser; "*" is any. access_log: see `access_log`."""
+    browser; "*" is any. access_log: see `access_log`. page: None for a server without one."""
 
     sockets: list[socket.socket]
     max_body_bytes: int
@@ -46,6 +51,7 @@ class ListenConfig:
     max_connections: int | None
     allowed_origins: tuple[str, ...] = ()
     access_log: str = ACCESS_LOGS[0]
+    page: PageConfig | None = None
 
 
 async def run_app(
@@ -61,36 +67,44 @@ async def run_app(
     """
     sockets = _listening(listen)
     requests = OpenRequests(loading)
+    # It would say that the application has started when nothing can be asked of it yet.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    async with running_page(listen.page, sockets, listen.max_body_bytes) as page:
+        # Visitors of the page are not waited for, but what they send has to come in time, too.
+        visits = None if page is None else OpenRequests(page)
+        server = _server(BrowserPages(requests, loading, visits), sockets, listen)
+        serving = asyncio.ensure_future(server.serve(sockets=[]))
+        with access_log(listen.access_log):
+            try:
+                async with load() as loaded:
+                    seconds = loading.open(loaded)
+                    signals.is_serving = True
+                    ending = asyncio.gather(
+                        _end(server, requests, listen.drain_timeout, signals, loaded.cut),
+                        _end_visits(page, requests, signals),
+                    )
+                    _announce(sockets, loading.model_name, loaded, seconds)
+                    try:
+                        await serving
+                    finally:
+                        ending.cancel()
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                await server.acceptor.stop()
+    return not requests.num_cut
+
+
+def _server(app: ASGIApp, sockets: list[socket.socket], listen: ListenConfig) -> _Server:
     config = uvicorn.Config(
-        requests,
+        app,
         # Its own would write what headers hold as it is; ours escapes it.
         log_config=None,
         lifespan="off",
         # The last resort, for what is stuck.
         timeout_graceful_shutdown=int(listen.drain_timeout + 2 * _LAST_WORDS_S) + 1,
     )
-    # It would say that the application has started when nothing can be asked of it yet.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = _Server(config, sockets, listen.max_connections or default_max_connections())
-    serving = asyncio.ensure_future(server.serve(sockets=[]))
-    with access_log(listen.access_log):
-        try:
-            async with load() as loaded:
-                seconds = loading.open(loaded.app)
-                signals.is_serving = True
-                ending = asyncio.ensure_future(
-                    _end(server, requests, listen.drain_timeout, signals, loaded.cut)
-                )
-                _announce(sockets, loading.model_name, loaded, seconds)
-                try:
-                    await serving
-                finally:
-                    ending.cancel()
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            await server.acceptor.stop()
-    return not requests.num_cut
+    return _Server(config, sockets, listen.max_connections or default_max_connections())
 
 
 class _Server(uvicorn.Server):
@@ -151,6 +165,18 @@ async def _end(
         connection.transport.abort()
 
 
+async def _end_visits(page: PageProxy | None, requests: OpenRequests, signals: StopSignals) -> None:
+    """When told to stop, let the page's visitors go; those who wait for an answer, once they have
+    it."""
+    await signals.stop.wait()
+    if page is None:
+        return
+    if requests.num_open:
+        await requests.until_none()
+        await asyncio.sleep(_LAST_WORDS_S)
+    page.cut()
+
+
 def _announce(
     sockets: Sequence[socket.socket], name: str, loaded: LoadedApp, seconds: float
 ) -> None:
@@ -158,9 +184,7 @@ def _announce(
     for sock in sockets:
         logger.info("serving %s on %s, ready after %.1f s", name, _url(sock), seconds)
     if loaded.example is not None:
-        path, body = loaded.example
-        header = "-H 'Content-Type: application/json'"
-        logger.info("try: curl %s%s %s -d '%s'", _url(sockets[0]), path, header, body)
+        logger.info("try: %s", loaded.curl(_url(sockets[0])))
 
 
 def _url(sock: socket.socket) -> str:

@@ -28,12 +28,20 @@ class LoadedApp:
     """An application whose model is ready.
 
     cut: ends the answers that have begun, so that their clients are told. example: the body of a
-    request, in JSON, that shows what the server does, and its path.
+    request, in JSON, that shows what the server does, and its path. alive: whether it can be asked
+    now.
     """
 
     app: ASGIApp
     cut: Callable[[], None]
     example: tuple[str, str] | None = None
+    alive: Callable[[], bool] = lambda: True
+
+    def curl(self, address: str) -> str:
+        """The example as one types it. address: the server's, without a path."""
+        assert self.example is not None
+        path, body = self.example
+        return f"curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
 
 
 class LoadingApp:
@@ -44,6 +52,7 @@ class LoadingApp:
 
     def __init__(self, model_name: str, allowed_origins: Sequence[str] = ()) -> None:
         self.model_name = model_name
+        self.loaded: LoadedApp | None = None
         self._started = time.monotonic()
         self._waiting_for: list[str] = []
         self._app: ASGIApp = Starlette(
@@ -63,9 +72,15 @@ class LoadingApp:
         finally:
             self._waiting_for.remove(what)
 
-    def open(self, app: ASGIApp) -> float:
+    @property
+    def awaited(self) -> str:
+        """What is not there yet, in words."""
+        return ", ".join(self._waiting_for) or "the model"
+
+    def open(self, loaded: LoadedApp) -> float:
         """Pass all further requests on; returns the seconds that loading took."""
-        self._app = app
+        self.loaded = loaded
+        self._app = loaded.app
         return time.monotonic() - self._started
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +92,7 @@ class LoadingApp:
         return JSONResponse(body, 503, {"Retry-After": str(_RETRY_AFTER_S)})
 
     async def _refuse(self, request: Request) -> Response:
-        what = ", ".join(self._waiting_for) or "the model"
-        message = f"{self.model_name} is loading and waits for {what}; send the request again soon"
+        what = f"{self.model_name} is loading and waits for {self.awaited}"
+        message = f"{what}; send the request again soon"
         body = error_body(message, "server_error", None, "loading")
         return JSONResponse(body, 503, {"Retry-After": str(_RETRY_AFTER_S)})

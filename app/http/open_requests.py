@@ -23,6 +23,7 @@ class OpenRequests:
         self._app = app
         self._open: dict[asyncio.Task[Any], _OpenRequest] = {}
         self._is_cut = False
+        self._none = asyncio.Event()
         #: Requests that were open when they were cut.
         self.num_cut = 0
 
@@ -30,6 +31,12 @@ class OpenRequests:
     def num_open(self) -> int:
         """Requests whose answers are not complete."""
         return len(self._open)
+
+    async def until_none(self) -> None:
+        """Wait until none is open."""
+        while self._open:
+            self._none.clear()
+            await self._none.wait()
 
     def cut(self) -> None:
         """Answer all that have no answer yet with 503; those that come, too. An answer that has
@@ -60,6 +67,8 @@ class OpenRequests:
                 await JSONResponse(body, 503, {"Retry-After": "1"})(scope, receive, request.send)
         finally:
             del self._open[task]
+            if not self._open:
+                self._none.set()
 
 
 class _OpenRequest:

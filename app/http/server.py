@@ -112,7 +112,8 @@ async def load(
         )
         end = EngineDeadError("the server is shutting down")
         cut = partial(engine.fail_open_requests, end)
-        yield LoadedApp(create_app(state, listen.allowed_origins), cut, _EXAMPLE)
+        application = create_app(state, listen.allowed_origins)
+        yield LoadedApp(application, cut, _EXAMPLE, lambda: state.alive)
     finally:
         if media is not None:
             await media.close()

@@ -5,11 +5,6 @@ from __future__ import annotations
 import gradio as gr
 
 CSS = ""
-#: A book's two pages.
-ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
-    '<path fill="#0d9488" d="M1 3l6 1v10l-6-1zM15 3l-6 1v10l6-1z"/></svg>'
-)
 
 
 def theme() -> gr.themes.Base:

@@ -1,36 +1,69 @@
-"""Serves the page, in a process of its own."""
+"""Serves the page, in a process of its own: a child of the server at whose address it is shown."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import tempfile
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import fastapi
 import uvicorn
-from starlette.responses import RedirectResponse, Response
 
+from ...core.process.heartbeat import Ping, Pong
+from ...core.process.wire import Connection
+from ..http.pages.page_messages import PageListens, PageSettings
+from ..http.pages.page_path import PAGE_PATH
 from .server_api import ServerApi
 
-#: Where it is, on a server of its own too.
-PATH = "/ui"
+
+def main(sock: socket.socket) -> None:
+    """Serve it until the parent hangs up. sock: to the parent; see Spawned."""
+    connection: Connection[PageSettings | Ping] = Connection(sock, PageSettings | Ping)
+    settings = connection.receive()
+    if not isinstance(settings, PageSettings):
+        return
+    # Read when Gradio is imported: where it keeps what is dropped on the page.
+    os.environ["GRADIO_TEMP_DIR"] = os.path.join(settings.folder, "files")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    asyncio.run(_serve(connection, settings))
 
 
-def run_page(base_url: str, api_key: str | None, host: str, port: int, max_file_bytes: int) -> None:
-    """Serve it until a signal. base_url: of the server that it asks."""
-    with tempfile.TemporaryDirectory(prefix="octavo-page-") as folder:
-        # Read when Gradio is imported: where it keeps what is dropped on the page.
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        app = _application(ServerApi(base_url, api_key), max_file_bytes)
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+async def _serve(connection: Connection[PageSettings | Ping], settings: PageSettings) -> None:
+    server = ServerApi(settings.base_url, settings.api_key, through_proxies=not settings.is_own)
+    app = _application(server, settings.max_file_bytes)
+    loop = asyncio.get_running_loop()
+
+    def answer_parent() -> None:
+        while connection.receive() is not None:
+            loop.call_soon_threadsafe(lambda: connection.send(connection.encode(Pong())))
+        # It removes what is left of us.
+        os._exit(0)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(settings.socket)
+        listening.listen()
+        threading.Thread(target=answer_parent, name="octavo-page-parent", daemon=True).start()
+        connection.send(connection.encode(PageListens()))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            # Of the parent alone, which passes on what its own clients and proxies say.
+            forwarded_allow_ips="*",
+        )
+        await uvicorn.Server(config).serve(sockets=[listening])
 
 
 def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     import gradio as gr
 
-    from .look import CSS, ICON, theme
+    from .look import CSS, theme
     from .page import build_page
 
     @asynccontextmanager
@@ -38,20 +71,10 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
         yield
         await server.close()
 
-    app = fastapi.FastAPI(lifespan=lifespan, openapi_url=None)
-
-    @app.get("/")
-    async def to_page() -> RedirectResponse:
-        return RedirectResponse(PATH)
-
-    @app.get("/favicon.ico")
-    async def icon() -> Response:
-        return Response(ICON, media_type="image/svg+xml")
-
     mounted: fastapi.FastAPI = gr.mount_gradio_app(
-        app,
+        fastapi.FastAPI(lifespan=lifespan, openapi_url=None),
         build_page(server),
-        PATH,
+        PAGE_PATH,
         footer_links=[],
         run_history=False,
         max_file_size=max_file_bytes,
@@ -60,9 +83,3 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
         css=CSS,
     )
     return mounted
-
-
-if __name__ == "__main__":
-    import sys
-
-    run_page(sys.argv[1], None, "127.0.0.1", int(sys.argv[2]), 64 * 2**20)

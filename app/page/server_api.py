@@ -37,12 +37,18 @@ class AnswerSoFar:
 
 
 class ServerApi:
-    """base_url: without /v1. api_key: sent as a bearer token. All methods raise ServerError."""
+    """base_url: without /v1. api_key: sent as a bearer token. through_proxies: whether those that
+    the environment names are used. All methods raise ServerError."""
 
-    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None = None, through_proxies: bool = True
+    ) -> None:
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._client = httpx.AsyncClient(
-            base_url=base_url.rstrip("/").removesuffix("/v1"), headers=headers, timeout=_TIMEOUT
+            base_url=base_url.rstrip("/").removesuffix("/v1"),
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=through_proxies,
         )
 
     async def models(self) -> list[dict[str, Any]]:

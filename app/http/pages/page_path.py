@@ -1,0 +1,10 @@
+"""Where a server has its page."""
+
+from __future__ import annotations
+
+PAGE_PATH = "/ui"
+
+
+def is_of_page(path: str) -> bool:
+    """Whether it is the page's, or of a file or an event of it."""
+    return path == PAGE_PATH or path.startswith(f"{PAGE_PATH}/")
