@@ -79,15 +79,17 @@ async def run_app(
                 async with load() as loaded:
                     seconds = loading.open(loaded)
                     signals.is_serving = True
-                    ending = asyncio.gather(
+                    ends = [
                         _end(server, requests, listen.drain_timeout, signals, loaded.cut),
                         _end_visits(page, requests, signals),
-                    )
+                    ]
+                    endings = [asyncio.ensure_future(end) for end in ends]
                     _announce(sockets, loading.model_name, loaded, seconds)
                     try:
                         await serving
                     finally:
-                        ending.cancel()
+                        for ending in endings:
+                            ending.cancel()
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)

@@ -22,10 +22,17 @@ _MAX_ZSTD_WINDOW = 2**23
 _CODINGS = ("gzip", "deflate") + (("zstd",) if importlib.util.find_spec("zstandard") else ())
 
 
+def check_length(http: Request, max_bytes: int) -> None:
+    """Raises HttpError, 413, for a body whose Content-Length says that it is larger."""
+    length = http.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+
+
 async def bounded_chunks(http: Request, max_bytes: int) -> AsyncGenerator[bytes]:
     """The body as it comes, in pieces. Raises HttpError, 413, for one of more than max_bytes, which
     its Content-Length tells before any of it is read."""
-    _check_length(http, max_bytes)
+    check_length(http, max_bytes)
     total = 0
     async for chunk in http.stream():
         total = _counted(total, chunk, max_bytes)
@@ -36,7 +43,7 @@ async def body_chunks(http: Request, max_bytes: int) -> AsyncGenerator[bytes]:
     """The body in pieces. Raises HttpError: 413 for one of more than max_bytes, compressed or
     not, which its Content-Length tells before any of it is read; 415 for a Content-Encoding that
     is not understood; 400 for a body that is not what its Content-Encoding says."""
-    _check_length(http, max_bytes)
+    check_length(http, max_bytes)
     coding = _coding(http)
     if coding is None:
         async for chunk in bounded_chunks(http, max_bytes):
@@ -66,12 +73,6 @@ async def read_body(http: Request, max_bytes: int) -> bytes:
     async for chunk in body_chunks(http, max_bytes):
         data += chunk
     return bytes(data)
-
-
-def _check_length(http: Request, max_bytes: int) -> None:
-    length = http.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
 
 
 def _coding(http: Request) -> str | None:

@@ -8,6 +8,7 @@ from .ask_tab import ask_tab
 from .caption_many_tab import caption_many_tab
 from .compare_tab import compare_tab
 from .engine_tab import engine_tab
+from .model_line import model_line
 from .search_tab import search_tab
 from .server_api import ServerApi
 
@@ -29,6 +30,7 @@ def build_page(server: ServerApi) -> gr.Blocks:
         title="Octavo", analytics_enabled=False, delete_cache=(_LOOK_EVERY, _FILES_LIVE)
     ) as page:
         gr.Markdown("# Octavo")
+        model_line(server)
         for label, make in _TABS:
             with gr.Tab(label):
                 make(server)

@@ -7,10 +7,12 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import fastapi
 import uvicorn
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...core.process.heartbeat import Ping, Pong
 from ...core.process.wire import Connection
@@ -48,7 +50,7 @@ async def _serve(connection: Connection[PageSettings | Ping], settings: PageSett
         threading.Thread(target=answer_parent, name="octavo-page-parent", daemon=True).start()
         connection.send(connection.encode(PageListens()))
         config = uvicorn.Config(
-            app,
+            _UnlessGone(app),
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -58,6 +60,18 @@ async def _serve(connection: Connection[PageSettings | Ping], settings: PageSett
             forwarded_allow_ips="*",
         )
         await uvicorn.Server(config).serve(sockets=[listening])
+
+
+class _UnlessGone:
+    """An ASGI application around another, which doesn't make a failure of a visitor who leaves
+    while something is sent to the page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(ClientDisconnect):
+            await self._app(scope, receive, send)
 
 
 def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:

@@ -63,8 +63,10 @@ def check_users(items: Sequence[pytest.Item]) -> None:
 
 
 class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """As `--dist=loadfile`, but for the files that share a server."""
+    """As `--dist=loadfile`, but for the files that share a server, or a page and a browser."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
+        if PurePath(file).parent.parts[-2:] == ("app", "page"):
+            return "page"
         return "demo server" if PurePath(file).name in DEMO_SERVER_FILES else file

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from ..errors import HttpError
-from ..request_body import bounded_chunks
+from ..request_body import bounded_chunks, check_length
 from .page_process import PageProcess
 from .waiting_page import waiting_page
 
@@ -91,9 +91,10 @@ class _Exchange:
     async def relay(self, pool: httpcore.AsyncConnectionPool, max_body_bytes: int) -> None:
         """Pass both on. Raises HttpError for a body that is too large or too slow, and httpcore's
         errors for a process that is gone."""
+        check_length(self.http, max_body_bytes)
         async with pool.stream(
             self.http.method,
-            httpcore.URL(b"http://page", target=self._target()),
+            httpcore.URL(scheme="http", host="page", target=self._target()),
             headers=_end_to_end(self.http.headers.raw),
             content=self._body(max_body_bytes) if self._has_body() else None,
             extensions={"timeout": _TIMEOUT},

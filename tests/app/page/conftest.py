@@ -1,10 +1,7 @@
-"""A server of the demo model, its page, and a browser, for all tests of the page."""
+"""A server of the demo model with a page, and a browser, for all tests of the page."""
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -25,23 +22,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def page_url(browser: Browser) -> Iterator[str]:
-    """The address of a page about a server of the demo model."""
-    with running_server("--kv-cache-memory=64MiB") as base:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "octavo.app.page.run_page", base, str(port)]
-        with subprocess.Popen(command) as process:
-            try:
-                url = f"http://127.0.0.1:{port}/ui"
-                wait_until(lambda: _answers(url))
-                yield url
-            finally:
-                process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, follow_redirects=True).status_code == 200
-    except httpx.ConnectError:
-        return False
+    """The address of the page of a server of the demo model."""
+    with running_server("--ui", "--kv-cache-memory=64MiB") as base:
+        url = f"{base}/ui/"
+        wait_until(lambda: httpx.get(url).status_code == 200)
+        yield url
