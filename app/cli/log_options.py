@@ -30,8 +30,8 @@ def add_log_options(parser: argparse.ArgumentParser, serves: bool) -> None:
             "--access-log",
             choices=ACCESS_LOGS,
             default=ACCESS_LOGS[0],
-            help="requests that are logged: those for answers, thus without /health and /metrics; "
-            f"all; or none (default: {ACCESS_LOGS[0]})",
+            help="requests that are logged: those for answers, thus without /health, /metrics "
+            f"and the page; all; or none (default: {ACCESS_LOGS[0]})",
         )
         parser.set_defaults(library_level=LogSetup.library_level)
 

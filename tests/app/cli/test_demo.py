@@ -65,7 +65,7 @@ def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("--base-url http://x --max-num-seqs 2", "--max-num-seqs is of a server"),
         ("--base-url http://x --served-model-name y", "--served-model-name is of a server"),
         ("--base-url localhost:8000", "must begin with http:// or https://"),
-        ("--base-url http://[x", "is no address"),
+        ("--base-url http://x:port", "is no address"),
     ],
 )
 def test_what_makes_no_sense_together(
