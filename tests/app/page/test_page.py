@@ -11,6 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_every_tab_opens(browser: Browser, page_url: str) -> None:
     with visit(browser, page_url) as page:
+        page.get_by_role("status").filter(has_text="octavo-demo").wait_for()
         for name in ("Ask", "Caption many", "Compare", "Search", "Engine"):
             page.get_by_role("tab", name=name, exact=True).click()
             tab = page.get_by_role("tab", name=name, exact=True)
