@@ -27,6 +27,8 @@ _MOST_AT_ONCE = 512
 #: Seconds. Less than uvicorn's own, which closes what has been idle for 5.
 _IDLE_S = 2.0
 _TIMEOUT = {"connect": 10.0, "pool": 10.0}
+#: The page shows it to who dropped it there.
+_TOO_LARGE = "What is sent at once is larger than {} MiB, the most that this server takes."
 _STOPPING = "The server is shutting down."
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -61,9 +63,11 @@ class PageProxy:
             relay = exchange.relay(self._pool, self._max_body_bytes)
             await _until_first(relay, exchange.visitor_left(), self._closing.wait())
         except HttpError as error:
+            said = f"{error}."
             if error.status == 413:
                 await exchange.drop_body(self._max_body_bytes)
-            await exchange.answer(PlainTextResponse(f"{error}.", error.status))
+                said = _TOO_LARGE.format(self._max_body_bytes // 2**20)
+            await exchange.answer(PlainTextResponse(said, error.status))
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
             await self._say_wait(exchange)
         except ClientDisconnect:

@@ -75,7 +75,17 @@ def page_pid(server: subprocess.Popen[bytes]) -> int:
 
 
 def is_there(url: str) -> bool:
-    return httpx.get(url).status_code == 200
+    return httpx.get(url, timeout=240).status_code == 200
+
+
+def loopback() -> str:
+    """IPv6's, where there is one."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return "127.0.0.1"
+    return "::1"
 
 
 def test_it_is_there_before_the_model_and_comes_back(tmp_path: Path) -> None:
@@ -103,12 +113,15 @@ def test_it_is_there_before_the_model_and_comes_back(tmp_path: Path) -> None:
 
 def test_a_page_alone_ends_with_its_visitors_there(tmp_path: Path, elsewhere: str) -> None:
     log = tmp_path / "log"
-    words = ("demo", f"--base-url={elsewhere}/v1", "--host=::1", "--port=0", "--max-body-mib=1")
+    host = loopback()
+    words = ("demo", f"--base-url={elsewhere}/v1", f"--host={host}", "--port=0", "--max-body-mib=1")
     with octavo(log, *words, "--drain-timeout=600", OPENAI_API_KEY="secret") as server:
         url = page_in(log)
-        assert url.startswith("http://[::1]:")
+        assert url.startswith("http://[::1]:" if host == "::1" else "http://127.0.0.1:")
         wait_until(lambda: is_there(f"{url}/"))
-        too_much = httpx.post(f"{url}/gradio_api/upload", files={"files": bytes(2**20)})
+        too_much = httpx.post(
+            f"{url}/gradio_api/upload", files={"files": bytes(2**20)}, timeout=240
+        )
         assert too_much.status_code == 413
         family = descendants(server.pid)
         command = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in family)
