@@ -54,7 +54,9 @@ async def _answer(
         body.options(arrival, client_of(http)),
         body.template_options(),
     )
-    responses = ChatResponses(chat.request_id, server.model_name, server.inputs.tokenizer)
+    responses = ChatResponses(
+        chat.request_id, server.model_name, server.inputs.tokenizer, body.include_timings
+    )
     beams = body.beam_search_params(server.facts.max_model_len, server.inputs.default_sampling)
     if beams is not None:
         found = await unless_gone(http, beam_search(server, chat, beams))
@@ -105,8 +107,9 @@ async def _stream(
             async for output in rest:
                 for chunk in cursor.next_chunks(output):
                     yield written(chunk)
-        if include_usage:
-            yield event(responses.usage_chunk(output))
+        last = responses.last_chunk(output, include_usage)
+        if last is not None:
+            yield event(last)
         yield b"data: [DONE]\n\n"
     except ENGINE_ERRORS as error:
         yield event(engine_error_body(error)[1])

@@ -37,6 +37,7 @@ _SAMPLING_FIELDS = (
 #: What a beam search does without; each may have a value that asks for nothing.
 _NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
     "stream": (),
+    "include_timings": (),
     "logprobs": (),
     "prompt_logprobs": (),
     "stop": (),
@@ -81,6 +82,7 @@ class ChatCompletionRequest(msgspec.Struct):
         continue_final_message is, which leaves the last message open for the answer to go on.
     max_image_tokens: what each image may take of the prompt.
     timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
+    include_timings: whether the answer says what it took; see `timings` in request_timings.py.
     """
 
     messages: list[Any]
@@ -122,6 +124,7 @@ class ChatCompletionRequest(msgspec.Struct):
     continue_final_message: bool | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
+    include_timings: bool = False
 
     def check(self, max_logprobs: int, scheduling_policy: str) -> None:
         """Raises RequestError for fields that mean nothing together or under this policy, for

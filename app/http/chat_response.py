@@ -12,14 +12,23 @@ from ...core.prompts.token_bytes import TextSoFar
 from ...core.prompts.tokenizer import Tokenizer
 from ...core.protocol.messages import TokenLogprobs
 from ...core.protocol.outputs import CompletionOutput, RequestOutput
+from .request_timings import timings
 
 
 class ChatResponses:
-    """Writes completions and chunks for one request."""
+    """Writes completions and chunks for one request. include_timings: whether they say what it
+    took."""
 
-    def __init__(self, request_id: str, model_name: str, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        model_name: str,
+        tokenizer: Tokenizer,
+        include_timings: bool = False,
+    ) -> None:
         self._head = {"id": request_id, "created": int(time.time()), "model": model_name}
         self._tokens = tokenizer.token_bytes
+        self._include_timings = include_timings
 
     def completion(self, output: RequestOutput) -> dict[str, Any]:
         """The whole answer."""
@@ -27,6 +36,7 @@ class ChatResponses:
             "object": "chat.completion",
             "choices": [self._choice(completion) for completion in output.outputs],
             "usage": usage(output),
+            **self._timings(output),
         }
         if output.prompt_logprobs is not None:
             body["prompt_logprobs"] = [
@@ -42,13 +52,13 @@ class ChatResponses:
         choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
         return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
 
-    def usage_chunk(self, output: RequestOutput) -> dict[str, Any]:
-        """The last chunk, if usage was asked for."""
-        return self._head | {
-            "object": "chat.completion.chunk",
-            "choices": [],
-            "usage": usage(output),
-        }
+    def last_chunk(self, output: RequestOutput, include_usage: bool) -> dict[str, Any] | None:
+        """What is said of all answers at the end; None if nothing of it was asked for."""
+        said = {"usage": usage(output)} if include_usage else {}
+        said |= self._timings(output)
+        if not said:
+            return None
+        return self._head | {"object": "chat.completion.chunk", "choices": [], **said}
 
     def logprobs(
         self, completion: CompletionOutput, first: int, text: TextSoFar
@@ -69,6 +79,9 @@ class ChatResponses:
         if content and completion.ended_by_token:
             content[-1]["bytes"] = None
         return {"content": content}
+
+    def _timings(self, output: RequestOutput) -> dict[str, Any]:
+        return {"timings": timings(output)} if self._include_timings else {}
 
     def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
         return {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 from torch import Tensor
 
 from ...core.checkpoints.find_checkpoint import find_checkpoint
@@ -259,11 +261,16 @@ class LoadedModel:
         loaded: dict[str, MediaPayload] | None = None,
     ) -> EngineRequest:
         """loaded: payloads that other requests have loaded, by media key, and this one adds to."""
+        started = time.monotonic()
         images = self._pictures.read(parts, self._inputs)
+        reading = time.monotonic() - started
         request_id = str(next(self._ids))
         options = options.with_defaults(self._config)
         built = self._inputs.build(request_id, token_ids, images, params, self._facts, options)
-        return self._pictures.load(built, loaded)
+        started = time.monotonic()
+        request = self._pictures.load(built, loaded)
+        seconds = reading + time.monotonic() - started if images else 0.0
+        return msgspec.structs.replace(request, image_seconds=seconds)
 
     def _encode_images(self, messages: Any) -> list[Tensor]:
         request = self.prepare_chat(messages, SamplingParams(max_tokens=1))

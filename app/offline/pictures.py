@@ -84,11 +84,11 @@ class PictureReader:
     def _load(self, media: MediaInput, placed: PlacedImage, facts: EngineFacts) -> MediaPayload:
         content = placed.image.content
         if isinstance(content, Features):
-            return content.to_payload()
+            return content.to_payload("request")
         if self._tier is not None:
             stored = find_features(self._tier, media, facts)
             if stored is not None:
-                return stored.to_payload()
+                return stored.to_payload(self._tier.name)
         assert isinstance(content, bytes | Image.Image)
         read = self._identifier
         with naming_image(placed.image.param):

@@ -62,18 +62,26 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
     chat = msgspec.structs.replace(chat, options=chat.options.with_defaults(server.config))
     async with AsyncExitStack() as stack:
         async with _time_limit(chat):
-            built = await _build(server, chat)
+            num_bytes = server.inputs.check_cost(
+                chat.messages, chat.template_options, chat.params, server.facts
+            )
+            started = time.monotonic()
+            images = await server.intake.read(
+                chat.images, chat.options.cache_salt, server.inputs.size_of_features
+            )
+            reading = time.monotonic() - started
+            built = await _build(server, chat, images, num_bytes)
+            started = time.monotonic()
             loaded = await stack.enter_async_context(server.loader.loading(built))
+            if images:
+                loaded.image_seconds = reading + time.monotonic() - started
         yield loaded, partial(server.loader.reload, built)
 
 
-async def _build(server: ServerState, chat: Chat) -> BuiltRequest:
-    num_bytes = server.inputs.check_cost(
-        chat.messages, chat.template_options, chat.params, server.facts
-    )
-    images = await server.intake.read(
-        chat.images, chat.options.cache_salt, server.inputs.size_of_features
-    )
+async def _build(
+    server: ServerState, chat: Chat, images: list[SizedImage], num_bytes: int
+) -> BuiltRequest:
+    """num_bytes: of its text, as `check_cost` gives them."""
 
     def build() -> BuiltRequest:
         token_ids = server.inputs.encode_chat(chat.messages, chat.template_options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
@@ -176,7 +177,9 @@ class AsyncEngine:
     ) -> AsyncGenerator[EngineOutput]:
         """Submit a request and keep its state up to date; closing this aborts the request."""
         try:
-            named = msgspec.structs.replace(loaded.take(request), log_id=request_id())
+            named = msgspec.structs.replace(
+                loaded.take(request), log_id=request_id(), submit_time=time.monotonic()
+            )
             self._client.submit(named)
         except OverflowError as error:
             raise RequestError(f"the request has a number that is too large: {error}") from error

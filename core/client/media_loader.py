@@ -142,7 +142,7 @@ class MediaLoader:
         """Raises MediaError, or RequestError where there is nothing to make it from."""
         content = placed.image.content
         if isinstance(content, Features):
-            return content.to_payload()
+            return content.to_payload("request")
         if self._tier is not None:
             look_up = partial(find_features, self._tier, media, facts)
             features = await self._from_store(
@@ -150,7 +150,7 @@ class MediaLoader:
             )
             self._metrics.count_lookup(self._tier.name, features is not None)
             if features is not None:
-                return features.to_payload()
+                return features.to_payload(self._tier.name)
         if content is None:
             raise ImageNotCachedError(placed.image.uuid or "", placed.image.param)
         assert isinstance(content, SharedArray)

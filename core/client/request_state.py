@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
+
 from ..prompts.detokenizer import Detokenizer
 from ..prompts.tokenizer import Tokenizer
 from ..protocol.messages import (
@@ -25,7 +29,9 @@ class RequestState:
         self._answers = [_AnswerState(i, params, tokenizer) for i in range(params.n)]
         self._prompt_logprobs: list[TokenLogprobs | None] | None = None
         self._num_cached_tokens = 0
-        self._timings = RequestTimings(arrival=request.arrival_time)
+        self._timings = [RequestTimings(arrival=request.arrival_time) for _ in self._answers]
+        self._received = [0.0 for _ in self._answers]
+        self._image_sources: list[str] = []
         self.failure: Failure | None = None
 
     @property
@@ -43,11 +49,15 @@ class RequestState:
         """Take in a step's output; returns what to abort if a stop string ended an answer that
         the engine goes on with."""
         self.failure = self.failure or output.failure
-        self._timings = output.timings or self._timings
+        if output.timings is not None:
+            self._timings[output.index] = output.timings
+            self._received[output.index] = self._received[output.index] or time.monotonic()
+            self._image_sources = self._sources_in_order(output.image_sources)
         self._prompt_logprobs = output.prompt_logprobs or self._prompt_logprobs
         if output.index == 0:
             self._num_cached_tokens = output.num_cached_tokens
         if self._answers[output.index].update(output):
+            self._end_now(output.index)
             return Abort(self.request.request_id, output.index)
         return None
 
@@ -58,11 +68,38 @@ class RequestState:
             self.request.prompt_token_ids,
             [answer.completion for answer in self._answers],
             self.finished,
-            self._timings,
+            self._merged_timings(),
             self._prompt_logprobs,
             self._num_cached_tokens,
             sum(span.length for span in self.request.spans),
+            self._image_sources,
         )
+
+    def _end_now(self, index: int) -> None:
+        """An answer has ended without the engine, which tells nothing of it any more. Its last
+        token has taken as long on its way here as its first."""
+        timings = self._timings[index]
+        finished = timings.first_token + time.monotonic() - self._received[index]
+        self._timings[index] = msgspec.structs.replace(timings, finished=finished)
+
+    def _merged_timings(self) -> RequestTimings:
+        """Those of the answer whose first token came first, and the end of the last one."""
+        begun = [timings for timings in self._timings if timings.first_token]
+        first = min(begun or self._timings, key=lambda timings: timings.first_token)
+        finished = max(timings.finished for timings in self._timings) if self.finished else 0.0
+        return msgspec.structs.replace(first, finished=finished)
+
+    def _sources_in_order(self, by_key: dict[str, str]) -> list[str]:
+        """See RequestOutput.image_sources."""
+        found = dict(by_key)
+        sources = []
+        for span in self.request.spans:
+            if span.feature_start == 0:  # an image begins
+                key = span.media_key
+                sources.append(found.get(key, "prefix"))
+                if key in found:
+                    found[key] = "engine"  # where the same image finds them if it is shown again
+        return sources
 
 
 class _AnswerState:

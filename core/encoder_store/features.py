@@ -44,9 +44,9 @@ class Features:
                 f"features must be [num_features, hidden_size], got {list(self.array.shape)}"
             )
 
-    def to_payload(self) -> FeatureInput:
-        """As the engine takes them."""
-        return FeatureInput(self.dtype, SharedArray(self.array))
+    def to_payload(self, source: str) -> FeatureInput:
+        """As the engine takes them. source: see FeatureInput."""
+        return FeatureInput(self.dtype, SharedArray(self.array), source)
 
     def is_finite(self) -> bool:
         """Whether there is no infinity, and nothing that is no number."""

@@ -202,7 +202,7 @@ class EngineCore:
 
     def _to_output(self, request: Request, token_ids: list[int]) -> EngineOutput:
         logprobs, request.new_logprobs = request.new_logprobs, []
-        first = request.num_output_tokens == len(token_ids)
+        begins = bool(token_ids) and request.num_output_tokens == len(token_ids)
         asked = request.sampling_params.prompt_logprobs is not None
         finish_reason = request.status.finish_reason
         finished = finish_reason is not None
@@ -213,12 +213,13 @@ class EngineCore:
             request.index,
             token_ids,
             logprobs,
-            prompt_logprobs=request.prompt_logprobs if first and token_ids and asked else None,
+            prompt_logprobs=request.prompt_logprobs if begins and asked else None,
             finish_reason=finish_reason,
             stop_token_id=request.stop_token_id,
             failure=request.failure,
             num_cached_tokens=request.num_cached_tokens,
-            timings=request.timings if finished else None,
+            timings=request.timings if begins or finished else None,
+            image_sources=request.image_sources if begins or finished else {},
         )
 
     def _forget(self, request: Request) -> None:

@@ -92,14 +92,15 @@ class EngineMetrics:
             "e2e_request_latency_seconds", "From arrival to an answer's end."
         )
         self.request_preparation_time = histogram(
-            "request_preparation_time_seconds", "From arrival until the engine has a request."
+            "request_preparation_time_seconds",
+            "From arrival until a request is handed to the engine.",
         )
         self.request_queue_time = histogram(
             "request_queue_time_seconds", "From then until the first step that computes it."
         )
         self.request_prefill_time = histogram(
             "request_prefill_time_seconds",
-            "From then to the first token, without what the encoder took.",
+            "From then to the first token, without what the encoder took for its images.",
         )
         self.media = MediaMetrics(registry)
         self.http = HttpMetrics(registry)
@@ -165,8 +166,6 @@ class RequestWatch:
         self._metrics.request_success[finish_reason].inc()
         if output.failure is None:
             self._metrics.e2e_request_latency.observe(now - self._arrival)
-            if output.timings is not None and output.timings.first_token:
-                self._observe_stages(output.timings)
 
     def found(self, output: RequestOutput) -> None:
         """A beam search has ended, whose steps are requests of the engine's."""
@@ -190,6 +189,8 @@ class RequestWatch:
         last = self._last_token.get(output.index)
         if last is None:
             metrics.time_to_first_token.observe(now - self._arrival)
+            if output.timings is not None:
+                self._observe_stages(output.timings)
         else:
             metrics.inter_token_latency.observe(now - last)
         self._last_token[output.index] = now

@@ -47,10 +47,12 @@ class FeatureInput(msgspec.Struct, frozen=True, tag="features"):
 
     dtype: "float32", "float16", or "bfloat16", which is held as uint16.
     features: [num_features, hidden_size].
+    source: the encoder store's name, or "request" if they came with it.
     """
 
     dtype: str
     features: SharedArray
+    source: str
 
     @property
     def num_bytes(self) -> int:
@@ -86,6 +88,8 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     encoder_digest: of the engine for which the images' keys were made.
     client: who sent it, by any name; of one priority, clients take turns.
     log_id: of the client's request that it is part of, as logs have it; request_id if empty.
+    image_seconds: what reading and preparing its images took.
+    submit_time: when it was handed over; 0 for the time at which the engine takes it.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
     """
 
@@ -104,6 +108,8 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     encoder_digest: str = ""
     client: str = ""
     log_id: str = ""
+    image_seconds: float = 0.0
+    submit_time: float = 0.0
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -157,8 +163,10 @@ class TokenLogprobs(msgspec.Struct, frozen=True):
 class RequestTimings(msgspec.Struct):
     """When a request passed each stage, in seconds of `time.monotonic`; 0 if it did not.
 
-    submitted: its images were ready, and the engine took it.
-    encode: seconds that the encoder took in steps that computed a part of its prompt.
+    submitted: its images were ready, and it was handed to the engine.
+    images: seconds that reading and preparing its images took before that.
+    encode: seconds that the encoder took, before the first token, in steps that encoded an image
+        for it.
     """
 
     arrival: float = 0.0
@@ -166,6 +174,7 @@ class RequestTimings(msgspec.Struct):
     first_scheduled: float = 0.0
     first_token: float = 0.0
     finished: float = 0.0
+    images: float = 0.0
     encode: float = 0.0
 
 
@@ -187,6 +196,9 @@ class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_logprobs: with the first token, if asked for; None for the first position and for
         images.
     num_cached_tokens: how much of the prompt came from the prefix cache.
+    timings: with the first token, and at the end.
+    image_sources: with them, where the features of its images were when the request, by any of its
+        answers, first needed them: see `RequestOutput`. An image that is not in it was not needed.
     """
 
     request_id: str
@@ -199,6 +211,7 @@ class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     num_cached_tokens: int = 0
     timings: RequestTimings | None = None
+    image_sources: dict[str, str] = {}
 
 
 class StoreWrites(msgspec.Struct, frozen=True):

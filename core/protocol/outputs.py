@@ -40,6 +40,11 @@ class RequestOutput:
     prompt_logprobs: one entry a token of the prompt, if they were asked for; None for the first.
     num_cached_tokens: how much of the prompt came from the prefix cache.
     num_image_tokens: how much of it stands for features of images.
+    metrics: of several answers, up to the first token those of the one that got it first.
+    image_sources: of each image as often as it is shown, in order, where its features came from:
+        "encoded" now, the "engine"'s own cache, the encoder store by its name, or the "request"
+        itself; "prefix" if none were needed, as its tokens were in the prefix cache. Empty until
+        the first token.
     """
 
     request_id: str
@@ -50,3 +55,4 @@ class RequestOutput:
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     num_cached_tokens: int = 0
     num_image_tokens: int = 0
+    image_sources: list[str] = field(default_factory=list)

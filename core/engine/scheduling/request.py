@@ -73,6 +73,7 @@ class Request:
     announced: whether the executor knows of it.
     block_hashes: digests of the full blocks of its tokens, as far as they were needed.
     prompt_logprobs: of the prompt's tokens so far; its first entry is always None.
+    image_sources: see EngineOutput; one for all answers of a request.
     """
 
     parent_id: str
@@ -83,6 +84,7 @@ class Request:
     spans: list[MediaSpan]
     media: dict[str, MediaInput]
     timings: RequestTimings
+    image_sources: dict[str, str] = field(default_factory=dict)
     bad_word_ids: list[list[int]] = field(default_factory=list)
     bidirectional: list[tuple[int, int]] = field(default_factory=list)
     priority: int = 0
@@ -107,10 +109,13 @@ class Request:
     @classmethod
     def fan_out(cls, message: EngineRequest) -> list[Request]:
         """The waiting requests for each of the n answers; answer i draws with seed + i."""
-        return [cls._from_message(message, i) for i in range(message.sampling_params.n)]
+        sources: dict[str, str] = {}
+        return [cls._from_message(message, i, sources) for i in range(message.sampling_params.n)]
 
     @classmethod
-    def _from_message(cls, message: EngineRequest, index: int) -> Request:
+    def _from_message(
+        cls, message: EngineRequest, index: int, image_sources: dict[str, str]
+    ) -> Request:
         def deadline(timeout: float | None) -> float | None:
             return None if timeout is None else message.arrival_time + timeout
 
@@ -126,7 +131,12 @@ class Request:
             sampling_params=params,
             spans=message.spans,
             media={media.media_key: media for media in message.media},
-            timings=RequestTimings(arrival=message.arrival_time, submitted=time.monotonic()),
+            timings=RequestTimings(
+                arrival=message.arrival_time,
+                submitted=message.submit_time or time.monotonic(),
+                images=message.image_seconds,
+            ),
+            image_sources=image_sources,
             bad_word_ids=message.bad_word_ids,
             bidirectional=message.bidirectional,
             priority=message.priority,

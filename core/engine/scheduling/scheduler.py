@@ -176,12 +176,12 @@ class Scheduler:
         loads = sum(isinstance(media.payload, FeatureInput) for media in output.encode)
         self._stats.encoder_loads += loads
         self._stats.encoder_runs += len(output.encode) - loads
+        sources = {media.media_key: _source_of(media) for media in output.encode}
         for item in output.scheduled:
             request = self._requests[item.request_id]
             request.num_computed_tokens = item.end
-            if result.encode_seconds and not request.num_output_tokens:
-                request.timings.encode += result.encode_seconds
             if item.images:
+                self._note_sources(request, item, sources, result.encode_seconds)
                 self._unpin_passed(request, item)
         for media in output.encode:
             if not self._is_shown_again(media.media_key):
@@ -381,6 +381,21 @@ class Scheduler:
             return RequestStatus.FINISHED_LENGTH
         return None
 
+    def _note_sources(
+        self,
+        request: Request,
+        item: ScheduledRequest,
+        sources: dict[str, str],
+        encode_seconds: float,
+    ) -> None:
+        """Where the features of a chunk came from. sources: of images that were not in the encoder
+        cache before the step, in which the encoder took so long."""
+        keys = {run.media_key for run in item.images}
+        for key in keys:
+            request.image_sources.setdefault(key, sources.get(key, "engine"))
+        if not request.num_output_tokens and any(sources.get(key) == "encoded" for key in keys):
+            request.timings.encode += encode_seconds
+
     def _unpin_passed(self, request: Request, item: ScheduledRequest) -> None:
         """Unpin images whose tokens are all computed. One that is shown again further on, after
         another, is unpinned too: a request that held it while waiting for room for the other
@@ -442,3 +457,8 @@ class Scheduler:
             assert not self._turns
             assert self.kv_cache.num_free_blocks == self.kv_cache.pool.num_blocks
             assert self.encoder_cache.pinned_bytes == 0
+
+
+def _source_of(media: MediaInput) -> str:
+    """See RequestOutput.image_sources."""
+    return media.payload.source if isinstance(media.payload, FeatureInput) else "encoded"

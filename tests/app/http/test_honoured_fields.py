@@ -165,6 +165,9 @@ ROWS: dict[str, Row] = {
         {"zzz": 1},
         {**GREEDY, "stream": True},
     ),
+    "include_timings": Row(
+        True, lambda plain, a: a["timings"]["decode_ms"] > 0 and "timings" not in plain, 1
+    ),
 }
 
 
@@ -202,6 +205,7 @@ def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
         *({**BEAMS, name: [9]} for name in ("allowed_token_ids", "stop_token_ids")),
         {**BEAMS, "logit_bias": {"9": 1}},
         {**BEAMS, "bad_words": ["a"]},
+        {**BEAMS, "include_timings": True},
     ],
 )
 def test_what_does_nothing_beside_other_fields_is_refused(

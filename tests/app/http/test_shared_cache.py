@@ -97,10 +97,12 @@ def test_what_one_server_saw_the_other_need_not_encode(
     assert answer(second, picture(1)) == expected
     assert (encoded(first), encoded(second)) == (before[0] + 1, before[1])
     assert metric(second, 'encoder_cache_hits_total{tier="redis"}') == 1
-    # Of three images only the new one is encoded.
+    # Of three images only the new one is encoded, and the answer says so.
     answer(first, picture(2))
     wait_for_write(redis, 2)
-    answer(second, picture(1), picture(2), picture(3))
+    given = ask(second, picture(1), picture(2), picture(3), include_timings=True).json()
+    sources = [image["source"] for image in given["timings"]["images"]]
+    assert sources == ["engine", "redis", "encoded"]
     assert encoded(second) == before[1] + 1
     assert metric(first, 'encoder_cache_bytes_written_total{tier="redis"}') > 64 * 128
 

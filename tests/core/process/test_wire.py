@@ -73,7 +73,7 @@ def test_arrays_of_any_kind_and_none_at_all(array: np.ndarray) -> None:
     ours, theirs = socket.socketpair()
     sender: Connection[MediaInput] = Connection(ours, MediaInput)
     receiver: Connection[MediaInput] = Connection(theirs, MediaInput)
-    for payload in (FeatureInput("bfloat16", SharedArray(array)), None):
+    for payload in (FeatureInput("bfloat16", SharedArray(array), "request"), None):
         sender.send(sender.encode(MediaInput("key", 4, payload)))
         received = receiver.receive()
         assert received is not None
