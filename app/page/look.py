@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-CSS = ""
+from .engine.engine_css import ENGINE_CSS
+
+CSS = ENGINE_CSS
 #: A book's two pages.
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
