@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import octavo
 import pytest
-from octavo.app.cli.cli import main
+from octavo.__main__ import main
 from octavo.app.serving.server_info import for_strangers, server_info
 from octavo.core.protocol.runtime_facts import RuntimeFacts, UsedKernel
 from octavo.core.registry.registry import PluginInfo, Registry
+from prometheus_client.parser import text_string_to_metric_families
 from serving import chat, running_server
-from test_observing import samples
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,10 @@ def test_plugins_are_those_that_the_command_lists(
 def test_blocks_are_counted_by_state(url: str, info: dict[str, Any]) -> None:
     chat(url, "one two three four " * 20, max_tokens=1)
     counts = {
-        state: value
-        for (name, ((_, state), *_)), value in samples(url).items()
-        if name == "octavo:kv_blocks"
+        sample.labels["state"]: sample.value
+        for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+        for sample in family.samples
+        if sample.name == "octavo:kv_blocks"
     }
     assert sum(counts.values()) == info["num_blocks"]
     assert counts["used"] == 0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from browser import CHROMIUM, chromium
+from page import running_page
 from playwright.sync_api import Browser
-from serving import running_server, wait_until
+from serving import running_server
 
 
 @pytest.fixture(scope="session")
@@ -24,24 +21,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def page_url(browser: Browser) -> Iterator[str]:
-    """The address of a page about a server of the demo model."""
+def server_url(browser: Browser) -> Iterator[str]:
+    """The address of a server of the demo model."""
     with running_server("--kv-cache-memory=64MiB") as base:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "octavo.app.page.run_page", base, str(port)]
-        with subprocess.Popen(command) as process:
-            try:
-                url = f"http://127.0.0.1:{port}/ui"
-                wait_until(lambda: _answers(url))
-                yield url
-            finally:
-                process.terminate()
+        yield base
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, follow_redirects=True).status_code == 200
-    except httpx.ConnectError:
-        return False
+@pytest.fixture(scope="session")
+def page_url(server_url: str) -> Iterator[str]:
+    """The address of a page about it."""
+    with running_page(server_url) as url:
+        yield url
