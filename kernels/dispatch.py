@@ -42,6 +42,11 @@ class KernelChoice:
     why: str
     tuning: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The implementation, with its variant if it has several."""
+        return f"{self.backend} {self.variant}".rstrip()
+
 
 @dataclass(frozen=True)
 class KernelTable:

@@ -228,11 +228,8 @@ def _list_plugins(options: argparse.Namespace) -> int:
         print(f"{plugin.name} ({plugin.source})")
         if plugin.error:
             print(f"  refused: {plugin.error}")
-        for (kind, name), owner in registry.owners.items():
-            if owner == plugin.name:
-                spec = getattr(registry, kind)[name]
-                served = getattr(spec, "architectures", ()) or getattr(spec, "model_types", ())
-                print(f"  {kind[:-1]} {name}" + (f": {', '.join(served)}" if served else ""))
+        for brought in registry.brought_by(plugin.name):
+            print(f"  {brought}")
     return 0
 
 

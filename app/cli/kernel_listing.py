@@ -19,9 +19,8 @@ def list_kernels(device_name: str, dtype_name: str) -> Iterator[str]:
     device = choose_device(device_name)
     table = choose_kernels(get_registry(), device, getattr(torch, dtype_name))
     yield f"{device.type}, {dtype_name}"
-    names = [f"{c.backend} {c.variant}".rstrip() for c in table.choices]
     op_width = max(len(choice.op) for choice in table.choices)
-    name_width = max(map(len, names))
-    for choice, name in zip(table.choices, names, strict=True):
-        yield f"{choice.op:{op_width}}  {name:{name_width}}  {choice.why}"
+    name_width = max(len(choice.name) for choice in table.choices)
+    for choice in table.choices:
+        yield f"{choice.op:{op_width}}  {choice.name:{name_width}}  {choice.why}"
     yield from dict.fromkeys(line for choice in table.choices for line in choice.tuning)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...core.observe.http_metrics import HttpMetrics
+from ..serving.server_info import ServerInfo
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
 from .json_body import check_model
 from .middleware import middleware
@@ -40,6 +42,9 @@ class Served(Protocol):
     def model_facts(self) -> Mapping[str, int]:
         """What GET /v1/models tells of the model beside OpenAI's fields."""
 
+    def info(self) -> ServerInfo:
+        """For GET /info."""
+
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""
 
@@ -55,6 +60,7 @@ def create_application(
     allowed_origins: see ListenConfig."""
     every = [
         Route("/health", _health),
+        Route("/info", _info),
         Route("/metrics", _metrics),
         Route("/v1/models", _list_models),
         Route("/v1/models/{id:path}", _list_models),
@@ -86,6 +92,12 @@ async def _health(request: Request) -> Response:
         body = error_body("the engine is restarting", "server_error", None, "engine_dead")
         return JSONResponse(body, status_code=503)
     return JSONResponse({"status": "ok", **server.health()})
+
+
+async def _info(request: Request) -> Response:
+    """GET /info, also of an engine that is being restarted."""
+    server: Served = request.app.state.server
+    return Response(msgspec.json.encode(server.info()), media_type="application/json")
 
 
 async def _metrics(request: Request) -> Response:

@@ -70,7 +70,8 @@ async def load(
     can't be loaded."""
     _warn_of_unused(config)
     metrics = EmbeddingMetrics()
-    tier = open_tier(config, get_registry(), metrics.media.observe_store)
+    registry = get_registry()
+    tier = open_tier(config, registry, metrics.media.observe_store)
     settings = EmbedderSettings(config.model, config.device, config.dtype)
     max_open = config.max_num_seqs + config.max_num_queued_reqs
     embedder = AsyncEmbedder(settings, metrics, max_open, config.engine_stall_timeout)
@@ -88,11 +89,13 @@ async def load(
             await images.reader.wait_until_ready()
         state = EmbeddingState(
             embedder,
+            registry,
             images.intake,
             vectors,
             metrics,
             loading.model_name,
             listen.max_body_bytes,
+            config.max_num_seqs,
             config.request_timeout,
             int(time.time()),
         )

@@ -100,6 +100,7 @@ async def load(
             await media.wait_until_ready()
         state = ServerState(
             config,
+            registry,
             engine,
             inputs,
             prompts,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-CSS = ""
+from .engine.engine_css import ENGINE_CSS
+
+CSS = ENGINE_CSS
 
 
 def theme() -> gr.themes.Base:

@@ -10,22 +10,27 @@ from ...core.embedding.async_embedder import AsyncEmbedder
 from ...core.embedding.embedding_metrics import EmbeddingMetrics
 from ...core.embedding.image_vectors import ImageVectors
 from ...core.observe.http_metrics import HttpMetrics
+from ...core.registry.registry import Registry
 from .image_intake import ImageIntake
+from .server_info import ServerInfo, server_info
 
 
 @dataclass(frozen=True)
 class EmbeddingState:
     """The embedder, what gets it its images, and the server's limits.
 
+    max_num_seqs: requests that are meant to run at once.
     request_timeout: seconds that a request may take; None is forever.
     """
 
     embedder: AsyncEmbedder
+    registry: Registry
     intake: ImageIntake
     images: ImageVectors
     metrics: EmbeddingMetrics
     model_name: str
     max_body_bytes: int
+    max_num_seqs: int
     request_timeout: float | None
     started: int
 
@@ -41,6 +46,11 @@ class EmbeddingState:
     def model_facts(self) -> dict[str, int]:
         """What the model's clients may want to know."""
         return {"dimensions": self.embedder.ready.dimension}
+
+    def info(self) -> ServerInfo:
+        """What is told of the server."""
+        runtime = self.embedder.ready.runtime
+        return server_info(self.model_name, runtime, self.registry, self.max_num_seqs)
 
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""

@@ -13,8 +13,10 @@ from ...core.observe.metrics import EngineMetrics
 from ...core.prompts.input_processor import InputProcessor
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.messages import EngineFacts
+from ...core.registry.registry import Registry
 from .image_intake import ImageIntake
 from .prompt_pool import PromptPool
+from .server_info import ServerInfo, server_info
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class ServerState:
     """The engine, what prepares its input, and the server's limits."""
 
     config: EngineConfig
+    registry: Registry
     engine: AsyncEngine
     inputs: InputProcessor
     prompts: PromptPool
@@ -55,6 +58,19 @@ class ServerState:
     def model_facts(self) -> dict[str, int]:
         """What the model's clients may want to know."""
         return {"max_model_len": self.facts.max_model_len}
+
+    def info(self) -> ServerInfo:
+        """What is told of the server."""
+        facts = self.facts
+        return server_info(
+            self.model_name,
+            facts.runtime,
+            self.registry,
+            self.config.max_num_seqs,
+            num_blocks=facts.num_blocks,
+            block_size=facts.block_size,
+            max_model_len=facts.max_model_len,
+        )
 
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""

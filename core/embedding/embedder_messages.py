@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..protocol.runtime_facts import RuntimeFacts
 from ..protocol.shared_array import SharedArray
 
 
@@ -16,12 +17,13 @@ class EmbedderSettings(msgspec.Struct, frozen=True):
 
 
 class EmbedderReady(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded. Its fields: see Embedder."""
+    """The model is loaded. Its fields: see Embedder, and EngineFacts for `runtime`."""
 
     dimension: int
     max_text_bytes: int
     fingerprint: str
     digest: str
+    runtime: RuntimeFacts = RuntimeFacts()
 
 
 class EmbedTexts(msgspec.Struct, frozen=True, tag=True):

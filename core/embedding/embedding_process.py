@@ -16,10 +16,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ...kernels.dtypes import dtype_name
 from ..process.heartbeat import Ping, Pong
 from ..process.wire import Connection
 from ..protocol.config import ConfigError
 from ..protocol.messages import StartFailed
+from ..protocol.runtime_facts import RuntimeFacts
 from ..protocol.shared_array import SharedArray
 from ..system.log_context import about_requests
 from .embedder import Embedder
@@ -31,7 +33,7 @@ from .embedder_messages import (
     EmbedTexts,
     ToEmbedder,
 )
-from .load_embedder import load_embedder
+from .load_embedder import choose_place, load_embedder
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +100,13 @@ def run(sock: socket.socket) -> None:
         message = f"the model can't be loaded: {type(error).__name__}: {error}"
         connection.send(connection.encode(StartFailed(message)))
         return
+    device, dtype = choose_place(settings.device, settings.dtype)
     ready = EmbedderReady(
-        embedder.dimension, embedder.max_text_bytes, embedder.fingerprint(), embedder.digest()
+        embedder.dimension,
+        embedder.max_text_bytes,
+        embedder.fingerprint(),
+        embedder.digest(),
+        RuntimeFacts(device=str(device), dtype=dtype_name(dtype)),
     )
     connection.send(connection.encode(ready))
     while (batch := connection.receive()) is not None:

@@ -83,6 +83,7 @@ class EngineCore:
             dtype=facts.dtype,
             encoder_digest=facts.encoder_digest,
             max_logprobs=config.max_logprobs,
+            runtime=facts.runtime,
         )
 
     @property

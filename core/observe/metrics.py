@@ -55,6 +55,13 @@ class EngineMetrics:
         self._kv_usage = gauge(
             "kv_cache_usage_perc", "Share of the KV blocks that requests hold, from 0 to 1."
         )
+        self._kv_blocks = Gauge(
+            "octavo:kv_blocks",
+            "KV blocks, by state: used by requests; cached, which no request holds and whose "
+            "contents a prompt may find; free of either.",
+            ["state"],
+            registry=registry,
+        )
         self._counters = {
             "prefix_cache_queries": counter(
                 "prefix_cache_queries", "Prompt tokens looked up in the prefix cache."
@@ -120,12 +127,19 @@ class EngineMetrics:
         self._waiting.set(stats.num_requests_waiting)
         if facts is not None:
             self._kv_usage.set(1 - stats.num_free_blocks / facts.num_blocks)
+            self._record_blocks(stats, facts.num_blocks)
         last = self._last or EngineStats()
         for name in _COUNTED:
             self._counters[name].inc(getattr(stats, name) - getattr(last, name))
         self._last = stats
         if media is not None and media.encode_seconds:
             self.media.record_encoded(len(media.encoded), media.encode_seconds)
+
+    def _record_blocks(self, stats: EngineStats, num_blocks: int) -> None:
+        cached = stats.num_cached_blocks
+        self._kv_blocks.labels("used").set(num_blocks - stats.num_free_blocks)
+        self._kv_blocks.labels("cached").set(cached)
+        self._kv_blocks.labels("free").set(stats.num_free_blocks - cached)
 
     @contextmanager
     def watch(self, request: EngineRequest) -> Iterator[RequestWatch]:

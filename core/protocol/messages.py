@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .runtime_facts import RuntimeFacts
 from .sampling_params import SamplingParams
 from .shared_array import SharedArray
 
@@ -230,6 +231,8 @@ class StoreWrites(msgspec.Struct, frozen=True):
 class EngineStats(msgspec.Struct):
     """The state of the engine after a step, and what it counted since it started.
 
+    num_free_blocks: KV blocks that no request holds.
+    num_cached_blocks: those of them whose contents the prefix cache can find.
     prefix_cache_queries, prefix_cache_hits: prompt tokens looked up and found.
     encoder_runs: images encoded; encoder_loads: features taken as they came.
     store: what the engine wrote to the encoder store.
@@ -238,6 +241,7 @@ class EngineStats(msgspec.Struct):
     num_requests_running: int = 0
     num_requests_waiting: int = 0
     num_free_blocks: int = 0
+    num_cached_blocks: int = 0
     encoder_cache_pinned_bytes: int = 0
     prefix_cache_queries: int = 0
     prefix_cache_hits: int = 0
@@ -268,6 +272,7 @@ class EngineFacts(msgspec.Struct, frozen=True, tag=True):
     hidden_size, dtype: width and number format of an image's features.
     encoder_digest: of all that features depend on beside the image; see `encoder_digest.py`.
     max_logprobs: see EngineConfig.
+    runtime: what the model runs on, of which nothing else depends.
     """
 
     max_model_len: int
@@ -279,6 +284,7 @@ class EngineFacts(msgspec.Struct, frozen=True, tag=True):
     dtype: str
     encoder_digest: str
     max_logprobs: int = -1
+    runtime: RuntimeFacts = RuntimeFacts()
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from .runtime_facts import RuntimeFacts
+
 
 class ModelFacts(msgspec.Struct, frozen=True):
     """What scheduling depends on, and what requests are checked against.
@@ -14,7 +16,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     num_blocks: of the KV cache.
     recompute_beyond: see KVCacheSpec. image_attention: see ModelSpec.
     hidden_size, dtype, bytes_per_feature: width, number format and size of an image's features.
-    encoder_digest: see EngineFacts.
+    encoder_digest, runtime: see EngineFacts.
     """
 
     max_model_len: int
@@ -26,3 +28,4 @@ class ModelFacts(msgspec.Struct, frozen=True):
     dtype: str
     bytes_per_feature: int
     encoder_digest: str
+    runtime: RuntimeFacts = RuntimeFacts()

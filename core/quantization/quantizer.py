@@ -27,6 +27,16 @@ from ..system.memory import return_freed_memory
 _Substitute = Callable[[str, nn.Linear], nn.Module | None]
 
 
+def quantization_name(checkpoint: Checkpoint, asked: str | None) -> str | None:
+    """The checkpoint's own method, or the one that was asked for; None for neither."""
+    stored: str | None = _stored_settings(checkpoint).get("quant_method")
+    return stored or asked
+
+
+def _stored_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    return checkpoint.config.get("quantization_config") or {}
+
+
 class Quantizer:
     """A method. reserve: its own, for a checkpoint that is quantised with it already."""
 
@@ -43,13 +53,13 @@ class Quantizer:
         Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two or
         the checkpoint's own quantises plain checkpoints only.
         """
-        settings = checkpoint.config.get("quantization_config") or {}
+        settings = _stored_settings(checkpoint)
         stored = settings.get("quant_method")
         if stored and asked and stored != asked:
             raise ConfigError(
                 f"{checkpoint.name} is quantised with {stored} and can't be with {asked} too"
             )
-        name = stored or asked
+        name = quantization_name(checkpoint, asked)
         if name is None:
             return None
         method: Any = load_object(registry.quant_by_name(name).load)(settings)

@@ -104,6 +104,16 @@ class Registry:
         sources = {plugin.name: plugin.source for plugin in self.plugins}
         return f"{owner} ({sources.get(owner, 'transformers')})"
 
+    def brought_by(self, plugin: str) -> list[str]:
+        """What a plugin registered, such as "model llama: LlamaForCausalLM"."""
+        found = []
+        for (kind, name), owner in self.owners.items():
+            if owner == plugin:
+                spec = getattr(self, kind)[name]
+                served = getattr(spec, "architectures", ()) or getattr(spec, "model_types", ())
+                found.append(f"{kind[:-1]} {name}" + (f": {', '.join(served)}" if served else ""))
+        return found
+
     def quant_by_name(self, name: str) -> QuantSpec:
         """The quantisation method of this name. Raises UnsupportedModelError."""
         if name not in self.quants:

@@ -19,8 +19,10 @@ from ...models.model_choice import choose_model
 from ...protocol.config import ConfigError, EngineConfig
 from ...protocol.messages import MediaInput, PixelInput, StoreWrites
 from ...protocol.model_facts import ModelFacts
+from ...protocol.runtime_facts import RuntimeFacts, UsedKernel
 from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import SchedulerOutput, StepResult
+from ...quantization.quantizer import quantization_name
 from ...registry.registry import Registry
 from ...system.memory import keep_freed_memory
 from .feature_writer import FeatureWriter
@@ -84,6 +86,12 @@ class InProcessExecutor:
             dtype=dtype_name(dtype),
             bytes_per_feature=model.hidden_size * dtype.itemsize,
             encoder_digest=digest,
+            runtime=RuntimeFacts(
+                device=str(device),
+                dtype=dtype_name(dtype),
+                quantization=quantization_name(checkpoint, config.quantization),
+                kernels=[UsedKernel(c.op, c.name, c.why) for c in kernels.choices],
+            ),
         )
 
     def check(self, params: SamplingParams) -> None:

@@ -27,6 +27,7 @@ class BlockPool:
         self._blocks = [Block(i) for i in range(num_blocks)]
         self._free: OrderedDict[int, Block] = OrderedDict((b.block_id, b) for b in self._blocks)
         self._by_hash: dict[bytes, Block] = {}
+        self._num_cached = 0
 
     @property
     def num_blocks(self) -> int:
@@ -37,6 +38,11 @@ class BlockPool:
     def num_free_blocks(self) -> int:
         """Blocks that no request holds."""
         return len(self._free)
+
+    @property
+    def num_cached_blocks(self) -> int:
+        """Those of the free ones that can be found by hash."""
+        return self._num_cached
 
     def allocate(self, count: int) -> list[Block]:
         """Take `count` free blocks, forgetting what they held. Raises ValueError if too few."""
@@ -57,6 +63,7 @@ class BlockPool:
         for block in blocks:
             if block.ref_count == 0:
                 del self._free[block.block_id]
+                self._num_cached -= block.block_hash is not None
             block.ref_count += 1
 
     def release(self, blocks: Sequence[Block]) -> None:
@@ -70,6 +77,7 @@ class BlockPool:
             block.ref_count -= 1
             if block.ref_count == 0:
                 self._free[block.block_id] = block
+                self._num_cached += block.block_hash is not None
                 if block.block_hash is None:
                     self._free.move_to_end(block.block_id, last=False)
 
@@ -83,6 +91,7 @@ class BlockPool:
         """Make a block unfindable, as its contents are about to change or were never written."""
         if block.block_hash is not None:
             del self._by_hash[block.block_hash]
+            self._num_cached -= block.ref_count == 0
             block.block_hash = None
 
     def check_integrity(self) -> None:
@@ -93,3 +102,5 @@ class BlockPool:
             if block.block_hash is not None:
                 assert self._by_hash[block.block_hash] is block, block
         assert all(block.block_hash == key for key, block in self._by_hash.items())
+        findable = [block for block in self._free.values() if block.block_hash is not None]
+        assert self._num_cached == len(findable)

@@ -84,6 +84,7 @@ class Scheduler:
         self._stats.num_requests_running = len(self.running)
         self._stats.num_requests_waiting = len(self.waiting) + len(self._parked)
         self._stats.num_free_blocks = self.kv_cache.num_free_blocks
+        self._stats.num_cached_blocks = self.kv_cache.pool.num_cached_blocks
         self._stats.encoder_cache_pinned_bytes = self.encoder_cache.pinned_bytes
         return msgspec.structs.replace(self._stats)
 

@@ -345,7 +345,7 @@ def test_no_request_lasts_longer_than_the_operator_allows() -> None:
     )
     embedder.embed_text = never
     metrics = EmbeddingMetrics()
-    state = EmbeddingState(embedder, None, None, metrics, "tiny", 1000, 0.05, 0)  # type: ignore[arg-type]
+    state = EmbeddingState(embedder, None, None, None, metrics, "tiny", 1000, 1, 0.05, 0)  # type: ignore[arg-type]
     answer = TestClient(create_embedding_app(state)).post("/v1/embeddings", json={"input": "a"})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "timeout"

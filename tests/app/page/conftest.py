@@ -21,9 +21,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def page_url(browser: Browser) -> Iterator[str]:
-    """The address of the page of a server of the demo model."""
+def server_url(browser: Browser) -> Iterator[str]:
+    """The address of a server of the demo model, with its page."""
     with running_server("--ui", "--kv-cache-memory=64MiB") as base:
-        url = f"{base}/ui/"
-        wait_until(lambda: httpx.get(url).status_code == 200)
-        yield url
+        wait_until(lambda: httpx.get(f"{base}/ui/").status_code == 200)
+        yield base
+
+
+@pytest.fixture(scope="session")
+def page_url(server_url: str) -> str:
+    """The address of its page."""
+    return f"{server_url}/ui/"

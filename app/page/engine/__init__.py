@@ -1,0 +1,1 @@
+"""What a server's engine does, as the page's visitors see it."""

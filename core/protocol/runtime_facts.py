@@ -1,0 +1,24 @@
+"""What a loaded model runs on: told, and of no further effect."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class UsedKernel(msgspec.Struct, frozen=True):
+    """Implementation that runs an operation, with its variant if it has several; see KernelChoice.
+    why: it was chosen."""
+
+    op: str
+    kernel: str
+    why: str
+
+
+class RuntimeFacts(msgspec.Struct, frozen=True):
+    """dtype: of activations. quantization: method by which weights are small, the checkpoint's or
+    one that was asked for. kernels: none for a model that another library runs."""
+
+    device: str = ""
+    dtype: str = ""
+    quantization: str | None = None
+    kernels: list[UsedKernel] = []
