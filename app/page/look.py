@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
-CSS = ""
+CSS = Path(__file__).with_name("page.css").read_text()
 #: A book's two pages.
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
@@ -16,7 +18,19 @@ def theme() -> gr.themes.Base:
     """For light and dark."""
     return gr.themes.Soft(
         primary_hue="teal",
+        secondary_hue="teal",
         neutral_hue="slate",
         font=("ui-sans-serif", "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "Consolas", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_shadow="none",
+        block_shadow_dark="none",
+        block_border_width="1px",
+        block_border_width_dark="1px",
+        button_primary_shadow="none",
+        button_secondary_shadow="none",
+        button_secondary_background_fill="*neutral_100",
+        button_secondary_background_fill_hover="*neutral_200",
     )

@@ -30,6 +30,7 @@ def run_page(base_url: str, api_key: str | None, host: str, port: int, max_file_
 def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     import gradio as gr
 
+    from .frame.content_policy import ContentPolicy
     from .look import CSS, ICON, theme
     from .page import build_page
 
@@ -39,6 +40,7 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
         await server.close()
 
     app = fastapi.FastAPI(lifespan=lifespan, openapi_url=None)
+    app.add_middleware(ContentPolicy)
 
     @app.get("/")
     async def to_page() -> RedirectResponse:
