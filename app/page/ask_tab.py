@@ -45,22 +45,23 @@ def ask_tab(server: ServerApi) -> None:
         examples=[_card(n) for n in range(len(EXAMPLES))],
         latex_delimiters=[],
         allow_tags=False,
+        allow_file_downloads=False,
         elem_id="octavo-chat",
     )
     question = gr.MultimodalTextbox(
         label="Question",
         show_label=False,
-        placeholder="Ask about one or several pictures",
+        placeholder="Ask about a picture",
         file_count="multiple",
         sources=["upload"],
         max_lines=8,
         autofocus=True,
         elem_id="octavo-question",
     )
-    gr.HTML(_KEYS, js_on_load=_ESCAPE_STOPS)
     with gr.Row():
-        again = gr.Button("Regenerate", interactive=False, size="sm")
-        clear = gr.Button("New conversation", interactive=False, size="sm")
+        gr.HTML(_KEYS, js_on_load=_ESCAPE_STOPS)
+        again = gr.Button("Regenerate", interactive=False, size="sm", scale=0, min_width=150)
+        clear = gr.Button("New conversation", interactive=False, size="sm", scale=0, min_width=150)
     with gr.Accordion("Camera", open=False):
         camera = camera_picture()
     with gr.Accordion("Settings", open=False):
@@ -77,12 +78,11 @@ def ask_tab(server: ServerApi) -> None:
     async def answer(
         talk: Conversation, turn: Turn, session: str | None, values: Sequence[Any], **box: Any
     ) -> AsyncIterator[list[Any]]:
+        system_prompt, *drawn = values
+        answers = talk.go_on(server, turn, system_prompt, sampling_of(drawn))
         VISITS.keep(session, turn.pictures)
         VISITS.at_end(session, talk.stop)
-        system_prompt, *drawn = values
-        async with aclosing(
-            talk.go_on(server, turn, system_prompt, sampling_of(drawn))
-        ) as going_on:
+        async with aclosing(answers) as going_on:
             yield [bubbles(talk), *_controls(talk, **box)]
             async for _ in going_on:
                 yield [bubbles(talk), *(_UNCHANGED if talk.answering else _controls(talk))]
@@ -109,8 +109,8 @@ def ask_tab(server: ServerApi) -> None:
         talk: Conversation, request: gr.Request, *values: Any
     ) -> AsyncIterator[list[Any]]:
         if talk.turns and _is_free(talk):
-            last = talk.turns.pop()
-            turn = Turn(last.question, last.pictures)
+            last = talk.turns[-1]
+            turn = Turn(last.question, last.pictures, again=True)
             async for update in answer(talk, turn, request.session_hash, values):
                 yield update
 
@@ -138,7 +138,7 @@ def ask_tab(server: ServerApi) -> None:
 
 def _card(number: int) -> dict[str, Any]:
     example = EXAMPLES[number]
-    return {"text": example.question, "icon": example.paths[0]}
+    return {"text": example.question, "icon": example.paths[-1]}
 
 
 def _turn_of(asked: dict[str, Any] | None) -> Turn | None:

@@ -32,15 +32,30 @@ def sampling_controls() -> list[Any]:
         top_k = gr.Number(
             0, label="Top k", info="from so many; 0: from all", precision=0, minimum=0
         )
-        seed = gr.Number(None, label="Seed", info="empty: another one each time", precision=0)
+        # Gradio's field for numbers would show an empty one as 0.
+        seed = gr.Textbox("", label="Seed", info="empty: another one each time", max_lines=1)
     return [length, temperature, top_p, top_k, seed]
 
 
 def sampling_of(values: Sequence[Any]) -> dict[str, Any]:
-    """Fields of a request, from the components' values."""
+    """Fields of a request, from the components' values. Raises gr.Error, which Gradio shows."""
     max_tokens, temperature, top_p, top_k, seed = values
-    fields = {"max_tokens": int(max_tokens), "temperature": temperature, "top_p": top_p}
+    fields: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
+    if max_tokens:
+        fields["max_tokens"] = int(max_tokens)
     # Not every server knows it.
     if top_k:
         fields["top_k"] = int(top_k)
-    return fields if seed is None else {**fields, "seed": int(seed)}
+    if seed and seed.strip():
+        fields["seed"] = _whole_number(seed)
+    return fields
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise gr.Error(
+            "The seed is no whole number; leave it empty for another one each time.",
+            print_exception=False,
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -17,13 +18,18 @@ _PACE = 0.05
 #: Showing it may take at most one such part of the time.
 _SHARE_OF_SHOWING = 3
 
+#: How a server names a part of a message; pictures come first.
+_ABOUT_A_PICTURE = re.compile(r"^messages\[\d+\]\.content\[(\d+)\](?:\.image_url)?: ")
+
 
 @dataclass
 class Turn:
-    """pictures: paths of files. fault: why there is no answer, or only a part of one."""
+    """pictures: paths of files. again: whether it takes the place of the turn before it. fault: why
+    there is no answer, or only a part of one."""
 
     question: str
     pictures: list[str] = field(default_factory=list)
+    again: bool = False
     answer: AnswerSoFar = field(default_factory=AnswerSoFar)
     fault: str = ""
     stopped: bool = False
@@ -66,9 +72,10 @@ class Conversation:
     ) -> AsyncGenerator[None]:
         """Answer this turn, from now on; yields when there is more to show, and at the end. Closing
         it stops the answer."""
+        if turn.again:
+            self.turns.pop()
         self.turns.append(turn)
-        turns = list(self.turns)
-        self._asking = asyncio.create_task(_ask(server, turns, system, sampling))
+        self._asking = asyncio.create_task(_ask(server, list(self.turns), system, sampling))
         return _watch(self._asking, turn)
 
 
@@ -101,7 +108,7 @@ async def _ask(
             async for turn.answer in answers:
                 pass
     except ServerError as error:
-        turn.fault = str(error)
+        turn.fault = _ABOUT_A_PICTURE.sub(lambda at: f"picture {int(at[1]) + 1}: ", str(error))
     except OSError:
         turn.fault = "a picture is no longer there; begin a new conversation and add it again"
 

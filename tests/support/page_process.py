@@ -1,0 +1,38 @@
+"""The page in a process of its own, as it always is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from serving import wait_until
+
+
+@contextmanager
+def running_page(base: str, temporary: Path) -> Iterator[str]:
+    """The address of a page about the server at `base`, whose files are in a folder in
+    `temporary`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "octavo.app.page.run_page", base, str(port)]
+    url = f"http://127.0.0.1:{port}/ui"
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}) as process:
+        try:
+            wait_until(lambda: _answers(url))
+            yield url
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, follow_redirects=True).status_code == 200
+    except httpx.ConnectError:
+        return False
