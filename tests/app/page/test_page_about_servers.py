@@ -16,6 +16,7 @@ from serving import wait_until
 pytestmark = pytest.mark.browser
 
 DOG = Path(DEMO_MODEL).parent / "doctor" / "dog.png"
+PIZZA = Path(DEMO_MODEL).parent / "page" / "ask" / "pictures" / "pizza.png"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_two_visitors_have_their_own_conversations(
         send(ann, "again")
         ann.get_by_text("Part and rest").nth(1).wait_for()
         assert ann.get_by_role("alert").count() == 0
-        ann.get_by_test_id("file-upload").set_input_files(DOG)
+        ann.get_by_test_id("file-upload").set_input_files(PIZZA)
         ann.get_by_role("button", name="Remove file").wait_for(state="attached")
         assert files(folder)
     wait_until(lambda: not files(folder))
