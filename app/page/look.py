@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
-from .engine.engine_css import ENGINE_CSS
-
-CSS = ENGINE_CSS
+#: Of the frame and of each tab, beside its modules.
+CSS = "\n".join(path.read_text() for path in sorted(Path(__file__).parent.rglob("*.css")))
 
 
 def theme() -> gr.themes.Base:
     """For light and dark."""
     return gr.themes.Soft(
         primary_hue="teal",
+        secondary_hue="teal",
         neutral_hue="slate",
         font=("ui-sans-serif", "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "Consolas", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_shadow="none",
+        block_shadow_dark="none",
+        block_border_width="1px",
+        block_border_width_dark="1px",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_label_background_fill="*neutral_100",
+        block_label_background_fill_dark="*neutral_800",
+        block_label_text_color="*body_text_color_subdued",
+        block_label_text_color_dark="*body_text_color_subdued",
+        button_primary_shadow="none",
+        button_secondary_shadow="none",
+        button_secondary_background_fill="*neutral_100",
+        button_secondary_background_fill_hover="*neutral_200",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        button_secondary_text_color_dark="*neutral_200",
     )

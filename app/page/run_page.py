@@ -77,6 +77,7 @@ class _UnlessGone:
 def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     import gradio as gr
 
+    from .frame.content_policy import ContentPolicy
     from .look import CSS, theme
     from .page import build_page
 
@@ -85,8 +86,10 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
         yield
         await server.close()
 
+    app = fastapi.FastAPI(lifespan=lifespan, openapi_url=None)
+    app.add_middleware(ContentPolicy)
     mounted: fastapi.FastAPI = gr.mount_gradio_app(
-        fastapi.FastAPI(lifespan=lifespan, openapi_url=None),
+        app,
         build_page(server),
         PAGE_PATH,
         footer_links=[],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,13 @@ _TIMEOUT = httpx.Timeout(None, connect=10)
 
 class ServerError(Exception):
     """What a server refused, or why it can't be asked: a sentence for whoever looks at the page.
-    status: of HTTP; None if there was no answer."""
+    status: of HTTP; None if there was no answer. param: the field at fault, if the server names
+    one."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.param = param
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,30 @@ class ServerApi:
             timeout=_TIMEOUT,
             trust_env=through_proxies,
         )
+        self._tells_timings = True
 
     async def models(self) -> list[dict[str, Any]]:
         """As GET /v1/models describes them: `id`, `max_model_len` and more."""
         found: list[dict[str, Any]] = (await self._json("GET", "/v1/models"))["data"]
         return found
+
+    async def model(self) -> str:
+        """The name of the first."""
+        found = await self.models()
+        if not found:
+            raise ServerError("the server has no model")
+        return str(found[0]["id"])
+
+    async def offers(self, path: str, model: str) -> bool:
+        """Whether there is such an endpoint for this model: any refusal but that it isn't there
+        says so."""
+        try:
+            await self._json("POST", path, {"model": model})
+        except ServerError as error:
+            if error.status is None or error.status == 503:
+                raise
+            return error.status not in (404, 405, 501)
+        return True
 
     async def metrics(self) -> str:
         """In Prometheus' text format."""
@@ -82,9 +103,23 @@ class ServerApi:
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
-            "include_timings": True,
             **sampling,
         }
+        if self._tells_timings:
+            try:
+                async with aclosing(self._answer({**body, "include_timings": True})) as answers:
+                    async for answer in answers:
+                        yield answer
+                return
+            except ServerError as error:
+                if error.status not in (400, 422) or error.param != "include_timings":
+                    raise
+                self._tells_timings = False
+        async with aclosing(self._answer(body)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _answer(self, body: Mapping[str, Any]) -> AsyncGenerator[AnswerSoFar]:
         text, reason = "", None
         usage: Mapping[str, Any] = {}
         timings: Mapping[str, Any] = {}
@@ -116,23 +151,29 @@ class ServerApi:
             async with self._client.stream(method, path, json=body) as response:
                 if response.status_code != 200:
                     await response.aread()
-                    raise ServerError(_said(response), response.status_code)
+                    raise _refusal(response)
                 yield response
         except httpx.ConnectError as error:
             raise ServerError("the server can't be reached; does it still run?") from error
         except httpx.HTTPError as error:
             raise ServerError(f"the connection broke: {error or type(error).__name__}") from error
+        except msgspec.DecodeError as error:
+            raise ServerError("what the server answered is no JSON") from error
         except UnicodeEncodeError as error:
             raise ServerError(f"what is asked is no text: {error.reason}") from error
 
 
-def _said(response: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> ServerError:
     """An error's message, as OpenAI's API words it."""
+    message, param = "", None
     try:
-        message = message_of(response.json().get("error"))
+        error = response.json().get("error")
+        message = message_of(error)
+        param = error.get("param")
     except (ValueError, AttributeError):
-        message = ""
-    return message or f"the server answered with status {response.status_code}"
+        pass
+    status = response.status_code
+    return ServerError(message or f"the server answered with status {status}", status, param)
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ DEMO_SERVER_FILES = frozenset(
     {
         "test_api_fields.py",
         "test_api_strictness.py",
+        "test_asking_a_server.py",
         "test_bench_serve.py",
         "test_chat_in_terminal.py",
         "test_chat_with_server.py",

@@ -1,27 +1,30 @@
-"""The page's process, about a server."""
+"""A page about a server elsewhere."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from serving import wait_until
 
 
 @contextmanager
-def running_page(base: str) -> Iterator[str]:
-    """base: the server's address. Gives the page's."""
+def running_page(base: str, temporary: Path) -> Iterator[str]:
+    """`octavo demo --base-url`; gives the page's address. base: the server's. Its files are in
+    `temporary`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "octavo.app.page.run_page", base, str(port)]
-    with subprocess.Popen(command) as process:
+    command = [sys.executable, "-m", "octavo", "demo", "--base-url", base, "--port", str(port)]
+    url = f"http://127.0.0.1:{port}/ui/"
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}) as process:
         try:
-            url = f"http://127.0.0.1:{port}/ui"
             wait_until(lambda: _answers(url))
             yield url
         finally:
@@ -30,6 +33,6 @@ def running_page(base: str) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, follow_redirects=True).status_code == 200
+        return httpx.get(url).status_code == 200
     except httpx.ConnectError:
         return False

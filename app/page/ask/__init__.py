@@ -1,0 +1,1 @@
+"""What the tab "Ask" is made of."""

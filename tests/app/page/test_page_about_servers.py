@@ -1,0 +1,168 @@
+"""The page about a server that does what no real one does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import visit
+from octavo.app import DEMO_MODEL
+from page_process import running_page
+from playwright.sync_api import Browser, Page
+from scripted_server import Script, scripted_server
+from serving import wait_until
+
+pytestmark = pytest.mark.browser
+
+DOG = Path(DEMO_MODEL).parent / "doctor" / "dog.png"
+PIZZA = Path(DEMO_MODEL).parent / "page" / "ask" / "pictures" / "pizza.png"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Script]:
+    with scripted_server() as made:
+        yield made
+
+
+@pytest.fixture
+def script(server: Script) -> Script:
+    """As it is at first, but for its address."""
+    vars(server).update(vars(Script(address=server.address)))
+    server.go_on.set()
+    return server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page has its files."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def url(browser: Browser, server: Script, folder: Path) -> Iterator[str]:
+    with running_page(server.address, folder) as address:
+        yield address
+
+
+def send(page: Page, question: str) -> None:
+    box = page.get_by_role("textbox", name="Ask about a picture")
+    box.fill(question)
+    box.press("Enter")
+
+
+def test_an_answer_grows_and_is_stopped_by_escape(
+    browser: Browser, url: str, script: Script
+) -> None:
+    script.pieces = ["Once upon", " a time"]
+    script.go_on.clear()
+    with visit(browser, url) as page:
+        box = page.get_by_role("textbox", name="Ask about a picture")
+        box.press_sequentially("one")
+        box.press("Shift+Enter")
+        box.press_sequentially("two")
+        box.press("Enter")
+        page.get_by_text("Once upon").wait_for()
+        page.get_by_role("button", name="Stop").wait_for()
+        # Asked now, a question waits in its box.
+        send(page, "three")
+        page.keyboard.press("Escape")
+        page.get_by_text("Stopped.").wait_for()
+        assert script.left.wait(60)
+        assert box.input_value() == "three"
+        assert len(script.asked) == 1
+        assert script.asked[0]["messages"][0]["content"][-1]["text"] == "one\ntwo"
+        assert page.locator(".bot.message").inner_text().startswith("Once upon\n")
+
+
+def test_html_of_a_model_does_not_run(browser: Browser, url: str, script: Script) -> None:
+    evil = (
+        "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
+        "<style>body{display:none}</style><div style='position:fixed'>over</div>"
+        "<iframe src='javascript:parent.document.title=1'></iframe>\n\n"
+        "![gone](http://example.com/a.png) [click](javascript:document.title='bad')\n\n"
+        "```html\n<b>code</b>\n```\n\n**bold** `<i>` 1 < 2"
+    )
+    script.pieces = [evil]
+    script.timings = {"queue_ms": 1, "decode_ms": 3, "images": [{"source": "<b>tier</b>"}]}
+    with visit(browser, url) as page:
+        send(page, evil)
+        page.get_by_role("img", name="It took 4.0 ms").wait_for()
+        answer = page.locator(".bot.message")
+        assert answer.locator("script, style, iframe, div[style*=fixed]").count() == 0
+        assert answer.locator("img, .octavo-timings b:text('tier')").count() == 0
+        assert page.locator(".user.message").locator("script, style, iframe, img").count() == 0
+        assert "<script>document.title='bad'</script><img src=x" in answer.inner_text()
+        assert "<b>code</b>" in answer.locator("pre").inner_text()
+        assert answer.locator("strong").inner_text() == "bold"
+        link = answer.get_by_text("click")
+        assert "javascript" not in (link.get_attribute("href") or "")
+        assert page.title() == "Octavo"
+
+
+def test_two_visitors_have_their_own_conversations(
+    browser: Browser, url: str, script: Script, folder: Path
+) -> None:
+    script.pieces = ["Part", " and rest"]
+    script.go_on.clear()
+    with visit(browser, url) as ann:
+        with visit(browser, url) as ben:
+            for page in (ann, ben):
+                page.get_by_test_id("file-upload").set_input_files(DOG)
+                page.get_by_role("button", name="Remove file").wait_for(state="attached")
+            send(ann, "of Ann")
+            ann.get_by_text("Part").wait_for()
+            # Neither waits for the other.
+            send(ben, "of Ben")
+            ben.get_by_text("Part").wait_for()
+            script.go_on.set()
+            for page, mine, other in ((ann, "of Ann", "of Ben"), (ben, "of Ben", "of Ann")):
+                page.get_by_text("Part and rest").wait_for()
+                assert page.get_by_text(mine).count() == 1
+                assert page.get_by_text(other).count() == 0
+        # They had the same picture, and one of them is still here.
+        send(ann, "again")
+        ann.get_by_text("Part and rest").nth(1).wait_for()
+        assert ann.get_by_role("alert").count() == 0
+        ann.get_by_test_id("file-upload").set_input_files(PIZZA)
+        ann.get_by_role("button", name="Remove file").wait_for(state="attached")
+        assert files(folder)
+    wait_until(lambda: not files(folder))
+
+
+def test_who_leaves_waits_for_no_answer(browser: Browser, url: str, script: Script) -> None:
+    script.pieces = ["Part", " and rest"]
+    script.go_on.clear()
+    with visit(browser, url) as page:
+        send(page, "Hello")
+        page.get_by_text("Part").wait_for()
+    assert script.left.wait(60)
+
+
+def test_a_server_that_breaks_off_loads_and_embeds(
+    browser: Browser, url: str, script: Script
+) -> None:
+    script.pieces, script.breaks_off = ["Half of", "it"], True
+    script.models[0]["id"] = "<b>bold</b>"
+    with visit(browser, url) as page:
+        page.get_by_role("status").filter(has_text="ready").wait_for()
+        page.get_by_text("<b>bold</b>", exact=True).wait_for()
+        send(page, "Hello")
+        page.get_by_role("alert").filter(has_text="The server broke off").wait_for()
+        page.get_by_text("Half of").wait_for()
+        assert page.get_by_role("tab", name="Search").count() == 0
+    script.loading = True
+    with visit(browser, url) as page:
+        page.get_by_role("status").filter(has_text="loading").wait_for()
+        page.get_by_text("Scripted is loading.").wait_for()
+        script.models = [{"id": "clip", "owned_by": "octavo", "dimensions": 8}]
+        script.loading = False
+        page.get_by_role("tab", name="Search").wait_for()
+        shown = page.get_by_role("tab").all_inner_texts()
+        assert [label for label in shown if label] == ["Search", "Engine"]
+        assert page.get_by_role("tab", name="Search").get_attribute("aria-selected") == "true"
+
+
+def files(folder: Path) -> list[Path]:
+    """Those that hold something of visitors."""
+    return [path for path in folder.rglob("*") if path.is_file()]
