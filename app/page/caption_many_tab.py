@@ -15,7 +15,7 @@ from .caption_many.byte_budget import ByteBudget
 from .caption_many.caption_run import CaptionRun
 from .caption_many.captions_table import CSS, PROGRESS_CSS, TEMPLATE, progress_line, table_rows
 from .caption_many.downloads import delete_downloads, write_downloads
-from .caption_many.dropped_files import DroppedFile, DropZone, pictures_in
+from .caption_many.dropped_files import DroppedFile, drop_zone, pictures_in
 from .caption_many.thumbnails import make_thumbnails
 from .sampling_settings import sampling_of, sampling_settings
 from .server_api import ServerApi, ServerError
@@ -51,9 +51,8 @@ class _Tab:
         self._visit = gr.State(_Visit(), delete_callback=delete_downloads)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self._drop = DropZone(
+                self._drop = drop_zone(
                     label=f"Pictures, or zip archives of them, up to {MAX_PICTURES}",
-                    file_count="multiple",
                     height=160,
                 )
                 self._prompt = gr.Textbox(DEFAULT_PROMPT, label="Prompt", lines=2, max_lines=8)
@@ -115,9 +114,8 @@ class _Tab:
     async def _make_thumbnails(self, visit: _Visit) -> AsyncIterator[Shown]:
         async with aclosing(make_thumbnails(visit)) as made:
             async for _ in made:
-                # What runs shows them too, and two that show the table might swap their turns.
-                yield {} if visit.run is not None else {self._table: table_rows(visit)}
-        yield {} if visit.run is not None else {self._table: table_rows(visit)}
+                yield self._rows_of(visit)
+        yield self._rows_of(visit)
 
     async def _caption(self, visit: _Visit, prompt: str, *settings: Any) -> AsyncIterator[Shown]:
         if visit.run is not None:
@@ -162,6 +160,10 @@ class _Tab:
             visit.rate = visit.fault = None
             delete_downloads(visit)
         return {**self._all_of(visit), **self._no_downloads()}
+
+    def _rows_of(self, visit: _Visit) -> Shown:
+        # What runs shows them too, and two that show the table might swap their turns.
+        return {self._table: table_rows(visit) if visit.run is None else gr.skip()}
 
     def _progress_of(self, visit: _Visit) -> Shown:
         run = visit.run

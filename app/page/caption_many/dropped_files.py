@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
-from gradio.data_classes import FileData, ListFiles
+from gradio.data_classes import ListFiles
 
 from ...captioning.picture import FileAt, PictureError
 from ...captioning.sources.formats import HEAD, check_picture
@@ -22,16 +22,18 @@ class DroppedFile(NamedTuple):
     name: str
 
 
-class DropZone(gr.File):  # type: ignore[misc]
-    """Gives the names of files as they are: Gradio's own makes others of them, and an empty
-    temporary file for each that nobody deletes."""
+def drop_zone(**options: Any) -> Any:
+    """A gr.File whose value is a list of DroppedFile. Gradio's own makes other names of those that
+    files have, and an empty temporary file for each that nobody deletes. No class of its own, as
+    Gradio writes a .pyi file beside the module of each."""
+    zone = gr.File(file_count="multiple", **options)
+    zone.preprocess = _dropped
+    return zone
 
-    is_template = True
 
-    def preprocess(self, payload: ListFiles | FileData | None) -> list[DroppedFile]:
-        """See Component."""
-        files = [] if payload is None else list(payload)
-        return [DroppedFile(file.path, file.orig_name or "") for file in files]
+def _dropped(payload: ListFiles | None) -> list[DroppedFile]:
+    files = [] if payload is None else list(payload)
+    return [DroppedFile(file.path, file.orig_name or "") for file in files]
 
 
 def pictures_in(files: list[DroppedFile]) -> tuple[list[Entry], list[str]]:

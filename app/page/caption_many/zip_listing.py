@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 import zlib
 from collections import Counter
@@ -82,6 +83,10 @@ class _SmallReads(io.FileIO):
 
     def read(self, size: int | None = -1) -> bytes:
         """Raises BadZipFile for more than a directory may have."""
-        if size is None or not 0 <= size <= _LARGEST_DIRECTORY:
+        wanted = size if size is not None and size >= 0 else self._num_left()
+        if wanted > _LARGEST_DIRECTORY:
             raise zipfile.BadZipFile("it has too many files; send it in parts")
-        return super().read(size) or b""
+        return super().read(wanted) or b""
+
+    def _num_left(self) -> int:
+        return os.fstat(self.fileno()).st_size - self.tell()
