@@ -60,6 +60,9 @@ class CaptionRun:
             while running:
                 _, running = await asyncio.wait(running, timeout=_PAUSE_S)
                 yield
+            for worker in self._workers:
+                if not worker.cancelled():
+                    worker.result()  # raises what nobody expected
         finally:
             self.stop()
             await asyncio.gather(*self._workers, return_exceptions=True)

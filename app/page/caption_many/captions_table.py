@@ -7,6 +7,8 @@ from html import escape
 
 from .album import Album, Entry, State
 
+#: Undoes the padding that Gradio puts around HTML, so that it is in line with buttons.
+_FLUSH = "margin: 0 calc(-2px - var(--spacing-xl));"
 #: Of a component whose value is a list of `table_rows`, so that only rows that change are sent.
 TEMPLATE = """
 <div class="frame" role="region" aria-label="Pictures and captions" tabindex="0">
@@ -18,7 +20,9 @@ TEMPLATE = """
   (value || []).map(cells => '<tr role="row">' + cells.join('') + '</tr>').join('')
 }</tbody></table></div>
 """
-CSS = """
+CSS = (
+    _FLUSH
+    + """
 .frame { max-height: 70vh; overflow-y: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--radius-lg); background: var(--background-fill-primary); }
 table { width: 100%; border-collapse: collapse; font-size: var(--text-md); }
@@ -44,7 +48,10 @@ td.name { width: 30%; color: var(--body-text-color-subdued); font-size: var(--te
   td.picture { grid-row: 1 / span 2; }
 }
 """
-PROGRESS_CSS = """
+)
+PROGRESS_CSS = (
+    _FLUSH
+    + """
 .line { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; }
 .line strong { font-weight: 600; }
 .bar { height: 6px; margin-top: 8px; border-radius: 3px; overflow: hidden;
@@ -56,6 +63,7 @@ PROGRESS_CSS = """
 .error, .line .error { color: var(--error-text-color); }
 @media (prefers-reduced-motion: reduce) { .bar div { transition: none; } }
 """
+)
 
 
 def table_rows(album: Album) -> list[list[str]]:
