@@ -23,6 +23,9 @@ _BUSY = (429, 503)
 #: Seconds before a server that has too much to do is asked again.
 _BUSY_PAUSES = (1, 2, 4, 8, 16)
 _NO_PERMISSION = (401, 403)
+#: Of the picture in what is asked, with which a server begins what it says of it; beside the picture
+#: it tells nothing.
+_PLACE = "messages[0].content[0].image_url: "
 #: Failures in a row of a server that doesn't answer, after which it isn't asked further.
 _MOST_UNANSWERED = MAX_REQUESTS
 
@@ -127,7 +130,8 @@ class CaptionRun:
             return
         is_refusal = error.status is not None and 400 <= error.status < 500
         is_refusal = is_refusal and error.status not in (408, *_BUSY)
-        entry.become(State.REFUSED if is_refusal else State.FAILED, str(error))
+        said = str(error).removeprefix(_PLACE)
+        entry.become(State.REFUSED if is_refusal else State.FAILED, said)
         self._num_answered += is_refusal
         self._num_unanswered = 0 if is_refusal else self._num_unanswered + 1
         if self._num_unanswered == _MOST_UNANSWERED:
