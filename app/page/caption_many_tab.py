@@ -52,15 +52,17 @@ class _Tab:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self._drop = drop_zone(
-                    label=f"Pictures, or zip archives of them, up to {MAX_PICTURES}",
+                    label=f"Up to {MAX_PICTURES} pictures, or a zip",
                     height=180,
                 )
                 self._prompt = gr.Textbox(DEFAULT_PROMPT, label="Prompt", lines=2, max_lines=8)
                 self._settings = sampling_settings()
                 with gr.Row():
-                    self._start = gr.Button("Caption", variant="primary", scale=2, min_width=96)
-                    self._stop = gr.Button("Stop", interactive=False, min_width=72)
-                    self._clear = gr.Button("Clear", interactive=False, min_width=72)
+                    self._start = gr.Button(
+                        "Caption", variant="primary", size="md", scale=2, min_width=96
+                    )
+                    self._stop = gr.Button("Stop", size="md", interactive=False, min_width=72)
+                    self._clear = gr.Button("Clear", size="md", interactive=False, min_width=72)
             with gr.Column(scale=3, min_width=300):
                 self._progress = gr.HTML(
                     progress_line(Album()),

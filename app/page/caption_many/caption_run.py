@@ -23,8 +23,7 @@ _BUSY = (429, 503)
 #: Seconds before a server that has too much to do is asked again.
 _BUSY_PAUSES = (1, 2, 4, 8, 16)
 _NO_PERMISSION = (401, 403)
-#: Of the picture in what is asked, with which a server begins what it says of it; beside the picture
-#: it tells nothing.
+#: How a server names the picture in what is asked; beside the picture that tells nothing.
 _PLACE = "messages[0].content[0].image_url: "
 #: Failures in a row of a server that doesn't answer, after which it isn't asked further.
 _MOST_UNANSWERED = MAX_REQUESTS

@@ -35,7 +35,8 @@ td.picture { width: 80px; }
 td.name { width: 30%; color: var(--body-text-color-subdued); font-size: var(--text-sm); }
 .thumbnail { display: block; width: 56px; height: 56px; object-fit: cover;
   border-radius: var(--radius-md); background: var(--background-fill-secondary); }
-.error { color: var(--error-text-color); }
+.error { color: var(--error-icon-color); }
+div.thumbnail { display: grid; place-items: center; font-weight: 600; }
 .note { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
 @media (max-width: 640px) {
   .frame { max-height: none; }
@@ -60,7 +61,7 @@ PROGRESS_CSS = (
   transition: width 0.3s; }
 .quiet, .line span { color: var(--body-text-color-subdued); }
 .quiet { margin: 8px 0 0; font-size: var(--text-sm); overflow-wrap: anywhere; }
-.error, .line .error { color: var(--error-text-color); }
+.error, .line .error { color: var(--error-icon-color); }
 @media (prefers-reduced-motion: reduce) { .bar div { transition: none; } }
 """
 )
@@ -102,7 +103,8 @@ def _picture(entry: Entry) -> str:
     if entry.thumbnail:
         inner = f'<img class="thumbnail" loading="lazy" alt="" src="{entry.thumbnail}">'
     else:
-        inner = '<div class="thumbnail"></div>'
+        mark = "" if entry.error is None else "!"
+        inner = f'<div class="thumbnail error" aria-hidden="true">{mark}</div>'
     return f'<td role="cell" class="picture">{inner}</td>'
 
 
