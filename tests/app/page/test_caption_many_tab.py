@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 pytestmark = pytest.mark.browser
 
 EXAMPLES = Path(octavo.__file__).parent / "examples" / "images"
+#: Milliseconds that what is expected may take: machines are shared.
+expect.set_options(timeout=60_000)
 NAMES = ("car", "dog", "pizza", "strawberry")
 
 
@@ -51,8 +53,12 @@ def button(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=name, exact=True)
 
 
+def rows(page: Page) -> Locator:
+    return page.get_by_role("region", name="Pictures and captions").get_by_role("row")
+
+
 def row(page: Page, name: str) -> Locator:
-    return page.get_by_role("row").filter(has_text=name)
+    return rows(page).filter(has_text=name)
 
 
 def ends(page: Page) -> None:
@@ -115,7 +121,7 @@ def test_a_zip_is_stopped_and_gone_on_with(browser: Browser, page_url: str) -> N
     with opened(browser, page_url) as page:
         drop(page, file("many.zip", packed.getvalue()))
         expect(page.get_by_text("Left out of many.zip: 1 .txt files.")).to_be_visible()
-        expect(page.get_by_role("row")).to_have_count(61)
+        expect(rows(page)).to_have_count(61)
         button(page, "Caption").click()
         button(page, "Stop").click()
         again = page.get_by_role("button", name=re.compile(r"^(Caption|Go on \(\d+ left\))$"))
@@ -128,7 +134,7 @@ def test_a_zip_is_stopped_and_gone_on_with(browser: Browser, page_url: str) -> N
         with zipfile.ZipFile(io.BytesIO(saved(page, "Sidecars"))) as archive:
             assert sorted(archive.namelist()) == sorted(f"sub/{n}.txt" for n in range(60))
         button(page, "Clear").click()
-        expect(page.get_by_role("row")).to_have_count(0)
+        expect(rows(page)).to_have_count(0)
         expect(button(page, "Caption")).to_be_enabled()
 
 
