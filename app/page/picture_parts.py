@@ -10,7 +10,12 @@ from typing import Any
 
 def picture_part(path: str | Path) -> dict[str, Any]:
     """Raises OSError."""
-    encoded = base64.b64encode(Path(path).read_bytes()).decode()
+    return bytes_part(Path(path).read_bytes())
+
+
+def bytes_part(data: bytes) -> dict[str, Any]:
+    """One of a file's bytes."""
+    encoded = base64.b64encode(data).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/unknown;base64,{encoded}"}}
 
 
