@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
-CSS = ""
+CSS = """
+.found .grid-container { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.found .grid-wrap { min-height: 0; overflow-y: auto; }
+.found .thumbnail-lg { aspect-ratio: 1; }
+"""
 #: A book's two pages.
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'

@@ -41,7 +41,8 @@ def search_tab(server: ServerApi) -> None:
             search_like = gr.Button("Search for pictures like it")
         found = gr.Gallery(
             label="Found, with the cosine of both embeddings",
-            columns=4,
+            show_label=False,
+            elem_classes="found",
             object_fit="contain",
             height="auto",
             interactive=False,

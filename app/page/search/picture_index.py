@@ -47,7 +47,7 @@ class PictureIndex:
                 try:
                     self.vectors[path] = await embedding(server, model, await read_picture(path))
                 except ServerError as error:
-                    self.broken[path] = str(error)
+                    self.broken[path] = str(error).removeprefix("input[0].image_url: ")
 
         tasks = [asyncio.create_task(embed(path)) for path in new]
         try:
