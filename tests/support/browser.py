@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 #: Milliseconds: machines are shared.
 _PATIENCE_MS = 60_000
+expect.set_options(timeout=_PATIENCE_MS)
 _SCHEMES = ("data", "blob", "about")
 
 
