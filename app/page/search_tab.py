@@ -1,12 +1,119 @@
-"""The tab "Search"."""
+"""The tab "Search": pictures by a text or another picture, if the model gives embeddings."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
 import gradio as gr
 
-from .server_api import ServerApi
+from .picture_drop import picture_drop, read_picture
+from .search.picture_index import PictureIndex, embedding
+from .search.search_html import CSS, NO_EMBEDDINGS, progress_html, state_html
+from .server_api import ServerApi, ServerError
+
+#: What servers answer to a request for what their model doesn't do.
+_NOT_SERVED = (400, 404, 405, 501)
 
 
 def search_tab(server: ServerApi) -> None:
     """Its components, within the tab that is open."""
-    gr.Markdown("")
+    reason = gr.Markdown(visible=False)
+    model = gr.State("")
+    index = gr.State(PictureIndex())
+    with gr.Column(visible=False) as controls:
+        with gr.Row(equal_height=True):
+            files = gr.File(label="Pictures to search", file_count="multiple", height=170, scale=3)
+            with gr.Column(min_width=200, scale=1):
+                folder = gr.UploadButton("Add a folder", file_count="directory")
+                clear = gr.Button("Forget all")
+        state = gr.HTML(state_html(PictureIndex()), css_template=CSS)
+        with gr.Row(equal_height=True):
+            text = gr.Textbox(
+                label="Search for", placeholder="a dog in the snow", scale=4, min_width=200
+            )
+            count = gr.Slider(1, 48, 12, step=1, label="Most results", scale=2, min_width=200)
+        search = gr.Button("Search", variant="primary")
+        with gr.Accordion("Search by a picture", open=False):
+            query = picture_drop("Pictures like this one", 220)
+            search_like = gr.Button("Search for pictures like it")
+        found = gr.Gallery(
+            label="Found, with the cosine of both embeddings",
+            show_label=False,
+            elem_classes="found",
+            object_fit="contain",
+            height="auto",
+            interactive=False,
+            visible=False,
+            buttons=["fullscreen"],
+        )
+
+    async def look_at_server() -> dict[Any, Any]:
+        try:
+            name = await _embedding_model(server)
+        except ServerError as error:
+            said = f"{NO_EMBEDDINGS if error.status in _NOT_SERVED else ''}{error}"
+            return {reason: gr.update(value=said, visible=True)}
+        return {model: name, controls: gr.update(visible=True)}
+
+    async def add(
+        paths: Sequence[str] | None, known: PictureIndex, name: str
+    ) -> AsyncGenerator[tuple[Any, str, PictureIndex]]:
+        # The component is emptied, ready for more.
+        async with aclosing(known.add(server, name, map(str, paths or ()))) as adding:
+            async for done, total in adding:
+                yield None, progress_html(done, total), known
+        yield None, state_html(known), known
+
+    async def forget() -> tuple[PictureIndex, str, Any]:
+        return PictureIndex(), state_html(PictureIndex()), gr.update(value=None, visible=False)
+
+    async def show_nearest(given: Any, known: PictureIndex, name: str, most: float) -> Any:
+        if not known.vectors:
+            raise _refusal("There is nothing to search yet: add pictures first.")
+        try:
+            vector = await embedding(server, name, given)
+        except ServerError as error:
+            raise _refusal(str(error)) from error
+        best = known.nearest(vector, int(most))
+        if not best:
+            raise _refusal("The pictures are no longer kept, after an hour: add them again.")
+        shown = [(path, f"{score:.3f}  {Path(path).name}") for path, score in best]
+        return gr.update(value=shown, visible=True)
+
+    async def by_text(words: str, known: PictureIndex, name: str, most: float) -> Any:
+        if not words.strip():
+            raise _refusal("Write what to search for first.")
+        return await show_nearest(words, known, name, most)
+
+    async def by_picture(path: str | None, known: PictureIndex, name: str, most: float) -> Any:
+        if path is None:
+            raise _refusal("Choose the picture to search by first.")
+        try:
+            part = await read_picture(path)
+        except ServerError as error:
+            raise _refusal(str(error)) from error
+        return await show_nearest(part, known, name, most)
+
+    everyone: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+    gr.on(None, look_at_server, None, [reason, model, controls], **everyone)
+    for source in (files, folder):
+        source.upload(add, [source, index, model], [source, state, index], **everyone)
+    clear.click(forget, None, [index, state, found], **everyone)
+    gr.on([search.click, text.submit], by_text, [text, index, model, count], found, **everyone)
+    search_like.click(by_picture, [query, index, model, count], found, **everyone)
+
+
+async def _embedding_model(server: ServerApi) -> str:
+    """The name of the first. Raises ServerError: of _NOT_SERVED if it gives none."""
+    models = await server.models()
+    name: str = models[0]["id"] if models else ""
+    await server.embed(["a picture"], name)
+    return name
+
+
+def _refusal(sentence: str) -> Exception:
+    made: Exception = gr.Error(sentence, print_exception=False)
+    return made
