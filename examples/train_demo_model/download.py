@@ -32,7 +32,7 @@ TRAINING_PACKAGES = (
 )
 TEST_PACKAGES = ("@iconify-json/openmoji",)
 TRAINING_DEBIAN_PACKAGES = ("openclipart-svg",)
-TEST_DEBIAN_PACKAGES = ("tuxpaint-stamps-default",)
+TEST_DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data")
 
 
 def install_npm(packages: tuple[str, ...], folder: Path) -> None:

