@@ -24,7 +24,7 @@ stage() {
 
 stage download download
 stage rasterise rasterise
-stage teacher teacher --minutes "${TEACHER_MINUTES:-7}"
+stage teacher teacher --network "${TEACHER:-dinov2}" --minutes "${TEACHER_MINUTES:-7}"
 stage pool pool --singles "${POOL_SINGLES:-72000}" --rows "${POOL_ROWS:-24000}"
 stage tower train_tower --minutes "${TOWER_MINUTES:-20}"
 stage joint train_joint --out "$out" --minutes "${JOINT_MINUTES:-24}"
