@@ -22,13 +22,13 @@ NOTHING = -1
 class Pool:
     """Composed pictures; those with one thing first, then those with things in a row."""
 
-    pixels: Tensor  # uint8, n × 3 × 64 × 64
+    pixels: Tensor  # uint8, n × 3 × height × width
     things: Tensor  # rasters from left to right, NOTHING where there are fewer
     paints: Tensor  # the colours that monochrome rasters were given
     backgrounds: Tensor  # the index of a plain background's colour, or NO_COLOUR
     singles: int
     logits: Tensor  # the teacher's, n × labels
-    grids: Tensor  # the teacher's features, n × 64 × width
+    grids: Tensor  # the teacher's features, n × patches × width
 
     def __len__(self) -> int:
         return len(self.pixels)
