@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from model import IMAGE_SIZE
 from torch import Tensor
 from torch.nn import functional as F
 
-SIZE = 64
+SIZE = IMAGE_SIZE
 
 # The colours that the model may be asked about, with typical sRGB values.
 COLOURS = {

@@ -9,15 +9,25 @@ from compose import COLOUR_NAMES, Rasters, dominant_colours
 from concepts import load_concepts
 from model import IMAGE_TOKENS
 from pool import NOTHING, Pool
-from questions import Scene, Thing, ask_about, ask_about_several, chat, messages, what
+from questions import (
+    DECIDING,
+    Scene,
+    Thing,
+    ask_about,
+    ask_about_several,
+    chat,
+    messages,
+    what,
+)
 from sampling import is_concept
 from tokenizer import IMAGE
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 # How many conversations of each sort a batch has.
-SINGLES, ROWS, TWO_IMAGES, THREE_IMAGES, CHATS = 96, 24, 8, 3, 2
+SINGLES, ROWS, TWO_IMAGES, THREE_IMAGES, CHATS = 80, 32, 12, 4, 2
 IGNORED = -100
+DECIDING_WEIGHT = 5.0
 
 
 @dataclass
@@ -48,6 +58,13 @@ class ConversationMaker:
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def token_weights(self) -> Tensor:
+        """How much each token counts in the loss: those that decide an answer more."""
+        weights = torch.ones(len(self.tokenizer))
+        for word in DECIDING:
+            weights[self.encode(word)[0]] = DECIDING_WEIGHT
+        return weights
 
     def thing(self, raster: int, paint: int) -> Thing:
         """What is known of a raster in its paint."""

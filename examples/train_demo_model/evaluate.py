@@ -10,6 +10,7 @@ import torch
 from compose import Rasters, load_rasters
 from concepts import Concept, load_concepts, names_it
 from conversations import ConversationMaker
+from gcompris import DRAWN, PHOTOGRAPHED, labelled_pictures
 from PIL import Image
 from pool import PoolMaker
 from questions import (
@@ -109,6 +110,12 @@ def tuxpaint(work: Path) -> list[tuple[Concept, Image.Image]]:
     return found
 
 
+def gcompris(work: Path, activities: tuple[str, ...]) -> list[tuple[Concept, Image.Image]]:
+    """GCompris's drawings or photographs of the concepts."""
+    found = labelled_pictures(work / "test" / "debian", activities)
+    return [(concept, on_white(image)) for concept, image in found]
+
+
 def of_rasters(rasters: Rasters, mask: Tensor) -> list[tuple[Concept, Image.Image]]:
     """The concepts among some of the rasters."""
     concepts = {c.name: c for c in load_concepts()}
@@ -168,20 +175,58 @@ def composed_question(
             return turns[0], scenes, to_images(maker.pool.pixels[shown])
 
 
+def named_things(answer: str, scene: Scene) -> set[int]:
+    """Which of a scene's things an answer names."""
+    return {
+        i
+        for i, thing in enumerate(scene.things)
+        if thing.concept and names_it(answer, (*thing.concept.names, thing.concept.plural))
+    }
+
+
+def detail(task: str, cases: list[tuple[Turn, Scene, str, bool]]) -> str:
+    """What a share alone hides: each answer's own share, and the side apart from the name."""
+    if task == "left/right":
+        known = [(named_things(a, s), named_things(t.answer, s)) for t, s, a, _ in cases]
+        known = [(said, wanted) for said, wanted in known if said]
+        sides = sum(bool(said & wanted) for said, wanted in known)
+        return f"; {len(known)} named one of the things, {sides} of them the one on that side"
+    if not task.startswith("yes/no"):
+        return ""
+    parts = []
+    for wanted in ("Yes", "No"):
+        right = [good for turn, _, _, good in cases if turn.answer.startswith(wanted)]
+        parts.append(f"{wanted.lower()} {sum(right)} of {len(right)}")
+    return "; " + ", ".join(parts)
+
+
+def chance(task: str, cases: list[tuple[Turn, list[Scene]]]) -> str:
+    """The share that guessing would have right, where that is not about none."""
+    if task.startswith("yes/no"):
+        return ", chance 50%"
+    if task == "which image":
+        return f", chance {sum(1 / len(scenes) for _, scenes in cases) / len(cases):.0%}"
+    return ""
+
+
 def composition_scores(
-    answerer: Answerer, maker: ConversationMaker, report: Callable[[str], None]
+    answerer: Answerer, maker: ConversationMaker, number: int, report: Callable[[str], None]
 ) -> None:
     """Scores every task on compositions that training has not seen."""
     tasks = ("name", "category", "colour", "background", "yes/no", "yes/no kind", "count",
-             "left/right", "which image", "nth image")  # fmt: skip
+             "left/right", "which image", "yes/no nth image", "nth image")  # fmt: skip
     for task in tasks:
-        cases = [composed_question(maker, task) for _ in range(PER_TASK)]
+        cases = [composed_question(maker, task) for _ in range(number)]
         answers = answerer.answer([(turn.question, images) for turn, _, images in cases])
-        right = sum(
-            is_right(turn, answer, scenes)
+        scored = [
+            (turn, scenes[0], answer, is_right(turn, answer, scenes))
             for (turn, scenes, _), answer in zip(cases, answers, strict=True)
+        ]
+        right = sum(good for *_, good in scored)
+        report(
+            f"new compositions, {task}: {right} of {number} ({right / number:.1%}"
+            f"{chance(task, [case[:2] for case in cases])}){detail(task, scored)}"
         )
-        report(f"new compositions, {task}: {right} of {PER_TASK} ({right / PER_TASK:.1%})")
 
 
 def main() -> None:
@@ -191,6 +236,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--tests", action="store_true", help="also the unseen test sets")
+    parser.add_argument("--per-task", type=int, default=PER_TASK)
     args = parser.parse_args()
     torch.set_num_threads(2)
     answerer = Answerer(args.model)
@@ -210,6 +256,8 @@ def main() -> None:
             ("OpenMoji, one picture per concept", first, "What is in this picture?"),
             ("OpenMoji, all pictures of concepts", openmoji(args.work, True), question),
             ("Tux Paint stamps", photos, question),
+            ("GCompris, drawings", gcompris(args.work, DRAWN), question),
+            ("GCompris, photographs", gcompris(args.work, PHOTOGRAPHED), question),
         ]
     for title, pictures, question in sets:
         right, count, lines = name_score(answerer, pictures, question)
@@ -217,7 +265,7 @@ def main() -> None:
         said += [f"# {title}, {question}", *lines]
     pool = PoolMaker(rasters, training_mask(rasters), seed=99).make(singles=4000, rows=1500)
     maker = ConversationMaker(rasters, pool, answerer.processor.tokenizer, seed=99)
-    composition_scores(answerer, maker, lambda line: print(line, flush=True))
+    composition_scores(answerer, maker, args.per_task, lambda line: print(line, flush=True))
     if args.answers:
         args.answers.write_text("\n".join(said) + "\n", encoding="utf-8")
 

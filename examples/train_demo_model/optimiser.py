@@ -79,10 +79,20 @@ class Optimisers:
         self.start = time.monotonic()
         self.steps = 0
 
+    def go_on(self, seconds: float, steps: int) -> None:
+        """Starts the clock as if so much had been done already."""
+        self.start = time.monotonic() - seconds
+        self.steps = steps
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds of training so far."""
+        return time.monotonic() - self.start
+
     @property
     def progress(self) -> float:
         """How much of the time is over, 0 to 1."""
-        return min(1.0, (time.monotonic() - self.start) / self.seconds)
+        return min(1.0, self.elapsed / self.seconds)
 
     def step(self) -> None:
         """Sets the rate by the clock, clips, updates, and clears the gradients."""

@@ -8,8 +8,8 @@ import torch
 from compose import Composer, Layout, Rasters, load_rasters
 from model import autocast
 from sampling import Labels, is_concept, training_mask, weights
-from teacher import GRID_WIDTH, Teacher, load_teacher
-from torch import Tensor
+from teacher import load_teacher
+from torch import Tensor, nn
 
 CHUNK = 64
 CONCEPT_SHARE = 0.88
@@ -22,13 +22,13 @@ NOTHING = -1
 class Pool:
     """Composed pictures; those with one thing first, then those with things in a row."""
 
-    pixels: Tensor  # uint8, n × 3 × 64 × 64
+    pixels: Tensor  # uint8, n × 3 × height × width
     things: Tensor  # rasters from left to right, NOTHING where there are fewer
     paints: Tensor  # the colours that monochrome rasters were given
     backgrounds: Tensor  # the index of a plain background's colour, or NO_COLOUR
     singles: int
     logits: Tensor  # the teacher's, n × labels
-    grids: Tensor  # the teacher's features, n × 64 × width
+    grids: Tensor  # the teacher's features, n × patches × width
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -71,7 +71,7 @@ class PoolMaker:
         return (pixels * 255).round().byte(), rasters, paints, backgrounds
 
     @torch.no_grad()
-    def make(self, singles: int, rows: int, teacher: Teacher | None = None) -> Pool:
+    def make(self, singles: int, rows: int, teacher: nn.Module | None = None) -> Pool:
         """A pool; without a teacher its logits and grids stay empty."""
         parts, taught = [], []
         twos = rows * 2 // 3
@@ -89,12 +89,11 @@ class PoolMaker:
         return Pool(pixels, rasters, paints, backgrounds, singles, logits, grids)
 
 
-def teach(teacher: Teacher, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def teach(teacher: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """What the teacher says about pictures, in bfloat16."""
     with autocast():
         logits, grid = teacher(pixels.float() / 255)
-    grid = grid.permute(0, 2, 3, 1).reshape(len(grid), -1, GRID_WIDTH)
-    return logits.bfloat16(), grid.bfloat16()
+    return logits.bfloat16(), grid.flatten(2).transpose(1, 2).bfloat16()
 
 
 def save_pool(pool: Pool, work: Path) -> None:
@@ -112,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--singles", type=int, default=72_000)
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
     torch.set_num_threads(2)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import resvg_py
+from model import IMAGE_SIZE
 from PIL import Image
 from sources import Picture, training_pictures
 
-RASTER = 80
-DRAWN = 160
+RASTER = IMAGE_SIZE * 5 // 4
+DRAWN = 2 * RASTER
 
 
 def open_picture(picture: Picture, size: int) -> Image.Image:

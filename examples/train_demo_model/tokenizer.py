@@ -85,6 +85,16 @@ def train_tokenizer(modules: Path) -> PreTrainedTokenizerFast:
     )
 
 
+def kept_tokenizer(work: Path) -> PreTrainedTokenizerFast:
+    """The work folder's tokenizer, trained at the first call: weights go with just one."""
+    folder = work / "tokenizer"
+    if not folder.exists():
+        made = folder.with_suffix(".tmp")
+        train_tokenizer(work / "train" / "node_modules").save_pretrained(made)
+        made.replace(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
 def build_processor(tokenizer: PreTrainedTokenizerFast, size: int) -> LlavaProcessor:
     """The processor that makes the model's input from chat text and images."""
     image_processor = SiglipImageProcessor(

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+from checkpoint import Checkpoint
 from compose import Rasters, load_rasters, normalise
 from concepts import names_it
 from conversations import IGNORED, ROWS, SINGLES, Batch, ConversationMaker
@@ -13,8 +14,8 @@ from model import IMAGE_SIZE, IMAGE_TOKENS, autocast, build_model, compile_layer
 from optimiser import Average, Optimisers
 from pool import Pool, load_pool
 from sampling import validation_mask
-from tokenizer import IMAGE, build_processor, train_tokenizer
-from torch import Tensor
+from tokenizer import IMAGE, build_processor, kept_tokenizer
+from torch import Tensor, nn
 from torch.nn import functional as F
 from train_tower import TowerTrainer
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
@@ -40,6 +41,7 @@ class JointTrainer:
         self.maker = ConversationMaker(rasters, pool, tokenizer, args.seed)
         self.image_id = self.maker.image_id
         self.pad_id = tokenizer.pad_token_id
+        self.token_weights = self.maker.token_weights()
         self.generator = torch.Generator().manual_seed(args.seed)
         self.tower_trainer = TowerTrainer(rasters, pool, args)
         self.lessons = self.tower_trainer.lessons
@@ -71,9 +73,9 @@ class JointTrainer:
         return answers + NAMING_WEIGHT * named
 
     def answer_loss(self, batch: Batch, features: Tensor, kept: Tensor) -> Tensor:
-        """The mean loss of the answers' tokens."""
+        """The mean loss of the answers' tokens, each by its weight."""
         projected = self.model.model.multi_modal_projector(features)
-        total, tokens, start = features.new_zeros(()), 0, 0
+        total, weight, start = features.new_zeros(()), features.new_zeros(()), 0
         for conversations in filter(None, (batch.short, batch.long)):
             ids, labels, positions, used = self.collate(conversations, kept[start:])
             part = projected[start : start + used]
@@ -92,9 +94,10 @@ class JointTrainer:
             ).last_hidden_state
             wanted = labels[:, 1:] != IGNORED
             logits = self.model.lm_head(hidden[:, :-1][wanted]).float()
-            total = total + F.cross_entropy(logits, labels[:, 1:][wanted], reduction="sum")
-            tokens += int(wanted.sum())
-        return total / tokens
+            answer = labels[:, 1:][wanted]
+            total = total + F.cross_entropy(logits, answer, self.token_weights, reduction="sum")
+            weight = weight + self.token_weights[answer].sum()
+        return total / weight
 
     def collate(
         self, conversations: list[tuple[list[int], list[int]]], kept: Tensor
@@ -175,7 +178,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(2)
-    tokenizer = train_tokenizer(args.work / "train" / "node_modules")
+    tokenizer = kept_tokenizer(args.work)
     rasters = load_rasters(args.work)
     trainer = JointTrainer(rasters, load_pool(args.work), tokenizer, args)
     examiner = Examiner(trainer, rasters)
@@ -188,12 +191,16 @@ def main() -> None:
     }
     optimisers = Optimisers(rates, args.minutes)
     average = Average(trainer.model, decay=0.99)
+    whole = nn.ModuleDict({"model": trainer.model, "lessons": trainer.lessons})
+    checkpoint = Checkpoint(args.work / "joint.state", whole, optimisers.parts, average)
+    optimisers.go_on(*checkpoint.load())
     smooth, reported = 8.0, time.monotonic()
     while optimisers.progress < 1:
         loss = trainer.loss(optimisers.progress)
         loss.backward()
         optimisers.step()
         average.update(trainer.model)
+        checkpoint.save_sometimes(optimisers.elapsed)
         smooth += 0.03 * (loss.item() - smooth)
         if time.monotonic() - reported > 120:
             reported = time.monotonic()
@@ -204,6 +211,7 @@ def main() -> None:
                 flush=True,
             )
             export(model, processor, args.out)
+    checkpoint.save(optimisers.elapsed)
     model = averaged(trainer, average)
     print(f"done: {optimisers.steps} steps, unseen {examiner.named(model):.1%}", flush=True)
     export(model, processor, args.out)

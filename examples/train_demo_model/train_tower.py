@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+from checkpoint import Checkpoint
 from compose import Composer, Rasters, load_rasters, normalise
 from model import (
     GRID,
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from transformers import SiglipVisionModel
 
 BATCH = 256
-ROWS = 48
+ROWS = 80
 # Most of the time the tower sees a random half of the patches: nearly twice the pictures.
 KEPT_PATCHES = 32
 FULL_FROM = 0.75
@@ -163,22 +164,26 @@ def main() -> None:
     trainer = TowerTrainer(load_rasters(args.work), load_pool(args.work), args)
     optimisers = Optimisers({trainer.lessons: args.lr}, args.minutes)
     average = Average(trainer.lessons, decay=0.995)
+    state = args.work / "tower.state"
+    checkpoint = Checkpoint(state, trainer.lessons, optimisers.parts, average)
+    optimisers.go_on(*checkpoint.load())
     smooth, reported = 7.0, time.monotonic()
     while optimisers.progress < 1:
         loss = trainer.loss(full=optimisers.progress > FULL_FROM)
         loss.backward()
         optimisers.step()
         average.update(trainer.lessons)
+        checkpoint.save_sometimes(optimisers.elapsed)
         smooth += 0.02 * (loss.item() - smooth)
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
-            save(average, args.work / "tower.pt")
             minutes = optimisers.progress * args.minutes
             print(
                 f"{minutes:.1f} min, step {optimisers.steps}, loss {smooth:.3f}, "
                 f"unseen pictures named right {trainer.validate(average):.1%}",
                 flush=True,
             )
+    checkpoint.save(optimisers.elapsed)
     save(average, args.work / "tower.pt")
     print(f"done: {optimisers.steps} steps, unseen {trainer.validate(average):.1%}", flush=True)
 
