@@ -25,5 +25,6 @@ def page_url(browser: Browser) -> Iterator[str]:
     """The address of the page of a server of the demo model."""
     with running_server("--ui", "--kv-cache-memory=64MiB") as base:
         url = f"{base}/ui/"
-        wait_until(lambda: httpx.get(url).status_code == 200)
+        with httpx.Client(timeout=240) as client:
+            wait_until(lambda: client.get(url).status_code == 200)
         yield url
