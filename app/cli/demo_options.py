@@ -72,8 +72,7 @@ def _page_alone(parser: CommandParser, options: argparse.Namespace) -> int:
 def _bind(options: argparse.Namespace, default_port: int) -> list[socket.socket]:
     """At a free port where the default one is taken, as by the server that is asked."""
     try:
-        sockets = bind_sockets(options.host, options.port)
-        return sockets
+        return bind_sockets(options.host, options.port)
     except ConfigError:
         if options.port != default_port:
             raise

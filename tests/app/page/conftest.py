@@ -24,7 +24,8 @@ def browser() -> Iterator[Browser]:
 def server_url(browser: Browser) -> Iterator[str]:
     """The address of a server of the demo model, with its page."""
     with running_server("--ui", "--kv-cache-memory=64MiB") as base:
-        wait_until(lambda: httpx.get(f"{base}/ui/").status_code == 200)
+        with httpx.Client(timeout=240) as client:
+            wait_until(lambda: client.get(f"{base}/ui/").status_code == 200)
         yield base
 
 

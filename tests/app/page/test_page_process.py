@@ -74,8 +74,9 @@ def page_pid(server: subprocess.Popen[bytes]) -> int:
     return found
 
 
-def is_there(url: str) -> bool:
-    return httpx.get(url, timeout=240).status_code == 200
+def wait_for_page(url: str) -> None:
+    with httpx.Client(timeout=240) as client:
+        wait_until(lambda: client.get(f"{url}/").status_code == 200)
 
 
 def loopback() -> str:
@@ -97,12 +98,12 @@ def test_it_is_there_before_the_model_and_comes_back(tmp_path: Path) -> None:
         with octavo(log, "serve", "some/model", "--ui", "--port=0", **environment) as server:
             url = page_in(log)
             assert url.endswith("/ui")
-            wait_until(lambda: is_there(f"{url}/"))
+            wait_for_page(url)
             assert httpx.get(url.replace("/ui", "/health")).status_code == 503
             first = page_pid(server)
             os.kill(first, signal.SIGKILL)
             wait_until(lambda: "the page's process died (killed by signal 9)" in log.read_text())
-            wait_until(lambda: is_there(f"{url}/"))
+            wait_for_page(url)
             assert page_pid(server) != first
             family = descendants(server.pid)
             server.send_signal(signal.SIGTERM)
@@ -118,7 +119,7 @@ def test_a_page_alone_ends_with_its_visitors_there(tmp_path: Path, elsewhere: st
     with octavo(log, *words, "--drain-timeout=600", OPENAI_API_KEY="secret") as server:
         url = page_in(log)
         assert url.startswith("http://[::1]:" if host == "::1" else "http://127.0.0.1:")
-        wait_until(lambda: is_there(f"{url}/"))
+        wait_for_page(url)
         too_much = httpx.post(
             f"{url}/gradio_api/upload", files={"files": bytes(2**20)}, timeout=240
         )
