@@ -116,6 +116,7 @@ def test_metrics_have_the_same_times(demo_server: str) -> None:
         "encode_ms": 'image_stage_seconds_sum{stage="encode"}',
         "prefill_ms": "request_prefill_time_seconds_sum",
     }
+    ask(demo_server, picture(20))  # a stage is exposed from its first image on
     before = {stage: metric(demo_server, name) for stage, name in names.items()}
     timings = ask(demo_server, picture(21))["timings"]
     for stage, name in names.items():
