@@ -61,7 +61,7 @@ def _page_alone(parser: CommandParser, options: argparse.Namespace) -> int:
             option = action.option_strings[0] if action.option_strings else name.upper()
             raise ConfigError(f"{option} is of a server; leave it or --base-url out")
     api_key = options.api_key or os.environ.get("OPENAI_API_KEY") or None
-    load_object("octavo.app.page.other_server:check_server")(options.base_url, api_key)
+    load_object("octavo.app.page.server.other_server:check_server")(options.base_url, api_key)
     load_object("octavo.app.http.stop_signals:end_silently")()
     sockets = _bind(options, parser.get_default("port"))
     with spawned_page(options.base_url, api_key) as page:

@@ -8,15 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from .ask_tab import ask_tab
-from .caption_many_tab import caption_many_tab
-from .compare_tab import compare_tab
-from .engine_tab import engine_tab
+from .ask.ask_tab import ask_tab
+from .caption_many.caption_many_tab import caption_many_tab
+from .compare.compare_tab import compare_tab
+from .engine.engine_tab import engine_tab
 from .frame.header import header
-from .search_tab import search_tab
-from .server_api import ServerApi
-from .server_status import Condition, ServerStatus, StatusWatch
-from .visits import VISITS
+from .frame.visits import VISITS
+from .search.search_tab import search_tab
+from .server.server_api import ServerApi
+from .server.server_status import Condition, ServerStatus, StatusWatch
 
 _CHAT = "a model that chats"
 _EMBEDS = "a model that embeds"

@@ -18,7 +18,7 @@ from ...core.process.heartbeat import Ping, Pong
 from ...core.process.wire import Connection
 from ..http.pages.page_messages import PageListens, PageSettings
 from ..http.pages.page_path import PAGE_PATH
-from .server_api import ServerApi
+from .server.server_api import ServerApi
 
 
 def main(sock: socket.socket) -> None:
@@ -78,7 +78,7 @@ def _application(server: ServerApi, max_file_bytes: int) -> fastapi.FastAPI:
     import gradio as gr
 
     from .frame.content_policy import ContentPolicy
-    from .look import CSS, theme
+    from .frame.look import CSS, theme
     from .page import build_page
 
     @asynccontextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..model_text import as_markdown
-from ..sentence import sentence
-from ..timing_bar import timing_bar
+from ..parts.model_text import as_markdown
+from ..parts.sentence import sentence
+from ..parts.timing_bar import timing_bar
 from .conversation import Conversation, Turn
 
 

@@ -10,8 +10,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..picture_parts import picture_part, text_part
-from ..server_api import AnswerSoFar, ServerApi, ServerError
+from ..parts.picture_parts import picture_part, text_part
+from ..server.server_api import AnswerSoFar, ServerApi, ServerError
 
 #: Seconds between looks at an answer that grows.
 _PACE = 0.05

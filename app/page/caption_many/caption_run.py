@@ -10,8 +10,8 @@ from typing import Any
 
 from ...captioning.picture import NotAPictureError, Picture, PictureError
 from ...captioning.sources.read import SourceReader
-from ..picture_parts import bytes_part, text_part
-from ..server_api import AnswerSoFar, ServerApi, ServerError
+from ..parts.picture_parts import bytes_part, text_part
+from ..server.server_api import AnswerSoFar, ServerApi, ServerError
 from .album import Album, Entry, State
 from .byte_budget import ByteBudget
 from .entries import LIMITS

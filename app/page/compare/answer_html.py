@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..timing_bar import timing_bar
+from ..parts.timing_bar import timing_bar
 from .side_by_side import Column
 from .word_differences import marked_differences
 

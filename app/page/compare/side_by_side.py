@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from ..server_api import AnswerSoFar, ServerError
+from ..server.server_api import AnswerSoFar, ServerError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..server_api import ServerApi, ServerError
+from ..server.server_api import ServerApi, ServerError
 from .exposition import Exposition
 from .history import History, sample_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from ...http.pages.icon import ICON
-from ..sentence import sentence
-from ..server_status import Condition, ServerStatus
+from ..parts.sentence import sentence
+from ..server.server_status import Condition, ServerStatus
 
 _WORDS = {
     Condition.READY: "ready",

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..picture_drop import read_picture
-from ..server_api import ServerApi, ServerError
+from ..parts.picture_drop import read_picture
+from ..server.server_api import ServerApi, ServerError
 
 #: Vectors of one visit that are held: 2,000 of 1,024 numbers are 8 MiB.
 MOST_PICTURES = 2000

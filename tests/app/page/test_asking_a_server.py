@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from octavo.app.page.ask.conversation import Conversation, Turn
-from octavo.app.page.server_api import AnswerSoFar, ServerApi, ServerError
-from octavo.app.page.server_status import Condition, ServerStatus, StatusWatch
+from octavo.app.page.server.server_api import AnswerSoFar, ServerApi, ServerError
+from octavo.app.page.server.server_status import Condition, ServerStatus, StatusWatch
 from scripted_server import Script, scripted_server
 from serving import metric, wait_until
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from octavo.app.page.model_text import as_markdown
+from octavo.app.page.parts.model_text import as_markdown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from octavo.app.page.compare.side_by_side import Column, side_by_side
-from octavo.app.page.server_api import AnswerSoFar, ServerError
+from octavo.app.page.server.server_api import AnswerSoFar, ServerError
 
 
 async def growing(words: list[str], error: str = "") -> AsyncGenerator[AnswerSoFar]:

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from octavo.app.page.server_api import AnswerSoFar
-from octavo.app.page.timing_bar import timing_bar
+from octavo.app.page.parts.timing_bar import timing_bar
+from octavo.app.page.server.server_api import AnswerSoFar
 
 TIMINGS: dict[str, Any] = {
     "queue_ms": 2.0,

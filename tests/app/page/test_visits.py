@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from octavo.app.page.visits import Visits
+from octavo.app.page.frame.visits import Visits
 
 
 def put(folder: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.app.page.engine.engine_watch import EngineWatch, Look
 from octavo.app.page.engine.live_view import live_view
-from octavo.app.page.server_api import ServerError
+from octavo.app.page.server.server_api import ServerError
 
 
 class Server:

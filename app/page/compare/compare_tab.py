@@ -9,12 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from .compare.answer_html import CSS, SIDES, answers_html, difference_sentence
-from .compare.side_by_side import Column, side_by_side
-from .picture_drop import picture_drop, read_picture
-from .picture_parts import text_part
-from .sampling_settings import sampling_of, sampling_settings
-from .server_api import AnswerSoFar, ServerApi, ServerError
+from ..parts.picture_drop import picture_drop, read_picture
+from ..parts.picture_parts import text_part
+from ..parts.sampling_settings import sampling_of, sampling_settings
+from ..server.server_api import AnswerSoFar, ServerApi, ServerError
+from .answer_html import CSS, SIDES, answers_html, difference_sentence
+from .side_by_side import Column, side_by_side
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from .ask.bubbles import bubbles
-from .ask.camera import camera_picture
-from .ask.conversation import Conversation, Turn
-from .ask.examples import EXAMPLES, FOLDER
-from .sampling_settings import sampling_controls, sampling_of
-from .server_api import ServerApi
-from .visits import VISITS
+from ..frame.visits import VISITS
+from ..parts.sampling_settings import sampling_controls, sampling_of
+from ..server.server_api import ServerApi
+from .bubbles import bubbles
+from .camera import camera_picture
+from .conversation import Conversation, Turn
+from .examples import EXAMPLES, FOLDER
 
 _EMPTY = "### Ask about a picture\nDrop one or several below, or begin with one of these."
 _KEYS = (

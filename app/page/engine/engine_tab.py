@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from .engine.engine_watch import EngineWatch
-from .engine.facts_view import facts_view
-from .engine.live_view import live_view
-from .server_api import ServerApi
+from ..server.server_api import ServerApi
+from .engine_watch import EngineWatch
+from .facts_view import facts_view
+from .live_view import live_view
 
 #: Asks for a new look every second while someone can see it: neither in another tab of the page's
 #: nor in one of the browser's that is not shown.

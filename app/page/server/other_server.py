@@ -6,8 +6,8 @@ import logging
 
 import httpx
 
-from ...core.protocol.config import ConfigError
-from ..chat.server_errors import refusal, unreachable
+from ....core.protocol.config import ConfigError
+from ...chat.server_errors import refusal, unreachable
 
 logger = logging.getLogger(__name__)
 

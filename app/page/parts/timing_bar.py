@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .server_api import AnswerSoFar
+from ..server.server_api import AnswerSoFar
 
 #: As they follow each other: the key, what it is called, its class.
 _PARTS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 #: Of the frame and of each tab, beside its modules.
-CSS = "\n".join(path.read_text() for path in sorted(Path(__file__).parent.rglob("*.css")))
+CSS = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[1].rglob("*.css")))
 
 
 def theme() -> gr.themes.Base:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from ..chat.server_errors import message_of
+from ...chat.server_errors import message_of
 
 #: Seconds. The first token of a long prompt takes its time.
 _TIMEOUT = httpx.Timeout(None, connect=10)

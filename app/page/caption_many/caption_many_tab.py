@@ -9,16 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from .. import DEFAULT_PROMPT
-from .caption_many.album import MAX_PICTURES, Album, State
-from .caption_many.byte_budget import ByteBudget
-from .caption_many.caption_run import CaptionRun
-from .caption_many.captions_table import CSS, PROGRESS_CSS, TEMPLATE, progress_line, table_rows
-from .caption_many.downloads import delete_downloads, write_downloads
-from .caption_many.dropped_files import DroppedFile, drop_zone, pictures_in
-from .caption_many.thumbnails import make_thumbnails
-from .sampling_settings import sampling_of, sampling_settings
-from .server_api import ServerApi, ServerError
+from ....app import DEFAULT_PROMPT
+from ..parts.sampling_settings import sampling_of, sampling_settings
+from ..server.server_api import ServerApi, ServerError
+from .album import MAX_PICTURES, Album, State
+from .byte_budget import ByteBudget
+from .caption_run import CaptionRun
+from .captions_table import CSS, PROGRESS_CSS, TEMPLATE, progress_line, table_rows
+from .downloads import delete_downloads, write_downloads
+from .dropped_files import DroppedFile, drop_zone, pictures_in
+from .thumbnails import make_thumbnails
 
 #: Bytes of files that are in memory to be sent, for all visitors; each takes about five times its
 #: size on the way.

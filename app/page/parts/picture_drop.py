@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from ..server.server_api import ServerError
 from .picture_parts import picture_part
-from .server_api import ServerError
 
 
 def picture_drop(label: str, height: int) -> Any:

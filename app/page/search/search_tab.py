@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from .picture_drop import picture_drop, read_picture
-from .search.picture_index import PictureIndex, embedding
-from .search.search_html import CSS, NO_EMBEDDINGS, progress_html, state_html
-from .server_api import ServerApi, ServerError
+from ..parts.picture_drop import picture_drop, read_picture
+from ..server.server_api import ServerApi, ServerError
+from .picture_index import PictureIndex, embedding
+from .search_html import CSS, NO_EMBEDDINGS, progress_html, state_html
 
 #: What servers answer to a request for what their model doesn't do.
 _NOT_SERVED = (400, 404, 405, 501)
