@@ -7,11 +7,6 @@ from pathlib import Path
 
 from .picture_index import MOST_PICTURES, PictureIndex
 
-NO_EMBEDDINGS = """This server's model gives no embeddings, by which pictures are searched. Serve
-one that does: `octavo serve open_clip:ViT-B-32:laion2b_s34b_b79k`, or a checkpoint of CLIP or
-SigLIP by its folder or name.
-
-The server says: """
 CSS = """
 p { margin: 0; }
 progress { width: 100%; accent-color: var(--primary-500); }

@@ -7,8 +7,8 @@ from pathlib import Path
 import octavo
 import pytest
 from browser import visit
+from page_process import running_page
 from playwright.sync_api import Browser, Locator, Page, expect
-from running_page import running_page
 from serving import wait_until
 from two_models import ENDLESS, two_models
 
@@ -60,8 +60,12 @@ def test_two_prompts_and_the_same_one_by_two_visitors(browser: Browser, page_url
         expect(first.get_by_label("Left: model")).to_have_count(0)
 
 
-def test_two_models_and_stop(browser: Browser) -> None:
-    with two_models() as server, running_page(server.base_url) as url, visit(browser, url) as page:
+def test_two_models_and_stop(browser: Browser, tmp_path: Path) -> None:
+    with (
+        two_models() as server,
+        running_page(server.base_url, tmp_path) as url,
+        visit(browser, url) as page,
+    ):
         opened(page).get_by_label("Right: model").click()
         page.get_by_role("option", name="second").click()
         ask(page, "Who?", "Who?")

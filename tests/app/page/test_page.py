@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_every_tab_of_a_model_that_chats_opens(browser: Browser, page_url: str) -> None:
     with visit(browser, page_url) as page:
-        page.get_by_role("status").filter(has_text="octavo-demo").wait_for()
+        page.get_by_text("octavo-demo").wait_for()
         for name in ("Ask", "Caption many", "Compare", "Engine"):
             page.get_by_role("tab", name=name, exact=True).click()
             tab = page.get_by_role("tab", name=name, exact=True)

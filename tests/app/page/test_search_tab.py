@@ -13,8 +13,8 @@ import numpy as np
 import octavo
 import pytest
 from browser import visit
+from page_process import running_page
 from playwright.sync_api import Browser, Locator, Page, expect
-from running_page import running_page
 from serving import metric, running_server
 from tiny_clip import save_clip
 
@@ -32,8 +32,8 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def clip_url(server: str) -> Iterator[str]:
-    with running_page(server) as url:
+def clip_url(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_page(server, tmp_path_factory.mktemp("page")) as url:
         yield url
 
 
@@ -104,18 +104,3 @@ def test_pictures_by_text_and_by_picture(
         tab.get_by_role("button", name="Forget all").click()
         expect(tab.get_by_text("0 pictures can be searched.")).to_be_visible()
         expect(tab.locator(".caption-label")).to_have_count(0)
-
-
-def test_a_server_without_embeddings(browser: Browser, page_url: str) -> None:
-    with visit(browser, page_url) as page:
-        tab = panel(page)
-        expect(tab.get_by_text("octavo serve open_clip:")).to_be_visible()
-        expect(tab.get_by_role("button")).to_have_count(0)
-
-
-def test_compare_says_that_there_is_no_text(browser: Browser, clip_url: str) -> None:
-    with visit(browser, clip_url) as page:
-        page.get_by_role("tab", name="Compare", exact=True).click()
-        page.get_by_role("button", name="Compare", exact=True).click()
-        errors = page.get_by_role("alert").filter(has_text="gives embeddings and no text")
-        expect(errors).to_have_count(2)
