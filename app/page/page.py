@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -18,16 +17,13 @@ from .search.search_tab import search_tab
 from .server.server_api import ServerApi
 from .server.server_status import Condition, ServerStatus, StatusWatch
 
-_CHAT = "a model that chats"
-_EMBEDS = "a model that embeds"
-_ANY = "any model"
-#: What each makes sense for.
-_TABS: tuple[tuple[str, Callable[[ServerApi], None], str], ...] = (
-    ("Ask", ask_tab, _CHAT),
-    ("Caption many", caption_many_tab, _CHAT),
-    ("Compare", compare_tab, _CHAT),
-    ("Search", search_tab, _EMBEDS),
-    ("Engine", engine_tab, _ANY),
+#: What a model can't do, its server says in a sentence where it is asked for.
+_TABS: tuple[tuple[str, Callable[[ServerApi], None]], ...] = (
+    ("Ask", ask_tab),
+    ("Caption many", caption_many_tab),
+    ("Compare", compare_tab),
+    ("Search", search_tab),
+    ("Engine", engine_tab),
 )
 #: Seconds, of files that were dropped on the page and whose visitor has not said goodbye.
 _FILES_LIVE = 3600
@@ -37,43 +33,28 @@ _PACE = 20
 _PACE_WHILE_WAITING = 3
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """By a visitor. can: whether the model chats, and embeds, as the tabs are for; most do the one,
-    so that its tabs are there before it is known."""
-
-    status: ServerStatus | None = None
-    can: tuple[bool, bool] = (True, False)
-
-
 def build_page(server: ServerApi) -> gr.Blocks:
     """To be mounted. Files that are dropped on it are in Gradio's cache until a visit ends."""
     watch = StatusWatch(server)
     with gr.Blocks(
         title="Octavo", analytics_enabled=False, delete_cache=(_LOOK_EVERY, _FILES_LIVE)
     ) as page:
-        seen = gr.State(_Seen())
+        seen = gr.State(None)
         head = gr.HTML(header(None), elem_id="octavo-head")
         timer = gr.Timer(_PACE_WHILE_WAITING)
-        made = []
-        with gr.Tabs() as tabs:
-            for label, make, needs in _TABS:
-                with gr.Tab(label, id=label, visible=needs != _EMBEDS) as tab:
-                    make(server)
-                made.append(tab)
+        for label, make in _TABS:
+            with gr.Tab(label):
+                make(server)
 
-        async def look(before: _Seen) -> list[Any]:
+        async def look(before: ServerStatus | None) -> list[Any]:
             status = await watch.look()
-            if status == before.status:
+            if status == before:
                 return [gr.skip() for _ in outputs]
             ready = status.condition is Condition.READY
-            # While it isn't known what the model can do, the tabs are as they were.
-            can = (bool(status.chats), bool(status.embeds)) if ready else before.can
-            fitting = [gr.skip() for _ in (tabs, *made)] if can == before.can else _fitting(*can)
             pace = _PACE if ready else _PACE_WHILE_WAITING
-            return [_Seen(status, can), header(status), gr.Timer(pace), *fitting]
+            return [status, header(status), gr.Timer(pace)]
 
-        outputs = [seen, head, timer, tabs, *made]
+        outputs = [seen, head, timer]
         for event in (page.load, timer.tick):
             event(
                 look, seen, outputs, queue=False, show_progress="hidden", api_visibility="private"
@@ -91,11 +72,3 @@ async def _begin_visit(request: gr.Request) -> None:
 
 async def _end_visit(request: gr.Request) -> None:
     VISITS.end(request.session_hash)
-
-
-def _fitting(chats: bool, embeds: bool) -> list[Any]:
-    """Updates of the tabs, and of which is open."""
-    can = {_CHAT: chats, _EMBEDS: embeds, _ANY: True}
-    shown = [can[needs] for _, _, needs in _TABS]
-    first = next(label for (label, _, _), there in zip(_TABS, shown, strict=True) if there)
-    return [gr.Tabs(selected=first), *(gr.Tab(visible=there) for there in shown)]

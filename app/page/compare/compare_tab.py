@@ -40,7 +40,7 @@ def compare_tab(server: ServerApi) -> None:
         copy = gr.Button("Same prompt for both", min_width=120)
         ask = gr.Button("Compare", variant="primary", min_width=120)
         stop = gr.Button("Stop", variant="stop", min_width=120, visible=False)
-    said = gr.HTML(visible=False)
+    said = gr.HTML()
     with gr.Row():
         shown = [_answer() for _ in SIDES]
 
@@ -62,7 +62,7 @@ def compare_tab(server: ServerApi) -> None:
             async for columns in growing:
                 sentence = difference_sentence(columns)
                 yield {
-                    said: gr.update(value=sentence, visible=bool(sentence)),
+                    said: sentence,
                     **dict(zip(shown, answers_html(columns), strict=True)),
                 }
         yield running_is(False)

@@ -66,17 +66,6 @@ class ServerApi:
             raise ServerError("the server has no model")
         return str(found[0]["id"])
 
-    async def offers(self, path: str, model: str) -> bool:
-        """Whether there is such an endpoint for this model: any refusal but that it isn't there
-        says so."""
-        try:
-            await self._json("POST", path, {"model": model})
-        except ServerError as error:
-            if error.status is None or error.status == 503:
-                raise
-            return error.status not in (404, 405, 501)
-        return True
-
     async def metrics(self) -> str:
         """In Prometheus' text format."""
         async with self._open("GET", "/metrics") as response:

@@ -1,4 +1,4 @@
-"""How a server is, and what its model can do."""
+"""How a server is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from .server_api import ServerApi, ServerError
 
@@ -26,14 +25,11 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """model: its name, "" if not known. says: why the server isn't ready. chats, embeds: None if
-    not known."""
+    """model: its name, "" if not known. says: why the server isn't ready."""
 
     condition: Condition
     model: str = ""
     says: str = ""
-    chats: bool | None = None
-    embeds: bool | None = None
 
 
 class StatusWatch:
@@ -44,7 +40,6 @@ class StatusWatch:
         self._lock = asyncio.Lock()
         self._seen: ServerStatus | None = None
         self._seen_at = 0.0
-        self._abilities: dict[str, tuple[bool, bool]] = {}
 
     async def look(self) -> ServerStatus:
         """The status, at most a second old."""
@@ -60,27 +55,13 @@ class StatusWatch:
                 model = (await self._server.models())[0]
                 if model.get("owned_by") == "octavo":
                     await self._server.get("/health")
-                chats, embeds = await self._abilities_of(model)
         except TimeoutError:
             return ServerStatus(Condition.UNREACHABLE, says="the server does not answer")
         except ServerError as error:
             return ServerStatus(_condition_of(error), says=str(error))
         except (LookupError, TypeError, AttributeError):
             return ServerStatus(Condition.REFUSING, says="the server tells of no model")
-        return ServerStatus(Condition.READY, str(model["id"]), "", chats, embeds)
-
-    async def _abilities_of(self, model: dict[str, Any]) -> tuple[bool, bool]:
-        """Whether it chats and whether it embeds. Octavo's models do one, and GET /v1/models says
-        which; of other servers it is found out once."""
-        if model.get("owned_by") == "octavo":
-            return "dimensions" not in model, "dimensions" in model
-        name = model["id"]
-        if name not in self._abilities:
-            self._abilities[name] = (
-                await self._server.offers("/v1/chat/completions", name),
-                await self._server.offers("/v1/embeddings", name),
-            )
-        return self._abilities[name]
+        return ServerStatus(Condition.READY, str(model["id"]))
 
 
 def _condition_of(error: ServerError) -> Condition:

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser
 from serving import running_server, wait_until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all."""
+    """Of a module, as an event loop runs in this thread while there is one."""
     if CHROMIUM is None:
         pytest.skip("no chromium here")
     with chromium() as made:
@@ -21,7 +21,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server_url(browser: Browser) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """The address of a server of the demo model, with its page."""
     with running_server("--ui", "--kv-cache-memory=64MiB") as base:
         with httpx.Client(timeout=240) as client:

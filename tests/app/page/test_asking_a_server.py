@@ -73,19 +73,6 @@ def test_other_refusals_stay(script: Script) -> None:
     assert caught.value.status == 404
 
 
-def test_models_chat_or_embed(script: Script) -> None:
-    seen = status_of(script.address)
-    assert (seen.condition, seen.model) == (Condition.READY, "scripted")
-    assert (seen.chats, seen.embeds) == (True, False)
-    script.models = [{"id": "clip", "owned_by": "octavo", "dimensions": 8}]
-    seen = status_of(script.address)
-    assert (seen.chats, seen.embeds) == (False, True)
-    # Another server's is tried out: it has no such endpoints for a request without messages.
-    script.models = [{"id": "other", "owned_by": "somebody"}]
-    seen = status_of(script.address)
-    assert (seen.model, seen.chats, seen.embeds) == ("other", False, False)
-
-
 def test_servers_that_are_not_ready(script: Script) -> None:
     script.loading = True
     seen = status_of(script.address)
