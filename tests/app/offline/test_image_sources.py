@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from octavo import LLM, SamplingParams
 from octavo.core.encoder_store.features import Features
@@ -27,13 +25,11 @@ def test_memory_store_and_engine_are_told_apart() -> None:
     tier = llm._pictures._tier
     assert tier is not None
     tier.put(key, Features("float32", features))
-    started = time.monotonic()
     (output,) = llm.chat(messages, params)
-    wall = time.monotonic() - started
     assert output.image_sources == ["memory", "encoded"]
     took = output.metrics
     assert took.images > 0
-    assert took.images + took.finished - took.submitted <= wall
+    assert took.finished > took.submitted
     (output,) = llm.chat(messages, params)
     assert output.image_sources == ["engine", "engine"]
     llm.close()
