@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, features
 from pillow_heif import register_heif_opener
 
@@ -18,6 +19,9 @@ from pillow_heif import register_heif_opener
 register_heif_opener()
 
 CORPUS = Path(__file__).parent / "image_corpus"
+
+#: Pillow before 13 can't read the YCbCr that it writes.
+KEEPS_YCBCR = int(PIL.__version__.partition(".")[0]) >= 13
 
 _SAVED_AS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "RGB": [
@@ -48,7 +52,7 @@ _SAVED_AS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "P": [("PNG", {"transparency": 3}), ("GIF", {"transparency": 3}), ("BMP", {}), ("TIFF", {})],
     "1": [("PNG", {}), ("BMP", {}), ("TIFF", {"compression": "group4"})],
     "CMYK": [("JPEG", {}), ("TIFF", {})],
-    "YCbCr": [("TIFF", {})],
+    "YCbCr": [("TIFF", {})] if KEEPS_YCBCR else [],
     "LAB": [("TIFF", {})],
     "I;16": [("PNG", {}), ("TIFF", {})],
     "I": [("TIFF", {})],

@@ -115,7 +115,12 @@ def test_octavo_without_extras_brings_none_of_it() -> None:
     project = tomllib.loads((Path(octavo.__file__).parent / "pyproject.toml").read_text())
     names = {word.split(">")[0].split("[")[0] for word in project["project"]["dependencies"]}
     assert not names & OF_THE_PAGE
-    modules = ("app.http.serve", "app.http.page_server", "app.cli.serving", "app.page.other_server")
+    modules = (
+        "app.http.serve",
+        "app.http.page_server",
+        "app.cli.serving",
+        "app.page.server.other_server",
+    )
     imported = ", ".join(f"octavo.{module}" for module in modules)
     script = f"import sys, {imported}; sys.exit(repr({OF_THE_PAGE} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
