@@ -12,8 +12,8 @@ from transformers import (
     SiglipVisionModel,
 )
 
-IMAGE_SIZE = 64
-PATCH_SIZE = 8
+IMAGE_SIZE = 96
+PATCH_SIZE = 12
 GRID = IMAGE_SIZE // PATCH_SIZE
 IMAGE_TOKENS = GRID**2
 
@@ -23,7 +23,7 @@ def vision_config() -> SiglipVisionConfig:
     return SiglipVisionConfig(
         hidden_size=256,
         intermediate_size=1024,
-        num_hidden_layers=6,
+        num_hidden_layers=8,
         num_attention_heads=4,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
