@@ -50,7 +50,10 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
         "response",
         lambda got: got.status >= 400 and faults.append(f"{got.status} {got.url}"),
     )
-    page.goto(url)
-    yield page
-    context.close()
+    try:
+        page.goto(url)
+        yield page
+    finally:
+        # The page's process ends only when no visitor is connected.
+        context.close()
     assert not faults, faults

@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from ....app import DEFAULT_PROMPT
+from ... import DEFAULT_PROMPT
+from ..frame.visits import VISITS
 from ..parts.sampling_settings import sampling_of, sampling_settings
 from ..server.server_api import ServerApi, ServerError
 from .album import MAX_PICTURES, Album, State
@@ -108,7 +109,8 @@ class _Tab:
         self._stop.click(self._end, self._visit, **quietly)
         self._clear.click(self._forget, self._visit, [*shown, *self._downloads], **quietly)
 
-    async def _add(self, visit: _Visit, files: list[DroppedFile]) -> Shown:
+    async def _add(self, visit: _Visit, files: list[DroppedFile], request: gr.Request) -> Shown:
+        VISITS.keep(request.session_hash, (file.path for file in files))
         entries, visit.notices = await asyncio.to_thread(pictures_in, files)
         visit.add(entries)
         return {self._drop: None, **self._all_of(visit)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..frame.visits import VISITS
 from ..parts.picture_drop import picture_drop, read_picture
 from ..parts.picture_parts import text_part
 from ..parts.sampling_settings import sampling_of, sampling_settings
@@ -51,7 +52,10 @@ def compare_tab(server: ServerApi) -> None:
         choice = _model_choice(await _model_names(server))
         return [choice, choice]
 
-    async def compare(path: str | None, *values: Any) -> AsyncGenerator[dict[Any, Any]]:
+    async def compare(
+        request: gr.Request, path: str | None, *values: Any
+    ) -> AsyncGenerator[dict[Any, Any]]:
+        VISITS.keep(request.session_hash, [] if path is None else [path])
         half = len(values) // 2
         answers = [_ask(server, path, values[:half]), _ask(server, path, values[half:])]
         yield running_is(True) | {

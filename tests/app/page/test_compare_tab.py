@@ -40,6 +40,26 @@ def answer(page: Page, side: str) -> Locator:
     return page.locator(".answer").filter(has=heading)
 
 
+def test_two_prompts_and_the_same_one_by_two_visitors(browser: Browser, page_url: str) -> None:
+    with visit(browser, page_url) as first, visit(browser, page_url) as second:
+        drop(opened(first), IMAGES / "dog.png")
+        drop(opened(second), IMAGES / "pizza.png")
+        ask(first, "What is this?", "Describe this picture in one sentence.")
+        ask(second, "What is this?", "")
+        expect(second.get_by_text("marked")).to_be_visible()
+        second.get_by_role("button", name="Same prompt for both").click()
+        expect(second.get_by_label("Right: prompt")).to_have_value("What is this?")
+        second.get_by_label("Right: prompt").press("Shift+Enter")
+        expect(second.get_by_text("Both answers are the same")).to_be_visible()
+        expect(first.get_by_text("What is only in one of the answers is marked.")).to_be_visible()
+        for side in ("Left", "Right"):
+            expect(answer(first, side)).to_contain_text("dog")
+            expect(answer(second, side)).to_contain_text("pizza")
+            expect(answer(second, side).locator("mark")).to_have_count(0)
+        expect(answer(first, "Right").locator("mark").first).to_be_visible()
+        expect(first.get_by_label("Left: model")).to_have_count(0)
+
+
 def test_two_models_and_stop(browser: Browser, tmp_path: Path) -> None:
     with (
         two_models() as server,

@@ -34,7 +34,7 @@ def series(text: str) -> dict[str, float]:
 def looks(base: str) -> float:
     """How often the server was asked for its metrics, without this time."""
     metrics = series(httpx.get(f"{base}/metrics").text)
-    return metrics.get("octavo:http_requests_total:GET:/metrics:200", 0)
+    return metrics.get("octavo:http_requests_total:/metrics:GET:200", 0)
 
 
 def number(page: Page) -> int:
@@ -80,6 +80,38 @@ def test_values_are_the_servers(browser: Browser, server_url: str, page_url: str
         second = number(page)
         page.wait_for_function(f"+document.querySelector('[data-look]').dataset.look > {second}")
         expect(plugin).to_be_visible()
+
+
+def test_visitors_share_looks_and_nobody_looks_unseen(
+    browser: Browser, server_url: str, page_url: str
+) -> None:
+    with visit(browser, page_url) as one, visit(browser, page_url) as other:
+        open_tab(one)
+        open_tab(other)
+        one.wait_for_selector("[data-look]")
+        other.wait_for_selector("[data-look]")
+        start, asked = number(one), looks(server_url)
+        for page in (one, other):
+            page.wait_for_function(
+                f"+document.querySelector('[data-look]').dataset.look > {start + 3}"
+            )
+        # As often as there were looks, one that is under way at either end, and once by the test.
+        told = looks(server_url) - asked
+        assert abs(told - (max(number(one), number(other)) - start)) <= 3, told
+
+        one.get_by_role("tab", name="Ask", exact=True).click()
+        other.evaluate(
+            "Object.defineProperty(document, 'visibilityState', {value: 'hidden'});"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        # A look that is under way comes to its end.
+        one.wait_for_timeout(2500)
+        asked = looks(server_url)
+        one.wait_for_timeout(2500)
+        assert looks(server_url) - asked == 1  # the test's own
+        open_tab(one)
+        shown = number(one)
+        one.wait_for_function(f"+document.querySelector('[data-look]').dataset.look > {shown}")
 
 
 OCTAVOS = """\

@@ -93,6 +93,13 @@ def test_pictures_by_text_and_by_picture(
 
         words.press("Enter")
         expect_found(tab, ranking(server, "a red car"))
+        tab.get_by_text("Search by a picture").click()
+        with page.expect_response(lambda response: "/upload" in response.url):
+            tab.get_by_label("File upload").last.set_input_files(IMAGES / "dog.png")
+        expect(tab.get_by_label("Remove Image")).to_be_visible()
+        tab.get_by_role("button", name="Search for pictures like it").click()
+        expect_found(tab, ranking(server, part(IMAGES / "dog.png")))
+
         with visit(browser, clip_url) as other:
             expect(panel(other).get_by_text("0 pictures can be searched.")).to_be_visible()
         tab.get_by_role("button", name="Forget all").click()
