@@ -1,10 +1,10 @@
-"""Muon for the matrices inside the blocks, AdamW for the rest, and a wall-clock schedule."""
+"""Muon for the matrices inside the blocks, AdamW for the rest, and a schedule by processor time."""
 
 import math
-import time
 from collections.abc import Iterable
 
 import torch
+from clock import busy_seconds
 from torch import Tensor, nn
 
 
@@ -76,18 +76,18 @@ class Optimisers:
             self.rates.append(lr)
             self.params += matrices + others
         self.seconds = minutes * 60
-        self.start = time.monotonic()
+        self.start = busy_seconds()
         self.steps = 0
 
     def go_on(self, seconds: float, steps: int) -> None:
         """Starts the clock as if so much had been done already."""
-        self.start = time.monotonic() - seconds
+        self.start = busy_seconds() - seconds
         self.steps = steps
 
     @property
     def elapsed(self) -> float:
         """The seconds of training so far."""
-        return time.monotonic() - self.start
+        return busy_seconds() - self.start
 
     @property
     def progress(self) -> float:

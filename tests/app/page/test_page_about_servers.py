@@ -11,6 +11,7 @@ from octavo.app import DEMO_MODEL
 from page_process import running_page
 from playwright.sync_api import Browser, Page
 from scripted_server import Script, scripted_server
+from serving import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +49,60 @@ def send(page: Page, question: str) -> None:
     box = page.get_by_role("textbox", name="Ask about a picture")
     box.fill(question)
     box.press("Enter")
+
+
+def test_an_answer_grows_and_is_stopped_by_escape(
+    browser: Browser, url: str, script: Script
+) -> None:
+    script.pieces = ["Once upon", " a time"]
+    script.go_on.clear()
+    with visit(browser, url) as page:
+        box = page.get_by_role("textbox", name="Ask about a picture")
+        box.press_sequentially("one")
+        box.press("Shift+Enter")
+        box.press_sequentially("two")
+        box.press("Enter")
+        page.get_by_text("Once upon").wait_for()
+        page.get_by_role("button", name="Stop").wait_for()
+        # Asked now, a question waits in its box.
+        send(page, "three")
+        page.keyboard.press("Escape")
+        page.get_by_text("Stopped.").wait_for()
+        assert script.left.wait(60)
+        assert box.input_value() == "three"
+        assert len(script.asked) == 1
+        assert script.asked[0]["messages"][0]["content"][-1]["text"] == "one\ntwo"
+        assert page.locator(".bot.message").inner_text().startswith("Once upon\n")
+
+
+def test_two_visitors_have_their_own_conversations(
+    browser: Browser, url: str, script: Script, folder: Path
+) -> None:
+    script.pieces = ["Part", " and rest"]
+    script.go_on.clear()
+    with visit(browser, url) as ann:
+        with visit(browser, url) as ben:
+            for page in (ann, ben):
+                page.get_by_test_id("file-upload").set_input_files(DOG)
+                page.get_by_role("button", name="Remove file").wait_for(state="attached")
+            send(ann, "of Ann")
+            ann.get_by_text("Part").wait_for()
+            # Neither waits for the other.
+            send(ben, "of Ben")
+            ben.get_by_text("Part").wait_for()
+            script.go_on.set()
+            for page, mine, other in ((ann, "of Ann", "of Ben"), (ben, "of Ben", "of Ann")):
+                page.get_by_text("Part and rest").wait_for()
+                assert page.get_by_text(mine).count() == 1
+                assert page.get_by_text(other).count() == 0
+        # They had the same picture, and one of them is still here.
+        send(ann, "again")
+        ann.get_by_text("Part and rest").nth(1).wait_for()
+        assert ann.get_by_role("alert").count() == 0
+        ann.get_by_test_id("file-upload").set_input_files(PIZZA)
+        ann.get_by_role("button", name="Remove file").wait_for(state="attached")
+        assert files(folder)
+    wait_until(lambda: not files(folder))
 
 
 def test_html_of_a_model_does_not_run(browser: Browser, url: str, script: Script) -> None:
@@ -97,3 +152,8 @@ def test_a_server_that_breaks_off_and_loads(browser: Browser, url: str, script: 
         page.get_by_text("Scripted is loading.").wait_for()
         script.loading = False
         page.get_by_text("<b>bold</b>", exact=True).wait_for()
+
+
+def files(folder: Path) -> list[Path]:
+    """Those that hold something of visitors."""
+    return [path for path in folder.rglob("*") if path.is_file()]
