@@ -74,6 +74,7 @@ def demo_server() -> Iterator[str]:
         "--kv-cache-memory=64MiB",
         "--max-body-mib=4",
         "--allowed-origins=https://example.com",
+        threads=2,
     ) as base:
         yield base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,15 +17,18 @@ import pytest
 
 
 @contextmanager
-def running_server(*arguments: str, log: Path | None = None) -> Iterator[str]:
-    """`octavo serve` with these arguments; gives its address. log: a file for its stderr."""
+def running_server(*arguments: str, log: Path | None = None, threads: int = 1) -> Iterator[str]:
+    """`octavo serve` with these arguments; gives its address. log: a file for its stderr. threads:
+    that compute in its engine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "octavo", "serve", "--port", str(port), *arguments]
     with (
         open(log, "wb") if log is not None else nullcontext() as stderr,
-        subprocess.Popen(command, stderr=stderr) as process,
+        subprocess.Popen(
+            command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+        ) as process,
     ):
         base = f"http://127.0.0.1:{port}"
         try:

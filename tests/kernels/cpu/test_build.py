@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cpu_kernels import levels
 from cpu_kernels.levels import OWN, isa_named
+from cpu_kernels.small_sources import small_sources
 from octavo.kernels.cpu import build
 from octavo.kernels.cpu.compiler import CompilerMissingError, find_compiler
 from octavo.kernels.cpu.isa import LEVELS, Isa, choose_isa
@@ -17,7 +19,8 @@ from octavo.kernels.cpu.recipe import Recipe
 from octavo.kernels.processor import processor_features
 from octavo.kernels.spec import KernelError
 
-QUICK = ("-O0", "-Werror")
+#: Levels that the checks of operations compile so that no warning passes.
+CHECKED = {each.base.name for each in levels.LEVELS if each.flags == levels.QUICK and each.usable}
 RESOLVE = """
 import logging
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -36,31 +39,35 @@ def fresh_compiler() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
-def test_every_level_compiles_without_a_warning(
+@pytest.mark.parametrize(
+    "level", [each for each in LEVELS if each.name not in CHECKED], ids=lambda level: level.name
+)
+def test_every_other_level_compiles_without_a_warning(
     level: Isa, test_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(test_cache))
-    assert build.build_library(level, QUICK).stat().st_size > 0
+    assert build.build_library(level, ("-O0", "-Werror")).stat().st_size > 0
 
 
 def test_two_builds_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path))
+    monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
+    sources = small_sources(tmp_path)
     code = (
         "import ctypes\n"
         "from octavo.kernels.cpu.build import build_library\n"
         "from octavo.kernels.cpu.isa import LEVELS\n"
-        "path = build_library(LEVELS[-1], ('-O0',))\n"
-        "print(path, ctypes.CDLL(str(path)).octavo_packed_bytes(0, 1, 1))\n"
+        "from pathlib import Path\n"
+        f"path = build_library(LEVELS[-1], (), Path({str(sources)!r}))\n"
+        "print(path, ctypes.CDLL(str(path)).one())\n"
     )
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(lambda _: run_python(code), range(2)))
     assert [run.returncode for run in runs] == [0, 0], runs
-    assert runs[0].stdout == runs[1].stdout
     # Nothing is left but the library, which is not compiled again.
-    (library,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    (library,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert [run.stdout for run in runs] == [f"{library} 1\n"] * 2
     written = library.stat().st_mtime_ns
-    assert build.build_library(isa_named("baseline"), ("-O0",)) == library
+    assert build.build_library(isa_named("baseline"), (), sources) == library
     assert library.stat().st_mtime_ns == written
 
 

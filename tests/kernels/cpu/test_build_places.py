@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cpu_kernels.levels import OWN
+from cpu_kernels.small_sources import small_sources
 from octavo.kernels.cpu import build
 from octavo.kernels.cpu.compiler import compilers_at_once, find_compiler
 from octavo.kernels.spec import KernelError
@@ -20,11 +21,12 @@ from serving import wait_until
 
 QUICK = ("-O0",)
 BUILD = """
-import logging
+import logging, sys
 logging.basicConfig(format="%(levelname)s %(message)s")
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import LEVELS
-print(build_library(LEVELS[-1], ("-O0",)))
+from pathlib import Path
+print(build_library(LEVELS[-1], ("-O0",), Path(sys.argv[1])))
 """
 
 
@@ -73,10 +75,8 @@ def test_a_cache_that_can_not_be_written_is_replaced_by_a_private_folder(
     """A file where the folder should be: root may write everywhere else."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "file" / "kernels"))
-    runs = [
-        subprocess.run([sys.executable, "-c", BUILD], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
+    command = [sys.executable, "-c", BUILD, str(small_sources(tmp_path))]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2)]
     library = Path(runs[0].stdout.strip())
     assert runs[1].stdout == runs[0].stdout
     folder = own_temporary / f"octavo-kernels-{os.geteuid()}"
@@ -139,10 +139,8 @@ def test_one_compiles_while_others_wait_and_a_dead_one_holds_up_nobody(
     monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FAKE_WORK", "sleep 600")
     at_once = min(compilers_at_once(), len(list(build.SOURCES.glob("*.cpp"))))
-    with (
-        subprocess.Popen([sys.executable, "-c", BUILD]) as holder,
-        subprocess.Popen([sys.executable, "-c", BUILD]) as other,
-    ):
+    command = [sys.executable, "-c", BUILD, str(build.SOURCES)]
+    with subprocess.Popen(command) as holder, subprocess.Popen(command) as other:
         try:
             wait_until(lambda: len(calls_of(counting_compiler)) == at_once)
             processes = {holder.pid: holder, other.pid: other}
@@ -168,7 +166,8 @@ def _parent_of(pid: int) -> int:
 def test_a_compilers_parts_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real compiler, killed at any moment: cc1plus is its child."""
     monkeypatch.setenv("OCTAVO_KERNEL_CACHE", str(tmp_path / "cache"))
-    with subprocess.Popen([sys.executable, "-c", BUILD.replace("-O0", "-O3")]) as process:
+    command = [sys.executable, "-c", BUILD.replace("-O0", "-O3"), str(build.SOURCES)]
+    with subprocess.Popen(command) as process:
         try:
             wait_until(lambda: bool(_working_in(tmp_path)) or process.poll() is not None)
         finally:

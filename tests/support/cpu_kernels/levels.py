@@ -23,7 +23,8 @@ _AVX512_FLAGS = (
     *("-DOCTAVO_AVX512", "-DOCTAVO_VNNI", "-DOCTAVO_BF16"),
     "-Wno-psabi",
 )
-_QUICK = ("-Werror", "-O2")
+#: No warning passes.
+QUICK = ("-Werror", "-O2")
 #: Tuning that no machine may choose by itself: streamed weights, and tiles for every format.
 ALL_WAYS = Tuning(stream_weights=True, tile_rows=dict.fromkeys(("bfloat16", "int8", "int4"), 5))
 
@@ -53,16 +54,16 @@ class Level:
 
 #: Build that users get.
 OWN = Level("own", isa.choose_isa())
-_AVX2 = Level("avx2", isa_named("avx2"), _QUICK)
-_AVX512 = Level("emulated-avx512", isa_named("avx2"), (*_QUICK, *_AVX512_FLAGS))
+_AVX2 = Level("avx2", isa_named("avx2"), QUICK)
+_AVX512 = Level("emulated-avx512", isa_named("avx2"), (*QUICK, *_AVX512_FLAGS))
 _AMX = Level(
     "emulated-amx",
     isa_named("avx2"),
-    (*_QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX"),
+    (*QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX"),
 )
 LEVELS = (
     OWN,
-    Level("baseline", isa_named("baseline"), _QUICK),
+    Level("baseline", isa_named("baseline"), QUICK),
     # What the processor has, OWN tests; AVX2 it doesn't, then.
     _AVX2 if OWN.base.name in ("avx512_bf16", "amx") else _AVX512,
     *(() if OWN.base.name == "amx" else (_AMX,)),
