@@ -48,8 +48,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def is_healthy(base: str) -> bool:
+    # A server that imports torch on a busy machine may keep who asks waiting.
     try:
-        return httpx.get(f"{base}/health").status_code == 200
+        return httpx.get(f"{base}/health", timeout=60).status_code == 200
     except httpx.ConnectError:
         return False
 
