@@ -1,8 +1,8 @@
 """Config in the form of `config.json`, from the metadata of a GGUF file.
 
-transformers reads what it knows of a file and passes over the rest. Here the rest is filled in, as
-llama.cpp reads it, and whatever neither of them uses refuses the file: an answer computed without
-it would be wrong without a sign.
+transformers has names for some keys and passes over the rest. Here the rest is filled in, as
+llama.cpp reads it, and whatever is used by neither refuses the file: an answer computed without it
+would be wrong without a sign.
 """
 
 from __future__ import annotations
@@ -17,13 +17,30 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
 from ..hf_config import complete_config
-from .gguf_metadata import GgufMetadata
+from .gguf_metadata import GgufMetadata, brief
 from .gguf_rope import rope_parameters
 
 # Not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
-#: Config field that transformers reads from each key, by architecture; None: it ignores the key.
+#: Config field of each key in transformers, by architecture; None: it ignores the key.
 _READ: dict[str, dict[str, str | None]] = _gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]
+#: `model_type` of the architectures that are served.
+_MODEL_TYPES = {
+    "bloom": "bloom",
+    "falcon": "falcon",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3_text",
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "nemotron": "nemotron",
+    "phi3": "phi3",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "stablelm": "stablelm",
+    "starcoder2": "starcoder2",
+}
+#: Architectures whose head is the embedding, of which files hold a copy.
+_ALWAYS_TIED = ("bloom", "falcon")
 
 #: Layers of Gemma's largest models, which divide by the root of hidden_size / heads instead of
 #: head_dim; their files don't say so, and llama.cpp knows them by their number of layers, too.
@@ -71,26 +88,77 @@ _HARMLESS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
-    """The completed config. parsed: the part that transformers reads of the file.
+def check_architecture(metadata: GgufMetadata) -> None:
+    """Raises ConfigError for one that is not served."""
+    if metadata.architecture not in _MODEL_TYPES.keys() & _READ.keys():
+        raise ConfigError(
+            f"GGUF files of the architecture {metadata.architecture!r} are not served; serve the "
+            "model's folder in Hugging Face format instead"
+        )
+
+
+def gguf_config(metadata: GgufMetadata) -> JsonDict:
+    """The completed config. metadata: of an architecture and a tokenizer that are served.
 
     Raises ConfigError that names the key for a file that can't be followed.
     """
-    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(parsed["model_type"])
-    if architecture is None:
-        raise ConfigError(
-            f"GGUF files of the architecture {metadata.architecture!r} are not served: it is no "
-            "language model that generates text"
-        )
-    # Rotary fields are replaced by those of `_unread`, which are complete.
-    parsed = {k: value for k, value in parsed.items() if k not in ("rope_theta", "rope_scaling")}
-    parsed["architectures"] = [architecture]
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        parsed.setdefault(name, None)  # else transformers takes those of another model
-    config = complete_config({**parsed, **_unread(complete_config(parsed), metadata)})
+    known = _known(metadata)
+    config = complete_config({**known, **_unread(complete_config(known), metadata)})
     for key, value in metadata.fields.items():
         _check(key, value, config, metadata)
     return config
+
+
+def _known(metadata: GgufMetadata) -> JsonDict:
+    """Fields of the config that transformers has keys for."""
+    architecture = metadata.architecture
+    model_type = _MODEL_TYPES[architecture]
+    if architecture == "llama" and metadata.others.get("general.name") == "mistral":
+        model_type = "mistral"
+    config: dict[str, Any] = {
+        "model_type": model_type,
+        "architectures": [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]],
+        "vocab_size": len(metadata.others["tokenizer.ggml.tokens"]),
+        "tie_word_embeddings": architecture in _ALWAYS_TIED
+        or not metadata.has_tensor(r"output\.weight"),
+    }
+    if architecture == "stablelm":
+        config["use_qkv_bias"] = metadata.has_tensor(r".*attn_[qkv]\.bias")
+        config["use_parallel_residual"] = not metadata.has_tensor(r".*ffn_norm.*")
+    for key, name in _READ["tokenizer"].items():
+        # Absent ones are none: else transformers takes those of another model.
+        config[str(name)] = metadata.others.get(f"tokenizer.{key}")
+    for key, name in _READ[architecture].items():
+        if name is not None and key in metadata.fields:
+            config[name] = _size(metadata, key)
+    _check_blocks(metadata)
+    # Positions are those of `_unread`, which are complete.
+    config.pop("rope_theta", None)
+    return config
+
+
+def _size(metadata: GgufMetadata, key: str) -> Any:
+    value = metadata.fields[key]
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ConfigError(
+            f"the GGUF file's {metadata.architecture}.{key} = {brief(value)} is not supported: it "
+            "must be one number above 0"
+        )
+    return value
+
+
+def _check_blocks(metadata: GgufMetadata) -> None:
+    """Raises ConfigError for layers that there are no tensors of, before a model is made of
+    them."""
+    found = {name.split(".")[1] for name in metadata.tensor_names if name.startswith("blk.")}
+    stated = metadata.fields.get("block_count")
+    if stated != len(found):
+        raise ConfigError(
+            f"the GGUF file's {metadata.architecture}.block_count = {brief(stated)}, but its "
+            f"tensors are of {len(found)} blocks"
+        )
 
 
 def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
@@ -156,14 +224,13 @@ def _check(key: str, value: Any, config: JsonDict, metadata: GgufMetadata) -> No
         served = _STATED[key](config)
         if not _same(value, served):
             raise ConfigError(
-                f"the GGUF file says {name} = {_brief(value)}, which is not served: the "
-                f"{config['model_type']} model computes with {_brief(served)}"
+                f"the GGUF file says {name} = {brief(value)}, which is not served: the "
+                f"{config['model_type']} model computes with {brief(served)}"
             )
         return
-    known = _READ.get(metadata.architecture) or _READ.get(config["model_type"]) or {}
-    if known.get(key) is None:
+    if _READ[metadata.architecture].get(key) is None:
         raise ConfigError(
-            f"the GGUF file's {name} = {_brief(value)} is not supported: an answer without it "
+            f"the GGUF file's {name} = {brief(value)} is not supported: an answer without it "
             "would be wrong; serve the model's folder in Hugging Face format instead"
         )
 
@@ -174,11 +241,6 @@ def _same(stated: Any, served: Any) -> bool:
     if isinstance(stated, (int, float)) and isinstance(served, (int, float)):
         return math.isclose(stated, served, rel_tol=1e-5)
     return bool(stated == served)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _head_dim(config: JsonDict) -> int | None:

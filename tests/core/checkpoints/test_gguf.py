@@ -61,7 +61,7 @@ def test_what_can_not_be_read_is_named(gguf: Path, tmp_path: Path) -> None:
         find_checkpoint(str(text))
     short = tmp_path / "short.gguf"
     short.write_bytes(gguf.read_bytes()[:50_000])
-    with pytest.raises(ConfigError, match=r"short\.gguf: the GGUF file can't be read"):
+    with pytest.raises(ConfigError, match=r"short\.gguf can't be read.*tokenizer\.ggml\.tokens: "):
         LLM(short)
     with pytest.raises(ConfigError, match="neither a folder nor a GGUF file"):
         LLM(tmp_path / "missing.gguf")
