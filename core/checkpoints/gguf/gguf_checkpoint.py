@@ -130,17 +130,24 @@ class GgufCheckpoint(Checkpoint):
         return {"config": AutoConfig.for_model(**self.config)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor in float32 under the name that Hugging Face gives it, one at a time."""
+        """Each tensor in float32 under the name that Hugging Face gives it, one at a time. Raises
+        ConfigError for one whose shape doesn't fit."""
         processor, places = self._tensor_processor(), self._tensor_places
         for name, tensor in self._file.tensors.items():
             if name in FACTOR_TENSORS:
                 continue  # the config has them
-            result = processor.process(
-                weights=_dequantized(tensor),
-                name=name,
-                tensor_key_mapping=places,
-                parsed_parameters={},
-            )
+            try:
+                result = processor.process(
+                    weights=_dequantized(tensor),
+                    name=name,
+                    tensor_key_mapping=places,
+                    parsed_parameters={},
+                )
+            except ValueError as error:
+                raise ConfigError(
+                    f"{self.name}: the GGUF file's tensor {name} is of another shape than its "
+                    f"model's: {error}"
+                ) from error
             yield (
                 places[result.name],
                 torch.from_numpy(np.require(result.weights, None, ["C", "W"])),

@@ -17,7 +17,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
 from ..hf_config import complete_config
-from .gguf_metadata import GgufMetadata, brief
+from .gguf_kinds import brief
+from .gguf_metadata import GgufMetadata
 from .gguf_rope import rope_parameters
 
 # Not typed.
@@ -130,34 +131,29 @@ def _known(metadata: GgufMetadata) -> JsonDict:
         config[str(name)] = metadata.others.get(f"tokenizer.{key}")
     for key, name in _READ[architecture].items():
         if name is not None and key in metadata.fields:
-            config[name] = _size(metadata, key)
-    _check_blocks(metadata)
+            config[name] = metadata.fields[key]
+    _check_sizes(metadata)
     # Positions are those of `_unread`, which are complete.
     config.pop("rope_theta", None)
     return config
 
 
-def _size(metadata: GgufMetadata, key: str) -> Any:
-    value = metadata.fields[key]
-    if isinstance(value, list) and len(value) == 1:
-        (value,) = value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigError(
-            f"the GGUF file's {metadata.architecture}.{key} = {brief(value)} is not supported: it "
-            "must be one number above 0"
-        )
-    return value
-
-
-def _check_blocks(metadata: GgufMetadata) -> None:
+def _check_sizes(metadata: GgufMetadata) -> None:
     """Raises ConfigError for layers that there are no tensors of, before a model is made of
-    them."""
+    them, and for heads of no width."""
+    architecture, fields = metadata.architecture, metadata.fields
     found = {name.split(".")[1] for name in metadata.tensor_names if name.startswith("blk.")}
-    stated = metadata.fields.get("block_count")
-    if stated != len(found):
+    blocks = fields.get("block_count")
+    if blocks != len(found):
         raise ConfigError(
-            f"the GGUF file's {metadata.architecture}.block_count = {brief(stated)}, but its "
-            f"tensors are of {len(found)} blocks"
+            f"the GGUF file's {architecture}.block_count = {blocks}, but its tensors are of "
+            f"{len(found)} blocks"
+        )
+    heads, width = fields.get("attention.head_count", 1), fields.get("embedding_length")
+    if width is None or heads > width:
+        raise ConfigError(
+            f"the GGUF file's {architecture}.attention.head_count = {heads}, but its "
+            f"{architecture}.embedding_length = {width}"
         )
 
 

@@ -12,6 +12,7 @@ from gguf import GGML_QUANT_SIZES, MODEL_ARCH_NAMES, GGMLQuantizationType, dequa
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
 from .gguf_file import GgufFile
+from .gguf_kinds import brief, check_kinds
 
 #: Tensors of factors of rotary positions: Llama 3.1's, and LongRoPE's for texts within and beyond
 #: the trained length.
@@ -50,7 +51,8 @@ class GgufMetadata:
     others: all other keys. tensor_names: of all tensors.
 
     Raises ConfigError, naming it, for a key outside the architecture's own that is neither used
-    nor harmless, and for a type of tensors that can't be dequantised.
+    nor harmless, for a value of another kind than its key has, and for a type of tensors that
+    can't be dequantised.
     """
 
     def __init__(self, file: GgufFile) -> None:
@@ -64,6 +66,7 @@ class GgufMetadata:
         self.others: JsonDict = {
             key: value for key, value in file.keys.items() if not key.startswith(prefix)
         }
+        check_kinds(file.keys, self.architecture)
         for key, value in self.others.items():
             _check(key, value)
         for kind, name in {tensor.kind: name for name, tensor in file.tensors.items()}.items():
@@ -82,12 +85,6 @@ class GgufMetadata:
         tensor = self._tensors[name]
         values: list[float] = dequantize(tensor.data, tensor.kind).tolist()
         return values
-
-
-def brief(value: Any) -> str:
-    """For messages."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _check(key: str, value: Any) -> None:

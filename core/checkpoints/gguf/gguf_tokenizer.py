@@ -12,7 +12,8 @@ from typing import Any
 
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
-from .gguf_metadata import GgufMetadata, brief
+from .gguf_kinds import brief
+from .gguf_metadata import GgufMetadata
 from .gguf_splits import AS_GPT2, SPLITS
 
 _GGML = "tokenizer.ggml."
@@ -229,7 +230,7 @@ def _named_tokens(metadata: GgufMetadata, tokens: Sequence[str]) -> dict[str, st
     named = {}
     for name, key in _NAMED.items():
         token_id = _get(metadata, key, int, None)
-        if token_id is not None and not 0 <= token_id < len(tokens):
+        if token_id is not None and token_id >= len(tokens):
             raise ConfigError(
                 f"the GGUF file's {_GGML}{key} = {token_id}, but there are {len(tokens)} tokens"
             )
