@@ -25,21 +25,13 @@ from .gguf_rope import rope_parameters
 _gguf: Any = modeling_gguf_pytorch_utils
 #: Config field of each key in transformers, by architecture; None: it ignores the key.
 _READ: dict[str, dict[str, str | None]] = _gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]
-#: `model_type` of the architectures that are served.
-_MODEL_TYPES = {
-    "bloom": "bloom",
-    "falcon": "falcon",
-    "gemma2": "gemma2",
-    "gemma3": "gemma3_text",
-    "gpt2": "gpt2",
-    "llama": "llama",
-    "nemotron": "nemotron",
-    "phi3": "phi3",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-    "stablelm": "stablelm",
-    "starcoder2": "starcoder2",
-}
+#: Architectures that are served.
+_ARCHITECTURES = frozenset(
+    [
+        *("bloom", "falcon", "gemma2", "gemma3", "gpt2", "llama", "nemotron", "phi3", "qwen2"),
+        *("qwen3", "stablelm", "starcoder2"),
+    ]
+)
 #: Architectures whose head is the embedding, of which files hold a copy.
 _ALWAYS_TIED = ("bloom", "falcon")
 
@@ -60,11 +52,6 @@ _STATED: dict[str, Callable[[JsonDict], Any]] = {
     "rope.freq_base": lambda config: _rope(config, "full_attention").get("rope_theta"),
     "rope.freq_base_swa": lambda config: _rope(config, "sliding_attention").get("rope_theta"),
     "vocab_size": lambda config: config.get("vocab_size"),
-    "expert_feed_forward_length": lambda config: config.get("moe_intermediate_size"),
-    "expert_shared_feed_forward_length": lambda config: config.get(
-        "shared_expert_intermediate_size"
-    ),
-    "expert_weights_norm": lambda config: config.get("norm_topk_prob"),
     "use_parallel_residual": lambda config: config.get("use_parallel_residual"),
 }
 
@@ -91,7 +78,7 @@ _HARMLESS: dict[str, Callable[[Any], bool]] = {
 
 def check_architecture(metadata: GgufMetadata) -> None:
     """Raises ConfigError for one that is not served."""
-    if metadata.architecture not in _MODEL_TYPES.keys() & _READ.keys():
+    if metadata.architecture not in _ARCHITECTURES & _READ.keys():
         raise ConfigError(
             f"GGUF files of the architecture {metadata.architecture!r} are not served; serve the "
             "model's folder in Hugging Face format instead"
@@ -112,8 +99,9 @@ def gguf_config(metadata: GgufMetadata) -> JsonDict:
 
 def _known(metadata: GgufMetadata) -> JsonDict:
     """Fields of the config that transformers has keys for."""
-    architecture = metadata.architecture
-    model_type = _MODEL_TYPES[architecture]
+    architecture = model_type = metadata.architecture
+    if architecture == "gemma3":
+        model_type = "gemma3_text"
     if architecture == "llama" and metadata.others.get("general.name") == "mistral":
         model_type = "mistral"
     config: dict[str, Any] = {

@@ -9,7 +9,7 @@ from shutil import copyfile
 
 import pytest
 import torch
-from gguf import GGUFReader
+from gguf import GGUFReader, get_tensor_name_map
 from gguf_files import write_gguf
 from octavo import LLM, SamplingParams
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
@@ -33,8 +33,9 @@ def gguf() -> Path:
 def test_equal_to_transformers_on_the_same_file(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # transformers reads the file five times, for seconds each.
+    # transformers reads the file several times, and makes its table of names for each module.
     monkeypatch.setattr("gguf.GGUFReader", cache(GGUFReader))
+    monkeypatch.setattr("gguf.get_tensor_name_map", cache(get_tensor_name_map))
     source = {"gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)
