@@ -117,6 +117,10 @@ class Checkpoint:
         load = load_object("octavo.core.checkpoints.transformers_answers:load_tokenizer")
         return load({"folder": str(self.path)})
 
+    def transformers_model(self, auto_class: Any, **options: Any) -> Any:
+        """What its `from_pretrained` returns for the checkpoint, and raises."""
+        return auto_class.from_pretrained(self.path, **options)
+
     @property
     def transformers_source(self) -> tuple[Path, dict[str, str]]:
         """The folder that transformers loads from, and what it must be told besides."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from gguf import dequantize
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -85,6 +86,14 @@ class GgufCheckpoint(Checkpoint):
             tokenizer_object=Tokenizer.from_str(parts["backend"]),
             chat_template=parts["chat_template"],
             **parts["special_tokens"],
+        )
+
+    def transformers_model(self, auto_class: Any, **options: Any) -> Any:
+        """See Checkpoint; of the tensors as they are read here, once and whole."""
+        (name,) = self.config["architectures"]
+        weights = dict(self.weights())
+        return getattr(transformers, name).from_pretrained(
+            None, state_dict=weights, **self.transformers_config, **options
         )
 
     @cached_property

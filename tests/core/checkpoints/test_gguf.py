@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from shutil import copyfile
+from typing import Literal
 
 import pytest
 import torch
@@ -56,7 +57,10 @@ def test_equal_to_transformers_on_the_same_file(
     assert (stopped.text, stopped.finish_reason) == ("The capital of France is Paris.", "stop")
 
 
-def test_the_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model_impl", ["octavo", "transformers"])
+def test_the_file_is_read_once(
+    model_impl: Literal["octavo", "transformers"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By whatever is made of it in a process; and never by the gguf package, which takes long."""
     path = write_gguf(tmp_path / "model.gguf", save_text_model(tmp_path / "llama", "llama"))
     read = []
@@ -67,7 +71,9 @@ def test_the_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(gguf_checkpoint, "read_gguf", counted)
     monkeypatch.delattr("gguf.GGUFReader")
-    llm = LLM(path, dtype="float32", max_model_len=64, kv_cache_memory=1 << 20)
+    llm = LLM(
+        path, dtype="float32", max_model_len=64, kv_cache_memory=1 << 20, model_impl=model_impl
+    )
     llm.generate(["a"], SamplingParams(max_tokens=1))
     assert llm.get_tokenizer().decode(llm.get_tokenizer().encode("a dog")) == "a dog"
     assert read == [path]
