@@ -78,7 +78,9 @@ def tokenizer_parts(metadata: GgufMetadata) -> JsonDict:
     eos = named.get("eos_token") if _get(metadata, "add_eos_token", bool, False) else None
     ids: dict[str, int] = backend["model"]["vocab"]
     backend["added_tokens"] = _added_tokens(metadata, ids, {*special, *named.values()})
-    backend["post_processor"] = _frame(bos, eos, ids) if bos or eos else None
+    # Not those of the model, which may spell its tokens in another way.
+    stated = {text: token_id for token_id, text in enumerate(tokens)}
+    backend["post_processor"] = _frame(bos, eos, stated) if bos or eos else None
     template = metadata.others.get("tokenizer.chat_template")
     if not isinstance(template, str | None):
         raise ConfigError("the GGUF file's tokenizer.chat_template is no text")

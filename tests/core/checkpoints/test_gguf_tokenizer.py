@@ -184,3 +184,10 @@ def test_a_special_token_of_any_letters_is_found_whole(tmp_path: Path) -> None:
     made = Tokenizer.from_str(parts_of(path)["backend"])
     assert made.encode(f"ab{text}ab").ids == [2, 3, 2]
     assert made.decode([2, 3], skip_special_tokens=False) == f"ab{text}"
+
+
+def test_a_named_token_may_be_one_of_spaces(tmp_path: Path) -> None:
+    """Gemma's are spelt in marks."""
+    keys = {"tokens": ["a", "  ", "<unk>"], "scores": [0.0] * 3, "bos_token_id": 1}
+    parts = parts_of(write(tmp_path / "t.gguf", "gemma2", "llama", keys))
+    assert Tokenizer.from_str(parts["backend"]).encode("a").ids == [1, 0]
