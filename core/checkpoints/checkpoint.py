@@ -10,8 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..contracts.specs import JsonDict
+from ..contracts.specs import JsonDict, load_object
 from ..protocol.config import ConfigError
+from .ask_transformers import ask, stamp_files
 from .hf_config import complete_config, is_known_type
 from .json_file import read_json_file
 from .unreadable import unreadable
@@ -99,6 +100,26 @@ class Checkpoint:
             if ids is not None:
                 return (ids,) if isinstance(ids, int) else tuple(ids)
         return ()
+
+    @property
+    def tokenizer_parts(self) -> JsonDict:
+        """See `tokenizer` in transformers_answers.py. Raises ConfigError if there is no usable
+        tokenizer."""
+        try:
+            parts: JsonDict = ask("tokenizer", {"folder": str(self.path)}, stamp_files(self.path))
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+        return parts
+
+    def transformers_tokenizer(self) -> Any:
+        """transformers' own object of the same files. That imports it, in seconds."""
+        # By name, as only few need it, and torch comes with it.
+        load = load_object("octavo.core.checkpoints.transformers_answers:load_tokenizer")
+        return load({"folder": str(self.path)})
+
+    def transformers_model(self, auto_class: Any, **options: Any) -> Any:
+        """What its `from_pretrained` returns for the checkpoint, and raises."""
+        return auto_class.from_pretrained(self.path, **options)
 
     @property
     def transformers_source(self) -> tuple[Path, dict[str, str]]:

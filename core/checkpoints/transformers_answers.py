@@ -51,7 +51,7 @@ def tokenizer(source: JsonDict) -> JsonDict:
     their names in chat templates; `chat_template`; and `is_plain`, whether the backend alone
     encodes and decodes as the whole does. `error`: why there is none.
 
-    source: the `folder`, and the `options` that transformers must be told besides.
+    source: the `folder`.
     """
     made = load_tokenizer(source)
     if isinstance(made, str):
@@ -72,15 +72,15 @@ def load_tokenizer(source: JsonDict) -> Any:
     """transformers' own object, or why there is none."""
     from transformers import AutoTokenizer
 
-    folder, options = Path(source["folder"]), source["options"]
+    folder = Path(source["folder"])
     try:
-        made: Any = AutoTokenizer.from_pretrained(folder, **options)
+        made: Any = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
         return f"no usable tokenizer: {error}"
     # Some of transformers' tokenizers are made without a vocabulary, and read every text as
     # nothing or as unknown.
     names = {"tokenizer.json", "tokenizer.model", *made.vocab_files_names.values()}
-    if not options and not any((folder / file).is_file() for file in names):
+    if not any((folder / file).is_file() for file in names):
         return (
             f"no usable tokenizer: {folder} has none of {', '.join(sorted(names))}; copy the "
             "tokenizer's files from the model's repository"

@@ -26,6 +26,6 @@ def gives_embeddings(name: str) -> bool:
         return True
     path = Path(name).expanduser()
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
-        return False  # of GGUF files, which take long to read, none is such a model
+        return False  # of GGUF files, none is such a model
     described = read_json_file(find_checkpoint(name).path / "config.json")
     return described.get("model_type") in MODEL_TYPES

@@ -9,10 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as BackendTokenizer
 
-from ..checkpoints.ask_transformers import ask, stamp_files
 from ..checkpoints.checkpoint import Checkpoint
-from ..contracts.specs import load_object
-from ..protocol.config import ConfigError
 from ..protocol.request_error import RequestError
 from .chat_template import ChatTemplate
 from .special_text import SpecialTextGuard
@@ -41,12 +38,8 @@ class Tokenizer:
     """Encodes prompts and decodes outputs. Raises ConfigError if there is no fast tokenizer."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        folder, options = checkpoint.transformers_source
-        self._source = {"folder": str(folder), "options": options}
-        try:
-            parts = ask("tokenizer", self._source, stamp_files(folder))
-        except ConfigError as error:
-            raise ConfigError(f"{checkpoint.name}: {error}") from error
+        self._checkpoint = checkpoint
+        parts = checkpoint.tokenizer_parts
         backend = BackendTokenizer.from_str(parts["backend"])
         self._backend = backend
         self._special_tokens: Mapping[str, Any] = parts["special_tokens"]
@@ -162,15 +155,10 @@ class Tokenizer:
     def to_transformers(self) -> Any:
         """A tokenizer of transformers' own from the same files, with the chat template in use.
         That imports transformers, in seconds."""
-        made = self._load_transformers()
+        made = self._checkpoint.transformers_tokenizer()
         if self._template is not None:
             made.chat_template = self._template.source
         return made
-
-    def _load_transformers(self) -> Any:
-        # By name, as only few need transformers' own, which is imported with torch.
-        load = load_object("octavo.core.checkpoints.transformers_answers:load_tokenizer")
-        return load(self._source)
 
     def _coders(
         self, is_plain: bool
@@ -183,7 +171,7 @@ class Tokenizer:
                 lambda ids: str(backend.decode(ids, skip_special_tokens=True)),
             )
         # For the few that add code to the backend.
-        made = self._load_transformers()
+        made = self._checkpoint.transformers_tokenizer()
         return (
             lambda text, add: list(made(text, add_special_tokens=add)["input_ids"]),
             lambda ids: str(made.decode(ids, skip_special_tokens=True)),

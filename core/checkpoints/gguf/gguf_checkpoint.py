@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
-from gguf import GGUFReader, dequantize
+import transformers
+from gguf import dequantize
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, modeling_gguf_pytorch_utils
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedTokenizerFast,
+    modeling_gguf_pytorch_utils,
+)
 
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
 from ..checkpoint import Checkpoint
-from .gguf_config import gguf_config
-from .gguf_header import MAGIC
+from .gguf_config import check_architecture, gguf_config
+from .gguf_file import GgufFile, GgufTensor, read_gguf
 from .gguf_metadata import FACTOR_TENSORS, GgufMetadata
-from .gguf_tokenizer import check_tokenizer
+from .gguf_tokenizer import check_tokenizer, tokenizer_parts
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +49,9 @@ _TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 #: transformers' own loader of these files; it is not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
 _auto_model: Any = AutoModelForCausalLM
+_tokenizer_class: Any = PreTrainedTokenizerFast
+#: Rows that are dequantised as one.
+_ROWS_MERGED = 64
 
 
 @dataclass(frozen=True)
@@ -46,9 +60,6 @@ class GgufCheckpoint(Checkpoint):
     something that can't be used, naming that."""
 
     def __post_init__(self) -> None:
-        with self.path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ConfigError(f"{self.name}: {self.path} is not a GGUF file")
         # Parse eagerly: a damaged file fails here.
         assert self._tensor_places
 
@@ -56,15 +67,34 @@ class GgufCheckpoint(Checkpoint):
     def config(self) -> JsonDict:
         """Config in the form of `config.json`."""
         metadata = self._metadata
-        try:
+        with self._named():
+            check_architecture(metadata)
             check_tokenizer(metadata)
-            parsed = _gguf.load_gguf_checkpoint(str(self.path))
-            config = gguf_config({**parsed["tokenizer_config"], **parsed["config"]}, metadata)
-        except ConfigError as error:
-            raise ConfigError(f"{self.name}: {error}") from error
-        except (ValueError, IndexError, KeyError, OSError) as error:
-            raise self._unreadable(error) from error
-        return config
+            return gguf_config(metadata)
+
+    @property
+    def tokenizer_parts(self) -> JsonDict:
+        """See Checkpoint."""
+        metadata = self._metadata
+        with self._named():
+            return tokenizer_parts(metadata)
+
+    def transformers_tokenizer(self) -> Any:
+        """See Checkpoint."""
+        parts = self.tokenizer_parts
+        return _tokenizer_class(
+            tokenizer_object=Tokenizer.from_str(parts["backend"]),
+            chat_template=parts["chat_template"],
+            **parts["special_tokens"],
+        )
+
+    def transformers_model(self, auto_class: Any, **options: Any) -> Any:
+        """See Checkpoint; of the tensors as they are read here, once and whole."""
+        (name,) = self.config["architectures"]
+        weights = dict(self.weights())
+        return getattr(transformers, name).from_pretrained(
+            None, state_dict=weights, **self.transformers_config, **options
+        )
 
     @cached_property
     def generation_config(self) -> JsonDict:
@@ -109,18 +139,28 @@ class GgufCheckpoint(Checkpoint):
         return {"config": AutoConfig.for_model(**self.config)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor in float32 under the name that Hugging Face gives it, one at a time."""
+        """Each tensor in float32 under the name that Hugging Face gives it, one at a time. Raises
+        ConfigError for one whose shape doesn't fit."""
         processor, places = self._tensor_processor(), self._tensor_places
-        for tensor in GGUFReader(self.path).tensors:
-            if tensor.name in FACTOR_TENSORS:
+        for name, tensor in self._file.tensors.items():
+            if name in FACTOR_TENSORS:
                 continue  # the config has them
-            result = processor.process(
-                weights=dequantize(tensor.data, tensor.tensor_type),
-                name=tensor.name,
-                tensor_key_mapping=places,
-                parsed_parameters={},
+            try:
+                result = processor.process(
+                    weights=_dequantized(tensor),
+                    name=name,
+                    tensor_key_mapping=places,
+                    parsed_parameters={},
+                )
+            except ValueError as error:
+                raise ConfigError(
+                    f"{self.name}: the GGUF file's tensor {name} is of another shape than its "
+                    f"model's: {error}"
+                ) from error
+            yield (
+                places[result.name],
+                torch.from_numpy(np.require(result.weights, None, ["C", "W"])),
             )
-            yield places[result.name], torch.tensor(result.weights)
 
     def weight_names(self) -> Iterator[str]:
         """None: whether the head is tied, the config has from the tensors."""
@@ -131,13 +171,14 @@ class GgufCheckpoint(Checkpoint):
         return [self.path.resolve()]
 
     @cached_property
+    def _file(self) -> GgufFile:
+        return read_gguf(self.path)
+
+    @cached_property
     def _metadata(self) -> GgufMetadata:
-        try:
-            return GgufMetadata(self.path)
-        except ConfigError as error:
-            raise ConfigError(f"{self.name}: {error}") from error
-        except ValueError as error:
-            raise self._unreadable(error) from error
+        file = self._file
+        with self._named():
+            return GgufMetadata(file)
 
     @cached_property
     def _tensor_places(self) -> dict[str, str]:
@@ -168,10 +209,7 @@ class GgufCheckpoint(Checkpoint):
     def _mapped(self, model: Any) -> dict[str, str]:
         """transformers' names of a model's tensors, by those of GGUF."""
         processor, architecture = self._tensor_processor(), self._metadata.architecture
-        try:
-            names: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, processor, architecture)
-        except NotImplementedError as error:
-            raise self._unreadable(error) from error
+        names: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, processor, architecture)
         return names
 
     def _tensor_processor(self) -> Any:
@@ -179,8 +217,18 @@ class GgufCheckpoint(Checkpoint):
         kinds = _gguf.TENSOR_PROCESSORS
         return kinds.get(self._metadata.architecture, _gguf.TensorProcessor)(self.config)
 
-    def _unreadable(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f"{self.name}: the GGUF file can't be read, it is damaged or of an architecture or "
-            f"a type of quantisation that is not known: {error}"
-        )
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors within name the model."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+
+
+def _dequantized(tensor: GgufTensor) -> NDArray[np.float32]:
+    """Some hundred kilobytes at once: dequantize takes 16 rows, and rows may be short."""
+    rows = tensor.data.reshape(-1, tensor.data.shape[-1])
+    merged = rows.reshape(len(rows) // math.gcd(len(rows), _ROWS_MERGED), -1)
+    values: NDArray[np.float32] = dequantize(merged, tensor.kind)
+    return values.reshape(*tensor.data.shape[:-1], -1)

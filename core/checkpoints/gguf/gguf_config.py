@@ -1,8 +1,8 @@
 """Config in the form of `config.json`, from the metadata of a GGUF file.
 
-transformers reads what it knows of a file and passes over the rest. Here the rest is filled in, as
-llama.cpp reads it, and whatever neither of them uses refuses the file: an answer computed without
-it would be wrong without a sign.
+transformers has names for some keys and passes over the rest. Here the rest is filled in, as
+llama.cpp reads it, and whatever is used by neither refuses the file: an answer computed without it
+would be wrong without a sign.
 """
 
 from __future__ import annotations
@@ -17,13 +17,23 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
 from ..hf_config import complete_config
+from .gguf_kinds import brief
 from .gguf_metadata import GgufMetadata
 from .gguf_rope import rope_parameters
 
 # Not typed.
 _gguf: Any = modeling_gguf_pytorch_utils
-#: Config field that transformers reads from each key, by architecture; None: it ignores the key.
+#: Config field of each key in transformers, by architecture; None: it ignores the key.
 _READ: dict[str, dict[str, str | None]] = _gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]
+#: Architectures that are served.
+_ARCHITECTURES = frozenset(
+    [
+        *("bloom", "falcon", "gemma2", "gemma3", "gpt2", "llama", "nemotron", "phi3", "qwen2"),
+        *("qwen3", "stablelm", "starcoder2"),
+    ]
+)
+#: Architectures whose head is the embedding, of which files hold a copy.
+_ALWAYS_TIED = ("bloom", "falcon")
 
 #: Layers of Gemma's largest models, which divide by the root of hidden_size / heads instead of
 #: head_dim; their files don't say so, and llama.cpp knows them by their number of layers, too.
@@ -42,11 +52,6 @@ _STATED: dict[str, Callable[[JsonDict], Any]] = {
     "rope.freq_base": lambda config: _rope(config, "full_attention").get("rope_theta"),
     "rope.freq_base_swa": lambda config: _rope(config, "sliding_attention").get("rope_theta"),
     "vocab_size": lambda config: config.get("vocab_size"),
-    "expert_feed_forward_length": lambda config: config.get("moe_intermediate_size"),
-    "expert_shared_feed_forward_length": lambda config: config.get(
-        "shared_expert_intermediate_size"
-    ),
-    "expert_weights_norm": lambda config: config.get("norm_topk_prob"),
     "use_parallel_residual": lambda config: config.get("use_parallel_residual"),
 }
 
@@ -71,26 +76,73 @@ _HARMLESS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def gguf_config(parsed: JsonDict, metadata: GgufMetadata) -> JsonDict:
-    """The completed config. parsed: the part that transformers reads of the file.
+def check_architecture(metadata: GgufMetadata) -> None:
+    """Raises ConfigError for one that is not served."""
+    if metadata.architecture not in _ARCHITECTURES & _READ.keys():
+        raise ConfigError(
+            f"GGUF files of the architecture {metadata.architecture!r} are not served; serve the "
+            "model's folder in Hugging Face format instead"
+        )
+
+
+def gguf_config(metadata: GgufMetadata) -> JsonDict:
+    """The completed config. metadata: of an architecture and a tokenizer that are served.
 
     Raises ConfigError that names the key for a file that can't be followed.
     """
-    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(parsed["model_type"])
-    if architecture is None:
-        raise ConfigError(
-            f"GGUF files of the architecture {metadata.architecture!r} are not served: it is no "
-            "language model that generates text"
-        )
-    # Rotary fields are replaced by those of `_unread`, which are complete.
-    parsed = {k: value for k, value in parsed.items() if k not in ("rope_theta", "rope_scaling")}
-    parsed["architectures"] = [architecture]
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        parsed.setdefault(name, None)  # else transformers takes those of another model
-    config = complete_config({**parsed, **_unread(complete_config(parsed), metadata)})
+    known = _known(metadata)
+    config = complete_config({**known, **_unread(complete_config(known), metadata)})
     for key, value in metadata.fields.items():
         _check(key, value, config, metadata)
     return config
+
+
+def _known(metadata: GgufMetadata) -> JsonDict:
+    """Fields of the config that transformers has keys for."""
+    architecture = model_type = metadata.architecture
+    if architecture == "gemma3":
+        model_type = "gemma3_text"
+    if architecture == "llama" and metadata.others.get("general.name") == "mistral":
+        model_type = "mistral"
+    config: dict[str, Any] = {
+        "model_type": model_type,
+        "architectures": [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]],
+        "vocab_size": len(metadata.others["tokenizer.ggml.tokens"]),
+        "tie_word_embeddings": architecture in _ALWAYS_TIED
+        or not metadata.has_tensor(r"output\.weight"),
+    }
+    if architecture == "stablelm":
+        config["use_qkv_bias"] = metadata.has_tensor(r".*attn_[qkv]\.bias")
+        config["use_parallel_residual"] = not metadata.has_tensor(r".*ffn_norm.*")
+    for key, name in _READ["tokenizer"].items():
+        # Absent ones are none: else transformers takes those of another model.
+        config[str(name)] = metadata.others.get(f"tokenizer.{key}")
+    for key, name in _READ[architecture].items():
+        if name is not None and key in metadata.fields:
+            config[name] = metadata.fields[key]
+    _check_sizes(metadata)
+    # Positions are those of `_unread`, which are complete.
+    config.pop("rope_theta", None)
+    return config
+
+
+def _check_sizes(metadata: GgufMetadata) -> None:
+    """Raises ConfigError for layers that there are no tensors of, before a model is made of
+    them, and for heads of no width."""
+    architecture, fields = metadata.architecture, metadata.fields
+    found = {name.split(".")[1] for name in metadata.tensor_names if name.startswith("blk.")}
+    blocks = fields.get("block_count")
+    if blocks != len(found):
+        raise ConfigError(
+            f"the GGUF file's {architecture}.block_count = {blocks}, but its tensors are of "
+            f"{len(found)} blocks"
+        )
+    heads, width = fields.get("attention.head_count", 1), fields.get("embedding_length")
+    if width is None or heads > width:
+        raise ConfigError(
+            f"the GGUF file's {architecture}.attention.head_count = {heads}, but its "
+            f"{architecture}.embedding_length = {width}"
+        )
 
 
 def _unread(config: JsonDict, metadata: GgufMetadata) -> JsonDict:
@@ -156,14 +208,13 @@ def _check(key: str, value: Any, config: JsonDict, metadata: GgufMetadata) -> No
         served = _STATED[key](config)
         if not _same(value, served):
             raise ConfigError(
-                f"the GGUF file says {name} = {_brief(value)}, which is not served: the "
-                f"{config['model_type']} model computes with {_brief(served)}"
+                f"the GGUF file says {name} = {brief(value)}, which is not served: the "
+                f"{config['model_type']} model computes with {brief(served)}"
             )
         return
-    known = _READ.get(metadata.architecture) or _READ.get(config["model_type"]) or {}
-    if known.get(key) is None:
+    if _READ[metadata.architecture].get(key) is None:
         raise ConfigError(
-            f"the GGUF file's {name} = {_brief(value)} is not supported: an answer without it "
+            f"the GGUF file's {name} = {brief(value)} is not supported: an answer without it "
             "would be wrong; serve the model's folder in Hugging Face format instead"
         )
 
@@ -174,11 +225,6 @@ def _same(stated: Any, served: Any) -> bool:
     if isinstance(stated, (int, float)) and isinstance(served, (int, float)):
         return math.isclose(stated, served, rel_tol=1e-5)
     return bool(stated == served)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _head_dim(config: JsonDict) -> int | None:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import (
-    GGML_QUANT_SIZES,
-    MODEL_ARCH_NAMES,
-    GGMLQuantizationType,
-    GGUFReader,
-    dequantize,
-)
+from gguf import GGML_QUANT_SIZES, MODEL_ARCH_NAMES, GGMLQuantizationType, dequantize
 
 from ...contracts.specs import JsonDict
 from ...protocol.config import ConfigError
-from .gguf_header import read_gguf_header
+from .gguf_file import GgufFile
+from .gguf_kinds import brief, check_kinds
 
 #: Tensors of factors of rotary positions: Llama 3.1's, and LongRoPE's for texts within and beyond
 #: the trained length.
@@ -44,7 +37,7 @@ _OF_A_MODEL = re.compile(r"(.*\.)?(attention|rope|ssm)\..*|.*[._]scale|(.*\.)?ex
 #: Values at which others change nothing.
 _HARMLESS: dict[str, Callable[[Any], bool]] = {
     "general.type": lambda value: value == "model",
-    "split.count": lambda value: value <= 1,
+    "split.count": lambda value: value in (0, 1),
     "tokenizer.ggml.add_sep_token": lambda value: value is False,
     "tokenizer.ggml.escape_whitespaces": lambda value: value is True,
     "tokenizer.ggml.remove_extra_whitespaces": lambda value: value is False,
@@ -58,28 +51,28 @@ class GgufMetadata:
     others: all other keys. tensor_names: of all tensors.
 
     Raises ConfigError, naming it, for a key outside the architecture's own that is neither used
-    nor harmless, and for a type of tensors that can't be dequantised; ValueError and OSError for
-    what is no such file.
+    nor harmless, for a value of another kind than its key has, and for a type of tensors that
+    can't be dequantised.
     """
 
-    def __init__(self, path: Path) -> None:
-        header = read_gguf_header(path)
-        self.architecture = str(header.keys.get("general.architecture"))
+    def __init__(self, file: GgufFile) -> None:
+        self.architecture = str(file.keys.get("general.architecture"))
         prefix = f"{self.architecture}."
         self.fields: JsonDict = {
             key.removeprefix(prefix): value
-            for key, value in header.keys.items()
+            for key, value in file.keys.items()
             if key.startswith(prefix)
         }
         self.others: JsonDict = {
-            key: value for key, value in header.keys.items() if not key.startswith(prefix)
+            key: value for key, value in file.keys.items() if not key.startswith(prefix)
         }
+        check_kinds(file.keys, self.architecture)
         for key, value in self.others.items():
             _check(key, value)
-        for kind, name in {kind: name for name, kind in header.tensors.items()}.items():
+        for kind, name in {tensor.kind: name for name, tensor in file.tensors.items()}.items():
             _check_type(name, kind)
-        self.tensor_names = list(header.tensors)
-        self._path = path
+        self.tensor_names = list(file.tensors)
+        self._tensors = file.tensors
 
     def has_tensor(self, pattern: str) -> bool:
         """Whether there is one whose name is this, or of this pattern."""
@@ -87,17 +80,11 @@ class GgufMetadata:
 
     def factors(self, name: str) -> list[float]:
         """The values of one of FACTOR_TENSORS. Raises ConfigError if there is none."""
-        if name not in self._factors:
+        if name not in self._tensors:
             raise ConfigError(f"the GGUF file has no tensor {name}")
-        return self._factors[name]
-
-    @cached_property
-    def _factors(self) -> dict[str, list[float]]:
-        return {
-            tensor.name: dequantize(tensor.data, tensor.tensor_type).tolist()
-            for tensor in GGUFReader(self._path).tensors
-            if tensor.name in FACTOR_TENSORS
-        }
+        tensor = self._tensors[name]
+        values: list[float] = dequantize(tensor.data, tensor.kind).tolist()
+        return values
 
 
 def _check(key: str, value: Any) -> None:
@@ -111,7 +98,7 @@ def _check(key: str, value: Any) -> None:
             f"the GGUF file is one of {value} parts ({key}); merge them first, with "
             "llama-gguf-split --merge"
         )
-    raise ConfigError(f"the GGUF file's {key} = {value!r} is not supported")
+    raise ConfigError(f"the GGUF file's {key} = {brief(value)} is not supported")
 
 
 def _is_note(key: str) -> bool:
@@ -119,15 +106,10 @@ def _is_note(key: str) -> bool:
     return space not in _SPACES and not _OF_A_MODEL.fullmatch(rest)
 
 
-def _check_type(name: str, kind: int) -> None:
+def _check_type(name: str, kind: GGMLQuantizationType) -> None:
     try:
-        known = GGMLQuantizationType(kind)
-        dequantize(np.zeros((1, GGML_QUANT_SIZES[known][1]), np.uint8), known)
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
     except NotImplementedError as error:
         raise ConfigError(
-            f"the GGUF file's tensor {name} is in {known.name}, which is not supported"
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            f"the GGUF file's tensor {name} is of a type that is not known, {kind}"
+            f"the GGUF file's tensor {name} is in {kind.name}, which is not supported"
         ) from error

@@ -51,14 +51,9 @@ def _describe(deployment: Deployment) -> Any:
 
 def _load(deployment: Deployment) -> Any:
     checkpoint = deployment.checkpoint
-    folder, options = checkpoint.transformers_source
     try:
-        model, info = _auto_class(deployment).from_pretrained(
-            folder,
-            dtype=deployment.dtype,
-            output_loading_info=True,
-            **options,
-            **checkpoint.transformers_config,
+        model, info = checkpoint.transformers_model(
+            _auto_class(deployment), dtype=deployment.dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{checkpoint.name}: transformers can't load it: {error}") from error

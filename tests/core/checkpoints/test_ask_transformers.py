@@ -94,7 +94,5 @@ def test_configs_that_are_not_transformers_own(config: dict[str, object]) -> Non
 
 def test_a_folder_without_a_tokenizer_is_an_answer(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    (answer,) = asked_apart(
-        [("tokenizer", {"folder": str(tmp_path), "options": {}}, "")], tmp_path / "cache"
-    )
+    (answer,) = asked_apart([("tokenizer", {"folder": str(tmp_path)}, "")], tmp_path / "cache")
     assert "no usable tokenizer" in str(answer["error"])

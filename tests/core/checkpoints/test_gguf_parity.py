@@ -233,7 +233,7 @@ def test_deployed_models_follow_the_file_too(tmp_path: Path) -> None:
 
 def test_an_architecture_and_a_type_that_are_not_served_are_named(tmp_path: Path) -> None:
     for architecture, kind, message in (
-        ("rwkv6", GGMLQuantizationType.F32, "architecture rwkv6 is not supported"),
+        ("rwkv6", GGMLQuantizationType.F32, "architecture 'rwkv6' are not served"),
         ("llama", GGMLQuantizationType.Q8_1, r"token_embd\.weight is in Q8_1"),
     ):
         path = tmp_path / f"{architecture}.gguf"
