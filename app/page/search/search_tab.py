@@ -19,21 +19,21 @@ from .search_html import CSS, progress_html, state_html
 def search_tab(server: ServerApi) -> None:
     """Its components, within the tab that is open."""
     index = gr.State(PictureIndex())
-    with gr.Row(equal_height=True):
+    with gr.Row():
         files = gr.File(label="Pictures to search", file_count="multiple", height=170, scale=3)
         with gr.Column(min_width=200, scale=1):
-            folder = gr.UploadButton("Add a folder", file_count="directory")
-            clear = gr.Button("Forget all")
+            folder = gr.UploadButton("Add a folder", file_count="directory", size="md")
+            clear = gr.Button("Forget all", size="md")
     state = gr.HTML(state_html(PictureIndex()), css_template=CSS)
     with gr.Row(equal_height=True):
         text = gr.Textbox(
             label="Search for", placeholder="a dog in the snow", scale=4, min_width=200
         )
         count = gr.Slider(1, 48, 12, step=1, label="Most results", scale=2, min_width=200)
-    search = gr.Button("Search", variant="primary")
+    search = gr.Button("Search", variant="primary", size="md")
     with gr.Accordion("Search by a picture", open=False):
         query = picture_drop("Pictures like this one", 220)
-        search_like = gr.Button("Search for pictures like it")
+        search_like = gr.Button("Search for pictures like it", size="md")
     found = gr.Gallery(
         label="Found, with the cosine of both embeddings",
         show_label=False,
