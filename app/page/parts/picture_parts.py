@@ -4,8 +4,12 @@ limits, and says what is wrong with them."""
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
+
+#: How a server names a part of what is asked; pictures come first.
+_PLACE = re.compile(r"^(?:messages\[\d+\]\.content|input)\[(\d+)\](?:\.image_url)?: ")
 
 
 def picture_part(path: str | Path) -> dict[str, Any]:
@@ -22,3 +26,13 @@ def bytes_part(data: bytes) -> dict[str, Any]:
 def text_part(text: str) -> dict[str, Any]:
     """One of words."""
     return {"type": "text", "text": text}
+
+
+def numbered(error: object) -> str:
+    """What a server says of one of several pictures, which gets its number, from 1 on."""
+    return _PLACE.sub(lambda at: f"picture {int(at[1]) + 1}: ", str(error))
+
+
+def unplaced(error: object) -> str:
+    """What it says of the only one."""
+    return _PLACE.sub("", str(error))

@@ -11,6 +11,8 @@ import gradio as gr
 
 from ..frame.visits import VISITS
 from ..parts.picture_drop import picture_drop, read_picture
+from ..parts.picture_parts import unplaced
+from ..parts.sentence import sentence
 from ..server.server_api import ServerApi, ServerError
 from .picture_index import PictureIndex, embedding
 from .search_html import CSS, progress_html, state_html
@@ -65,7 +67,7 @@ def search_tab(server: ServerApi) -> None:
         try:
             vector = await embedding(server, await server.model(), given)
         except ServerError as error:
-            raise _refusal(str(error)) from error
+            raise _refusal(error) from error
         best = known.nearest(vector, int(most))
         if not best:
             raise _refusal("The pictures are no longer kept, after an hour: add them again.")
@@ -86,7 +88,7 @@ def search_tab(server: ServerApi) -> None:
         try:
             part = await read_picture(path)
         except ServerError as error:
-            raise _refusal(str(error)) from error
+            raise _refusal(error) from error
         return await show_nearest(part, known, most)
 
     everyone: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
@@ -101,9 +103,9 @@ async def _model(server: ServerApi) -> str:
     try:
         return await server.model()
     except ServerError as error:
-        raise _refusal(str(error)) from error
+        raise _refusal(error) from error
 
 
-def _refusal(sentence: str) -> Exception:
-    made: Exception = gr.Error(sentence, print_exception=False)
+def _refusal(why: object) -> Exception:
+    made: Exception = gr.Error(sentence(unplaced(why)), print_exception=False)
     return made
