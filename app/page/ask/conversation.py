@@ -110,7 +110,7 @@ async def _ask(
 
 
 def _messages(turns: list[Turn], system: str) -> list[dict[str, Any]]:
-    """Raises OSError."""
+    """Raises OSError, and ServerError for a picture that is too large."""
     messages: list[dict[str, Any]] = []
     if system.strip():
         messages.append({"role": "system", "content": system})

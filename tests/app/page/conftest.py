@@ -22,8 +22,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """The address of a server of the demo model, with its page."""
-    with running_server("--ui", "--kv-cache-memory=64MiB") as base:
+    """The address of a server of the demo model, with its page. It takes requests of 1 MiB."""
+    with running_server("--ui", "--kv-cache-memory=64MiB", "--max-body-mib=1") as base:
         wait_until(lambda: is_there(f"{base}/ui/"))
         yield base
 
