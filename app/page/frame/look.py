@@ -49,6 +49,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_border_color="transparent",
         button_primary_border_color_dark="transparent",
+        button_primary_border_color_hover="transparent",
+        button_primary_border_color_hover_dark="transparent",
         button_primary_shadow="none",
         button_primary_shadow_hover="none",
         button_secondary_shadow_hover="none",
