@@ -36,6 +36,6 @@ def running_page(base: str, temporary: Path) -> Iterator[str]:
 def is_there(url: str) -> bool:
     """Whether a page answers."""
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=240).status_code == 200
     except httpx.ConnectError:
         return False

@@ -179,6 +179,7 @@ def test_what_is_missing_is_asked_for_and_settings_hold(browser: Browser, page_u
         prompt.fill("Describe this picture.")
         tab(page).get_by_role("button", name="Settings").click()
         tab(page).get_by_label("number input for Most tokens").fill("1")
+        expect(tab(page).get_by_label("range slider for Most tokens")).to_have_value("1")
         button(page, "Caption").click()
         ends(page)
         expect(row(page, "dog.png")).to_contain_text("cut off")
