@@ -22,10 +22,18 @@ TOP = r"(?:app|bench|core|docs|examples|kernels|plugins?|scripts|tests)/"
 def test_files_that_pages_name_are_there(page: Path) -> None:
     text = page.read_text()
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    links += re.findall(r'\bsrc(?:set)?="(?!https?:)([^"]+)"', text)
     paths = re.findall(rf"`({TOP}[\w./-]*)`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
     assert not missing
+
+
+def test_screenshots_are_shown_and_small() -> None:
+    shots = sorted((ROOT / "docs" / "page").iterdir())
+    text = (ROOT / "docs" / "page.md").read_text()
+    assert {f"page/{path.name}" for path in shots} == set(re.findall(r'"(page/[^"]+)"', text))
+    assert sum(path.stat().st_size for path in shots) < 1.5 * 2**20
 
 
 def test_the_page_on_architecture_has_all_floors_in_their_order() -> None:

@@ -42,9 +42,11 @@ def build_page(server: ServerApi) -> gr.Blocks:
         seen = gr.State(None)
         head = gr.HTML(header(None), elem_id="octavo-head")
         timer = gr.Timer(_PACE_WHILE_WAITING)
-        for label, make in _TABS:
-            with gr.Tab(label):
-                make(server)
+        # None of them in a menu, however narrow the screen is.
+        with gr.Tabs(overflow_behavior="wrap"):
+            for label, make in _TABS:
+                with gr.Tab(label):
+                    make(server)
 
         async def look(before: ServerStatus | None) -> list[Any]:
             status = await watch.look()

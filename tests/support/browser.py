@@ -1,5 +1,6 @@
 """A real browser, headless: Debian's Chromium through Playwright. It has no network but this
-machine's, and what the page logs, fails to load or asks of elsewhere fails the test."""
+machine's, a camera that shows a test pattern, and what the page logs, fails to load or asks of
+elsewhere fails the test."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ CHROMIUM = shutil.which("chromium")
 _PATIENCE_MS = 60_000
 expect.set_options(timeout=_PATIENCE_MS)
 _SCHEMES = ("data", "blob", "about")
+_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @contextmanager
@@ -23,7 +25,9 @@ def chromium() -> Iterator[Browser]:
     """One for many pages."""
     assert CHROMIUM is not None
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *_CAMERA]
+        )
         yield browser
         browser.close()
 

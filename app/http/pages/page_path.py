@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 PAGE_PATH = "/ui"
+#: Where Gradio takes the files that are dropped on it.
+UPLOAD_PATH = f"{PAGE_PATH}/gradio_api/upload"
 
 
 def is_of_page(path: str) -> bool:

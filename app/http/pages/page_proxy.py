@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import HttpError
 from ..request_body import bounded_chunks, check_length
+from .page_path import UPLOAD_PATH
 from .page_process import PageProcess
 from .waiting_page import waiting_page
 
@@ -35,11 +36,13 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class PageProxy:
-    """An ASGI application. max_body_bytes: of one request."""
+    """An ASGI application. max_body_bytes: of one request; max_upload_bytes: of one that brings
+    files."""
 
-    def __init__(self, process: PageProcess, max_body_bytes: int) -> None:
+    def __init__(self, process: PageProcess, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._process = process
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
         self._closing = asyncio.Event()
         self._pool = httpcore.AsyncConnectionPool(
             uds=process.socket, max_connections=_MOST_AT_ONCE, keepalive_expiry=_IDLE_S
@@ -56,17 +59,19 @@ class PageProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = _Exchange(Request(scope, receive), send)
+        is_upload = scope["path"] == UPLOAD_PATH
+        max_bytes = self._max_upload_bytes if is_upload else self._max_body_bytes
         try:
             if not self._process.is_ready:
                 await self._say_wait(exchange)
                 return
-            relay = exchange.relay(self._pool, self._max_body_bytes)
+            relay = exchange.relay(self._pool, max_bytes)
             await _until_first(relay, exchange.visitor_left(), self._closing.wait())
         except HttpError as error:
             said = f"{error}."
             if error.status == 413:
-                await exchange.drop_body(self._max_body_bytes)
-                said = _TOO_LARGE.format(self._max_body_bytes // 2**20)
+                await exchange.drop_body(max_bytes)
+                said = _TOO_LARGE.format(max_bytes // 2**20)
             await exchange.answer(PlainTextResponse(said, error.status))
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
             await self._say_wait(exchange)
@@ -92,15 +97,15 @@ class _Exchange:
         self._has_ended = False
         self.has_begun = self.is_of_events = False
 
-    async def relay(self, pool: httpcore.AsyncConnectionPool, max_body_bytes: int) -> None:
+    async def relay(self, pool: httpcore.AsyncConnectionPool, max_bytes: int) -> None:
         """Pass both on. Raises HttpError for a body that is too large or too slow, and httpcore's
         errors for a process that is gone."""
-        check_length(self.http, max_body_bytes)
+        check_length(self.http, max_bytes)
         async with pool.stream(
             self.http.method,
             httpcore.URL(scheme="http", host="page", target=self._target()),
             headers=_end_to_end(self.http.headers.raw),
-            content=self._body(max_body_bytes) if self._has_body() else None,
+            content=self._body(max_bytes) if self._has_body() else None,
             extensions={"timeout": _TIMEOUT},
         ) as response:
             self._is_read.set()

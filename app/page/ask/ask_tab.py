@@ -18,7 +18,7 @@ from .examples import EXAMPLES, FOLDER
 
 _EMPTY = "### Ask about a picture\nDrop one or several below, or begin with one of these."
 _KEYS = (
-    '<p class="octavo-keys"><kbd>Enter</kbd> sends, <kbd>Shift</kbd>+<kbd>Enter</kbd> begins a new '
+    "<p><kbd>Enter</kbd> sends, <kbd>Shift</kbd>+<kbd>Enter</kbd> begins a new "
     "line, <kbd>Esc</kbd> stops an answer.</p>"
 )
 _ESCAPE_STOPS = """
@@ -60,8 +60,8 @@ def ask_tab(server: ServerApi) -> None:
         autofocus=True,
         elem_id="octavo-question",
     )
-    with gr.Row():
-        gr.HTML(_KEYS, js_on_load=_ESCAPE_STOPS)
+    with gr.Row(elem_classes="octavo-turns"):
+        gr.HTML(_KEYS, js_on_load=_ESCAPE_STOPS, elem_classes="octavo-keys")
         again = gr.Button("Regenerate", interactive=False, size="sm", scale=0, min_width=150)
         clear = gr.Button("New conversation", interactive=False, size="sm", scale=0, min_width=150)
     with gr.Accordion("Camera", open=False):

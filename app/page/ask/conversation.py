@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..parts.picture_parts import picture_part, text_part
+from ..parts.picture_parts import numbered, picture_part, text_part
 from ..server.server_api import AnswerSoFar, ServerApi, ServerError
 
 #: Seconds between looks at an answer that grows.
 _PACE = 0.05
 #: Showing it may take at most one such part of the time.
 _SHARE_OF_SHOWING = 3
-
-#: How a server names a part of a message; pictures come first.
-_ABOUT_A_PICTURE = re.compile(r"^messages\[\d+\]\.content\[(\d+)\](?:\.image_url)?: ")
 
 
 @dataclass
@@ -108,13 +104,13 @@ async def _ask(
             async for turn.answer in answers:
                 pass
     except ServerError as error:
-        turn.fault = _ABOUT_A_PICTURE.sub(lambda at: f"picture {int(at[1]) + 1}: ", str(error))
+        turn.fault = numbered(error)
     except OSError:
         turn.fault = "a picture is no longer there; begin a new conversation and add it again"
 
 
 def _messages(turns: list[Turn], system: str) -> list[dict[str, Any]]:
-    """Raises OSError."""
+    """Raises OSError, and ServerError for a picture that is too large."""
     messages: list[dict[str, Any]] = []
     if system.strip():
         messages.append({"role": "system", "content": system})

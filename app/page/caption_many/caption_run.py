@@ -10,7 +10,7 @@ from typing import Any
 
 from ...captioning.picture import NotAPictureError, Picture, PictureError
 from ...captioning.sources.read import SourceReader
-from ..parts.picture_parts import bytes_part, text_part
+from ..parts.picture_parts import bytes_part, text_part, unplaced
 from ..server.server_api import AnswerSoFar, ServerApi, ServerError
 from .album import Album, Entry, State
 from .byte_budget import ByteBudget
@@ -23,8 +23,6 @@ _BUSY = (429, 503)
 #: Seconds before a server that has too much to do is asked again.
 _BUSY_PAUSES = (1, 2, 4, 8, 16)
 _NO_PERMISSION = (401, 403)
-#: How a server names the picture in what is asked; beside the picture that tells nothing.
-_PLACE = "messages[0].content[0].image_url: "
 #: Failures in a row of a server that doesn't answer, after which it isn't asked further.
 _MOST_UNANSWERED = MAX_REQUESTS
 
@@ -129,8 +127,7 @@ class CaptionRun:
             return
         is_refusal = error.status is not None and 400 <= error.status < 500
         is_refusal = is_refusal and error.status not in (408, *_BUSY)
-        said = str(error).removeprefix(_PLACE)
-        entry.become(State.REFUSED if is_refusal else State.FAILED, said)
+        entry.become(State.REFUSED if is_refusal else State.FAILED, unplaced(error))
         self._num_answered += is_refusal
         self._num_unanswered = 0 if is_refusal else self._num_unanswered + 1
         if self._num_unanswered == _MOST_UNANSWERED:

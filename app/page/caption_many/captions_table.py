@@ -7,8 +7,6 @@ from html import escape
 
 from .album import Album, Entry, State
 
-#: Undoes the padding that Gradio puts around HTML, so that it is in line with buttons.
-_FLUSH = "margin: 0 calc(-2px - var(--spacing-xl));"
 #: Of a component whose value is a list of `table_rows`, so that only rows that change are sent.
 TEMPLATE = """
 <div class="frame" role="region" aria-label="Pictures and captions" tabindex="0">
@@ -20,9 +18,7 @@ TEMPLATE = """
   (value || []).map(cells => '<tr role="row">' + cells.join('') + '</tr>').join('')
 }</tbody></table></div>
 """
-CSS = (
-    _FLUSH
-    + """
+CSS = """
 .frame { max-height: 70vh; overflow-y: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--radius-lg); background: var(--background-fill-primary); }
 table { width: 100%; border-collapse: collapse; font-size: var(--text-md); }
@@ -42,17 +38,16 @@ div.thumbnail { display: grid; place-items: center; font-weight: 600; }
   .frame { max-height: none; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table, tbody { display: block; }
+  table { padding: 0; }
   tr { display: grid; grid-template-columns: 56px 1fr; column-gap: 12px; padding: 8px 12px;
     border-top: 1px solid var(--border-color-primary); }
   tr:first-child { border-top: 0; }
+  tr, td { margin: 0; }
   td { border: 0; padding: 0; width: auto !important; }
   td.picture { grid-row: 1 / span 2; }
 }
 """
-)
-PROGRESS_CSS = (
-    _FLUSH
-    + """
+PROGRESS_CSS = """
 .line { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; }
 .line strong { font-weight: 600; }
 .bar { height: 6px; margin-top: 8px; border-radius: 3px; overflow: hidden;
@@ -64,7 +59,6 @@ PROGRESS_CSS = (
 .error, .line .error { color: var(--error-icon-color); }
 @media (prefers-reduced-motion: reduce) { .bar div { transition: none; } }
 """
-)
 
 
 def table_rows(album: Album) -> list[list[str]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ....core.protocol.media_limits import MediaLimits
 from ...captioning.picture import BrokenAt, Location, printable
+from ..parts.picture_parts import MAX_BYTES
 from .album import Entry, State
 
-#: Of a picture's file. What else there is to a picture, the server judges.
-MAX_BYTES = 64 * 2**20
 LIMITS = MediaLimits(max_bytes=MAX_BYTES)
 
 

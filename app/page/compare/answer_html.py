@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from ..parts.picture_parts import unplaced
+from ..parts.sentence import sentence
 from ..parts.timing_bar import timing_bar
 from .side_by_side import Column
 from .word_differences import marked_differences
@@ -18,7 +20,6 @@ CSS = """
 .answer mark { color: inherit; background: color-mix(in srgb, var(--primary-500) 22%, transparent);
   border-bottom: 2px solid var(--primary-500); border-radius: 2px; }
 .answer .aside { color: var(--body-text-color-subdued); font-size: 0.875em; }
-.answer .error { padding-left: 0.6rem; border-left: 3px solid var(--error-icon-color); }
 """
 
 
@@ -54,7 +55,8 @@ def _answer_html(side: str, column: Column, text: str) -> str:
     if text:
         parts.append(f"<p>{text}</p>")
     if column.error:
-        parts.append(f'<p class="error" role="alert">Error: {escape(column.error)}</p>')
+        fault = escape(sentence(unplaced(column.error)))
+        parts.append(f'<p class="octavo-fault" role="alert">{fault}</p>')
     elif not column.ended and not text:
         parts.append('<p class="aside">…</p>')
     elif column.ended and not text:

@@ -37,10 +37,10 @@ def compare_tab(server: ServerApi) -> None:
     with gr.Row():
         left = _question(SIDES[0], "What is this?")
         right = _question(SIDES[1], "Describe this picture in one sentence.")
-    with gr.Row():
-        copy = gr.Button("Same prompt for both", min_width=120)
-        ask = gr.Button("Compare", variant="primary", min_width=120)
-        stop = gr.Button("Stop", variant="stop", min_width=120, visible=False)
+    with gr.Row(equal_height=True):
+        copy = gr.Button("Same prompt for both", size="md", min_width=120)
+        ask = gr.Button("Compare", variant="primary", size="md", min_width=120)
+        stop = gr.Button("Stop", variant="stop", size="md", min_width=120, visible=False)
     said = gr.HTML()
     with gr.Row():
         shown = [_answer() for _ in SIDES]

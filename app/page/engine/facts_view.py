@@ -29,7 +29,7 @@ def facts_view(info: Mapping[str, Any]) -> str:
         if info.get(name) is not None
     )
     return (
-        f'<section><h3>Model</h3><dl class="octavo-facts">{facts}</dl></section>'
+        f'<section><h3>Server</h3><dl class="octavo-facts">{facts}</dl></section>'
         + _kernels(info.get("kernels") or ())
         + _plugins(info.get("plugins") or ())
     )

@@ -26,7 +26,8 @@ def _path(payload: Any) -> str | None:
 
 
 async def read_picture(path: str) -> dict[str, Any]:
-    """A dropped file as a part. Raises ServerError if it is gone, as files are after an hour."""
+    """A dropped file as a part. Raises ServerError if it is too large, or gone, as files are after
+    an hour."""
     try:
         return await asyncio.to_thread(picture_part, path)
     except OSError as error:

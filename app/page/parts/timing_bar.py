@@ -17,9 +17,12 @@ _PARTS = (
     ("prefill_ms", "prefill", "prefill"),
     ("decode_ms", "answer", "decode"),
 )
+#: Where features may come from, beside the encoder stores, which have names of their own.
 _SOURCES = {
     "encoded": "cache miss",
     "engine": "cache hit (engine)",
+    "prefix": "cache hit (prefix cache)",
+    "request": "features sent along",
 }
 
 

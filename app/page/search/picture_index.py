@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parts.picture_drop import read_picture
+from ..parts.picture_parts import unplaced
 from ..server.server_api import ServerApi, ServerError
 
 #: Vectors of one visit that are held: 2,000 of 1,024 numbers are 8 MiB.
@@ -47,7 +48,7 @@ class PictureIndex:
                 try:
                     self.vectors[path] = await embedding(server, model, await read_picture(path))
                 except ServerError as error:
-                    self.broken[path] = str(error).removeprefix("input[0].image_url: ")
+                    self.broken[path] = unplaced(error)
 
         tasks = [asyncio.create_task(embed(path)) for path in new]
         try:

@@ -11,6 +11,8 @@ import gradio as gr
 
 from ..frame.visits import VISITS
 from ..parts.picture_drop import picture_drop, read_picture
+from ..parts.picture_parts import unplaced
+from ..parts.sentence import sentence
 from ..server.server_api import ServerApi, ServerError
 from .picture_index import PictureIndex, embedding
 from .search_html import CSS, progress_html, state_html
@@ -19,21 +21,21 @@ from .search_html import CSS, progress_html, state_html
 def search_tab(server: ServerApi) -> None:
     """Its components, within the tab that is open."""
     index = gr.State(PictureIndex())
-    with gr.Row(equal_height=True):
+    with gr.Row():
         files = gr.File(label="Pictures to search", file_count="multiple", height=170, scale=3)
         with gr.Column(min_width=200, scale=1):
-            folder = gr.UploadButton("Add a folder", file_count="directory")
-            clear = gr.Button("Forget all")
+            folder = gr.UploadButton("Add a folder", file_count="directory", size="md")
+            clear = gr.Button("Forget all", size="md")
     state = gr.HTML(state_html(PictureIndex()), css_template=CSS)
     with gr.Row(equal_height=True):
         text = gr.Textbox(
             label="Search for", placeholder="a dog in the snow", scale=4, min_width=200
         )
         count = gr.Slider(1, 48, 12, step=1, label="Most results", scale=2, min_width=200)
-    search = gr.Button("Search", variant="primary")
+    search = gr.Button("Search", variant="primary", size="md")
     with gr.Accordion("Search by a picture", open=False):
         query = picture_drop("Pictures like this one", 220)
-        search_like = gr.Button("Search for pictures like it")
+        search_like = gr.Button("Search for pictures like it", size="md")
     found = gr.Gallery(
         label="Found, with the cosine of both embeddings",
         show_label=False,
@@ -65,7 +67,7 @@ def search_tab(server: ServerApi) -> None:
         try:
             vector = await embedding(server, await server.model(), given)
         except ServerError as error:
-            raise _refusal(str(error)) from error
+            raise _refusal(error) from error
         best = known.nearest(vector, int(most))
         if not best:
             raise _refusal("The pictures are no longer kept, after an hour: add them again.")
@@ -86,7 +88,7 @@ def search_tab(server: ServerApi) -> None:
         try:
             part = await read_picture(path)
         except ServerError as error:
-            raise _refusal(str(error)) from error
+            raise _refusal(error) from error
         return await show_nearest(part, known, most)
 
     everyone: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
@@ -101,9 +103,9 @@ async def _model(server: ServerApi) -> str:
     try:
         return await server.model()
     except ServerError as error:
-        raise _refusal(str(error)) from error
+        raise _refusal(error) from error
 
 
-def _refusal(sentence: str) -> Exception:
-    made: Exception = gr.Error(sentence, print_exception=False)
+def _refusal(why: object) -> Exception:
+    made: Exception = gr.Error(sentence(unplaced(why)), print_exception=False)
     return made

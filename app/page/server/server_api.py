@@ -162,6 +162,8 @@ def _refusal(response: httpx.Response) -> ServerError:
     except (ValueError, AttributeError):
         pass
     status = response.status_code
+    if status == 413:
+        message = f"all together it is more than the server takes at once: {message}"
     return ServerError(message or f"the server answered with status {status}", status, param)
 
 

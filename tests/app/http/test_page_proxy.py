@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 MAX_BODY = 2**20
+MAX_UPLOAD = 3 * 2**20
 Scenario = Callable[[httpx.AsyncClient, "Page"], Awaitable[None]]
 
 
@@ -31,10 +32,11 @@ class Page:
         self.is_ready, self.is_hopeless, self.seconds_to_start = True, False, 7
         self.left = asyncio.Event()
         self.go_on = asyncio.Event()
-        self.proxy = PageProxy(self, MAX_BODY)  # type: ignore[arg-type]
+        self.proxy = PageProxy(self, MAX_BODY, MAX_UPLOAD)  # type: ignore[arg-type]
         self.app = Starlette(
             routes=[
                 Route("/ui/echo", self.echo, methods=["GET", "POST"]),
+                Route("/ui/gradio_api/upload", self.echo, methods=["POST"]),
                 Route("/ui/events", self.events),
             ]
         )
@@ -137,18 +139,23 @@ def test_visitors_are_sent_away_at_the_end(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(
+    ("path", "most"), [("/ui/echo", MAX_BODY), ("/ui/gradio_api/upload", MAX_UPLOAD)]
+)
 @pytest.mark.parametrize("length_is_told", [True, False])
-def test_a_body_that_is_too_large(tmp_path: Path, length_is_told: bool) -> None:
+def test_a_body_that_is_too_large(
+    tmp_path: Path, length_is_told: bool, path: str, most: int
+) -> None:
     async def scenario(client: httpx.AsyncClient, page: Page) -> None:
         async def pieces() -> AsyncIterator[bytes]:
             for _ in range(11):
-                yield bytes(MAX_BODY // 10)
+                yield bytes(most // 10)
 
-        content = bytes(MAX_BODY + 1) if length_is_told else pieces()
-        answer = await client.post("/ui/echo", content=content)
+        content = bytes(most + 1) if length_is_told else pieces()
+        answer = await client.post(path, content=content)
         assert answer.status_code == 413
-        assert answer.text.startswith("What is sent at once is larger than 1 MiB")
-        assert (await client.post("/ui/echo", content=b"1" * MAX_BODY)).status_code == 200
+        assert answer.text.startswith(f"What is sent at once is larger than {most >> 20} MiB")
+        assert (await client.post(path, content=b"1" * most)).status_code == 200
 
     run(tmp_path, scenario)
 

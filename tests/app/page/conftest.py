@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from browser import CHROMIUM, chromium
+from page_process import is_there
 from playwright.sync_api import Browser
 from serving import running_server, wait_until
 
@@ -22,10 +22,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """The address of a server of the demo model, with its page."""
-    with running_server("--ui", "--kv-cache-memory=64MiB") as base:
-        with httpx.Client(timeout=240) as client:
-            wait_until(lambda: client.get(f"{base}/ui/").status_code == 200)
+    """The address of a server of the demo model, with its page. It takes requests of 1 MiB."""
+    with running_server("--ui", "--kv-cache-memory=64MiB", "--max-body-mib=1") as base:
+        wait_until(lambda: is_there(f"{base}/ui/"))
         yield base
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import randbytes
 
 import pytest
 from browser import visit
@@ -64,6 +65,9 @@ def test_what_can_not_be_answered_is_said(browser: Browser, page_url: str, tmp_p
     empty.write_bytes(b"")
     paper.write_bytes(b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer<<>>\n%%EOF\n")
     Image.new("1", (10_000, 6000)).save(huge)
+    noise = [tmp_path / f"noise {n}.png" for n in range(3)]
+    for path in noise:
+        Image.frombytes("RGB", (350, 350), randbytes(350 * 350 * 3)).save(path)
     many = [tmp_path / f"{n}.png" for n in range(40)]
     for n, path in enumerate(many):
         Image.new("RGB", (8, 8), (n, n, n)).save(path)
@@ -72,10 +76,11 @@ def test_what_can_not_be_answered_is_said(browser: Browser, page_url: str, tmp_p
         assert "not an image" in ask(page, "What is this?", [empty])
         assert "not an image in a known format" in ask(page, "What is this?", [paper])
         assert "pixels" in ask(page, "What is this?", [huge])
+        assert "more than the server takes at once" in ask(page, "What are these?", noise)
         assert "tokens" in ask(page, "What is this?", many)
         assert "no room for an answer" in ask(page, "word " * 3000)
         alerts = page.get_by_role("alert")
-        assert alerts.count() == 6
+        assert alerts.count() == 7
         for said in alerts.all_inner_texts():
             assert said[0].isupper()
             assert said.endswith(".")

@@ -138,6 +138,18 @@ def test_a_zip_is_stopped_and_gone_on_with(browser: Browser, page_url: str) -> N
         expect(button(page, "Caption")).to_be_enabled()
 
 
+def test_more_at_once_than_the_server_takes_in_a_request(browser: Browser, page_url: str) -> None:
+    files = [file(f"{number}.png", noise(number, side=160)) for number in range(20)]
+    assert sum(len(each["buffer"]) for each in files) > 2**20
+    with opened(browser, page_url) as page:
+        drop(page, *files)
+        expect(rows(page)).to_have_count(21)
+        button(page, "Caption").click()
+        ends(page)
+        expect(page.get_by_text("20 of 20")).to_be_visible()
+        expect(page.get_by_text("failed")).to_be_hidden()
+
+
 def test_two_visitors_have_their_own(browser: Browser, page_url: str) -> None:
     with opened(browser, page_url) as one, opened(browser, page_url) as other:
         drop(one, file("mine.png", picture("dog")), file("mine too.png", picture("car")))
@@ -167,14 +179,15 @@ def test_what_is_missing_is_asked_for_and_settings_hold(browser: Browser, page_u
         prompt.fill("Describe this picture.")
         tab(page).get_by_role("button", name="Settings").click()
         tab(page).get_by_label("number input for Most tokens").fill("1")
+        expect(tab(page).get_by_label("range slider for Most tokens")).to_have_value("1")
         button(page, "Caption").click()
         ends(page)
         expect(row(page, "dog.png")).to_contain_text("cut off")
 
 
-def noise(seed: int) -> bytes:
-    """A picture like no other."""
+def noise(seed: int, side: int = 32) -> bytes:
+    """A picture like no other, which can't be compressed."""
     made = io.BytesIO()
-    pixels = random.Random(seed).randbytes(32 * 32 * 3)
-    Image.frombytes("RGB", (32, 32), pixels).save(made, "PNG")
+    pixels = random.Random(seed).randbytes(side * side * 3)
+    Image.frombytes("RGB", (side, side), pixels).save(made, "PNG")
     return made.getvalue()

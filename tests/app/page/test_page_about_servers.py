@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import visit
 from octavo.app import DEMO_MODEL
 from page_process import running_page
-from playwright.sync_api import Browser, Page
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
 from scripted_server import Script, scripted_server
 from serving import wait_until
 
@@ -152,6 +156,122 @@ def test_a_server_that_breaks_off_and_loads(browser: Browser, url: str, script: 
         page.get_by_text("Scripted is loading.").wait_for()
         script.loading = False
         page.get_by_text("<b>bold</b>", exact=True).wait_for()
+
+
+def test_what_is_asked_again_and_anew(browser: Browser, url: str, script: Script) -> None:
+    with visit(browser, url) as page:
+        for number, question in enumerate(("one", "two"), 1):
+            send(page, question)
+            answered(page, number)
+        page.get_by_role("button", name="Regenerate").click()
+        wait_until(lambda: len(script.asked) == 3)
+        answered(page, 2)
+        page.get_by_role("button", name="New conversation").click()
+        expect(page.locator(".message")).to_have_count(0)
+        send(page, "three")
+        answered(page, 1)
+    one, two, again, three = (said(body) for body in script.asked)
+    assert one == [("user", "one")]
+    assert two == [("user", "one"), ("assistant", "Yes."), ("user", "two")]
+    assert again == two
+    assert three == [("user", "three")]
+
+
+def test_settings_are_in_what_is_asked(browser: Browser, url: str, script: Script) -> None:
+    with visit(browser, url) as page:
+        page.get_by_role("button", name="Settings").first.click()
+        page.get_by_label("System prompt").first.fill("Be brief.")
+        for label, value in (("Most tokens", "9"), ("Temperature", "0.7"), ("Top p", "0.9")):
+            page.get_by_label(f"number input for {label}").first.fill(value)
+            expect(page.get_by_label(f"range slider for {label}").first).to_have_value(value)
+        page.get_by_role("spinbutton", name="Top k").first.fill("3")
+        page.get_by_label("Seed").first.fill("7")
+        send(page, "Hello")
+        answered(page, 1)
+    (body,) = script.asked
+    assert said(body) == [("system", "Be brief."), ("user", "Hello")]
+    fields = {"max_tokens": 9, "temperature": 0.7, "top_p": 0.9, "top_k": 3, "seed": 7}
+    assert body.items() >= fields.items()
+
+
+def test_by_keyboard_alone(browser: Browser, url: str, script: Script) -> None:
+    script.pieces = ["Once", " more"]
+    script.go_on.clear()
+    with visit(browser, url) as page:
+        tab_to(page, page.get_by_role("tab", name="Ask", exact=True))
+        tab_to(page, page.get_by_role("textbox", name="Ask about a picture"))
+        page.keyboard.type("Hello")
+        page.keyboard.press("Enter")
+        page.get_by_text("Once").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_text("Stopped.").wait_for()
+        script.go_on.set()
+        tab_to(page, page.get_by_role("button", name="Regenerate"))
+        page.keyboard.press("Enter")
+        page.get_by_text("Once more").wait_for()
+    assert [said(body) for body in script.asked] == [[("user", "Hello")]] * 2
+
+
+def test_a_picture_from_the_clipboard(browser: Browser, url: str, script: Script) -> None:
+    with visit(browser, url) as page:
+        box = page.get_by_role("textbox", name="Ask about a picture")
+        box.evaluate(PASTE, base64.b64encode(DOG.read_bytes()).decode())
+        page.get_by_role("button", name="Remove file").wait_for(state="attached")
+        box.press("Enter")
+        answered(page, 1)
+    assert picture_in(script.asked[0]) == DOG.read_bytes()
+
+
+def test_a_picture_from_the_camera(browser: Browser, url: str, script: Script) -> None:
+    with visit(browser, url) as page:
+        page.get_by_role("button", name="Camera").click()
+        page.get_by_role("button", name="Click to Access Webcam").click()
+        page.wait_for_function("document.querySelector('video').currentTime > 0")
+        page.get_by_label("capture photo").click()
+        page.get_by_role("button", name="Remove file").wait_for(state="attached")
+        send(page, "What do you see?")
+        answered(page, 1)
+    assert said(script.asked[0]) == [("user", "What do you see?")]
+    with Image.open(io.BytesIO(picture_in(script.asked[0]))) as taken:
+        # More than one colour: the test pattern, not a black picture.
+        assert taken.convert("RGB").getcolors(1) is None
+
+
+#: What a browser does when a picture is pasted. Its own clipboard can't be filled without a user.
+PASTE = """(box, encoded) => {
+  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], "dog.png", {type: "image/png"}));
+  box.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
+}"""
+
+
+def answered(page: Page, count: int) -> None:
+    """Wait for so many answers in all, and for the last one's end."""
+    expect(page.locator("#octavo-chat .bot.message")).to_have_count(count)
+    expect(page.get_by_role("button", name="Regenerate")).to_be_enabled()
+
+
+def tab_to(page: Page, place: Locator) -> None:
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if place.evaluate("(element) => element === document.activeElement"):
+            return
+    pytest.fail("the Tab key does not lead there")
+
+
+def said(body: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who says what, without pictures."""
+    return [
+        (message["role"], content if isinstance(content, str) else content[-1]["text"])
+        for message in body["messages"]
+        for content in (message["content"],)
+    ]
+
+
+def picture_in(body: dict[str, Any]) -> bytes:
+    url: str = body["messages"][0]["content"][0]["image_url"]["url"]
+    return base64.b64decode(url.partition("base64,")[2])
 
 
 def files(folder: Path) -> list[Path]:

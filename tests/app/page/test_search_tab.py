@@ -94,6 +94,7 @@ def test_pictures_by_text_and_by_picture(
         words.press("Enter")
         expect_found(tab, ranking(server, "a red car"))
         tab.get_by_text("Search by a picture").click()
+        expect(tab.get_by_label("File upload")).to_have_count(2)
         with page.expect_response(lambda response: "/upload" in response.url):
             tab.get_by_label("File upload").last.set_input_files(IMAGES / "dog.png")
         expect(tab.get_by_label("Remove Image")).to_be_visible()

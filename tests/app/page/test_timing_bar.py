@@ -44,9 +44,20 @@ def test_all_is_said_in_words_too() -> None:
         assert f"<li>{words}</li>" in bar
 
 
-def test_one_picture_is_not_counted() -> None:
-    bar = timing_bar(AnswerSoFar("", "stop", {}, {"images": [{"source": "engine"}]}))
-    assert "<li>cache hit (engine)</li>" in bar
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("encoded", "cache miss"),
+        ("engine", "cache hit (engine)"),
+        ("memory", "cache hit (memory)"),
+        ("redis", "cache hit (redis)"),
+        ("prefix", "cache hit (prefix cache)"),
+        ("request", "features sent along"),
+    ],
+)
+def test_each_source_is_named_and_one_picture_is_not_counted(source: str, words: str) -> None:
+    bar = timing_bar(AnswerSoFar("", "stop", {}, {"images": [{"source": source}]}))
+    assert f"<li>{words}</li>" in bar
 
 
 def test_a_server_that_tells_nothing_has_no_bar() -> None:
