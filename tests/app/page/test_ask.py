@@ -42,19 +42,12 @@ def test_pictures_are_asked_about_and_asked_about_again(browser: Browser, page_u
         assert page.locator("#octavo-chat .user.message img").count() == 2
         # What was said before is known to the model.
         assert "pizza" in ask(page, "What is in the second picture?")
-        regenerate = page.get_by_role("button", name="Regenerate", disabled=False)
-        regenerate.focus()
-        page.keyboard.press("Enter")
-        page.get_by_role("button", name="Regenerate", disabled=True).wait_for()
-        regenerate.wait_for()
-        answers = page.locator("#octavo-chat .bot.message")
-        assert answers.count() == 2
-        assert "pizza" in answers.nth(1).inner_text()
         page.get_by_role("button", name="New conversation").click()
         page.get_by_role("button", name="Select example 3").click()
-        answers.first.wait_for()
-        regenerate.wait_for()
-        assert "second image" in answers.first.inner_text()
+        answer = page.locator("#octavo-chat .bot.message")
+        answer.wait_for()
+        page.get_by_role("button", name="Regenerate", disabled=False).wait_for()
+        assert "second image" in answer.inner_text()
 
 
 def test_what_can_not_be_answered_is_said(browser: Browser, page_url: str, tmp_path: Path) -> None:

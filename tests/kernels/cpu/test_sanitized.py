@@ -34,9 +34,11 @@ def test_no_access_beyond_memory(test_cache: Path, monkeypatch: pytest.MonkeyPat
         # Python itself frees little at its end.
         "ASAN_OPTIONS": "detect_leaks=0",
     }
-    files = sorted(Path(__file__).parent.glob("test_[adelm]*.py"))
-    command = [sys.executable, "-m", "pytest", "-s", "-q", "-k", f"own- and ({CHECKS})"]
+    folder = Path(__file__).parent
+    files = map(str, sorted(folder.glob("test_[adelm]*.py")))
+    command = [sys.executable, "-m", "pytest", f"--confcutdir={folder}", "-s", "-q"]
+    chosen = ("-k", f"own- and ({CHECKS})")
     run = subprocess.run(
-        [*command, *map(str, files)], env=environment, capture_output=True, text=True, check=False
+        [*command, *chosen, *files], env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
