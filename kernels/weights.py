@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .dtypes import dtype_name
 from .ops import QuantizedWeight
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a weight is stored, which says whether a kernel can take it.
+
+    format: its dtype, such as "bfloat16", or its quantised format. group_size: inputs that share a
+        scale; 0 for a dtype.
+    """
+
+    format: str
+    in_features: int
+    group_size: int = 0
+    has_zero: bool = False
+
+    def __str__(self) -> str:
+        if not self.group_size:
+            return self.format
+        zero = " with zeros" if self.has_zero else ""
+        return f"{self.format} in groups of {self.group_size}{zero}"
 
 
 @dataclass(frozen=True)
@@ -17,6 +38,14 @@ class LinearWeight:
 
     weight: Tensor | QuantizedWeight
     bias: Tensor | None = None
+
+    @property
+    def storage(self) -> Storage:
+        """Of its weight."""
+        w = self.weight
+        if isinstance(w, Tensor):
+            return Storage(dtype_name(w.dtype), w.shape[1])
+        return Storage(w.format, w.in_features, w.group_size, w.zero is not None)
 
 
 @dataclass(frozen=True)
@@ -44,13 +73,24 @@ class DecoderLayerWeights:
     window: int
     rope: int
 
+    def storages(self) -> list[list[Storage]]:
+        """Of layers with the same input, which kernels take as one."""
+        together = (
+            (self.query, self.key, self.value),
+            (self.output,),
+            (self.gate, self.up),
+            (self.down,),
+        )
+        return [[weight.storage for weight in weights] for weights in together]
+
 
 @dataclass(frozen=True)
 class DecoderWeights:
     """Decoder: sizes, and an iterator of layers, each of which may be freed once it is packed.
 
     activation: "silu" or "gelu_pytorch_tanh". dtype: of hidden states, float32 or bfloat16.
-    scale, softcap: as in `kernels.ops.PagedAttention`.
+    scale, softcap: as in `kernels.ops.PagedAttention`. storages: of the layers' weights, those with
+    the same input together; all that can be looked at before a layer is consumed.
     """
 
     hidden_size: int
@@ -65,6 +105,7 @@ class DecoderWeights:
     dtype: torch.dtype
     final_norm: Tensor
     num_layers: int
+    storages: Sequence[Sequence[Storage]]
     layers: Iterable[DecoderLayerWeights]
 
 
@@ -88,6 +129,12 @@ class EncoderLayerWeights:
     attention_scale: Tensor | None = None
     mlp_scale: Tensor | None = None
 
+    def storages(self) -> list[list[Storage]]:
+        """Of layers with the same input, which kernels take as one."""
+        inner = (self.up,) if self.gate is None else (self.gate, self.up)
+        together = (self.qkv, (self.output,), inner, (self.down,))
+        return [[weight.storage for weight in weights] for weights in together]
+
 
 @dataclass(frozen=True)
 class EncoderShape:
@@ -108,9 +155,10 @@ class EncoderShape:
 @dataclass(frozen=True)
 class EncoderWeights:
     """A vision transformer's layers, one at a time, so that each may be let go once it is
-    prepared. dtype: of hidden states."""
+    prepared. dtype: of hidden states. storages: as DecoderWeights has them."""
 
     shape: EncoderShape
     dtype: torch.dtype
     num_layers: int
+    storages: Sequence[Sequence[Storage]]
     layers: Iterable[EncoderLayerWeights]

@@ -2,6 +2,7 @@
 
 from ..core.contracts.interfaces import (
     BuildContext,
+    FinishingQuantMethod,
     KVCacheSpec,
     KVLayer,
     LanguageModel,
@@ -22,6 +23,7 @@ __all__ = [
     "AttentionMetadata",
     "BuildContext",
     "EncoderShape",
+    "FinishingQuantMethod",
     "KVCacheSpec",
     "KVLayer",
     "KernelTable",

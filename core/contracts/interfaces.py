@@ -157,8 +157,18 @@ class StoredQuantMethod(QuantMethod, Protocol):
     """A QuantMethod that reads checkpoints quantised with it, too; others are refused them."""
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """Before loading: a module without storage whose parameters have the checkpoint's names
-        and shapes."""
+        """Before loading: a module without storage that has the checkpoint's names and shapes. Its
+        parameters are filled in the model's dtype; its buffers in the dtypes that they have, which
+        must be the file's, but for float16, bfloat16 and float32 in each other's place."""
+        ...
+
+
+@runtime_checkable
+class FinishingQuantMethod(StoredQuantMethod, Protocol):
+    """A StoredQuantMethod whose layers are made when their tensors are there."""
+
+    def finish(self, name: str, module: nn.Module) -> nn.Module:
+        """For what `reserve` returned, filled: the layer that takes its place."""
         ...
 
 

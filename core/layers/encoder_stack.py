@@ -87,8 +87,9 @@ class EncoderStack(nn.ModuleList):
             kind = f"{type(unknown).__module__}.{type(unknown).__name__}"
             logger.info("a tower runs layer by layer: no kernel knows %s, or a part of it", kind)
         else:
+            storages = [t for layer in self._layers() for t in _weights_of(layer).storages()]
             self._prepared = self._kernels.encoder(
-                EncoderWeights(self._shape, dtype, num_layers=len(self), layers=self._take())
+                EncoderWeights(self._shape, dtype, len(self), storages, self._take())
             )
         if self._prepared is None:
             prepare_linear_layers(self, self._kernels, dtype)
@@ -99,14 +100,19 @@ class EncoderStack(nn.ModuleList):
     def _take(self) -> Iterator[EncoderLayerWeights]:
         """Weights of each layer, which is freed before the next."""
         for i, layer in enumerate(self._layers()):
-            weights = layer.weights()
-            assert weights is not None
-            yield weights
-            del layer, weights
+            yield _weights_of(layer)
+            del layer
             self[i] = nn.Module()
 
     def _layers(self) -> Iterator[EncoderLayer]:
         return (cast(EncoderLayer, self[i]) for i in range(len(self)))
+
+
+def _weights_of(layer: EncoderLayer) -> EncoderLayerWeights:
+    """Of one that declares them."""
+    weights = layer.weights()
+    assert weights is not None
+    return weights
 
 
 def _is_declared(layer: nn.Module) -> bool:

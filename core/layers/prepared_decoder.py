@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...kernels.prepared import PreparedDecoder
-from ...kernels.weights import DecoderLayerWeights, DecoderWeights
+from ...kernels.weights import DecoderLayerWeights, DecoderWeights, Storage
 from ..contracts.interfaces import BuildContext
 from ..system.memory import return_freed_memory
 from .attention import PagedSelfAttention
@@ -48,6 +48,7 @@ def prepare_decoder(
         dtype=build.dtype,
         final_norm=model.norm.scale,
         num_layers=len(config.layer_types),
+        storages=_storages(model, config),
         layers=_take_layers(model, config),
     )
     return build.kernels.decoder(weights)
@@ -84,26 +85,33 @@ def _linear_layers(layer: Any) -> list[nn.Module]:
     return [*projections, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
+def _storages(model: Any, config: DecoderConfig) -> list[list[Storage]]:
+    layers = range(len(config.layer_types))
+    return [together for i in layers for together in _layer_weights(model, config, i).storages()]
+
+
 def _take_layers(model: Any, config: DecoderConfig) -> Iterator[DecoderLayerWeights]:
     """Weights of each layer, which is given back to the system before the next."""
-    ropes = list(dict.fromkeys(config.layer_types))
-    for i, kind in enumerate(config.layer_types):
-        layer = model.layers[i]
-        query, key, value, output, gate, up, down = map(require_weight, _linear_layers(layer))
-        yield DecoderLayerWeights(
-            query,
-            key,
-            value,
-            output,
-            gate,
-            up,
-            down,
-            **layer.norms(),
-            query_norm=layer.self_attn.q_norm.scale if config.qk_norm else None,
-            key_norm=layer.self_attn.k_norm.scale if config.qk_norm else None,
-            window=config.window(i),
-            rope=ropes.index(kind),
-        )
-        del layer, query, key, value, output, gate, up, down
+    for i in range(len(config.layer_types)):
+        yield _layer_weights(model, config, i)
         model.layers[i] = nn.Module()
         return_freed_memory()
+
+
+def _layer_weights(model: Any, config: DecoderConfig, i: int) -> DecoderLayerWeights:
+    layer = model.layers[i]
+    query, key, value, output, gate, up, down = map(require_weight, _linear_layers(layer))
+    return DecoderLayerWeights(
+        query,
+        key,
+        value,
+        output,
+        gate,
+        up,
+        down,
+        **layer.norms(),
+        query_norm=layer.self_attn.q_norm.scale if config.qk_norm else None,
+        key_norm=layer.self_attn.k_norm.scale if config.qk_norm else None,
+        window=config.window(i),
+        rope=list(dict.fromkeys(config.layer_types)).index(config.layer_types[i]),
+    )

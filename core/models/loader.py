@@ -32,6 +32,8 @@ from ..system.memory import return_freed_memory
 from .load_progress import weights_with_progress
 from .meta_device import meta_device
 
+_USUAL_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def load_model(
     spec: ModelSpec,
@@ -83,10 +85,11 @@ def _build(
             ) from error
         if quantizer is not None:
             quantizer.reserve(model)
-    as_stored = frozenset() if quantizer is None else quantizer.stored_plain(model)
+    as_stored = frozenset() if quantizer is None else quantizer.as_stored(model)
     _fill(model, checkpoint, context, as_stored)
     model.eval().requires_grad_(False)
     if quantizer is not None:
+        quantizer.finish(model)
         quantizer.quantize_heads(model)
         unmap_read_pages(checkpoint.weight_paths())
         quantizer.quantize_layers(model, context.dtype)
@@ -139,7 +142,7 @@ def _fill(
     model: nn.Module, checkpoint: Checkpoint, context: BuildContext, as_stored: frozenset[str]
 ) -> None:
     """as_stored: names of weights that keep the dtype of their file."""
-    expected = {name: weight.shape for name, weight in model.state_dict().items()}
+    expected = dict(model.state_dict())
     loaded: dict[str, Tensor] = {}
     for source, tensor in weights_with_progress(checkpoint):
         place = cast(LanguageModel, model).map_weight(source)
@@ -148,7 +151,7 @@ def _fill(
         targets = (place,) if isinstance(place, str) else place
         if not all(target in expected for target in targets):
             raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
-        shapes = [expected[target] for target in targets]
+        shapes = [expected[target].shape for target in targets]
         whole = shapes[0] if len(shapes) == 1 else _stacked(shapes)
         if tensor.shape != whole:
             raise ConfigError(
@@ -158,6 +161,11 @@ def _fill(
         rows = [shape[0] for shape in shapes] if len(shapes) > 1 else []
         parts = torch.split(tensor, rows) if rows else [tensor]
         for target, part in zip(targets, parts, strict=True):
+            if not _fits(part.dtype, expected[target].dtype):
+                raise ConfigError(
+                    f"{checkpoint.name}: weight {source} is stored as {dtype_name(part.dtype)}, "
+                    f"but {dtype_name(expected[target].dtype)} is expected"
+                )
             converts = part.is_floating_point() and target not in as_stored
             dtype = context.dtype if converts else part.dtype
             loaded[target] = part.to(context.device, dtype).contiguous()
@@ -167,6 +175,11 @@ def _fill(
             f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
         )
     model.load_state_dict(loaded, assign=True)
+
+
+def _fits(stored: torch.dtype, expected: torch.dtype) -> bool:
+    """Whether a weight is of the kind that its place is for: the usual floats become each other."""
+    return stored == expected or (stored in _USUAL_FLOATS and expected in _USUAL_FLOATS)
 
 
 def _stacked(shapes: Sequence[torch.Size]) -> torch.Size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import (
     LANGUAGE_MODEL,
     OUTPUT_HEAD,
+    FinishingQuantMethod,
     MultiModalModel,
     OutputHeadModel,
     QuantMethod,
@@ -21,10 +23,10 @@ from ..contracts.interfaces import (
 from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..protocol.config import ConfigError
-from ..registry.registry import Registry
+from ..registry.registry import Registry, UnsupportedModelError
 from ..system.memory import return_freed_memory
 
-_Substitute = Callable[[str, nn.Linear], nn.Module | None]
+_Reserve = Callable[[str, nn.Linear], nn.Module | None]
 
 
 def quantization_name(checkpoint: Checkpoint, asked: str | None) -> str | None:
@@ -38,11 +40,13 @@ def _stored_settings(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 class Quantizer:
-    """A method. reserve: its own, for a checkpoint that is quantised with it already."""
+    """A method by its name. reserve: its own, for a checkpoint that is quantised with it."""
 
-    def __init__(self, method: QuantMethod, reserve: _Substitute | None = None) -> None:
+    def __init__(self, name: str, method: QuantMethod, reserve: _Reserve | None = None) -> None:
+        self._name = name
         self._method = method
         self._reserve = reserve
+        self._reserved: list[str] = []
 
     @classmethod
     def choose(
@@ -50,8 +54,8 @@ class Quantizer:
     ) -> Quantizer | None:
         """The checkpoint's own method, or the one that was asked for; None for neither.
 
-        Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two or
-        the checkpoint's own quantises plain checkpoints only.
+        Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two, the
+        checkpoint's own quantises plain checkpoints only, or the method refuses its settings.
         """
         settings = _stored_settings(checkpoint)
         stored = settings.get("quant_method")
@@ -62,28 +66,49 @@ class Quantizer:
         name = quantization_name(checkpoint, asked)
         if name is None:
             return None
-        method: Any = load_object(registry.quant_by_name(name).load)(settings)
+        with _blamed(name, checkpoint.name):
+            method: Any = load_object(registry.quant_by_name(name).load)(settings)
         if not stored:
-            return cls(method)
+            return cls(name, method)
         reserve = _reserve_of(method)
         if reserve is None:
             raise ConfigError(
                 f"{checkpoint.name} is quantised with {name} already, which the plugin's method "
                 "can't read: it quantises plain checkpoints"
             )
-        return cls(method, reserve)
+        return cls(name, method, reserve)
 
     def reserve(self, model: nn.Module) -> None:
-        """Before loading: parameters for weights that the checkpoint stores quantised."""
-        if self._reserve is not None:
-            _replace(model, self._reserve)
+        """Before loading: places for weights that the checkpoint stores quantised."""
+        if self._reserve is None:
+            return
+        for name in list(_layer_names(model)):
+            with _blamed(self._name, name):
+                replacement = self._reserve(name, cast(nn.Linear, model.get_submodule(name)))
+            if replacement is not None:
+                model.set_submodule(name, replacement)
+                self._reserved.append(name)
 
-    def stored_plain(self, model: nn.Module) -> frozenset[str]:
-        """Names of the weights that `quantize_layers` takes as they are stored: converted before,
-        all of them would be in memory twice."""
-        if self._reserve is not None:
-            return frozenset()
-        return frozenset(f"{name}.weight" for name in _layer_names(model))
+    def finish(self, model: nn.Module) -> None:
+        """After loading: the layers of what was reserved, one by one."""
+        if not isinstance(self._method, FinishingQuantMethod):
+            return
+        for name in self._reserved:
+            with _blamed(self._name, name):
+                model.set_submodule(name, self._method.finish(name, model.get_submodule(name)))
+            return_freed_memory()
+
+    def as_stored(self, model: nn.Module) -> frozenset[str]:
+        """Names of the weights that are wanted as they are stored: what the method reserved, or
+        what `quantize_layers` takes, as all of them would be in memory twice if they were converted
+        before."""
+        if self._reserve is None:
+            return frozenset(f"{name}.weight" for name in _layer_names(model))
+        return frozenset(
+            f"{name}.{buffer}"
+            for name in self._reserved
+            for buffer, _ in model.get_submodule(name).named_buffers()
+        )
 
     def quantize_heads(self, model: nn.Module) -> None:
         """After loading: quantise output layers that were stored plain, if the method does that.
@@ -95,7 +120,8 @@ class Quantizer:
                 path = f"{name}.{OUTPUT_HEAD}" if name else OUTPUT_HEAD
                 head = part.output_head()
                 if isinstance(head, nn.Linear) and is_known(head, nn.Linear):
-                    replacement = self._method.quantize(path, head)
+                    with _blamed(self._name, path):
+                        replacement = self._method.quantize(path, head)
                     model.set_submodule(path, replacement or head)
         return_freed_memory()
 
@@ -106,29 +132,36 @@ class Quantizer:
             return
         for name in list(_layer_names(model)):
             layer = cast(nn.Linear, model.get_submodule(name)).to(dtype)
-            replacement = self._method.quantize(name, layer)
+            with _blamed(self._name, name):
+                replacement = self._method.quantize(name, layer)
             if replacement is not None:
                 model.set_submodule(name, replacement)
             del layer, replacement
             return_freed_memory()
 
 
-def _reserve_of(method: QuantMethod) -> _Substitute | None:
+def _reserve_of(method: QuantMethod) -> _Reserve | None:
     """None for a method that reads no quantised checkpoints."""
     if isinstance(method, StoredQuantMethod):
         return method.reserve
-    old: _Substitute | None = getattr(method, "prepare", None)
+    old: _Reserve | None = getattr(method, "prepare", None)
     if old is not None:
         message = f"{type(method).__name__}.prepare: quantisation methods call it `reserve` now"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
     return old
 
 
-def _replace(model: nn.Module, substitute: _Substitute) -> None:
-    for name in list(_layer_names(model)):
-        replacement = substitute(name, cast(nn.Linear, model.get_submodule(name)))
-        if replacement is not None:
-            model.set_submodule(name, replacement)
+@contextmanager
+def _blamed(method: str, part: str) -> Iterator[None]:
+    """Whatever a plugin's method raises becomes a ConfigError that names it and the layer, or the
+    model."""
+    try:
+        yield
+    except (ConfigError, UnsupportedModelError):
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"the quantisation method {method} can't take {part}: {said}") from error
 
 
 def _layer_names(model: nn.Module) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -24,15 +25,21 @@ from .metadata import (
     check_tables,
     raise_fault,
 )
-from .packing import PackedWeight, pack
+from .packing import PackedWeight, pack, unpackable
 
 _library = load_library()
 _DTYPES = (torch.float32, torch.bfloat16)
+
+_log = logging.getLogger(__name__)
 
 
 def decoder(weights: DecoderWeights) -> PreparedDecoder | None:
     """See `kernels.prepared.PrepareDecoder`."""
     if weights.activation not in ACTIVATIONS or weights.dtype not in _DTYPES:
+        return None
+    odd = unpackable(weights.storages)
+    if odd is not None:
+        _log.info("the decoder runs layer by layer: the CPU kernels can't pack %s as one", odd)
         return None
     return CpuDecoder(weights)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import weakref
 from collections.abc import Sequence
 
@@ -19,15 +20,21 @@ from .library import (
     WeightStruct,
 )
 from .load import load_library
-from .packing import PackedWeight, pack, to_panels
+from .packing import PackedWeight, pack, to_panels, unpackable
 
 _library = load_library()
+
+_log = logging.getLogger(__name__)
 
 
 def encoder(weights: EncoderWeights) -> PreparedEncoder | None:
     """See `kernels.prepared.PrepareEncoder`."""
     shape = weights.shape
     if shape.activation not in ACTIVATIONS or shape.hidden_size % shape.num_heads:
+        return None
+    odd = unpackable(weights.storages)
+    if odd is not None:
+        _log.info("a tower runs layer by layer: the CPU kernels can't pack %s as one", odd)
         return None
     return CpuEncoder(weights)
 

@@ -206,9 +206,24 @@ _SIGNATURES = {
 }
 
 
+#: By the name in C++.
+_STRUCTURES: dict[str, type[Structure]] = {
+    "Weight": WeightStruct,
+    "Tuning": TuningStruct,
+    "Batch": BatchStruct,
+    "AttentionShape": AttentionStruct,
+    "LayerPlan": LayerStruct,
+    "DecoderPlan": DecoderStruct,
+    "DecoderStep": StepStruct,
+    "EncoderLayerPlan": EncoderLayerStruct,
+    "EncoderPlan": EncoderStruct,
+    "EncoderStep": EncoderStepStruct,
+}
+
+
 def open_library(path: Path) -> ctypes.CDLL:
     """A compiled library with its functions' signatures. torch is imported before, so that both
-    share one OpenMP runtime. Raises KernelError if it can't be opened."""
+    share one OpenMP runtime. Raises KernelError if it can't be opened, or has other structures."""
     import torch  # noqa: F401
 
     try:
@@ -218,4 +233,18 @@ def open_library(path: Path) -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
+    for name, structure in _STRUCTURES.items():
+        size, expected = _size_of(library, name), ctypes.sizeof(structure)
+        if size != expected:
+            raise KernelError(
+                f"{path} was compiled from other sources: its {name} takes {size} bytes instead "
+                f"of {expected}; delete that file"
+            )
     return library
+
+
+def _size_of(library: ctypes.CDLL, name: str) -> int:
+    function = getattr(library, f"octavo_sizeof_{name}")
+    function.restype = _LONG
+    size: int = function()
+    return size

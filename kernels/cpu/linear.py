@@ -12,6 +12,6 @@ load_library()
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
     """See `kernels.prepared.PrepareLinear`."""
-    if dtype not in (torch.float32, torch.bfloat16) or not can_pack(weight):
+    if dtype not in (torch.float32, torch.bfloat16) or not can_pack([weight.storage]):
         return None
     return pack([weight], dtype)

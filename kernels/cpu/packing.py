@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..dtypes import dtype_name, fits_bfloat16
+from ..dtypes import fits_bfloat16
 from ..ops import QuantizedWeight
-from ..weights import LinearWeight
+from ..weights import LinearWeight, Storage
 from .library import WeightStruct
 from .load import load_library
 from .memory import weight_memory
@@ -20,6 +20,7 @@ from .weight_format import Format
 
 #: Outputs in a panel, and inputs that share a scale; see src/weight.h.
 _LANES, _GROUP = 16, 64
+_PLAIN = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,28 @@ class _Piece:
     bias: Tensor | None
 
 
-def can_pack(weight: LinearWeight) -> bool:
-    """Whether the kernels know how the weight is stored."""
-    w = weight.weight
-    if isinstance(w, Tensor):
-        return w.dtype in (torch.float32, torch.bfloat16)
-    if w.format == "int8":
-        return w.zero is None and w.group_size == w.in_features
-    return w.format == "int4" and w.group_size == _GROUP
+def can_pack(storages: Sequence[Storage]) -> bool:
+    """Whether layers with the same input can be packed as one. Plain ones may differ: they are
+    widened."""
+    first = storages[0]
+    if any(storage.in_features != first.in_features for storage in storages):
+        return False
+    if all(storage.format in _PLAIN for storage in storages):
+        return True
+    kinds = {(storage.format, storage.group_size) for storage in storages}
+    return len(kinds) == 1 and _is_known(first)
+
+
+def unpackable(storages: Sequence[Sequence[Storage]]) -> str | None:
+    """What the first that `can_pack` refuses is, for the log."""
+    odd = next((together for together in storages if not can_pack(together)), None)
+    return None if odd is None else ", ".join(map(str, odd))
+
+
+def _is_known(storage: Storage) -> bool:
+    if storage.format == "int8":
+        return not storage.has_zero and storage.group_size == storage.in_features
+    return storage.format == "int4" and storage.group_size % _GROUP == 0
 
 
 def pack(
@@ -87,13 +102,13 @@ def pack(
 
     dtype: of activations; in bfloat16 they may be rounded to it before a product. float32 values
         that bfloat16 holds exactly are stored so, which changes no result and halves the reading.
-    Raises ValueError for layers that don't fit together or that `can_pack` refuses.
+    Raises ValueError for layers that `can_pack` refuses.
     """
+    storages = [weight.storage for weight in weights]
+    if not can_pack(storages):
+        raise ValueError(f"the CPU kernels can't pack {', '.join(map(str, storages))} as one")
     pieces = [_piece(weight) for weight in weights]
-    first = pieces[0]
-    if any((p.format, p.inputs) != (first.format, first.inputs) for p in pieces):
-        if any(p.format > Format.BFLOAT16 or p.inputs != first.inputs for p in pieces):
-            raise ValueError("layers packed as one must have the same format and inputs")
+    if any(p.format != pieces[0].format for p in pieces):
         pieces = [_widened(p) for p in pieces]
     if not interleave:
         pieces = [_join(pieces)]
@@ -127,8 +142,6 @@ def _pack(pieces: Sequence[_Piece], *, bf16_activations: bool) -> PackedWeight:
 
 
 def _piece(weight: LinearWeight) -> _Piece:
-    if not can_pack(weight):
-        raise ValueError(f"the CPU kernels can't pack {storage_of(weight)}")
     w, bias = weight.weight, weight.bias
     if isinstance(w, QuantizedWeight):
         if w.format == "int8":
@@ -136,8 +149,14 @@ def _piece(weight: LinearWeight) -> _Piece:
                 Format.INT8, w.in_features, w.data.contiguous(), w.scale[:, 0], None, bias
             )
         zero = torch.zeros_like(w.scale) if w.zero is None else w.zero
-        scale, zero = (t.to(torch.float16).contiguous() for t in (w.scale, zero))
-        return _Piece(Format.INT4, w.in_features, w.data.contiguous(), scale, zero, bias)
+        # Larger groups are as many of the kernels' own, which share what they have.
+        repeats = w.group_size // _GROUP
+        scale, zero = (
+            t.to(torch.float16).repeat_interleave(repeats, dim=1).contiguous()
+            for t in (w.scale, zero)
+        )
+        data = _in_groups(w.data, w.group_size)
+        return _Piece(Format.INT4, w.in_features, data, scale, zero, bias)
     w = w.detach()
     if w.dtype is torch.float32 and fits_bfloat16(w):
         w = w.bfloat16()
@@ -145,13 +164,14 @@ def _piece(weight: LinearWeight) -> _Piece:
     return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
 
 
-def storage_of(weight: LinearWeight) -> str:
-    """Storage format of a weight, human-readable."""
-    w = weight.weight
-    if isinstance(w, Tensor):
-        return dtype_name(w.dtype)
-    zero = "" if w.zero is None else " with zeros"
-    return f"{w.format} in groups of {w.group_size}{zero}"
+def _in_groups(data: Tensor, group_size: int) -> Tensor:
+    """int4 data in groups of any whole number of the kernels' own -> in those; see
+    QuantizedWeight."""
+    if group_size == _GROUP:
+        return data.contiguous()
+    groups = data.view(len(data), -1, group_size // 2)
+    steps = torch.cat((groups & 15, groups >> 4), dim=2).view(len(data), -1, 2, _GROUP // 2)
+    return (steps[:, :, 0] | steps[:, :, 1] << 4).flatten(1).contiguous()
 
 
 def _widened(piece: _Piece) -> _Piece:

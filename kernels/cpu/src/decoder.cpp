@@ -215,3 +215,7 @@ OCTAVO_EXPORT const char* octavo_decoder_run(void* decoder, const DecoderStep* s
   if (fault == nullptr) static_cast<Decoder*>(decoder)->run(*step);
   return fault;
 }
+
+OCTAVO_EXPORT_SIZE(LayerPlan)
+OCTAVO_EXPORT_SIZE(DecoderPlan)
+OCTAVO_EXPORT_SIZE(DecoderStep)

@@ -173,3 +173,7 @@ OCTAVO_EXPORT void octavo_encoder_free(void* encoder) { delete static_cast<Encod
 OCTAVO_EXPORT void octavo_encoder_run(void* encoder, const EncoderStep* step) {
   static_cast<Encoder*>(encoder)->run(*step);
 }
+
+OCTAVO_EXPORT_SIZE(EncoderLayerPlan)
+OCTAVO_EXPORT_SIZE(EncoderPlan)
+OCTAVO_EXPORT_SIZE(EncoderStep)

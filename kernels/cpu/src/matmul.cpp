@@ -159,3 +159,5 @@ void multiply_float(Format format, const Rows& a, int rows, const Panels& w, flo
 }  // namespace octavo
 
 OCTAVO_EXPORT void octavo_tune(const octavo::Tuning* chosen) { octavo::tuning = *chosen; }
+
+OCTAVO_EXPORT_SIZE(Tuning)

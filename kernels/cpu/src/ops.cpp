@@ -183,3 +183,6 @@ OCTAVO_EXPORT int32_t octavo_scatter(const uint8_t* rows, const int64_t* slots, 
   }
   return 1;
 }
+
+OCTAVO_EXPORT_SIZE(Batch)
+OCTAVO_EXPORT_SIZE(AttentionShape)

@@ -76,3 +76,5 @@ OCTAVO_EXPORT void octavo_pack(int32_t format, const void* data, const void* sca
     }
   }
 }
+
+OCTAVO_EXPORT_SIZE(Weight)

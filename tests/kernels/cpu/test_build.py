@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from cpu_kernels import levels
 from cpu_kernels.levels import OWN, isa_named
 from cpu_kernels.small_sources import small_sources
-from octavo.kernels.cpu import build
+from octavo.kernels.cpu import build, library
 from octavo.kernels.cpu.compiler import CompilerMissingError, find_compiler
 from octavo.kernels.cpu.isa import LEVELS, Isa, choose_isa
 from octavo.kernels.cpu.recipe import Recipe
@@ -64,11 +65,11 @@ def test_two_builds_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         runs = list(pool.map(lambda _: run_python(code), range(2)))
     assert [run.returncode for run in runs] == [0, 0], runs
     # Nothing is left but the library, which is not compiled again.
-    (library,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert [run.stdout for run in runs] == [f"{library} 1\n"] * 2
-    written = library.stat().st_mtime_ns
-    assert build.build_library(isa_named("baseline"), (), sources) == library
-    assert library.stat().st_mtime_ns == written
+    (built,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert [run.stdout for run in runs] == [f"{built} 1\n"] * 2
+    written = built.stat().st_mtime_ns
+    assert build.build_library(isa_named("baseline"), (), sources) == built
+    assert built.stat().st_mtime_ns == written
 
 
 def test_what_the_compiler_says_is_passed_on(
@@ -98,6 +99,17 @@ def test_another_compiler_flag_or_source_gives_another_library(tmp_path: Path) -
     assert len(before) == len(LEVELS) * 2 * 3
     (tmp_path / "one.cpp").write_text("int one() { return 2; }")
     assert not before & names()
+
+
+def test_a_library_with_other_structures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Longer(library.WeightStruct):
+        _fields_ = (("one_more", ctypes.c_int64),)
+
+    path = build.build_library(OWN.base)
+    assert library.open_library(path)
+    monkeypatch.setitem(library._STRUCTURES, "Weight", Longer)
+    with pytest.raises(KernelError, match=r"its Weight takes 40 bytes instead of 48; delete that"):
+        library.open_library(path)
 
 
 def test_models_run_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

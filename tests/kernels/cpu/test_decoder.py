@@ -10,7 +10,7 @@ import torch
 from cpu_kernels.batches import Shape, random_cache, random_metadata
 from cpu_kernels.comparing import assert_near, assert_same_bits
 from cpu_kernels.decoders import PLAIN, Family, random_decoder
-from cpu_kernels.weights import KINDS, Kind, exact_linear
+from cpu_kernels.weights import KINDS, UNKNOWN, Kind, exact_linear
 from octavo.kernels import reference
 from octavo.kernels.cpu.decoder import decoder
 from octavo.kernels.ops import AttentionMetadata
@@ -178,5 +178,10 @@ def test_no_tokens() -> None:
 
 
 def test_what_the_kernels_do_not_know_is_left_alone() -> None:
-    for change in ({"activation": "relu9"}, {"dtype": torch.float16}):
-        assert decoder(replace(random_decoder(PLAIN, torch.float32), **change)) is None
+    known = random_decoder(PLAIN, torch.float32)
+    layers = iter(known.layers)
+    changes = [{"activation": "relu9"}, {"dtype": torch.float16}]
+    changes += [{"storages": [*known.storages, together]} for together in UNKNOWN]
+    for change in changes:
+        assert decoder(replace(known, layers=layers, **change)) is None
+    assert len(list(layers)) == known.num_layers

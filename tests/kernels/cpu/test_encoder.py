@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from cpu_kernels.comparing import assert_near
 from cpu_kernels.encoders import random_encoder
-from cpu_kernels.weights import KINDS, Kind, exact_linear
+from cpu_kernels.weights import KINDS, UNKNOWN, Kind, exact_linear
 from octavo.kernels.cpu.encoder import CpuEncoder, encoder
 from octavo.kernels.weights import (
     EncoderLayerWeights,
@@ -142,18 +143,13 @@ def activated(activation: str, values: Tensor) -> Tensor:
     nothing, identity = torch.zeros(width, width), torch.eye(width)
     attention = (LinearWeight(torch.zeros(3 * width, width)),), LinearWeight(nothing)
     norms = (torch.ones(width), None), (torch.ones(width), None)
-    weights = EncoderWeights(
-        EncoderShape(width, width, 1, activation, 1e-6, rms_norm=True),
-        torch.bfloat16,
-        layers,
-        [
-            EncoderLayerWeights(
-                *attention, LinearWeight(nothing, row), LinearWeight(identity), *norms
-            )
-            for row in values
-        ],
-    )
-    prepared = CpuEncoder(weights)
+    made = [
+        EncoderLayerWeights(*attention, LinearWeight(nothing, row), LinearWeight(identity), *norms)
+        for row in values
+    ]
+    storages = [together for layer in made for together in layer.storages()]
+    shape = EncoderShape(width, width, 1, activation, 1e-6, rms_norm=True)
+    prepared = CpuEncoder(EncoderWeights(shape, torch.bfloat16, layers, storages, made))
     x = torch.zeros(1, width, dtype=torch.bfloat16)
     return torch.cat([prepared(x, [1], i, i + 1) for i in range(layers)])
 
@@ -193,3 +189,12 @@ def test_lengths_and_tables_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"rotary: sin is \[9, 4\] instead of \[9, 8\]"):
         prepared(x, [9], 0, 1, (table, narrow))
     assert prepared(x[:0], [0, 0], 0, 1).shape == (0, 40)
+
+
+def test_weights_that_can_not_be_packed_are_left_alone() -> None:
+    known = random_encoder(32, 2, "gelu", torch.float32, [("float32", "float32")])
+    layers = iter(known.layers)
+    for together in UNKNOWN:
+        storages = [*known.storages, together]
+        assert encoder(replace(known, storages=storages, layers=layers)) is None
+    assert len(list(layers)) == known.num_layers

@@ -16,6 +16,7 @@ from cpu_kernels.weights import (
     steps_of,
     values_of,
 )
+from octavo.core.layers.quantized_linear import quantize_groups
 from octavo.kernels.cpu.packing import pack
 from octavo.kernels.ops import QuantizedWeight
 from octavo.kernels.weights import LinearWeight
@@ -54,6 +55,16 @@ def test_products(kind: Kind, dtype: torch.dtype) -> None:
         actual = pack([weight], dtype)(x)
         assert actual.dtype == dtype
         assert_within(actual, product(x, weight), error_of(kind, x, weight))
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_groups_that_are_several_of_the_kernels_own(groups: int) -> None:
+    k = GROUP * groups * 2
+    weight = LinearWeight(quantize_groups(torch.randn(40, k) / k**0.5, GROUP * groups))
+    for rows in random.sample(ROWS, 3):
+        x = torch.randn(rows, k)
+        actual = pack([weight], torch.float32)(x)
+        assert_within(actual, product(x, weight), error_of("int4", x, weight))
 
 
 def whole_weight(kind: Kind, n: int, k: int) -> LinearWeight:

@@ -67,6 +67,7 @@ def random_layer(family: Family, index: int) -> DecoderLayerWeights:
 
 
 def random_decoder(family: Family, dtype: torch.dtype) -> DecoderWeights:
+    layers = [random_layer(family, i) for i in range(len(family.kinds))]
     return DecoderWeights(
         hidden_size=family.hidden,
         intermediate_size=family.intermediate,
@@ -80,5 +81,6 @@ def random_decoder(family: Family, dtype: torch.dtype) -> DecoderWeights:
         dtype=dtype,
         final_norm=torch.randn(family.hidden),
         num_layers=len(family.kinds),
-        layers=[random_layer(family, i) for i in range(len(family.kinds))],
+        storages=[together for layer in layers for together in layer.storages()],
+        layers=layers,
     )

@@ -42,4 +42,5 @@ def random_encoder(
 
     layers = [layer(*pair) for pair in kinds]
     shape = EncoderShape(hidden, intermediate, heads, activation, 1e-6, generation == 3)
-    return EncoderWeights(shape, dtype, len(kinds), layers)
+    storages = [together for each in layers for together in each.storages()]
+    return EncoderWeights(shape, dtype, len(kinds), storages, layers)

@@ -8,11 +8,22 @@ import torch
 from octavo.core.layers.quantized_linear import quantize_groups, quantize_rows
 from octavo.kernels.ops import QuantizedWeight
 from octavo.kernels.reference import dequantize
-from octavo.kernels.weights import LinearWeight
+from octavo.kernels.weights import LinearWeight, Storage
 from torch import Tensor
 
 Kind = Literal["float32", "bfloat16", "int8", "int4"]
 KINDS: tuple[Kind, ...] = ("float32", "bfloat16", "int8", "int4")
+#: What can't be packed, alone or as one.
+UNKNOWN = (
+    [Storage("int4", 64, 32, has_zero=True)],
+    [Storage("int8", 64, 32)],
+    [Storage("int8", 64, 64, has_zero=True)],
+    [Storage("fp8", 64, 64)],
+    [Storage("float16", 64)],
+    [Storage("int8", 64, 64), Storage("int4", 64, 64)],
+    [Storage("float32", 64), Storage("int8", 64, 64)],
+    [Storage("float32", 64), Storage("float32", 128)],
+)
 #: Inputs that share a step when activations are rounded to eight bits.
 GROUP = 64
 

@@ -1,0 +1,1 @@
+"""Linear layers as checkpoints store them in fewer bits, and what becomes of them."""
