@@ -24,11 +24,19 @@ class StoredLinear(nn.Module):
         self.bias = layer.bias
 
 
-def check_settings(settings: JsonDict, known: Collection[str]) -> None:
-    """Raises ValueError for one that isn't known: what it asks for would not be done."""
-    odd = sorted(set(settings) - set(known) - {"quant_method"})
+def check_settings(
+    settings: JsonDict, followed: Mapping[str, Sequence[object]], harmless: Collection[str]
+) -> None:
+    """Raises ValueError for a setting that isn't known, as what it asks for would not be done, and
+    for another value than those that are followed. Capitals make no difference."""
+    odd = sorted(set(settings) - {"quant_method", *followed, *harmless})
     if odd:
-        raise ValueError(f"quantization_config has {', '.join(odd)}, which is not supported")
+        raise ValueError(f"its quantization_config has {', '.join(odd)}, which is not supported")
+    for name, values in followed.items():
+        given = settings.get(name, values[0])
+        if (given.lower() if isinstance(given, str) else given) not in values:
+            wanted = ", ".join(map(repr, values))
+            raise ValueError(f"{name} {given!r} is not supported, but {wanted}")
 
 
 def check_groups(inputs: int, group_size: int) -> None:

@@ -16,10 +16,20 @@ from ....core.layers.stored.stored_linear import StoredLinear, check_groups, che
 #: Where each of eight outputs lies in a word.
 _PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 _BITS, _PER_WORD = 4, 8
-_KNOWN = (
-    *("bits", "group_size", "modules_to_not_convert", "version", "zero_point"),
-    # Which kernels a library was to use.
-    *("backend", "do_fuse", "exllama_config", "fuse_max_seq_len", "modules_to_fuse"),
+#: Values of settings that are followed, the default first.
+_FOLLOWED: dict[str, tuple[object, ...]] = {
+    "bits": (_BITS,),
+    **dict.fromkeys(("version", "format", "checkpoint_format"), ("gemm",)),
+    "zero_point": (True,),
+    **dict.fromkeys(("sym", "desc_act", "lm_head"), (False,)),
+    "method": ("awq",),
+    "pack_dtype": ("int32",),
+    "dynamic": (None, {}),
+}
+_HARMLESS = (
+    *("group_size", "modules_to_not_convert"),
+    # How it was made, and which kernels a library was to use.
+    *("meta", "backend", "do_fuse", "exllama_config", "fuse_max_seq_len", "modules_to_fuse"),
 )
 
 
@@ -29,12 +39,8 @@ class AwqMethod:
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
         if not settings:
-            raise ValueError("awq: it reads checkpoints that are quantised already")
-        check_settings(settings, _KNOWN)
-        for name, wanted in (("bits", _BITS), ("version", "gemm"), ("zero_point", True)):
-            value = settings.get(name, wanted)
-            if (value.lower() if isinstance(value, str) else value) != wanted:
-                raise ValueError(f"awq: {name} {value!r} is not supported, but {wanted!r}")
+            raise ValueError("it reads checkpoints that are quantised already")
+        check_settings(settings, _FOLLOWED, _HARMLESS)
         self._group_size = int(settings.get("group_size", 128))
         self._skipped = tuple(settings.get("modules_to_not_convert") or ())
 

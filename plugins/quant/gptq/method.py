@@ -14,32 +14,28 @@ from ....core.layers.stored.packed_words import unpack_words
 from ....core.layers.stored.reordered_linear import ReorderedLinear
 from ....core.layers.stored.stored_linear import StoredLinear, check_groups, check_settings
 
-_WIDTHS = (2, 4, 8)
 #: By the name of the layout, how far below the real ones zeros are stored.
 _ZEROS_BELOW = {"gptq": 1, "gptq_v2": 0}
-_KNOWN = (
-    *("bits", "group_size", "checkpoint_format", "modules_in_block_to_quantize", "desc_act", "sym"),
-    # How it was made, which the tensors show; which kernels a library was to use.
-    *("damp_percent", "damp_auto_increment", "static_groups", "true_sequential", "mse", "meta"),
-    *("dataset", "tokenizer", "model_name_or_path", "model_file_base_name", "batch_size", "v2"),
-    *(
-        "act_group_aware",
-        "block_name_to_quantize",
-        "module_name_preceding_first_block",
-        "model_seqlen",
-    ),
-    *(
-        "backend",
-        "exllama_config",
-        "use_exllama",
-        "use_cuda_fp16",
-        "disable_exllama",
-        "max_input_length",
-    ),
-    *("cache_block_outputs", "pad_token_id", "is_marlin_format"),
+#: Values of settings that are followed, the default first.
+_FOLLOWED: dict[str, tuple[object, ...]] = {
+    "bits": (4, 2, 8),
+    **dict.fromkeys(("checkpoint_format", "format"), tuple(_ZEROS_BELOW)),
+    "method": ("gptq",),
+    **dict.fromkeys(("lm_head", "is_marlin_format"), (False,)),
+    "pack_dtype": ("int32",),
+    "dynamic": (None, {}),
+}
+_HARMLESS = (
+    *("group_size", "modules_in_block_to_quantize"),
+    # What the tensors show.
+    *("desc_act", "sym", "static_groups", "act_group_aware", "true_sequential"),
+    # How it was made, and which kernels a library was to use.
+    *("meta", "damp_percent", "damp_auto_increment", "mse", "dataset", "tokenizer", "batch_size"),
+    *("model_name_or_path", "model_file_base_name", "model_seqlen", "block_name_to_quantize"),
+    *("module_name_preceding_first_block", "pad_token_id", "cache_block_outputs"),
+    *("backend", "use_exllama", "disable_exllama", "exllama_config", "max_input_length"),
+    "use_cuda_fp16",
 )
-#: Settings that must be as here, if they are there.
-_ONLY = {"lm_head": False, "pack_dtype": "int32", "dynamic": None, "is_marlin_format": False}
 
 
 class GptqMethod:
@@ -48,19 +44,11 @@ class GptqMethod:
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
         if not settings:
-            raise ValueError("gptq: it reads checkpoints that are quantised already")
-        check_settings(settings, (*_KNOWN, *_ONLY))
-        for name, wanted in _ONLY.items():
-            if settings.get(name, wanted) not in (wanted, {}):
-                raise ValueError(f"gptq: {name} {settings[name]!r} is not supported")
-        bits, layout = settings.get("bits"), settings.get("checkpoint_format", "gptq")
-        if bits not in _WIDTHS:
-            raise ValueError(f"gptq: {bits} bits are not supported, but 2, 4 and 8")
-        self._bits: int = bits
-        if layout not in _ZEROS_BELOW:
-            known = ", ".join(_ZEROS_BELOW)
-            raise ValueError(f"gptq: checkpoint_format {layout!r} is not supported, but {known}")
-        self._below = _ZEROS_BELOW[layout]
+            raise ValueError("it reads checkpoints that are quantised already")
+        check_settings(settings, _FOLLOWED, _HARMLESS)
+        self._bits = int(settings.get("bits", 4))
+        layout = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+        self._below = _ZEROS_BELOW[layout.lower()]
         self._group_size = int(settings.get("group_size", 128))
         inside = settings.get("modules_in_block_to_quantize") or ()
         self._only = tuple(part for parts in inside for part in parts)
