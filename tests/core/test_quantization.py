@@ -127,7 +127,10 @@ def test_only_the_language_model_is_quantised(
 
 
 def test_an_unknown_method_is_refused_by_name(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(UnsupportedModelError, match=r"'int3'; installed: awq, gptq, int4, int8"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"'int3'; installed: awq, compressed-tensors, fp8, gptq, int4, int8",
+    ):
         LLM(checkpoints["llama"], quantization="int3")
 
 
@@ -137,7 +140,10 @@ def test_a_checkpoint_that_is_quantised_otherwise(
     checkpoint = find_checkpoint(str(checkpoints["llama"]))
     stored = {**checkpoint.config, "quantization_config": {"quant_method": "hqq", "nbits": 4}}
     monkeypatch.setitem(vars(checkpoint), "config", stored)
-    with pytest.raises(UnsupportedModelError, match="'hqq'; installed: awq, gptq, int4, int8"):
+    with pytest.raises(
+        UnsupportedModelError,
+        match="'hqq'; installed: awq, compressed-tensors, fp8, gptq, int4, int8",
+    ):
         Quantizer.choose(checkpoint, get_registry(), None)
     with pytest.raises(ConfigError, match="quantised with hqq and can't be with int8 too"):
         Quantizer.choose(checkpoint, get_registry(), "int8")

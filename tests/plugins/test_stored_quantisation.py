@@ -135,7 +135,7 @@ def test_damaged_tensors_are_named(tmp_path: Path) -> None:
     fails(rf"{layer}\.scales is stored as int32, but float16", scales=scales.to(torch.int32))
     fails(rf"{layer}\.g_idx is stored as float32", g_idx=torch.zeros(128))
     broken = torch.zeros(128, dtype=torch.int32)
-    fails(rf"gptq can't take {layer}: g_idx doesn't put", g_idx=broken)
+    fails(rf"gptq can't take {layer}: the inputs are not in 2 groups", g_idx=broken)
 
 
 def test_small_floats_are_not_taken_for_plain_weights(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _HARMLESS = (
 
 
 class AwqMethod:
-    """See `plugin.interfaces.StoredQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ....core.contracts.specs import JsonDict
 from ....core.layers.quantized_linear import QuantizedLinear
 from ....core.layers.stored.grouped_weight import grouped_weight
 from ....core.layers.stored.packed_words import unpack_words
-from ....core.layers.stored.reordered_linear import ReorderedLinear
+from ....core.layers.stored.reordered_linear import in_order_of_groups
 from ....core.layers.stored.stored_linear import StoredLinear, check_groups, check_settings
 
 #: By the name of the layout, how far below the real ones zeros are stored.
@@ -39,7 +39,7 @@ _HARMLESS = (
 
 
 class GptqMethod:
-    """See `plugin.interfaces.StoredQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
@@ -86,18 +86,14 @@ class GptqMethod:
         steps = unpack_words(qweight.T, self._bits)
         # Modulo, as it is stored: a zero of 2^bits is the same as 0 in the first layout.
         zeros = (unpack_words(qzeros, self._bits).to(torch.int16) + self._below) % (1 << self._bits)
-        order = groups.argsort(stable=True)
-        if not torch.equal(groups[order].long(), _in_order(len(groups), len(scales))):
-            raise ValueError(f"g_idx doesn't put the inputs into {len(scales)} groups of one size")
-        weight = grouped_weight(steps[:, order], scales.T, zeros.T, self._bits)
-        layer = QuantizedLinear(weight, stored.bias)
-        in_order = torch.equal(order, torch.arange(len(order)))
-        return layer if in_order else ReorderedLinear(layer, order)
+        return in_order_of_groups(
+            groups,
+            len(scales),
+            lambda order: QuantizedLinear(
+                grouped_weight(steps[:, order], scales.T, zeros.T, self._bits), stored.bias
+            ),
+        )
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """None: what the checkpoint stores plain stays so."""
         return None
-
-
-def _in_order(inputs: int, groups: int) -> Tensor:
-    return torch.arange(groups).repeat_interleave(inputs // groups)

@@ -47,7 +47,10 @@ def test_what_can_not_be_done_is_named(olmo: Path, capsys: pytest.CaptureFixture
     assert main(["deploy", str(olmo), "--skip", "load"]) == 2
     assert "those that can be: fuse, quantize, pack" in capsys.readouterr().err
     assert main(["deploy", str(olmo), "--quantization", "int3"]) == 2
-    assert "'int3'; installed: awq, gptq, int4, int8" in capsys.readouterr().err
+    assert (
+        "'int3'; installed: awq, compressed-tensors, fp8, gptq, int4, int8"
+        in capsys.readouterr().err
+    )
 
 
 def test_quantised_and_packed_models_run(olmo: Path) -> None:
