@@ -18,11 +18,23 @@ _LARGEST_ERROR = 0.25
 
 
 def check_quant(spec: QuantSpec) -> Iterator[Finding]:
-    """Whether layers it makes are close, keep shape and dtype, and take less room."""
+    """Whether layers it makes are close, keep shape and dtype, and take less room. One that only
+    reads what is quantised already makes none without a checkpoint."""
     subject = f"quant {spec.name}"
+    if _only_reads(spec):
+        yield from check_class(subject, "class", spec.load, ("reserve",))
+        return
     yield from check_class(subject, "class", spec.load, ("quantize",))
     for dtype in (torch.float32, torch.bfloat16):
         yield attempt(subject, f"layer in {dtype_name(dtype)}", partial(_layer, spec, dtype))
+
+
+def _only_reads(spec: QuantSpec) -> bool:
+    try:
+        loaded: Any = load_object(spec.load)
+    except Exception:  # noqa: BLE001 - the check of the class says what is wrong
+        return False
+    return hasattr(loaded, "reserve") and not hasattr(loaded, "quantize")
 
 
 def _layer(spec: QuantSpec, dtype: torch.dtype) -> str:

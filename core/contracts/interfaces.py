@@ -138,8 +138,8 @@ class OutputHeadModel(Protocol):
 
 
 class QuantMethod(Protocol):
-    """Makes linear layers smaller, constructed as Class(settings) with the checkpoint's
-    `quantization_config`, or with {} if the operator asked for the method.
+    """Makes linear layers smaller as a plain checkpoint is loaded, constructed as Class({}) if the
+    operator asked for the method. The same class may be a StoredQuantMethod.
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
     images, those below a part named `language_model`, so that towers stay as they are. A class
@@ -153,8 +153,9 @@ class QuantMethod(Protocol):
 
 
 @runtime_checkable
-class StoredQuantMethod(QuantMethod, Protocol):
-    """A QuantMethod that reads checkpoints quantised with it, too; others are refused them."""
+class StoredQuantMethod(Protocol):
+    """Reads checkpoints that are quantised with it, constructed as Class(settings) with their
+    `quantization_config`; the layers are those that a QuantMethod is offered."""
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """Before loading: a module without storage that has the checkpoint's names and shapes. Its

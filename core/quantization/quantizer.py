@@ -17,7 +17,6 @@ from ..contracts.interfaces import (
     FinishingQuantMethod,
     MultiModalModel,
     OutputHeadModel,
-    QuantMethod,
     StoredQuantMethod,
 )
 from ..contracts.specs import load_object
@@ -42,7 +41,7 @@ def _stored_settings(checkpoint: Checkpoint) -> dict[str, Any]:
 class Quantizer:
     """A method by its name. reserve: its own, for a checkpoint that is quantised with it."""
 
-    def __init__(self, name: str, method: QuantMethod, reserve: _Reserve | None = None) -> None:
+    def __init__(self, name: str, method: Any, reserve: _Reserve | None = None) -> None:
         self._name = name
         self._method = method
         self._reserve = reserve
@@ -66,8 +65,13 @@ class Quantizer:
         name = quantization_name(checkpoint, asked)
         if name is None:
             return None
+        make: Any = load_object(registry.quant_by_name(name).load)
+        if not stored and not hasattr(make, "quantize"):
+            raise ConfigError(
+                f"{checkpoint.name} isn't quantised with {name}, which reads checkpoints that are"
+            )
         with _blamed(name, checkpoint.name):
-            method: Any = load_object(registry.quant_by_name(name).load)(settings)
+            method = make(settings)
         if not stored:
             return cls(name, method)
         reserve = _reserve_of(method)
@@ -140,7 +144,7 @@ class Quantizer:
             return_freed_memory()
 
 
-def _reserve_of(method: QuantMethod) -> _Reserve | None:
+def _reserve_of(method: Any) -> _Reserve | None:
     """None for a method that reads no quantised checkpoints."""
     if isinstance(method, StoredQuantMethod):
         return method.reserve

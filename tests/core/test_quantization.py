@@ -134,6 +134,11 @@ def test_an_unknown_method_is_refused_by_name(checkpoints: dict[str, Path]) -> N
         LLM(checkpoints["llama"], quantization="int3")
 
 
+def test_a_method_that_only_reads(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"llama isn't quantised with awq, which reads"):
+        LLM(checkpoints["llama"], quantization="awq")
+
+
 def test_a_checkpoint_that_is_quantised_otherwise(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

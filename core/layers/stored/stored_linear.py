@@ -11,7 +11,7 @@ from ...contracts.specs import JsonDict
 
 
 class StoredLinear(nn.Module):
-    """Made by `StoredQuantMethod.reserve` and read by its `finish`; it computes nothing. Its
+    """Made by `FinishingQuantMethod.reserve` and read by its `finish`; it computes nothing. Its
     buffers have the names, shapes and dtypes that are given."""
 
     def __init__(

@@ -34,12 +34,10 @@ _HARMLESS = (
 
 
 class AwqMethod:
-    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
-        if not settings:
-            raise ValueError("it reads checkpoints that are quantised already")
         check_settings(settings, _FOLLOWED, _HARMLESS)
         self._group_size = int(settings.get("group_size", 128))
         self._skipped = tuple(settings.get("modules_to_not_convert") or ())
@@ -71,10 +69,6 @@ class AwqMethod:
         )
         weight = grouped_weight(_steps(qweight).T, scales.T, _steps(qzeros).T, _BITS)
         return QuantizedLinear(weight, stored.bias)
-
-    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """None: what the checkpoint stores plain stays so."""
-        return None
 
 
 def _steps(words: Tensor) -> Tensor:

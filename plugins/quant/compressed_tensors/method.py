@@ -21,12 +21,10 @@ _WORD = 32
 
 
 class CompressedTensorsMethod:
-    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
-        if not settings:
-            raise ValueError("it reads checkpoints that are quantised already")
         self._schemes = Schemes(settings)
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
@@ -70,10 +68,6 @@ class CompressedTensorsMethod:
                 grouped_weight(steps[:, order], scales, zeros, scheme.bits), stored.bias
             ),
         )
-
-    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """None: what the checkpoint stores plain stays so."""
-        return None
 
 
 _Tensors = dict[str, tuple[Sequence[int], torch.dtype]]

@@ -24,12 +24,10 @@ _HARMLESS = ("weight_block_size", "modules_to_not_convert")
 
 
 class Fp8Method:
-    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
-        if not settings:
-            raise ValueError("it reads checkpoints that are quantised already")
         check_settings(settings, _FOLLOWED, _HARMLESS)
         block = settings.get("weight_block_size")
         if not isinstance(block, list) or len(block) != 2:
@@ -58,7 +56,3 @@ class Fp8Method:
         stored = cast(StoredLinear, module)
         data, scales = (stored.get_buffer(part) for part in ("weight", "weight_scale_inv"))
         return QuantizedLinear(float8_weight(data, scales, self._rows), stored.bias)
-
-    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """None: what the checkpoint stores plain stays so."""
-        return None

@@ -39,12 +39,10 @@ _HARMLESS = (
 
 
 class GptqMethod:
-    """See `plugin.interfaces.FinishingQuantMethod`. It quantises nothing itself."""
+    """See `plugin.interfaces.FinishingQuantMethod`."""
 
     def __init__(self, settings: JsonDict) -> None:
         """Raises ValueError for what isn't followed."""
-        if not settings:
-            raise ValueError("it reads checkpoints that are quantised already")
         check_settings(settings, _FOLLOWED, _HARMLESS)
         self._bits = int(settings.get("bits", 4))
         layout = settings.get("checkpoint_format") or settings.get("format") or "gptq"
@@ -93,7 +91,3 @@ class GptqMethod:
                 grouped_weight(steps[:, order], scales.T, zeros.T, self._bits), stored.bias
             ),
         )
-
-    def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
-        """None: what the checkpoint stores plain stays so."""
-        return None
