@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ...kernels.int4 import pack_int4
 from ...kernels.ops import DequantLinear, QuantizedWeight
 from ...kernels.reference import dequant_linear
 from ...kernels.weights import LinearWeight
@@ -111,9 +112,7 @@ def _round_groups(group_size: int, wide: Tensor) -> tuple[Tensor, Tensor, Tensor
     zero = low.to(torch.float16).float()
     divisor = scale.clamp(min=torch.finfo(torch.float16).tiny)
     q = ((groups - zero[..., None]) / divisor[..., None]).round().clamp(0, 15).to(torch.uint8)
-    halves = q.view(len(wide), -1, 2, group_size // 2)
-    data = halves[:, :, 0] | halves[:, :, 1] << 4
-    return data.reshape(len(wide), -1), scale, zero
+    return pack_int4(q.flatten(1), group_size), scale, zero
 
 
 def _by_rows(function: Callable[[Tensor], Sequence[Tensor]], weight: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..dtypes import fits_bfloat16
+from ..int4 import pack_int4, unpack_int4
 from ..ops import QuantizedWeight
 from ..weights import LinearWeight, Storage
 from .library import WeightStruct
@@ -155,23 +156,15 @@ def _piece(weight: LinearWeight) -> _Piece:
             t.to(torch.float16).repeat_interleave(repeats, dim=1).contiguous()
             for t in (w.scale, zero)
         )
-        data = _in_groups(w.data, w.group_size)
+        data = w.data.contiguous()
+        if repeats > 1:
+            data = pack_int4(unpack_int4(data, w.group_size), _GROUP)
         return _Piece(Format.INT4, w.in_features, data, scale, zero, bias)
     w = w.detach()
     if w.dtype is torch.float32 and fits_bfloat16(w):
         w = w.bfloat16()
     kind = Format.BFLOAT16 if w.dtype is torch.bfloat16 else Format.FLOAT32
     return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
-
-
-def _in_groups(data: Tensor, group_size: int) -> Tensor:
-    """int4 data in groups of any whole number of the kernels' own -> in those; see
-    QuantizedWeight."""
-    if group_size == _GROUP:
-        return data.contiguous()
-    groups = data.view(len(data), -1, group_size // 2)
-    steps = torch.cat((groups & 15, groups >> 4), dim=2).view(len(data), -1, 2, _GROUP // 2)
-    return (steps[:, :, 0] | steps[:, :, 1] << 4).flatten(1).contiguous()
 
 
 def _widened(piece: _Piece) -> _Piece:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from ..int4 import unpack_int4
 from ..ops import QuantizedWeight
 
 
@@ -18,9 +19,9 @@ def dequant_linear(x: Tensor, weight: QuantizedWeight, bias: Tensor | None = Non
 
 def dequantize(weight: QuantizedWeight) -> Tensor:
     """The weight itself, float32 [out_features, in_features]."""
-    groups = weight.data.view(weight.out_features, weight.scale.shape[1], -1)
-    if weight.format == "int4":
-        groups = torch.cat((groups & 15, groups >> 4), dim=-1)
+    is_int4 = weight.format == "int4"
+    steps = unpack_int4(weight.data, weight.group_size) if is_int4 else weight.data
+    groups = steps.view(weight.out_features, weight.scale.shape[1], -1)
     values: Tensor = groups.float() * weight.scale[..., None]
     if weight.zero is not None:
         values = values + weight.zero[..., None]

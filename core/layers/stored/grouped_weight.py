@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....kernels.int4 import pack_int4
 from ....kernels.ops import QuantizedWeight
 
 _HALF_RANGE = 128
@@ -16,16 +17,10 @@ def grouped_weight(steps: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> Q
     scale, zero = scales.float().contiguous(), zeros.float()
     group_size = steps.shape[1] // scale.shape[1]
     if bits <= 4:
-        data = _in_halves(steps, group_size)
+        data = pack_int4(steps, group_size)
         return QuantizedWeight("int4", data, scale, -scale * zero, group_size)
     # Signed bytes, in which the middle of the range is 0; without zeros if that is where they are.
     data = (steps.to(torch.int16) - _HALF_RANGE).to(torch.int8).contiguous()
     middle = bool((zero == _HALF_RANGE).all())
     offset = None if middle else scale * (_HALF_RANGE - zero)
     return QuantizedWeight("int8", data, scale, offset, group_size)
-
-
-def _in_halves(steps: Tensor, group_size: int) -> Tensor:
-    """A group's first half in low bits, its second in high bits; see QuantizedWeight."""
-    halves = steps.reshape(len(steps), -1, 2, group_size // 2)
-    return (halves[:, :, 0] | halves[:, :, 1] << 4).flatten(1).contiguous()

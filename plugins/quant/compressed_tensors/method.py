@@ -44,11 +44,9 @@ class CompressedTensorsMethod:
         stored = cast(StoredLinear, module)
         scheme = self._schemes.of(name)
         assert scheme is not None
-        scales = (
-            stored.get_buffer("weight_scale").view(-1, 1)
-            if scheme.one_scale
-            else (stored.get_buffer("weight_scale"))
-        )
+        scales = stored.get_buffer("weight_scale")
+        if scheme.one_scale:
+            scales = scales.view(-1, 1)
         if scheme.is_float:
             rows = stored.out_features if scheme.one_scale else (scheme.block or (1, 1))[0]
             return QuantizedLinear(
