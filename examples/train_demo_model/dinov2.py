@@ -5,8 +5,9 @@ from pathlib import Path
 import onnx
 import torch
 from download import DINOV2_FILE
-from model import GRID, autocast
+from model import GRID
 from onnx import numpy_helper
+from precision import autocast
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Dinov2Config, Dinov2Model

@@ -2,7 +2,6 @@
 
 import shutil
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     LlamaConfig,
@@ -73,11 +72,6 @@ def build_model(
     model.generation_config.eos_token_id = eos
     model.generation_config.pad_token_id = pad
     return model
-
-
-def autocast() -> torch.autocast:
-    """bfloat16 matrix products where the processor has units for them."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
 
 
 def compile_layers(layers: nn.ModuleList, dynamic: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import torch
 from clock import busy_seconds
+from precision import FAST_BFLOAT16
 from torch import Tensor, nn
 
 
@@ -14,7 +15,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if torch.cpu._is_amx_tile_supported():
+    if FAST_BFLOAT16:
         x = x.bfloat16()
     for _ in range(steps):
         gram = x @ x.mT

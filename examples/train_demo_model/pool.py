@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from compose import Composer, Layout, Rasters, load_rasters
-from model import autocast
+from precision import autocast
 from sampling import Labels, is_concept, training_mask, weights
 from teacher import load_teacher
 from torch import Tensor, nn

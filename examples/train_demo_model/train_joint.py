@@ -10,9 +10,10 @@ from compose import Rasters, load_rasters, normalise
 from concepts import names_it
 from conversations import IGNORED, ROWS, SINGLES, Batch, ConversationMaker
 from export import export
-from model import IMAGE_SIZE, IMAGE_TOKENS, autocast, build_model, compile_layers
+from model import IMAGE_SIZE, IMAGE_TOKENS, build_model, compile_layers
 from optimiser import Average, Optimisers
 from pool import Pool, load_pool
+from precision import autocast
 from sampling import validation_mask
 from tokenizer import IMAGE, build_processor, kept_tokenizer
 from torch import Tensor, nn

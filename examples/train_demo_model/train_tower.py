@@ -11,13 +11,13 @@ from model import (
     GRID,
     IMAGE_TOKENS,
     NamingHead,
-    autocast,
     compile_layers,
     patch_features,
     vision_config,
 )
 from optimiser import Average, Optimisers
 from pool import Pool, load_pool
+from precision import autocast
 from sampling import Labels, validation_mask
 from torch import Tensor, nn
 from torch.nn import functional as F
