@@ -21,6 +21,7 @@ class Storage:
     """
 
     format: str
+    out_features: int
     in_features: int
     group_size: int = 0
     has_zero: bool = False
@@ -30,6 +31,18 @@ class Storage:
             return self.format
         zero = " with zeros" if self.has_zero else ""
         return f"{self.format} in groups of {self.group_size}{zero}"
+
+
+@dataclass(frozen=True)
+class FusedStorage:
+    """Of layers with the same input, which kernels take as one. interleaved: some outputs of each
+    in turn instead of one layer after the other."""
+
+    parts: tuple[Storage, ...]
+    interleaved: bool = False
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.parts))
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,12 @@ class LinearWeight:
         """Of its weight."""
         w = self.weight
         if isinstance(w, Tensor):
-            return Storage(dtype_name(w.dtype), w.shape[1])
-        return Storage(w.format, w.in_features, w.group_size, w.zero is not None)
+            return Storage(dtype_name(w.dtype), *w.shape)
+        return Storage(w.format, w.out_features, w.in_features, w.group_size, w.zero is not None)
+
+
+def _fused(*weights: LinearWeight, interleaved: bool = False) -> FusedStorage:
+    return FusedStorage(tuple(weight.storage for weight in weights), interleaved)
 
 
 @dataclass(frozen=True)
@@ -73,15 +90,14 @@ class DecoderLayerWeights:
     window: int
     rope: int
 
-    def storages(self) -> list[list[Storage]]:
-        """Of layers with the same input, which kernels take as one."""
-        together = (
-            (self.query, self.key, self.value),
-            (self.output,),
-            (self.gate, self.up),
-            (self.down,),
-        )
-        return [[weight.storage for weight in weights] for weights in together]
+    def storages(self) -> list[FusedStorage]:
+        """Of layers with the same input."""
+        return [
+            _fused(self.query, self.key, self.value),
+            _fused(self.output),
+            _fused(self.gate, self.up, interleaved=True),
+            _fused(self.down),
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,8 +105,8 @@ class DecoderWeights:
     """Decoder: sizes, and an iterator of layers, each of which may be freed once it is packed.
 
     activation: "silu" or "gelu_pytorch_tanh". dtype: of hidden states, float32 or bfloat16.
-    scale, softcap: as in `kernels.ops.PagedAttention`. storages: of the layers' weights, those with
-    the same input together; all that can be looked at before a layer is consumed.
+    scale, softcap: as in `kernels.ops.PagedAttention`. storages: of the layers' weights; all
+    that can be looked at before a layer is consumed.
     """
 
     hidden_size: int
@@ -105,7 +121,7 @@ class DecoderWeights:
     dtype: torch.dtype
     final_norm: Tensor
     num_layers: int
-    storages: Sequence[Sequence[Storage]]
+    storages: Sequence[FusedStorage]
     layers: Iterable[DecoderLayerWeights]
 
 
@@ -129,11 +145,10 @@ class EncoderLayerWeights:
     attention_scale: Tensor | None = None
     mlp_scale: Tensor | None = None
 
-    def storages(self) -> list[list[Storage]]:
-        """Of layers with the same input, which kernels take as one."""
-        inner = (self.up,) if self.gate is None else (self.gate, self.up)
-        together = (self.qkv, (self.output,), inner, (self.down,))
-        return [[weight.storage for weight in weights] for weights in together]
+    def storages(self) -> list[FusedStorage]:
+        """Of layers with the same input."""
+        up = _fused(self.up) if self.gate is None else _fused(self.gate, self.up, interleaved=True)
+        return [_fused(*self.qkv), _fused(self.output), up, _fused(self.down)]
 
 
 @dataclass(frozen=True)
@@ -160,5 +175,5 @@ class EncoderWeights:
     shape: EncoderShape
     dtype: torch.dtype
     num_layers: int
-    storages: Sequence[Sequence[Storage]]
+    storages: Sequence[FusedStorage]
     layers: Iterable[EncoderLayerWeights]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...kernels.prepared import PreparedDecoder
-from ...kernels.weights import DecoderLayerWeights, DecoderWeights, Storage
+from ...kernels.weights import DecoderLayerWeights, DecoderWeights, FusedStorage
 from ..contracts.interfaces import BuildContext
 from ..system.memory import return_freed_memory
 from .attention import PagedSelfAttention
@@ -85,7 +85,7 @@ def _linear_layers(layer: Any) -> list[nn.Module]:
     return [*projections, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
-def _storages(model: Any, config: DecoderConfig) -> list[list[Storage]]:
+def _storages(model: Any, config: DecoderConfig) -> list[FusedStorage]:
     layers = range(len(config.layer_types))
     return [together for i in layers for together in _layer_weights(model, config, i).storages()]
 

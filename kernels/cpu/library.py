@@ -7,18 +7,28 @@ from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_vo
 from pathlib import Path
 
 from ..spec import KernelError
+from .weight_format import Format
+
+#: src/weight.h: kMaxSegments.
+MAX_SEGMENTS = 3
+
+
+class SegmentStruct(Structure):
+    """src/weight.h: Segment."""
+
+    _fields_ = [("data", c_void_p), ("panels", c_int32), ("format", c_int32)]
 
 
 class WeightStruct(Structure):
     """src/weight.h: Weight."""
 
     _fields_ = [
-        ("data", c_void_p),
+        ("segments", SegmentStruct * MAX_SEGMENTS),
         ("scale", c_void_p),
         ("bias", c_void_p),
         ("n", c_int32),
         ("k", c_int32),
-        ("format", c_int32),
+        ("num_segments", c_int32),
         ("bf16_activations", c_int32),
     ]
 
@@ -26,7 +36,7 @@ class WeightStruct(Structure):
 class TuningStruct(Structure):
     """src/tuning.h: Tuning."""
 
-    _fields_ = [("stream_weights", c_int32), ("tile_rows", c_int32 * 4)]
+    _fields_ = [("stream_weights", c_int32), ("tile_rows", c_int32 * len(Format))]
 
 
 class BatchStruct(Structure):
@@ -177,7 +187,7 @@ _INT, _LONG, _POINTER = c_int32, c_int64, c_void_p
 _SIGNATURES = {
     "octavo_tune": (None, [POINTER(TuningStruct)]),
     "octavo_packed_bytes": (_LONG, [_INT, _INT, _INT]),
-    "octavo_pack": (None, [_INT, *[_POINTER] * 3, *[_INT] * 4, _POINTER]),
+    "octavo_pack": (None, [_INT, *[_POINTER] * 3, *[_INT] * 5, _POINTER]),
     "octavo_linear": (
         None,
         [POINTER(WeightStruct), _POINTER, _LONG, _INT, _POINTER, _INT, _INT, _INT],
@@ -208,6 +218,7 @@ _SIGNATURES = {
 
 #: By the name in C++.
 _STRUCTURES: dict[str, type[Structure]] = {
+    "Segment": SegmentStruct,
     "Weight": WeightStruct,
     "Tuning": TuningStruct,
     "Batch": BatchStruct,

@@ -3,7 +3,7 @@
 import torch
 
 from ..prepared import PreparedLinear
-from ..weights import LinearWeight
+from ..weights import FusedStorage, LinearWeight
 from .load import load_library
 from .packing import can_pack, pack
 
@@ -12,6 +12,8 @@ load_library()
 
 def linear(weight: LinearWeight, dtype: torch.dtype) -> PreparedLinear | None:
     """See `kernels.prepared.PrepareLinear`."""
-    if dtype not in (torch.float32, torch.bfloat16) or not can_pack([weight.storage]):
+    if dtype not in (torch.float32, torch.bfloat16) or not can_pack(
+        FusedStorage((weight.storage,))
+    ):
         return None
     return pack([weight], dtype)

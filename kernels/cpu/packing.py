@@ -5,23 +5,22 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from ..dtypes import fits_bfloat16
-from ..int4 import pack_int4, unpack_int4
 from ..ops import QuantizedWeight
-from ..weights import LinearWeight, Storage
-from .library import WeightStruct
+from ..weights import FusedStorage, LinearWeight
+from .library import MAX_SEGMENTS, SegmentStruct, WeightStruct
 from .load import load_library
 from .memory import weight_memory
 from .metadata import check_dtype
-from .weight_format import Format
+from .packed_codes import Codes, quantized_codes
+from .weight_format import LANES, Format, format_of
 
-#: Outputs in a panel, and inputs that share a scale; see src/weight.h.
-_LANES, _GROUP = 16, 64
-_PLAIN = ("float32", "bfloat16")
+_PLAIN = (Format.FLOAT32, Format.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -61,38 +60,31 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Unpacked weight: values [n, …] in the format's own elements, and what belongs to each row."""
+    """Unpacked weight."""
 
-    format: Format
-    inputs: int
-    values: Tensor
-    scale: Tensor | None
-    zero: Tensor | None
+    codes: Codes
     bias: Tensor | None
 
+    def __len__(self) -> int:
+        return len(self.codes.values)
 
-def can_pack(storages: Sequence[Storage]) -> bool:
-    """Whether layers with the same input can be packed as one. Plain ones may differ: they are
-    widened."""
-    first = storages[0]
-    if any(storage.in_features != first.in_features for storage in storages):
+
+def can_pack(fused: FusedStorage) -> bool:
+    """Whether layers with the same input can be packed as one. Plain ones may differ, as they are
+    widened; others unless they are interleaved, if the outputs of each are whole panels."""
+    parts, formats = fused.parts, [format_of(storage) for storage in fused.parts]
+    if any(storage.in_features != parts[0].in_features for storage in parts) or None in formats:
         return False
-    if all(storage.format in _PLAIN for storage in storages):
+    if len(set(formats)) == 1 or all(format in _PLAIN for format in formats):
         return True
-    kinds = {(storage.format, storage.group_size) for storage in storages}
-    return len(kinds) == 1 and _is_known(first)
+    panels = all(storage.out_features % LANES == 0 for storage in parts[:-1])
+    return panels and not fused.interleaved and len(parts) <= MAX_SEGMENTS
 
 
-def unpackable(storages: Sequence[Sequence[Storage]]) -> str | None:
+def unpackable(storages: Sequence[FusedStorage]) -> str | None:
     """What the first that `can_pack` refuses is, for the log."""
-    odd = next((together for together in storages if not can_pack(together)), None)
-    return None if odd is None else ", ".join(map(str, odd))
-
-
-def _is_known(storage: Storage) -> bool:
-    if storage.format == "int8":
-        return not storage.has_zero and storage.group_size == storage.in_features
-    return storage.format == "int4" and storage.group_size % _GROUP == 0
+    odd = next((fused for fused in storages if not can_pack(fused)), None)
+    return None if odd is None else str(odd)
 
 
 def pack(
@@ -103,94 +95,107 @@ def pack(
 
     dtype: of activations; in bfloat16 they may be rounded to it before a product. float32 values
         that bfloat16 holds exactly are stored so, which changes no result and halves the reading.
-    Raises ValueError for layers that `can_pack` refuses.
+    Raises ValueError for layers that `can_pack` refuses, and for float8 that is not a number.
     """
-    storages = [weight.storage for weight in weights]
-    if not can_pack(storages):
-        raise ValueError(f"the CPU kernels can't pack {', '.join(map(str, storages))} as one")
-    pieces = [_piece(weight) for weight in weights]
-    if any(p.format != pieces[0].format for p in pieces):
-        pieces = [_widened(p) for p in pieces]
+    fused = FusedStorage(tuple(weight.storage for weight in weights), interleave)
+    if not can_pack(fused):
+        raise ValueError(f"the CPU kernels can't pack {fused} as one")
+    pieces = [_Piece(_codes(weight), weight.bias) for weight in weights]
+    formats = {piece.codes.format for piece in pieces}
+    if len(formats) > 1 and all(format in _PLAIN for format in formats):
+        pieces = [_widened(piece) for piece in pieces]
     if not interleave:
-        pieces = [_join(pieces)]
-    elif len({len(p.values) for p in pieces}) > 1:
+        pieces = _joined(pieces)
+    elif len({len(piece) for piece in pieces}) > 1:
         raise ValueError("interleaved layers must have the same number of outputs")
-    return _pack(pieces, bf16_activations=dtype is torch.bfloat16)
-
-
-def _pack(pieces: Sequence[_Piece], *, bf16_activations: bool) -> PackedWeight:
-    library = load_library()
-    first, rows = pieces[0], len(pieces[0].values)
-    panels = -(-rows // _LANES)
-    size = library.octavo_packed_bytes(first.format, rows, first.inputs)
-    data = weight_memory.allocate(size * len(pieces))
-    for start, piece in enumerate(pieces):
-        pointers = [_pointer(t) for t in (piece.values, piece.scale, piece.zero)]
-        place = (rows, first.inputs, len(pieces), start)
-        library.octavo_pack(piece.format, *pointers, *place, data.data_ptr())
-    scale = to_panels([p.scale for p in pieces]) if first.format is Format.INT8 else None
-    bias = to_panels([p.bias for p in pieces])
+    segments, data = _pack(pieces, interleave)
+    scale = _by_output(pieces, [piece.codes.output_scale for piece in pieces], interleave)
+    bias = _by_output(pieces, [piece.bias for piece in pieces], interleave)
     struct = WeightStruct(
-        data.data_ptr(),
+        (SegmentStruct * MAX_SEGMENTS)(*segments),
         _pointer(scale),
         _pointer(bias),
-        rows if len(pieces) == 1 else panels * _LANES * len(pieces),
-        first.inputs,
-        first.format,
-        int(bf16_activations),
+        segments[0].panels * LANES if interleave else sum(map(len, pieces)),
+        weights[0].storage.in_features,
+        len(segments),
+        int(dtype is torch.bfloat16),
     )
     return PackedWeight(data, scale, bias, struct)
 
 
-def _piece(weight: LinearWeight) -> _Piece:
-    w, bias = weight.weight, weight.bias
+def _pack(pieces: Sequence[_Piece], interleave: bool) -> tuple[list[SegmentStruct], Tensor]:
+    """Each a segment, or all of them one."""
+    library = load_library()
+    codes = [piece.codes for piece in pieces]
+    sizes = [library.octavo_packed_bytes(c.format, len(c.values), c.inputs) for c in codes]
+    data = weight_memory.allocate(sum(sizes))
+    segments, end = [], data.data_ptr()
+    for i, (c, size) in enumerate(zip(codes, sizes, strict=True)):
+        pointers = [_pointer(t) for t in (c.values, c.scale, c.offset)]
+        groups = 0 if c.scale is None else c.scale.shape[1]
+        place = (len(pieces), i, data.data_ptr()) if interleave else (1, 0, end)
+        library.octavo_pack(c.format, *pointers, len(c.values), c.inputs, groups, *place)
+        segments.append(SegmentStruct(end, -(-len(c.values) // LANES), c.format))
+        end += size
+    if interleave:
+        panels = sum(segment.panels for segment in segments)
+        segments = [SegmentStruct(data.data_ptr(), panels, codes[0].format)]
+    return segments, data
+
+
+def _codes(weight: LinearWeight) -> Codes:
+    w = weight.weight
     if isinstance(w, QuantizedWeight):
-        if w.format == "int8":
-            return _Piece(
-                Format.INT8, w.in_features, w.data.contiguous(), w.scale[:, 0], None, bias
-            )
-        zero = torch.zeros_like(w.scale) if w.zero is None else w.zero
-        # Larger groups are as many of the kernels' own, which share what they have.
-        repeats = w.group_size // _GROUP
-        scale, zero = (
-            t.to(torch.float16).repeat_interleave(repeats, dim=1).contiguous()
-            for t in (w.scale, zero)
-        )
-        data = w.data.contiguous()
-        if repeats > 1:
-            data = pack_int4(unpack_int4(data, w.group_size), _GROUP)
-        return _Piece(Format.INT4, w.in_features, data, scale, zero, bias)
+        format = format_of(weight.storage)
+        assert format is not None, "`can_pack` was asked"
+        return quantized_codes(w, format)
     w = w.detach()
     if w.dtype is torch.float32 and fits_bfloat16(w):
         w = w.bfloat16()
     kind = Format.BFLOAT16 if w.dtype is torch.bfloat16 else Format.FLOAT32
-    return _Piece(kind, w.shape[1], w.contiguous(), None, None, bias)
+    return Codes(kind, w.shape[1], w.contiguous())
 
 
 def _widened(piece: _Piece) -> _Piece:
-    return _Piece(Format.FLOAT32, piece.inputs, piece.values.float(), None, None, piece.bias)
+    codes = piece.codes
+    return _Piece(Codes(Format.FLOAT32, codes.inputs, codes.values.float()), piece.bias)
+
+
+def _joined(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """As one for each run of a format."""
+    runs = [list(run) for _, run in groupby(pieces, lambda piece: piece.codes.format)]
+    return [run[0] if len(run) == 1 else _join(run) for run in runs]
 
 
 def _join(pieces: Sequence[_Piece]) -> _Piece:
-    if len(pieces) == 1:
-        return pieces[0]
-    first = pieces[0]
-    biases = [p.bias for p in pieces]
+    codes = [piece.codes for piece in pieces]
+    biases = [piece.bias for piece in pieces]
     if any(bias is not None for bias in biases):
-        biases = [torch.zeros(len(p.values)) if p.bias is None else p.bias.float() for p in pieces]
-    return _Piece(
-        first.format,
-        first.inputs,
-        torch.cat([p.values for p in pieces]),
-        _cat([p.scale for p in pieces]),
-        _cat([p.zero for p in pieces]),
-        _cat(biases),
+        biases = [torch.zeros(len(p)) if p.bias is None else p.bias.float() for p in pieces]
+    joined = Codes(
+        codes[0].format,
+        codes[0].inputs,
+        torch.cat([c.values for c in codes]),
+        _cat([c.scale for c in codes]),
+        _cat([c.offset for c in codes]),
+        _cat([c.output_scale for c in codes]),
     )
+    return _Piece(joined, _cat(biases))
 
 
 def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
     present = [t for t in tensors if t is not None]
     return torch.cat(present) if present else None
+
+
+def _by_output(
+    pieces: Sequence[_Piece], values: Sequence[Tensor | None], interleave: bool
+) -> Tensor | None:
+    """In panels, in the order of the segments' outputs."""
+    if interleave or all(v is None for v in values):
+        return to_panels(values)
+    filled = (torch.zeros(len(p)) if v is None else v for p, v in zip(pieces, values, strict=True))
+    return to_panels([torch.cat([v.float() for v in filled])])
 
 
 def to_panels(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -199,12 +204,12 @@ def to_panels(tensors: Sequence[Tensor | None]) -> Tensor | None:
     present = [t for t in tensors if t is not None]
     if not present:
         return None
-    panels = -(-len(present[0]) // _LANES)
-    values = torch.zeros(len(tensors), panels * _LANES)
+    panels = -(-len(present[0]) // LANES)
+    values = torch.zeros(len(tensors), panels * LANES)
     for row, tensor in zip(values, tensors, strict=True):
         if tensor is not None:
             row[: len(tensor)] = tensor
-    return values.view(len(tensors), panels, _LANES).transpose(0, 1).contiguous()
+    return values.view(len(tensors), panels, LANES).transpose(0, 1).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -16,6 +16,7 @@ _FLAGS = (
     "-fopenmp",
     "-fvisibility=hidden",
     "-fno-math-errno",
+    "-Werror=switch",
 )
 
 

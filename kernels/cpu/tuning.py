@@ -22,17 +22,17 @@ import msgspec
 import torch
 
 from ..processor import processor_identity
-from .library import TuningStruct, WeightStruct
+from .library import MAX_SEGMENTS, SegmentStruct, TuningStruct, WeightStruct
 from .memory import weight_memory
-from .weight_format import Format
+from .weight_format import LANES, Format
 
 #: Twice the last-level cache that a core of a common server reaches.
 _STREAMED_BYTES = 64 << 20
-#: Inputs and outputs of a weight that is larger than L2, in any format but int4.
+#: Inputs and outputs of a weight that is larger than L2, in any format of eight bits or more.
 _TILED_SIZE = 2048
 #: Numbers of rows at which tiles are tried: decode batches, and prompts.
 TILE_ROWS = (4, 8, 16, 32, 128)
-_TILED_FORMATS = (Format.BFLOAT16, Format.INT8, Format.INT4)
+_TILED_FORMATS = tuple(f for f in Format if f not in (Format.FLOAT32, Format.FLOAT8_BY_64))
 _ROUNDS = 5
 #: Relative time below which the alternative replaces the default.
 _GAIN = 0.95
@@ -161,8 +161,11 @@ class _Product:
         size = library.octavo_packed_bytes(format, outputs, _TILED_SIZE)
         self._data = weight_memory.allocate(size).fill_(1)
         self._scale = torch.ones(outputs)
-        pointers = (self._data.data_ptr(), self._scale.data_ptr(), None)
-        self._weight = WeightStruct(*pointers, outputs, _TILED_SIZE, format, 1)
+        segment = SegmentStruct(self._data.data_ptr(), -(-outputs // LANES), format)
+        self._weight = WeightStruct(
+            *((SegmentStruct * MAX_SEGMENTS)(segment), self._scale.data_ptr(), None),
+            *(outputs, _TILED_SIZE, 1, 1),
+        )
         self._x = torch.ones(rows, _TILED_SIZE, dtype=torch.bfloat16)
         self._out = torch.empty(rows, outputs, dtype=torch.bfloat16)
 

@@ -59,6 +59,7 @@ inline void tile_dot_int8() {
 
 struct EmulatedTiles {
   uint8_t data[8][16][64];
+  uint16_t row_bytes[8];
   uint8_t rows[8];
 };
 inline EmulatedTiles& emulated() {
@@ -67,6 +68,7 @@ inline EmulatedTiles& emulated() {
 }
 inline bool allow_tiles() { return true; }
 inline void tile_configure(const void* shape) {
+  std::memcpy(emulated().row_bytes, static_cast<const uint8_t*>(shape) + 16, 16);
   std::memcpy(emulated().rows, static_cast<const uint8_t*>(shape) + 48, 8);
 }
 inline void tile_release() { std::memset(emulated().rows, 0, 8); }
@@ -75,12 +77,12 @@ inline void tile_zero() { std::memset(emulated().data[T], 0, sizeof(emulated().d
 template <int T>
 inline void tile_load(const void* from, size_t stride) {
   for (int r = 0; r < emulated().rows[T]; ++r)
-    std::memcpy(emulated().data[T][r], static_cast<const uint8_t*>(from) + r * stride, 64);
+    std::memcpy(emulated().data[T][r], static_cast<const uint8_t*>(from) + r * stride, emulated().row_bytes[T]);
 }
 template <int T>
 inline void tile_store(void* to, size_t stride) {
   for (int r = 0; r < emulated().rows[T]; ++r)
-    std::memcpy(static_cast<uint8_t*>(to) + r * stride, emulated().data[T][r], 64);
+    std::memcpy(static_cast<uint8_t*>(to) + r * stride, emulated().data[T][r], emulated().row_bytes[T]);
 }
 template <int C, int A, int B>
 inline void tile_dot_bf16() {
@@ -89,7 +91,7 @@ inline void tile_dot_bf16() {
   const uint16_t* a = reinterpret_cast<const uint16_t*>(t.data[A]);
   const uint16_t* b = reinterpret_cast<const uint16_t*>(t.data[B]);
   for (int r = 0; r < t.rows[C]; ++r)
-    for (int k = 0; k < 32; ++k)
+    for (int k = 0; k < t.row_bytes[A] / 2; ++k)
       for (int c = 0; c < 16; ++c)
         sums[r * 16 + c] += to_float(a[r * 32 + k]) * to_float(b[k / 2 * 32 + c * 2 + k % 2]);
 }
@@ -98,7 +100,7 @@ inline void tile_dot_int8() {
   auto& t = emulated();
   int32_t* sums = reinterpret_cast<int32_t*>(t.data[C]);
   for (int r = 0; r < t.rows[C]; ++r)
-    for (int k = 0; k < 64; ++k)
+    for (int k = 0; k < t.row_bytes[A]; ++k)
       for (int c = 0; c < 16; ++c) {
         uint8_t w = t.data[B][k / 4][c * 4 + k % 4];
         sums[r * 16 + c] += int8_t(t.data[A][r][k]) * (Unsigned ? int32_t(w) : int32_t(int8_t(w)));

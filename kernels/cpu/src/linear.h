@@ -54,9 +54,11 @@ inline void prefetch_linear(Team& team, int thread, int rows, const Weight& w) {
   if (rows == 0) return;
   LinearTasks tasks(team.size(), rows, w);
   if (thread >= tasks.count()) return;
-  size_t bytes = panel_bytes(Format(w.format), w.padded_k());
-  const uint8_t* first = static_cast<const uint8_t*>(w.data) + tasks.first_panel(thread) * bytes;
-  for (int p = 0; p < kPanelsAtOnce; ++p) prefetch(first + p * bytes, std::min(bytes, kFirstBytes / kPanelsAtOnce));
+  int first = tasks.first_panel(thread);
+  w.each_segment(first, first + kPanelsAtOnce, [&](const Segment& segment, int from, int to, int) {
+    size_t bytes = panel_bytes(segment.format, w.padded_k());
+    for (int p = from; p < to; ++p) prefetch(segment.data + p * bytes, std::min(bytes, kFirstBytes / kPanelsAtOnce));
+  });
 }
 
 // finish(row, rows, panel, panels, tiles) gets each block of outputs, [panels][rows][16], once.

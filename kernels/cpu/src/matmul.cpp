@@ -1,12 +1,12 @@
-// Matrix products: blocks of rows and panels for the micro-kernels, and the choice among these.
+// Matrix products with weights of any format, and those with floats.
 #include "matmul.h"
 
-#include <type_traits>
+#include <algorithm>
 
 #include "exports.h"
 #include "matmul_float.h"
-#include "matmul_integer.h"
-#include "tuning.h"
+#include "matmul_float8.h"
+#include "matmul_panels.h"
 
 #if defined(OCTAVO_TILES)
 #include "matmul_amx.h"
@@ -18,71 +18,28 @@ Tuning tuning;
 
 namespace {
 
-// Rows from which widening bf16 once, kWideInputs inputs at a time, costs less than in every product.
+// Rows from which widening a panel once, kWideInputs inputs at a time, costs less than in every product.
 constexpr int kWideningRows = 4 * kMaxRows;
 constexpr int kWideInputs = 256;
 
-inline Panels panels_of(const Weight& w, int first, int last) {
-  size_t bytes = panel_bytes(Format(w.format), w.padded_k());
-  return {static_cast<const uint8_t*>(w.data) + first * bytes, bytes, w.padded_k(), last - first};
-}
-
-// Remainder of rows, fewer than MaxRows.
-template <class Panel, int R, int P>
-inline void multiply_rest(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs,
-                          const Tiles& tiles) {
-  if constexpr (R > 0) {
-    if (rows == R) return Panel::template multiply<R, P>(a, panel, bytes, inputs, tiles);
-    multiply_rest<Panel, R - 1, P>(a, rows, panel, bytes, inputs, tiles);
+// K-blocks of panels in another format: widen(panel, first input, inputs, to), then
+// multiply(first input, panels, tiles) for as many of them as lie in `wide`.
+template <class Element, class Widen, class Multiply>
+void multiply_widened(int rows, const Panels& w, float* tiles, const Widen& widen, const Multiply& multiply) {
+  alignas(64) Element wide[kBlockPanels][kWideInputs * kLanes];
+  for (int k = 0; k < w.k; k += kWideInputs) {
+    int inputs = std::min(kWideInputs, w.k - k);
+    for (int panel = 0; panel < w.count; panel += kBlockPanels) {
+      int count = std::min(kBlockPanels, w.count - panel);
+      for (int p = 0; p < count; ++p) widen(w.data + (panel + p) * w.bytes, k, inputs, wide[p]);
+      multiply(k, Panels{reinterpret_cast<const uint8_t*>(wide), sizeof(wide[0]), inputs, count},
+               tiles + size_t(panel) * rows * kLanes);
+    }
   }
 }
 
-// Product of all rows with P panels.
-template <class Panel, int MaxRows, int P>
-void multiply_block(const Rows& a, int rows, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
-  int row = 0;
-  for (; row + MaxRows <= rows; row += MaxRows)
-    Panel::template multiply<MaxRows, P>(a.from(row, 0), panel, bytes, inputs, tiles.from(row));
-  multiply_rest<Panel, MaxRows - 1, P>(a.from(row, 0), rows - row, panel, bytes, inputs, tiles.from(row));
-}
-
-// GEMV: one row with P panels at once.
-template <class Panel, int P, Locality L>
-void multiply_row(const Rows& a, const Panels& w, float* tiles, bool fresh, int panel = 0) {
-  for (; panel + P <= w.count; panel += P)
-    Panel::template multiply<1, P, L>(a, w.data + panel * w.bytes, w.bytes, w.k,
-                                      {tiles + panel * kLanes, kLanes, fresh});
-  if constexpr (P > 1) multiply_row<Panel, P / 2, L>(a, w, tiles, fresh, panel);
-}
-
-// work(first panel, number of panels as a constant) for blocks of kBlockPanels, then single panels.
-template <class Work>
-void in_panel_blocks(int count, const Work& work) {
-  int panel = 0;
-  for (; panel + kBlockPanels <= count; panel += kBlockPanels)
-    work(panel, std::integral_constant<int, kBlockPanels>());
-  for (; panel < count; ++panel) work(panel, std::integral_constant<int, 1>());
-}
-
-// GEMM of all rows and panels. tiles: [panels][rows][16], written, or added to if they are not fresh.
-template <class Panel, int MaxRows>
-void multiply_panels(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh = true) {
-  if (rows == 1) {
-    if (tuning.stream_weights) return multiply_row<Panel, kPanelsAtOnce, kStreamed>(a, w, tiles, fresh);
-    return multiply_row<Panel, kPanelsAtOnce, kCached>(a, w, tiles, fresh);
-  }
-  size_t stride = size_t(rows) * kLanes;
-  int k_block = rows <= MaxRows ? w.k : kInputBlock;
-  for (int k = 0; k < w.k; k += k_block) {
-    int inputs = k + k_block < w.k ? k_block : w.k - k;
-    in_panel_blocks(w.count, [&](int panel, auto panels) {
-      multiply_block<Panel, MaxRows, panels>(a.from(0, k), rows, w.data + panel * w.bytes + w.bytes / w.k * k,
-                                             w.bytes, inputs, {tiles + panel * stride, stride, fresh && k == 0});
-    });
-  }
-}
-
-inline void widen(const uint16_t* pairs, int inputs, float* wide) {
+inline void widen_bf16(const uint8_t* panel, int first, int inputs, float* wide) {
+  const uint16_t* pairs = reinterpret_cast<const uint16_t*>(panel) + first * kLanes;
   for (int i = 0; i < inputs; i += 2) {
     store(wide + i * kLanes, load_first(pairs + i * kLanes));
     store(wide + (i + 1) * kLanes, load_second(pairs + i * kLanes));
@@ -92,52 +49,69 @@ inline void widen(const uint16_t* pairs, int inputs, float* wide) {
 // Float rows by bf16 panels; for many rows the panels are widened first, a K-block at a time.
 void multiply_float_by_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   if (rows < kWideningRows) return multiply_panels<BFloat16Panel, kMaxRows>(a, rows, w, tiles, fresh);
-  alignas(64) float wide[kBlockPanels][kWideInputs * kLanes];
-  size_t stride = size_t(rows) * kLanes;
-  for (int k = 0; k < w.k; k += kWideInputs) {
-    int inputs = k + kWideInputs < w.k ? kWideInputs : w.k - k;
-    in_panel_blocks(w.count, [&](int panel, auto panels) {
-      const uint8_t* data = w.data + panel * w.bytes;
-      for (int p = 0; p < panels; ++p)
-        widen(reinterpret_cast<const uint16_t*>(data + p * w.bytes) + k * kLanes, inputs, wide[p]);
-      multiply_block<Float32Panel, kMaxRows, panels>(
-          a.from(0, k), rows, reinterpret_cast<const uint8_t*>(wide), sizeof(wide[0]), inputs,
-          {tiles + panel * stride, stride, fresh && k == 0});
+  multiply_widened<float>(rows, w, tiles, widen_bf16, [&](int k, const Panels& wide, float* to) {
+    multiply_panels<Float32Panel, kMaxRows>(a.from(0, k), rows, wide, to, fresh && k == 0);
+  });
+}
+
+// Rows by float8 panels, in the format of Float8By64::rows.
+void multiply_float8(const Rows& a, int rows, const Panels& w, float* tiles, bool bf16_rows) {
+  auto widen = [](const uint8_t* panel, int first, int inputs, auto* wide) {
+    widen_float8(panel + size_t(first) / kGroup * Float8By64::kBlockBytes, inputs, wide);
+  };
+  if (bf16_rows && rows >= kWideningRows)
+    return multiply_widened<uint16_t>(rows, w, tiles, widen, [&](int k, const Panels& wide, float* to) {
+      multiply_bf16(a.from(0, k), rows, wide, to, k == 0);
     });
+#if defined(OCTAVO_BF16)
+  if (bf16_rows) return multiply_panels<Float8DotPanel, kMaxRows>(a, rows, w, tiles);
+#endif
+  if (rows < kWideningRows) return multiply_panels<Float8Panel, kMaxRows>(a, rows, w, tiles);
+  multiply_widened<float>(rows, w, tiles, widen, [&](int k, const Panels& wide, float* to) {
+    multiply_panels<Float32Panel, kMaxRows>(a.from(0, k), rows, wide, to, k == 0);
+  });
+}
+
+// tiles *= scale, of each output, with 16 of them a panel.
+inline void scale_tiles(const float* scale, int rows, int panels, float* tiles) {
+  for (int panel = 0; panel < panels; ++panel) {
+    Vec factor = load(scale + panel * kLanes);
+    float* tile = tiles + size_t(panel) * rows * kLanes;
+    for (int r = 0; r < rows; ++r) store(tile + r * kLanes, load(tile + r * kLanes) * factor);
   }
 }
 
-inline void scale_tiles(const Weight& w, int rows, int first, int last, float* tiles) {
-  for (int panel = first; panel < last; ++panel) {
-    Vec scale = load(w.scale + panel * kLanes);
-    float* tile = tiles + size_t(panel - first) * rows * kLanes;
-    for (int r = 0; r < rows; ++r) store(tile + r * kLanes, load(tile + r * kLanes) * scale);
-  }
+// Products of one segment's panels, without output scales.
+void multiply_format(Float32, const Rows& a, int rows, const Panels& w, bool, float* tiles) {
+  multiply_panels<Float32Panel, kMaxRows>(a, rows, w, tiles);
+}
+void multiply_format(BFloat16, const Rows& a, int rows, const Panels& w, bool bf16_rows, float* tiles) {
+  if (bf16_rows) multiply_bf16(a, rows, w, tiles, true);
+  else multiply_float_by_bf16(a, rows, w, tiles, true);
+}
+void multiply_format(Int8, const Rows& a, int rows, const Panels& w, bool, float* tiles) {
+  multiply_int8(a, rows, w, tiles);
+}
+void multiply_format(Float8By64, const Rows& a, int rows, const Panels& w, bool bf16_rows, float* tiles) {
+  multiply_float8(a, rows, w, tiles, bf16_rows);
+}
+template <class F>
+void multiply_format(F, const Rows& a, int rows, const Panels& w, bool, float* tiles) {
+  multiply_grouped<F>(a, rows, w, tiles);
 }
 
 }  // namespace
 
 void multiply(const Rows& a, int rows, const Weight& w, int first, int last, float* tiles) {
-  Panels panels = panels_of(w, first, last);
-  switch (w.format) {
-    case kFloat32:
-      return multiply_panels<Float32Panel, kMaxRows>(a, rows, panels, tiles);
-    case kBFloat16:
-      if (row_format(w) == kRowBF16) return multiply_bf16(a, rows, panels, tiles, true);
-      return multiply_float_by_bf16(a, rows, panels, tiles, true);
-    case kInt8:
-#if defined(OCTAVO_TILES)
-      if (use_tiles(kInt8, rows)) multiply_tiles_int8(a, rows, panels, tiles);
-      else
-#endif
-        multiply_panels<Int8Panel, kMaxQ8Rows>(a, rows, panels, tiles);
-      return scale_tiles(w, rows, first, last, tiles);
-    default:
-#if defined(OCTAVO_TILES)
-      if (use_tiles(kInt4, rows)) return multiply_tiles_int4(a, rows, panels, tiles);
-#endif
-      return multiply_panels<Int4Panel, kMaxQ8Rows>(a, rows, panels, tiles);
-  }
+  w.each_segment(first, last, [&](const Segment& segment, int from, int to, int panel) {
+    float* out = tiles + size_t(panel - first) * rows * kLanes;
+    with_format(segment.format, [&](auto f) {
+      size_t bytes = size_t(w.padded_k()) / kGroup * f.kBlockBytes;
+      Panels panels{segment.data + from * bytes, bytes, w.padded_k(), to - from};
+      multiply_format(f, a, rows, panels, f.rows(w.bf16_activations) == kRowBF16, out);
+      if constexpr (f.kOutputScales) scale_tiles(w.scale + panel * kLanes, rows, to - from, out);
+    });
+  });
 }
 
 void multiply_bf16([[maybe_unused]] const Rows& a, [[maybe_unused]] int rows,

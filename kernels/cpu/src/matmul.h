@@ -1,4 +1,4 @@
-// Products of rows with packed panels; see weight.h.
+// Products of rows with packed panels; see formats.h.
 #pragma once
 
 #include "weight.h"
@@ -33,5 +33,10 @@ void multiply_float(Format format, const Rows& a, int rows, const Panels& w, flo
 
 // Product of bare panels and rows of bf16, where kBF16Products; k is a multiple of 32.
 void multiply_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh);
+
+// Products of rows of q8 and panels of integers, without output scales.
+void multiply_int8(const Rows& a, int rows, const Panels& w, float* tiles);
+template <class F>
+void multiply_grouped(const Rows& a, int rows, const Panels& w, float* tiles);
 
 }  // namespace octavo

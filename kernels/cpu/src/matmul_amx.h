@@ -18,11 +18,14 @@ struct TileShape {
   uint8_t rows[16] = {};
 
   // `upper` and `lower` rows: 1 … 16 and 0 … 16. A tile without rows is given one and not used.
-  TileShape(int upper, int lower) {
+  // input_bytes: of a row's inputs in a product; 4 … 64.
+  TileShape(int upper, int lower, int input_bytes) {
     for (int i = 0; i < 8; ++i) {
       row_bytes[i] = 64;
       rows[i] = 16;
     }
+    row_bytes[4] = row_bytes[5] = uint16_t(input_bytes);
+    rows[6] = rows[7] = uint8_t(input_bytes / 4);
     rows[0] = rows[1] = rows[4] = uint8_t(upper);
     rows[2] = rows[3] = rows[5] = uint8_t(lower > 0 ? lower : 1);
   }
@@ -30,11 +33,11 @@ struct TileShape {
 
 // work(row, upper, lower) for blocks of up to 32 rows, with tiles of their size.
 template <class Work>
-void each_tile_rows(int rows, const Work& work) {
+void each_tile_rows(int rows, int input_bytes, const Work& work) {
   for (int row = 0; row < rows; row += 32) {
     int left = rows - row, upper = left < 16 ? left : 16;
     int lower = left <= 16 ? 0 : (left < 32 ? left - 16 : 16);
-    TileShape shape(upper, lower);
+    TileShape shape(upper, lower, input_bytes);
     tile_configure(&shape);
     work(row, upper, lower);
   }
@@ -49,7 +52,7 @@ inline void tile_begin(const float* sums, bool fresh) {
 
 inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float* tiles, bool fresh) {
   size_t stride = a.bf16_stride * 2;
-  each_tile_rows(rows, [&](int row, int, int lower) {
+  each_tile_rows(rows, 64, [&](int row, int, int lower) {
     const uint16_t* first = a.bf16 + row * a.bf16_stride;
     const uint16_t* second = first + 16 * a.bf16_stride;
     for (int panel = 0; panel < w.count; panel += 2) {
@@ -83,12 +86,12 @@ inline void multiply_tiles_bf16(const Rows& a, int rows, const Panels& w, float*
   });
 }
 
-// Dot products of one group of 64 inputs for up to 32 rows, then add(row in block, sums) for each.
+// Dot products of one group's inputs, from k on, for up to 32 rows, then add(row in block, sums) for each.
 template <bool Unsigned, class Add>
-void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* group, const Add& add) {
+void multiply_group(const Rows& a, int row, int upper, int lower, int k, const uint8_t* codes, const Add& add) {
   alignas(64) int32_t sums[32 * kLanes];
   const int8_t* first = a.q8 + row * a.q8_stride + k;
-  tile_load<6>(group, 64);
+  tile_load<6>(codes, 64);
   tile_zero<0>();
   tile_load<4>(first, a.q8_stride);
   tile_dot_int8<Unsigned, 0, 4, 6>();
@@ -104,7 +107,7 @@ void multiply_group(const Rows& a, int row, int upper, int lower, int k, const u
 
 // Output scales are applied at the end, as for Int8Panel.
 inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float* tiles) {
-  each_tile_rows(rows, [&](int row, int upper, int lower) {
+  each_tile_rows(rows, kGroup, [&](int row, int upper, int lower) {
     for (int panel = 0; panel < w.count; ++panel) {
       float* out = tiles + (size_t(panel) * rows + row) * kLanes;
       for (int k = 0; k < w.k; k += kGroup) {
@@ -118,26 +121,39 @@ inline void multiply_tiles_int8(const Rows& a, int rows, const Panels& w, float*
   });
 }
 
-inline void multiply_tiles_int4(const Rows& a, int rows, const Panels& w, float* tiles) {
-  alignas(64) uint8_t group[kGroup * kLanes];
-  each_tile_rows(rows, [&](int row, int upper, int lower) {
+// Codes of a block as bytes; `space` has room for them.
+template <class F>
+inline const uint8_t* code_bytes(const uint8_t* block, uint8_t* space) {
+  if constexpr (F::kBits == 8) return block;
+  for (int i = 0; i < F::kCodeBytes; ++i) {
+    space[i] = block[i] & 15;
+    space[F::kCodeBytes + i] = block[i] >> 4;
+  }
+  return space;
+}
+
+template <class F>
+void multiply_tiles_grouped(const Rows& a, int rows, const Panels& w, float* tiles) {
+  alignas(64) uint8_t space[kGroup * kLanes];
+  each_tile_rows(rows, F::kInputs, [&](int row, int upper, int lower) {
     for (int panel = 0; panel < w.count; ++panel) {
       float* out = tiles + (size_t(panel) * rows + row) * kLanes;
       for (int k = 0; k < w.k; k += kGroup) {
-        const uint8_t* packed = w.data + panel * w.bytes + k / kGroup * kInt4GroupBytes;
-        constexpr int kHalf = kGroup * kLanes / 2;
-        for (int i = 0; i < kHalf; ++i) {
-          group[i] = packed[i] & 15;
-          group[kHalf + i] = packed[i] >> 4;
-        }
-        const uint16_t* factors = reinterpret_cast<const uint16_t*>(packed + kHalf);
-        Vec scale = load_half(factors), offset = load_half(factors + kLanes);
+        const uint8_t* block = w.data + panel * w.bytes + k / kGroup * F::kBlockBytes;
+        const uint8_t* codes = code_bytes<F>(block, space);
         const RowGroup* groups = a.group(row, k);
-        multiply_group<true>(a, row, upper, lower, k, group, [&](int r, Vec sums) {
-          Vec row_scale = splat(groups[r].scale), scaled_sum = splat(groups[r].scaled_sum);
-          Vec before = k ? load(out + r * kLanes) : zero();
-          store(out + r * kLanes, fma(sums * row_scale, scale, fma(scaled_sum, offset, before)));
-        });
+        for (int part = 0; part < F::kGroups; ++part) {
+          const uint16_t* factors = reinterpret_cast<const uint16_t*>(block + F::kCodeBytes + part * F::kFactorBytes);
+          Vec scale = load_half(factors), offset = zero();
+          if constexpr (F::kOffsets) offset = load_half(factors + kLanes);
+          int at = part * F::kInputs;
+          multiply_group<F::kBits == 4>(a, row, upper, lower, k + at, codes + at * kLanes, [&](int r, Vec sums) {
+            Vec before = k + part ? load(out + r * kLanes) : zero();
+            if constexpr (F::kOffsets)
+              before = fma(splat(groups[r].template scaled_sum_of<F::kInputs>(part)), offset, before);
+            store(out + r * kLanes, fma(sums * splat(groups[r].scale), scale, before));
+          });
+        }
       }
     }
   });

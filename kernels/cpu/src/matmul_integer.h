@@ -1,6 +1,8 @@
-// Micro-kernels of matmul.cpp with integer accumulators for each group of 64 inputs: R rows of q8
+// Micro-kernels of matmul.cpp with integer accumulators for each group of inputs: R rows of q8
 // activations with P panels, `bytes` apart.
 #pragma once
+
+#include <type_traits>
 
 #include "microkernel.h"
 
@@ -16,8 +18,8 @@ inline int32_t four_q8(const Rows& a, int row, int k) {
   return four;
 }
 
-// Exact integer dot products of one group of 64 inputs, as floats: of q8 activations and weights, for
-// every panel, row and output.
+// Exact integer dot products of the part-th group of Inputs in a block, as floats: of q8 activations
+// and codes, for every panel, row and output. w: the block, k: its first input.
 #if defined(OCTAVO_VNNI)
 // Accumulator type: as __m512i, which GCC treats as a vector of int64, sums would be copied around each
 // product.
@@ -26,15 +28,15 @@ typedef int32_t Integers __attribute__((vector_size(64)));
 inline Integers add_products(Integers sums, __m512i unsigned_bytes, __m512i bytes) {
   return (Integers)_mm512_dpbusd_epi32((__m512i)sums, unsigned_bytes, bytes);
 }
-struct Int8Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
+struct Bytes {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, int part, Vec (&out)[P * R]) {
     Integers acc[P * R];
     // vpdpbusd needs u8: bias weights by 128 and subtract 128·Σx.
 #pragma GCC unroll 32
-    for (int i = 0; i < P * R; ++i) acc[i] = Integers{} - 128 * a.group(i % R, k)->sum;
+    for (int i = 0; i < P * R; ++i) acc[i] = Integers{} - 128 * a.group(i % R, k)->sum_of<Inputs>(part);
 #pragma GCC unroll 1
-    for (int j = 0; j < kGroup / 4; ++j) {
+    for (int j = part * Inputs / 4; j < (part + 1) * Inputs / 4; ++j) {
       __m512i b[P];
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
@@ -53,10 +55,12 @@ struct Int8Group {
     for (int i = 0; i < P * R; ++i) out[i].v = _mm512_cvtepi32_ps((__m512i)acc[i]);
   }
 };
-struct Int4Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
+struct Nibbles {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, int part, Vec (&out)[P * R]) {
+    static_assert(Inputs == kGroup || Inputs == kGroup / 2);
     __m512i low = _mm512_set1_epi8(15);
+    __m128i shift = _mm_cvtsi32_si128(4 * part);
     Integers acc[P * R];
 #pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) acc[i] = Integers{};
@@ -68,17 +72,18 @@ struct Int4Group {
         const uint8_t* line = w + p * bytes + j * 64;
         if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
         __m512i both = _mm512_loadu_si512(line);
-        first[p] = _mm512_and_si512(both, low);
-        second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+        first[p] = _mm512_and_si512(Inputs == kGroup ? both : _mm512_srl_epi16(both, shift), low);
+        if (Inputs == kGroup) second[p] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       }
 #pragma GCC unroll 32
       for (int r = 0; r < R; ++r) {
-        __m512i x = _mm512_set1_epi32(four_q8(a, r, k + 4 * j));
-        __m512i y = _mm512_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
+        __m512i x = _mm512_set1_epi32(four_q8(a, r, k + part * Inputs + 4 * j)), y;
+        if (Inputs == kGroup) y = _mm512_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           Integers& to = acc[p * R + r];
-          to = add_products(add_products(to, first[p], x), second[p], y);
+          to = add_products(to, first[p], x);
+          if (Inputs == kGroup) to = add_products(to, second[p], y);
         }
       }
     }
@@ -91,14 +96,14 @@ inline Vec to_vec(__m256i lo, __m256i hi) { return {_mm256_cvtepi32_ps(lo), _mm2
 inline __m256i load_bytes(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
-struct Int8Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
+struct Bytes {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, int part, Vec (&out)[P * R]) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i lo[P * R], hi[P * R];
 #pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
-    for (int j = 0; j < kGroup / 4; ++j) {
+    for (int j = part * Inputs / 4; j < (part + 1) * Inputs / 4; ++j) {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* line = w + p * bytes + j * 64;
@@ -121,38 +126,45 @@ struct Int8Group {
     for (int i = 0; i < P * R; ++i) out[i] = to_vec(lo[i], hi[i]);
   }
 };
-struct Int4Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, Vec (&out)[P * R]) {
+struct Nibbles {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t ahead, int k, int part, Vec (&out)[P * R]) {
+    static_assert(Inputs == kGroup || Inputs == kGroup / 2);
+    constexpr bool kBoth = Inputs == kGroup;
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
+    __m128i shift = _mm_cvtsi32_si128(4 * part);
     __m256i total_lo[P * R], total_hi[P * R];
 #pragma GCC unroll 32
     for (int i = 0; i < P * R; ++i) total_lo[i] = total_hi[i] = _mm256_setzero_si256();
     // Eight sums of two products of at most 15 * 127 fit in int16.
+    constexpr int kLines = kBoth ? 4 : 8;
 #pragma GCC unroll 1
-    for (int half = 0; half < 2; ++half) {
+    for (int line = 0; line < 8; line += kLines) {
       __m256i lo[P * R], hi[P * R];
 #pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) lo[i] = hi[i] = _mm256_setzero_si256();
 #pragma GCC unroll 1
-      for (int j = 4 * half; j < 4 * half + 4; ++j) {
+      for (int j = line; j < line + kLines; ++j) {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
-          const uint8_t* line = w + p * bytes + j * 64;
-          if (kPrefetches<R>) prefetch_ahead<L>(line, ahead);
-          __m256i b0 = load_bytes(line), b1 = load_bytes(line + 32);
-          __m256i first0 = _mm256_and_si256(b0, low), first1 = _mm256_and_si256(b1, low);
+          const uint8_t* codes = w + p * bytes + j * 64;
+          if (kPrefetches<R>) prefetch_ahead<L>(codes, ahead);
+          __m256i b0 = load_bytes(codes), b1 = load_bytes(codes + 32);
+          __m256i first0 = _mm256_and_si256(kBoth ? b0 : _mm256_srl_epi16(b0, shift), low);
+          __m256i first1 = _mm256_and_si256(kBoth ? b1 : _mm256_srl_epi16(b1, shift), low);
           __m256i second0 = _mm256_and_si256(_mm256_srli_epi16(b0, 4), low);
           __m256i second1 = _mm256_and_si256(_mm256_srli_epi16(b1, 4), low);
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
-            __m256i x = _mm256_set1_epi32(four_q8(a, r, k + 4 * j));
-            __m256i y = _mm256_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
             __m256i &l = lo[p * R + r], &h = hi[p * R + r];
+            __m256i x = _mm256_set1_epi32(four_q8(a, r, k + part * Inputs + 4 * j));
             l = _mm256_add_epi16(l, _mm256_maddubs_epi16(first0, x));
             h = _mm256_add_epi16(h, _mm256_maddubs_epi16(first1, x));
-            l = _mm256_add_epi16(l, _mm256_maddubs_epi16(second0, y));
-            h = _mm256_add_epi16(h, _mm256_maddubs_epi16(second1, y));
+            if (kBoth) {
+              __m256i y = _mm256_set1_epi32(four_q8(a, r, k + 32 + 4 * j));
+              l = _mm256_add_epi16(l, _mm256_maddubs_epi16(second0, y));
+              h = _mm256_add_epi16(h, _mm256_maddubs_epi16(second1, y));
+            }
           }
         }
       }
@@ -168,28 +180,27 @@ struct Int4Group {
   }
 };
 #else
-template <class WeightAt>
-inline Vec plain_sums(const Rows& a, int row, int k, WeightAt weight_at) {
+template <int Inputs, class CodeAt>
+inline Vec plain_sums(const Rows& a, int row, int k, int part, CodeAt code_at) {
   int32_t acc[kLanes] = {};
-  for (int i = 0; i < kGroup; ++i)
-    for (int c = 0; c < kLanes; ++c)
-      acc[c] += int32_t(a.q8[row * a.q8_stride + k + i]) * weight_at(i, c);
+  for (int i = part * Inputs; i < (part + 1) * Inputs; ++i)
+    for (int c = 0; c < kLanes; ++c) acc[c] += int32_t(a.q8[row * a.q8_stride + k + i]) * code_at(i, c);
   return load_int32(acc);
 }
-struct Int8Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
+struct Bytes {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, int part, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
-      out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
+      out[i] = plain_sums<Inputs>(a, i % R, k, part, [&](int j, int c) {
         return int32_t(int8_t(w[i / R * bytes + (j / 4) * 64 + c * 4 + j % 4]));
       });
   }
 };
-struct Int4Group {
-  template <int R, int P, Locality L>
-  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, Vec (&out)[P * R]) {
+struct Nibbles {
+  template <int Inputs, int R, int P, Locality L>
+  static void sums(const Rows& a, const uint8_t* w, size_t bytes, size_t, int k, int part, Vec (&out)[P * R]) {
     for (int i = 0; i < P * R; ++i)
-      out[i] = plain_sums(a, i % R, k, [&](int j, int c) {
+      out[i] = plain_sums<Inputs>(a, i % R, k, part, [&](int j, int c) {
         uint8_t both = w[i / R * bytes + (j % 32 / 4) * 64 + c * 4 + j % 4];
         return int32_t(j < 32 ? both & 15 : both >> 4);
       });
@@ -204,7 +215,8 @@ struct Int8Panel {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
       Vec sums[P * R];
-      Int8Group::sums<R, P, L>(a, panel + k * kLanes, bytes, prefetch_offset<R, P>(k * kLanes, bytes), k, sums);
+      size_t at = size_t(k) * kLanes;
+      Bytes::sums<kGroup, R, P, L>(a, panel + at, bytes, prefetch_offset<R, P>(at, bytes), k, 0, sums);
 #pragma GCC unroll 32
       for (int i = 0; i < P * R; ++i) {
         Vec scale = splat(a.group(i % R, k)->scale);
@@ -215,26 +227,42 @@ struct Int8Panel {
   }
 };
 
-struct Int4Panel {
+template <class F>
+struct GroupedPanel {
+  using Codes = std::conditional_t<F::kBits == 4, Nibbles, Bytes>;
+
   template <int R, int P, Locality L = kCached>
   static void multiply(const Rows& a, const uint8_t* panel, size_t bytes, int inputs, const Tiles& tiles) {
     if (tiles.fresh) clear_tiles<R, P>(tiles);
     for (int k = 0; k < inputs; k += kGroup) {
-      int g = k / kGroup;
-      const uint8_t* group = panel + g * kInt4GroupBytes;
-      Vec sums[P * R];
-      Int4Group::sums<R, P, L>(a, group, bytes, prefetch_offset<R, P>(g * kInt4GroupBytes, bytes), k, sums);
+      size_t at = size_t(k) / kGroup * F::kBlockBytes, ahead = prefetch_offset<R, P>(at, bytes);
+      for (int part = 0; part < F::kGroups; ++part) {
+        Vec sums[P * R];
+        Codes::template sums<F::kInputs, R, P, L>(a, panel + at, bytes, ahead, k, part, sums);
+        add<R, P>(a, panel + at + F::kCodeBytes + part * F::kFactorBytes, bytes, k, part, sums, tiles);
+      }
+    }
+  }
+
+ private:
+  // tiles += scale * (sums * scale of the row) + offset * sum of the row, for one group.
+  template <int R, int P>
+  static void add(const Rows& a, const uint8_t* factors, size_t bytes, int k, int part, Vec (&sums)[P * R],
+                  const Tiles& tiles) {
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        const uint16_t* factors = reinterpret_cast<const uint16_t*>(group + p * bytes + kGroup * kLanes / 2);
-        Vec scale = load_half(factors), offset = load_half(factors + kLanes);
+    for (int p = 0; p < P; ++p) {
+      const uint16_t* halves = reinterpret_cast<const uint16_t*>(factors + p * bytes);
+      Vec scale = load_half(halves), offset = zero();
+      if constexpr (F::kOffsets) offset = load_half(halves + kLanes);
 #pragma GCC unroll 32
-        for (int r = 0; r < R; ++r) {
-          int i = p * R + r;
-          Vec row_scale = splat(a.group(r, k)->scale), scaled_sum = splat(a.group(r, k)->scaled_sum);
-          float* tile = tiles.tile<R>(i);
-          store(tile, fma(sums[i] * row_scale, scale, fma(scaled_sum, offset, load(tile))));
-        }
+      for (int r = 0; r < R; ++r) {
+        int i = p * R + r;
+        const RowGroup* group = a.group(r, k);
+        float* tile = tiles.tile<R>(i);
+        Vec before = load(tile);
+        if constexpr (F::kOffsets)
+          before = fma(splat(group->template scaled_sum_of<F::kInputs>(part)), offset, before);
+        store(tile, fma(sums[i] * splat(group->scale), scale, before));
       }
     }
   }

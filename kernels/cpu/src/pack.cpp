@@ -20,26 +20,54 @@ struct Source {
   }
 };
 
-// Interleave: consecutive inputs of one output, 1 float, 2 bf16 or 4 int8.
+// Codes of a block of a panel, Interleave of an output's together.
 template <class T, int Interleave>
-void pack_panel(const Source& source, int panel, int padded_k, T* out) {
-  for (int k = 0; k < padded_k; k += Interleave)
+void pack_codes(const Source& source, int panel, int block, uint8_t* to) {
+  T* out = reinterpret_cast<T*>(to);
+  for (int k = block * kGroup; k < (block + 1) * kGroup; k += Interleave)
     for (int c = 0; c < kLanes; ++c)
       for (int i = 0; i < Interleave; ++i) *out++ = source.at<T>(panel * kLanes + c, k + i);
 }
 
-void pack_int4(const Source& source, const Source& scale, const Source& offset, int panel, int padded_k,
-               uint8_t* out) {
-  for (int g = 0; g < padded_k / kGroup; ++g, out += kInt4GroupBytes) {
-    for (int j = 0; j < 8; ++j)
-      for (int c = 0; c < kLanes; ++c)
-        for (int i = 0; i < 4; ++i)
-          out[j * 64 + c * 4 + i] = source.at<uint8_t>(panel * kLanes + c, g * kGroup / 2 + 4 * j + i);
-    uint16_t* factors = reinterpret_cast<uint16_t*>(out + kGroup * kLanes / 2);
-    for (int c = 0; c < kLanes; ++c) {
-      factors[c] = scale.at<uint16_t>(panel * kLanes + c, g);
-      factors[kLanes + c] = offset.at<uint16_t>(panel * kLanes + c, g);
-    }
+void pack_nibbles(const Source& source, int panel, int block, uint8_t* out) {
+  for (int j = 0; j < kGroup / 2; j += 4)
+    for (int c = 0; c < kLanes; ++c)
+      for (int i = 0; i < 4; ++i) *out++ = source.at<uint8_t>(panel * kLanes + c, block * kGroup / 2 + j + i);
+}
+
+// Of one group and all outputs of a panel.
+template <class T>
+void pack_factors(const Source& source, int panel, int group, uint8_t* to) {
+  T* out = reinterpret_cast<T*>(to);
+  for (int c = 0; c < kLanes; ++c) *out++ = source.at<T>(panel * kLanes + c, group);
+}
+
+// Codes, and what follows them in a block. scale, offset: [n, groups].
+struct Sources {
+  Source codes, scale, offset;
+};
+
+void pack_block(Float32, const Sources& from, int panel, int block, uint8_t* out) {
+  pack_codes<float, 1>(from.codes, panel, block, out);
+}
+void pack_block(BFloat16, const Sources& from, int panel, int block, uint8_t* out) {
+  pack_codes<uint16_t, 2>(from.codes, panel, block, out);
+}
+void pack_block(Int8, const Sources& from, int panel, int block, uint8_t* out) {
+  pack_codes<int8_t, 4>(from.codes, panel, block, out);
+}
+void pack_block(Float8By64, const Sources& from, int panel, int block, uint8_t* out) {
+  pack_codes<uint8_t, 1>(from.codes, panel, block, out);
+  pack_factors<float>(from.scale, panel, block, out + Float8By64::kCodeBytes);
+}
+template <class F>
+void pack_block(F, const Sources& from, int panel, int block, uint8_t* out) {
+  if constexpr (F::kBits == 4) pack_nibbles(from.codes, panel, block, out);
+  else pack_codes<int8_t, 4>(from.codes, panel, block, out);
+  for (int part = 0; part < F::kGroups; ++part) {
+    uint8_t* factors = out + F::kCodeBytes + part * F::kFactorBytes;
+    pack_factors<uint16_t>(from.scale, panel, block * F::kGroups + part, factors);
+    if constexpr (F::kOffsets) pack_factors<uint16_t>(from.offset, panel, block * F::kGroups + part, factors + kLanes * 2);
   }
 }
 
@@ -52,29 +80,29 @@ OCTAVO_EXPORT int64_t octavo_packed_bytes(int32_t format, int32_t n, int32_t k) 
   return int64_t(round_up(n, kLanes) / kLanes) * panel_bytes(Format(format), round_up(k, kGroup));
 }
 
-// data: [n, k] in the format's own element type; int4 as [n, k / 2] bytes, byte j of a group holding
-// inputs j and 32 + j, with float16 scale and offset [n, groups]. Panel p of
-// the data becomes panel p * stride + first of `out`.
+// data: [n, k] in the format's own element type; four bits as [n, padded k / 2] bytes, byte j of a block
+// holding inputs j and 32 + j. scale, offset: [n, groups] in the type of the format's factors, or null.
+// Panel p of the data becomes panel p * stride + first of `out`.
 OCTAVO_EXPORT void octavo_pack(int32_t format, const void* data, const void* scale, const void* offset,
-                            int32_t n, int32_t k, int32_t stride, int32_t first, void* out) {
-  int padded_k = round_up(k, kGroup), groups = padded_k / kGroup;
-  size_t row_bytes = format == kFloat32 ? size_t(k) * 4 : format == kBFloat16 ? size_t(k) * 2 : format == kInt8 ? k : k / 2;
-  auto rows = [](const void* from, int32_t count, int32_t width, size_t bytes) {
-    return Source{static_cast<const uint8_t*>(from), count, width, bytes};
+                            int32_t n, int32_t k, int32_t groups, int32_t stride, int32_t first, void* out) {
+  int padded_k = round_up(k, kGroup);
+  auto rows = [n](const void* from, int32_t width, size_t bytes) {
+    return Source{static_cast<const uint8_t*>(from), n, width, bytes};
   };
-  Source source = rows(data, n, format == kInt4 ? k / 2 : k, row_bytes);
-  Source scales = rows(scale, n, groups, size_t(groups) * 2), offsets = rows(offset, n, groups, size_t(groups) * 2);
-  size_t bytes = panel_bytes(Format(format), padded_k);
+  with_format(Format(format), [&](auto f) {
+    bool nibbles = f.kBits == 4;
+    int width = nibbles ? padded_k / 2 : k;
+    size_t factor = f.kFormat == kFloat8By64 ? 4 : 2;
+    Sources from{rows(data, width, nibbles ? width : size_t(k) * f.kBits / 8), rows(scale, groups, groups * factor),
+                 rows(offset, groups, groups * factor)};
+    size_t bytes = panel_bytes(f.kFormat, padded_k);
 #pragma omp parallel for schedule(static)
-  for (int panel = 0; panel < (n + kLanes - 1) / kLanes; ++panel) {
-    uint8_t* to = static_cast<uint8_t*>(out) + (size_t(panel) * stride + first) * bytes;
-    switch (format) {
-      case kFloat32: pack_panel<float, 1>(source, panel, padded_k, reinterpret_cast<float*>(to)); break;
-      case kBFloat16: pack_panel<uint16_t, 2>(source, panel, padded_k, reinterpret_cast<uint16_t*>(to)); break;
-      case kInt8: pack_panel<int8_t, 4>(source, panel, padded_k, reinterpret_cast<int8_t*>(to)); break;
-      default: pack_int4(source, scales, offsets, panel, padded_k, to);
+    for (int panel = 0; panel < (n + kLanes - 1) / kLanes; ++panel) {
+      uint8_t* to = static_cast<uint8_t*>(out) + (size_t(panel) * stride + first) * bytes;
+      for (int block = 0; block < padded_k / kGroup; ++block) pack_block(f, from, panel, block, to + block * f.kBlockBytes);
     }
-  }
+  });
 }
 
+OCTAVO_EXPORT_SIZE(Segment)
 OCTAVO_EXPORT_SIZE(Weight)

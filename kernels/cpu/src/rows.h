@@ -39,7 +39,7 @@ class Buffer {
   size_t count_ = 0;
 };
 
-// x: padded_k values -> q8, and the RowGroup of each 64 of them.
+// x: padded_k values -> q8, and the RowGroup of each block of them.
 inline void quantize_row(const float* x, int padded_k, int8_t* q8, RowGroup* groups, size_t stride) {
   for (int g = 0; g < padded_k / kGroup; ++g) {
     const float* group = x + g * kGroup;
@@ -50,16 +50,17 @@ inline void quantize_row(const float* x, int padded_k, int8_t* q8, RowGroup* gro
     }
     float absmax = largest(tops);
     // Below this 127/absmax overflows.
-    Vec inverse = splat(absmax > 1e-30f ? 127.0f / absmax : 0.0f), total = zero();
+    Vec inverse = splat(absmax > 1e-30f ? 127.0f / absmax : 0.0f);
+    float sums[kGroup / kLanes], total = 0;
     for (int i = 0; i < kGroup / kLanes; ++i) {
       Vec q = round(v[i] * inverse);
-      total = total + q;
+      total += sums[i] = sum(q);
       store_int8(q8 + g * kGroup + i * kLanes, q);
     }
-    float q_sum = sum(total);
-    bool finite = q_sum == q_sum;  // NaN or inf in the group: propagate NaN
-    float scale = finite ? absmax / 127.0f : q_sum;
-    groups[g * stride] = {scale, scale * q_sum, finite ? int32_t(q_sum) : 0};
+    bool finite = total == total;  // NaN or inf in the group: propagate NaN
+    float scale = finite ? absmax / 127.0f : total;
+    RowGroup& to = groups[g * stride] = {scale, scale * total, finite ? int32_t(total) : 0, {}};
+    for (int i = 0; finite && i < kGroup / kLanes; ++i) to.sums[i] = int16_t(sums[i]);
   }
 }
 

@@ -48,6 +48,22 @@ inline Vec load_bf16(const uint16_t* p) {
 inline Vec load_half(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+// Values of float8_e4m3fn / 256: such are the float16 that have their bits, subnormal ones too.
+inline Vec load_float8(const uint8_t* p) {
+  __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 7);
+  return {_mm512_cvtph_ps(_mm256_and_si256(wide, _mm256_set1_epi16(int16_t(0xbfff))))};
+}
+#if defined(OCTAVO_BF16)
+// As load_float8, thirty-two as bf16: those of the first sixteen and of the second in turn.
+inline __m512bh load_float8_pairs(const uint8_t* p) {
+  const __m128i* q = reinterpret_cast<const __m128i*>(p);
+  __m128i first = _mm_loadu_si128(q), second = _mm_loadu_si128(q + 1);
+  __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
+  __m512i halves = _mm512_and_si512(_mm512_slli_epi16(_mm512_cvtepi8_epi16(pairs), 7), _mm512_set1_epi16(int16_t(0xbfff)));
+  __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+  return _mm512_cvtne2ps_pbh(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)), low);
+}
+#endif
 inline Vec load_int32(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
 // First or second element of each of sixteen bf16 pairs, as in a packed panel.
 inline Vec load_first(const uint16_t* p) {
@@ -138,6 +154,12 @@ inline Vec load_bf16(const uint16_t* p) {
 inline Vec load_half(const uint16_t* p) {
   const __m128i* q = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
+// Values of float8_e4m3fn / 256: such are the float16 that have their bits, subnormal ones too.
+inline Vec load_float8(const uint8_t* p) {
+  __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 7);
+  __m256i halves = _mm256_and_si256(wide, _mm256_set1_epi16(int16_t(0xbfff)));
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
 }
 inline Vec load_int32(const int32_t* p) {
   const __m256i* q = reinterpret_cast<const __m256i*>(p);
@@ -259,6 +281,10 @@ inline Vec load_bf16(const uint16_t* p) {
 }
 inline Vec load_half(const uint16_t* p) {
   return each([&](int i) { return half_to_float(p[i]); });
+}
+// Values of float8_e4m3fn / 256: such are the float16 that have their bits, subnormal ones too.
+inline Vec load_float8(const uint8_t* p) {
+  return each([&](int i) { return half_to_float(uint16_t((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7)); });
 }
 inline Vec load_int32(const int32_t* p) {
   return each([&](int i) { return float(p[i]); });

@@ -1,58 +1,65 @@
-// Memory layout of a linear layer's weights, and of the activation rows that they are multiplied with.
-//
-// A weight [n, k] is cut into panels of sixteen outputs. Within a panel, k runs slowest, and the inputs
-// that one dot-product instruction takes of each output lie together:
-//   float32  [k][16]            bf16  [k / 2][16][2]            int8  [k / 4][16][4]
-//   int4     for each group of 64 inputs [8][16][4] bytes, whose low halves are inputs 4j … 4j + 3
-//            and whose high halves are 32 inputs further; then 16 scales and 16 zeros in float16:
-//            weight = scale * q + zero, q from 0 to 15.
-// The same bytes serve AVX2, AVX-512 and AMX. Both n and k are padded with zeros.
+// A linear layer's packed weight, and the activation rows that it is multiplied with.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-#include "simd.h"
+#include "formats.h"
 
 namespace octavo {
 
-enum Format : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8 = 2, kInt4 = 3 };
+constexpr int kMaxSegments = 3;
 
-constexpr int kGroup = 64;
-constexpr int kInt4GroupBytes = kGroup * kLanes / 2 + 2 * kLanes * 2;
+// Consecutive panels of one format. Passed from Python; keep library.py in step.
+struct Segment {
+  const uint8_t* data;
+  int32_t panels;
+  Format format;
+};
 
-inline int round_up(int x, int to) { return (x + to - 1) / to * to; }
-
-// Passed from Python; keep packing.py in step.
+// Passed from Python; keep library.py in step.
 struct Weight {
-  const void* data;
-  const float* scale;  // int8: of each output, padded
+  Segment segments[kMaxSegments];
+  const float* scale;  // of each output, padded, where a format has it; or null
   const float* bias;   // of each output, padded; or null
   int32_t n, k;
-  int32_t format;
+  int32_t num_segments;
   int32_t bf16_activations;  // bf16 weights: activations may be rounded to bf16 as well
 
   int panels() const { return (n + kLanes - 1) / kLanes; }
   int padded_k() const { return round_up(k, kGroup); }
+
+  // work(segment, first and last panel in it, panels of the weight before these) for what lies in
+  // first … last.
+  template <class Work>
+  void each_segment(int first, int last, const Work& work) const {
+    int start = 0;
+    for (const Segment* s = segments; s < segments + num_segments; start += s++->panels) {
+      int from = first > start ? first : start, end = start + s->panels, to = last < end ? last : end;
+      if (from < to) work(*s, from - start, to - start, from);
+    }
+  }
 };
 
-inline size_t panel_bytes(Format format, int padded_k) {
-  switch (format) {
-    case kFloat32: return size_t(padded_k) * kLanes * 4;
-    case kBFloat16: return size_t(padded_k) * kLanes * 2;
-    case kInt8: return size_t(padded_k) * kLanes;
-    default: return size_t(padded_k) / kGroup * kInt4GroupBytes;
-  }
-}
-
-// Per-group (64) quantisation of an activation row: scale, scale·Σq, Σq.
+// Per-block quantisation of an activation row: scale, scale·Σq, Σq, and Σq of each 16 inputs.
 struct RowGroup {
   float scale, scaled_sum;
   int32_t sum;
+  int16_t sums[kGroup / 16];
+
+  // Of the part-th group of so many inputs.
+  template <int Inputs>
+  int32_t sum_of(int part) const {
+    if constexpr (Inputs == kGroup) return sum;
+    if constexpr (Inputs == 32) return sums[2 * part] + sums[2 * part + 1];
+    return sums[part];
+  }
+  template <int Inputs>
+  float scaled_sum_of(int part) const {
+    if constexpr (Inputs == kGroup) return scaled_sum;
+    return scale * float(sum_of<Inputs>(part));
+  }
 };
 
 // Activation rows, padded with zeros to padded_k, in the formats that weights are multiplied with:
-// float32 `values`, `bf16`, and `q8`, symmetric int8 with a scale for each group.
+// float32 `values`, `bf16`, and `q8`, symmetric int8 with a scale for each block.
 struct Rows {
   const float* values;
   size_t stride;
@@ -60,7 +67,7 @@ struct Rows {
   size_t bf16_stride;
   const int8_t* q8;
   size_t q8_stride;
-  const RowGroup* groups;  // [group][row], groups_stride apart
+  const RowGroup* groups;  // [block][row], groups_stride apart
   size_t groups_stride;
 
   const RowGroup* group(int row, int input) const { return groups + input / kGroup * groups_stride + row; }
@@ -72,19 +79,12 @@ struct Rows {
   }
 };
 
-// ISA has bf16 dot products.
-#if defined(OCTAVO_BF16)
-constexpr bool kBF16Products = true;
-#else
-constexpr bool kBF16Products = false;
-#endif
-
-// Activation formats (bit mask) that a weight's kernel reads.
-enum RowFormat : int { kRowFloat = 1, kRowBF16 = 2, kRowQ8 = 4 };
-
+// Of all of a weight's segments.
 inline int row_format(const Weight& w) {
-  if (w.format >= kInt8) return kRowQ8;
-  return w.format == kBFloat16 && w.bf16_activations && kBF16Products ? kRowBF16 : kRowFloat;
+  int formats = 0;
+  for (const Segment* s = w.segments; s < w.segments + w.num_segments; ++s)
+    formats |= with_format(s->format, [&](auto f) { return f.rows(w.bf16_activations); });
+  return formats;
 }
 
 }  // namespace octavo

@@ -12,7 +12,7 @@ import torch
 from cpu_kernels.batches import Shape, random_cache, random_metadata
 from cpu_kernels.comparing import DTYPES, assert_same_bits
 from cpu_kernels.encoders import random_encoder
-from cpu_kernels.weights import KINDS, random_weight
+from cpu_kernels.weights import GROUPED_KINDS, KINDS, random_weight
 from octavo.kernels.cpu import ops
 from octavo.kernels.cpu.encoder import CpuEncoder
 from octavo.kernels.cpu.library import AttentionStruct
@@ -54,7 +54,7 @@ def library() -> Any:
     return ops._library
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *GROUPED_KINDS])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_linear(guarded: Guarded, kind: Any, dtype: torch.dtype) -> None:
     for rows, n in ((1, 1), (3, 17), (30, 31), (33, 100), (100, 15)):

@@ -15,6 +15,8 @@ from octavo.kernels.cpu.load import load_library
 from octavo.kernels.cpu.packing import pack
 from octavo.kernels.cpu.tuning import TILE_ROWS, Tuning, fewest_rows, find_tuning
 
+#: Formats that tiles can multiply.
+TILED = {"bfloat16", "int8", "int4_by_64", "int4_by_32", "int8_by_32", "int8_by_16"}
 HAS_TILES = "amx_tile" in choose_isa().features
 
 
@@ -44,7 +46,7 @@ def test_a_machine_is_measured_once(
     assert find_tuning(library, tmp_path, tiles=HAS_TILES) == first
     assert measured == [first]
     assert first.streamed_to_cached > 0
-    assert set(first.tiles_to_dots) == ({"bfloat16", "int8", "int4"} if HAS_TILES else set())
+    assert set(first.tiles_to_dots) == (TILED if HAS_TILES else set())
     # What can't be read is measured again, and written whole.
     (path,) = tmp_path.iterdir()
     path.write_text('{"stream_weights": 3')
@@ -92,13 +94,13 @@ def test_tiles_are_used_from_where_on_they_gain() -> None:
     assert fewest_rows([slow] * 5) == 0
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("kind", ["bfloat16", "int8", "int4", "int4 by 32", "int8 by 16"])
 def test_all_ways_give_the_same(kind: str, library: ctypes.CDLL, tmp_path: Path) -> None:
     """Of whole numbers, to the bit."""
     ways = [
         Tuning(stream_weights=stream, tile_rows=rows)
         for stream in (False, True)
-        for rows in ({}, dict.fromkeys(("bfloat16", "int8", "int4"), 1))
+        for rows in ({}, dict.fromkeys(TILED, 1))
     ]
     weight = random_weight("float32", 80, 192)
     weight.weight.copy_(torch.randint(-3, 4, (80, 192)))  # type: ignore[union-attr]

@@ -83,6 +83,16 @@ inline __m512i add_epi32(__m512i a, __m512i b) {
 inline __m512i slli_epi32(__m512i a, unsigned n) { return as<__m512i>(as<__v16su>(a) << n); }
 inline __m512i srli_epi32(__m512i a, unsigned n) { return as<__m512i>(as<__v16su>(a) >> n); }
 inline __m512i srli_epi16(__m512i a, unsigned n) { return as<__m512i>(as<__v32hu>(a) >> n); }
+inline __m512i srl_epi16(__m512i a, __m128i n) { return srli_epi16(a, unsigned(as<__v4si>(n)[0])); }
+inline __m512i slli_epi16(__m512i a, unsigned n) { return as<__m512i>(as<__v32hu>(a) << n); }
+inline __m512i set1_epi16(int16_t x) { return as<__m512i>(__v32hi{} + x); }
+inline __m512i cvtepi8_epi16(__m256i a) {
+  return as<__m512i>(each<__v32hi>([v = as<__v32qi>(a)](int i) { return short(int8_t(v[i])); }));
+}
+template <int Half>
+inline __m256i extracti64x4_epi64(__m512i a) {
+  return read<__m256i>(reinterpret_cast<const long long*>(&a) + 4 * Half);
+}
 inline __m512i mask_or_epi32(__m512i from, __mmask16 mask, __m512i a, __m512i b) {
   __v16si kept = as<__v16si>(from), merged = as<__v16si>(a | b);
   return as<__m512i>(each<__v16si>([&](int i) { return mask >> i & 1 ? merged[i] : kept[i]; }));
@@ -187,6 +197,12 @@ inline __m256bh cvtneps_pbh(__m512 a) {
   }));
 }
 
+// Those of the second operand are the first.
+inline __m512bh cvtne2ps_pbh(__m512 a, __m512 b) {
+  __m256bh halves[] = {cvtneps_pbh(b), cvtneps_pbh(a)};
+  return read<__m512bh>(halves);
+}
+
 }  // namespace emulated
 
 #define _mm512_setzero_ps emulated::setzero_ps
@@ -214,6 +230,12 @@ inline __m256bh cvtneps_pbh(__m512 a) {
 #define _mm512_slli_epi32 emulated::slli_epi32
 #define _mm512_srli_epi32 emulated::srli_epi32
 #define _mm512_srli_epi16 emulated::srli_epi16
+#define _mm512_srl_epi16 emulated::srl_epi16
+#define _mm512_slli_epi16 emulated::slli_epi16
+#define _mm512_set1_epi16 emulated::set1_epi16
+#define _mm512_cvtepi8_epi16 emulated::cvtepi8_epi16
+#define _mm512_castsi512_si256 emulated::extracti64x4_epi64<0>
+#define _mm512_extracti64x4_epi64(a, half) emulated::extracti64x4_epi64<half>(a)
 #define _mm512_mask_or_epi32 emulated::mask_or_epi32
 #define _mm512_cmp_ps_mask(a, b, predicate) emulated::cmp_ps_mask<predicate>(a, b)
 #define _mm512_castps_si512 emulated::castps_si512
@@ -235,5 +257,6 @@ inline __m256bh cvtneps_pbh(__m512 a) {
 #define _mm512_unpacklo_pd emulated::unpacklo_pd
 #define _mm512_unpackhi_pd emulated::unpackhi_pd
 #define _mm512_cvtneps_pbh emulated::cvtneps_pbh
+#define _mm512_cvtne2ps_pbh emulated::cvtne2ps_pbh
 #define _mm512_scalef_ps emulated::scalef_ps
 #define _mm512_rcp14_ps emulated::rcp14_ps

@@ -13,6 +13,7 @@ from octavo.kernels.cpu import decoder, encoder, isa, library, ops, packing, sam
 from octavo.kernels.cpu.build import build_library
 from octavo.kernels.cpu.isa import Isa
 from octavo.kernels.cpu.tuning import Tuning
+from octavo.kernels.cpu.weight_format import Format
 from octavo.kernels.processor import processor_features
 
 AVX512_HEADER = Path(__file__).parent / "emulated_avx512.h"
@@ -26,7 +27,7 @@ _AVX512_FLAGS = (
 #: No warning passes.
 QUICK = ("-Werror", "-O2")
 #: Tuning that no machine may choose by itself: streamed weights, and tiles for every format.
-ALL_WAYS = Tuning(stream_weights=True, tile_rows=dict.fromkeys(("bfloat16", "int8", "int4"), 5))
+ALL_WAYS = Tuning(stream_weights=True, tile_rows={format.name.lower(): 5 for format in Format})
 
 
 def isa_named(name: str) -> Isa:
