@@ -108,7 +108,7 @@ def test_a_library_with_other_structures_is_refused(monkeypatch: pytest.MonkeyPa
     path = build.build_library(OWN.base)
     assert library.open_library(path)
     monkeypatch.setitem(library._STRUCTURES, "Weight", Longer)
-    with pytest.raises(KernelError, match=r"its Weight takes 40 bytes instead of 48; delete that"):
+    with pytest.raises(KernelError, match=r"its Weight takes 80 bytes instead of 88; delete that"):
         library.open_library(path)
 
 
