@@ -83,6 +83,17 @@ class Checkpoint:
         return _read_optional(self.path / _PROCESSOR)
 
     @property
+    def quantization_config(self) -> JsonDict:
+        """Settings of the method that it is quantised with; empty if it is not."""
+        settings: JsonDict = self.config.get("quantization_config") or {}
+        return settings
+
+    @property
+    def kept_packed(self) -> Checkpoint:
+        """The same, but with `weights` in the bits that they are stored in."""
+        return self
+
+    @property
     def dtype(self) -> str | None:
         """The number format that the config names, if any."""
         for config in (self.config, self.config.get("text_config") or {}):

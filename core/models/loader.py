@@ -57,7 +57,9 @@ def load_model(
         model: Any = load_object(spec.load)(deployment)
     else:
         context = build_context(registry, device, dtype, kernels)
-        model = _build(spec, checkpoint, registry, context, quantization)
+        # What is asked for is made of the dequantised weights.
+        stored = checkpoint if quantization else checkpoint.kept_packed
+        model = _build(spec, stored, registry, context, quantization)
     return_freed_memory()
     unmap_read_pages(checkpoint.weight_paths())  # by packing
     weights = [*model.parameters(), *model.buffers()]

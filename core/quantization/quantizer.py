@@ -30,12 +30,8 @@ _Reserve = Callable[[str, nn.Linear], nn.Module | None]
 
 def quantization_name(checkpoint: Checkpoint, asked: str | None) -> str | None:
     """The checkpoint's own method, or the one that was asked for; None for neither."""
-    stored: str | None = _stored_settings(checkpoint).get("quant_method")
+    stored: str | None = checkpoint.quantization_config.get("quant_method")
     return stored or asked
-
-
-def _stored_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    return checkpoint.config.get("quantization_config") or {}
 
 
 class Quantizer:
@@ -56,7 +52,7 @@ class Quantizer:
         Raises UnsupportedModelError if no plugin brings it, and ConfigError if there are two, the
         checkpoint's own quantises plain checkpoints only, or the method refuses its settings.
         """
-        settings = _stored_settings(checkpoint)
+        settings = checkpoint.quantization_config
         stored = settings.get("quant_method")
         if stored and asked and stored != asked:
             raise ConfigError(

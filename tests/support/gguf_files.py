@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFValueType, GGUFWriter, RopeScalingType, TokenType
+from gguf import (
+    GGMLQuantizationType,
+    GGUFValueType,
+    GGUFWriter,
+    RopeScalingType,
+    TokenType,
+    quantize,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 _GEMMA_NORMS = {
@@ -48,9 +55,11 @@ def write_gguf(
     keys: dict[str, Any] | None = None,
     tensors: dict[str, Any] | None = None,
     pre: str = "gpt-2",
+    kind: GGMLQuantizationType = GGMLQuantizationType.F32,
 ) -> Path:
     """The folder's model as a file. keys: further ones, those of the architecture without its
-    name. tensors: further ones. pre: how texts are split, by llama.cpp's name."""
+    name. tensors: further ones. pre: how texts are split, by llama.cpp's name. kind: of the layers'
+    matrices."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = model.config
     architecture = config.model_type.removesuffix("_text")
@@ -63,7 +72,10 @@ def write_gguf(
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        writer.add_tensor(_tensor_name(name, architecture), _converted(name, weight, config))
+        values, quantised = _converted(name, weight, config), is_quantised(name, weight)
+        stored = quantize(values, kind) if quantised else values
+        raw = kind if quantised and kind is not GGMLQuantizationType.F32 else None
+        writer.add_tensor(_tensor_name(name, architecture), stored, raw_dtype=raw)
     for name, values in (_factors(config) | (tensors or {})).items():
         writer.add_tensor(name, np.array(values, np.float32))
     writer.write_header_to_file()
@@ -71,6 +83,11 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def is_quantised(name: str, weight: torch.Tensor) -> bool:
+    """Whether `kind` is for a weight of transformers' model."""
+    return ".layers." in name and weight.dim() == 2
 
 
 def _write_sizes(writer: GGUFWriter, config: Any) -> None:

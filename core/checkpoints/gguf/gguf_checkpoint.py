@@ -26,7 +26,7 @@ from transformers import (
     modeling_gguf_pytorch_utils,
 )
 
-from ...contracts.specs import JsonDict
+from ...contracts.specs import JsonDict, load_object
 from ...protocol.config import ConfigError
 from ..checkpoint import Checkpoint
 from .gguf_config import check_architecture, gguf_config
@@ -61,7 +61,7 @@ class GgufCheckpoint(Checkpoint):
 
     def __post_init__(self) -> None:
         # Parse eagerly: a damaged file fails here.
-        assert self._tensor_places
+        assert self.places
 
     @cached_property
     def config(self) -> JsonDict:
@@ -124,6 +124,13 @@ class GgufCheckpoint(Checkpoint):
         return tuple(dict.fromkeys((*super().eos_token_ids, *ends, *further)))
 
     @property
+    def kept_packed(self) -> Checkpoint:
+        """See Checkpoint."""
+        packed = load_object(f"{__package__}.packed_gguf:PackedGgufCheckpoint")
+        checkpoint: Checkpoint = packed(self.name, self.path, self)
+        return checkpoint
+
+    @property
     def image_processor_config(self) -> JsonDict:
         """Empty: these files hold language models alone."""
         return {}
@@ -141,26 +148,31 @@ class GgufCheckpoint(Checkpoint):
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Each tensor in float32 under the name that Hugging Face gives it, one at a time. Raises
         ConfigError for one whose shape doesn't fit."""
-        processor, places = self._tensor_processor(), self._tensor_places
-        for name, tensor in self._file.tensors.items():
-            if name in FACTOR_TENSORS:
-                continue  # the config has them
-            try:
-                result = processor.process(
-                    weights=_dequantized(tensor),
-                    name=name,
-                    tensor_key_mapping=places,
-                    parsed_parameters={},
-                )
-            except ValueError as error:
-                raise ConfigError(
-                    f"{self.name}: the GGUF file's tensor {name} is of another shape than its "
-                    f"model's: {error}"
-                ) from error
-            yield (
-                places[result.name],
-                torch.from_numpy(np.require(result.weights, None, ["C", "W"])),
+        for name, tensor in self.file.tensors.items():
+            if name not in FACTOR_TENSORS:  # the config has those
+                yield from self.placed(name, tensor)
+
+    def placed(self, name: str, tensor: GgufTensor) -> Iterator[tuple[str, Tensor]]:
+        """What the model takes of one of the file."""
+        values = np.require(self.processed(name, _dequantized(tensor)), None, ["C", "W"])
+        yield self.places[name], torch.from_numpy(values)
+
+    def processed(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What transformers makes of a tensor's values."""
+        try:
+            result = self._tensor_processor().process(
+                weights=values,
+                name=name,
+                tensor_key_mapping=self.places,
+                parsed_parameters={},
             )
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.name}: the GGUF file's tensor {name} is of another shape than its "
+                f"model's: {error}"
+            ) from error
+        processed: NDArray[np.float32] = result.weights
+        return processed
 
     def weight_names(self) -> Iterator[str]:
         """None: whether the head is tied, the config has from the tensors."""
@@ -171,17 +183,18 @@ class GgufCheckpoint(Checkpoint):
         return [self.path.resolve()]
 
     @cached_property
-    def _file(self) -> GgufFile:
+    def file(self) -> GgufFile:
+        """What is in it."""
         return read_gguf(self.path)
 
     @cached_property
     def _metadata(self) -> GgufMetadata:
-        file = self._file
+        file = self.file
         with self._named():
             return GgufMetadata(file)
 
     @cached_property
-    def _tensor_places(self) -> dict[str, str]:
+    def places(self) -> dict[str, str]:
         """The name that transformers gives each tensor, by the file's. Raises ConfigError for a
         tensor that no part of the model takes."""
         config = self.config
