@@ -34,6 +34,15 @@ def quantization_name(checkpoint: Checkpoint, asked: str | None) -> str | None:
     return stored or asked
 
 
+def plain_methods(registry: Registry) -> list[str]:
+    """Names of the installed methods that quantise plain checkpoints."""
+    return [n for n, spec in registry.quants.items() if _quantises_plain(load_object(spec.load))]
+
+
+def _quantises_plain(method: Any) -> bool:
+    return hasattr(method, "quantize")
+
+
 def _stored_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     return checkpoint.config.get("quantization_config") or {}
 
@@ -66,7 +75,7 @@ class Quantizer:
         if name is None:
             return None
         make: Any = load_object(registry.quant_by_name(name).load)
-        if not stored and not hasattr(make, "quantize"):
+        if not stored and not _quantises_plain(make):
             raise ConfigError(
                 f"{checkpoint.name} isn't quantised with {name}, which reads checkpoints that are"
             )
