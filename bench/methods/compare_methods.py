@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from ...core.checkpoints.find_checkpoint import find_checkpoint
+from ...core.contracts.specs import ModelSpec
 from ...core.deploy.transformers_spec import TransformersSpec
 from ...core.engine.execution.in_process_executor import InProcessExecutor
 from ...core.models.model_choice import choose_model
@@ -68,14 +69,7 @@ def compare_methods(
     """
     checkpoint = find_checkpoint(config.model)
     spec = choose_model(checkpoint.config, registry, config.model_impl)
-    if isinstance(spec, TransformersSpec):
-        raise ConfigError(
-            f"{label} is deployed from transformers; --methods takes models that a plugin serves"
-        )
-    if spec.image_attention == "prefix":
-        raise ConfigError(
-            f"{label}: the tokens of a prompt see those that follow, so that it has no perplexity"
-        )
+    _check_spec(label, spec)
     contenders = {m: replace(config, quantization=None if m == BASE else m) for m in methods}
     takes_images = spec.image_prompt is not None
     # Before all are in memory, as each is loaded for it.
@@ -90,24 +84,34 @@ def compare_methods(
     weights = num_weights(spec, checkpoint, registry)
     rows = []
     for method, executor in executors.items():
-        num_bytes, score, speed = bytes_read(executor.model), scores[method], speeds[method]
+        score, speed, num_bytes = scores[method], speeds[method], bytes_read(executor.model)
         if not math.isfinite(score.surprise + score.divergence):
             raise ConfigError(f"{label}: {method} gives logits that are no finite numbers")
-        rows.append(
-            MethodRow(
-                method,
-                8 * num_bytes / weights,
-                num_bytes,
-                score.perplexity,
-                score.kl_divergence,
-                score.top1_agreement,
-                words[method],
-                speed.tokens_per_s,
-                speed.ratio,
-                speed.ratios,
-            )
+        row = MethodRow(
+            method=method,
+            bits_per_weight=8 * num_bytes / weights,
+            bytes_per_token=num_bytes,
+            perplexity=score.perplexity,
+            kl_divergence=score.kl_divergence,
+            top1_agreement=score.top1_agreement,
+            word_accuracy=words[method],
+            decode_tokens_per_s=speed.tokens_per_s,
+            decode_ratio=speed.ratio,
+            decode_ratios=speed.ratios,
         )
+        rows.append(row)
     return ModelTable(label, weights, windows.num_tokens, window, rows)
+
+
+def _check_spec(label: str, spec: ModelSpec) -> None:
+    if isinstance(spec, TransformersSpec):
+        raise ConfigError(
+            f"{label} is deployed from transformers; --methods takes models that a plugin serves"
+        )
+    if spec.image_attention == "prefix":
+        raise ConfigError(
+            f"{label}: the tokens of a prompt see those that follow, so that it has no perplexity"
+        )
 
 
 def _word_accuracy(config: EngineConfig, num_questions: int | None) -> float:
