@@ -14,6 +14,7 @@ from ...core.engine.execution.in_process_executor import InProcessExecutor
 from ...core.models.model_choice import choose_model
 from ...core.prompts.tokenizer import Tokenizer
 from ...core.protocol.config import ConfigError, EngineConfig
+from ...core.quantization.quantizer import quantization_name
 from ...core.registry.registry import Registry
 from ..accuracy import all_questions, ask
 from ..offline import OfflineEngine
@@ -70,6 +71,9 @@ def compare_methods(
     checkpoint = find_checkpoint(config.model)
     spec = choose_model(checkpoint.config, registry, config.model_impl)
     _check_spec(label, spec)
+    stored = quantization_name(checkpoint, None)
+    if stored is not None:
+        raise ConfigError(f"{label} is quantised with {stored}; --methods takes plain checkpoints")
     contenders = {m: replace(config, quantization=None if m == BASE else m) for m in methods}
     takes_images = spec.image_prompt is not None
     # Before all are in memory, as each is loaded for it.

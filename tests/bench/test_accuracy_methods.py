@@ -27,7 +27,8 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GemmaConfig
+from vision_checkpoints.gemma import save_paligemma
 
 
 def load(folder: Path | str, **settings: Any) -> InProcessExecutor:
@@ -226,6 +227,14 @@ def test_what_does_not_go_together(
 
 
 def test_models_without_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_text_model(tmp_path, "olmo2")
-    assert main(["bench", "accuracy", "--methods=int8", f"--model={tmp_path}"]) == 2
-    assert "is deployed from transformers" in capsys.readouterr().err
+    def said_of(folder: Path) -> str:
+        assert main(["bench", "accuracy", "--methods=bfloat16", f"--model={folder}"]) == 2
+        return capsys.readouterr().err
+
+    assert "is deployed from transformers" in said_of(save_text_model(tmp_path / "a", "olmo2"))
+    folder = save_text_model(tmp_path / "b", "llama")
+    config = json.loads((folder / "config.json").read_text())
+    stored = {"quantization_config": {"quant_method": "awq"}}
+    (folder / "config.json").write_text(json.dumps({**config, **stored}))
+    assert "is quantised with awq; --methods takes plain checkpoints" in said_of(folder)
+    assert "so that it has no perplexity" in said_of(save_paligemma(tmp_path / "c", GemmaConfig))
