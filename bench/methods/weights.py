@@ -39,14 +39,12 @@ def bytes_read(model: Any) -> int:
 def _read(model: nn.Module) -> Iterator[Tensor]:
     """Each once: the language model's, without a table of embeddings that is not the head's too, as
     a token reads one row of it."""
-    parts = [part for name, part in model.named_modules() if _is_text(model, name)]
-    tables = {id(part.weight) for part in parts if isinstance(part, nn.Embedding)}
     seen: set[int] = set()
-    for part in parts:
-        own = chain(part.parameters(recurse=False), part.buffers(recurse=False))
-        for weight in own:
-            is_table = isinstance(part, nn.Embedding) and id(weight) in tables
-            if not is_table and id(weight) not in seen:
+    for name, part in model.named_modules():
+        if not _is_text(model, name) or isinstance(part, nn.Embedding):
+            continue
+        for weight in chain(part.parameters(recurse=False), part.buffers(recurse=False)):
+            if id(weight) not in seen:
                 seen.add(id(weight))
                 yield weight
 
