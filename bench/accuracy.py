@@ -67,11 +67,7 @@ def run(config: EngineConfig, num_questions: int | None) -> Result:
     """
     result = new_result("accuracy", {"num_questions": num_questions, "engine": asdict(config)})
     questions = all_questions()[:num_questions]
-    llm = LLM(**asdict(config))
-    params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS)
-    answers = llm.chat([conversation(question) for question in questions], params)
-    captions = [answer.outputs[0].text for answer in answers]
-    right = [q.is_answered_by(c) for q, c in zip(questions, captions, strict=True)]
+    captions, right = ask(config, questions)
     is_demo = find_checkpoint(config.model).path == Path(DEMO_MODEL)
     references = reference_captions()[: len(captions)] if is_demo else None
     same = [c == r for c, r in zip(captions, references, strict=True)] if references else None
@@ -92,6 +88,16 @@ def run(config: EngineConfig, num_questions: int | None) -> Result:
             for i, (question, caption) in enumerate(zip(questions, captions, strict=True))
         ],
     }
+
+
+def ask(config: EngineConfig, questions: Sequence[Question]) -> tuple[list[str], list[bool]]:
+    """A model's captions, and which of them name the right thing or colour. Raises as `run`."""
+    params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS)
+    with LLM(**asdict(config)) as llm:
+        answers = llm.chat([conversation(question) for question in questions], params)
+    captions = [answer.outputs[0].text for answer in answers]
+    right = [q.is_answered_by(c) for q, c in zip(questions, captions, strict=True)]
+    return captions, right
 
 
 def conversation(question: Question) -> list[dict[str, Any]]:

@@ -121,7 +121,18 @@ def _add_encoder_cache(parser: CommandParser) -> None:
 
 def _add_accuracy(parser: CommandParser) -> None:
     parser.add_argument("--num-questions", type=int, help="the first so many (default: all)")
-    _add_model(parser)
+    parser.add_argument(
+        "--methods",
+        metavar="NAMES",
+        help="compare quantisation methods, on a text too: all, or names such as int8,int4",
+    )
+    parser.add_argument(
+        "--tokens", type=int, help="with --methods: of the text, in whole windows (default: all)"
+    )
+    parser.add_argument(
+        "--model", help="default: the demo model; with --methods, SmolLM2-135M beside that"
+    )
+    add_engine_options(parser)
     parser.set_defaults(run=_command("accuracy"))
 
 

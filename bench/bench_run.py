@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..app import DEMO_MODEL
 from ..app.cli.engine_options import engine_config
 from ..core.contracts.specs import load_object
 from ..core.protocol.config import ConfigError
@@ -64,8 +66,15 @@ def accuracy(options: argparse.Namespace) -> int:
     """`octavo bench accuracy`."""
     if options.num_questions is not None and options.num_questions < 1:
         raise ConfigError(f"num_questions must be at least 1, got {options.num_questions}")
-    arguments = (engine_config(options), options.num_questions)
-    return _finish(options, _run("accuracy", options, *arguments))
+    model, options.model = options.model, options.model or DEMO_MODEL
+    config = engine_config(options)
+    if options.methods is not None:
+        arguments = (model, options.methods, options.tokens, options.num_questions)
+        result = _run("methods.run", options, config, *arguments)
+        return _finish(options, result, load_object(f"{__package__}.methods.run:print_methods"))
+    if options.tokens is not None:
+        raise ConfigError("--tokens goes with --methods")
+    return _finish(options, _run("accuracy", options, config, options.num_questions))
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -110,8 +119,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
         check_output_folder("--save-runs", options.save_runs)
 
 
-def _finish(options: argparse.Namespace, result: Result) -> int:
-    print_result(result)
+def _finish(
+    options: argparse.Namespace, result: Result, show: Callable[[Result], None] = print_result
+) -> int:
+    show(result)
     if options.output_json is not None:
         write_json(result, options.output_json)
     if options.plot is not None:

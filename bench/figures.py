@@ -85,6 +85,18 @@ def _accuracy(axes: Axes, result: Result) -> None:
     axes.set(ylim=(0, 1), title="captions")
 
 
+def _divergences(axes: Axes, result: Result) -> None:
+    """What each method loses, over the bits that it takes."""
+    for table in result["models"]:
+        rows = [row for row in table["rows"] if row["kl_divergence"]]
+        bits = [row["bits_per_weight"] for row in rows]
+        axes.plot(bits, [row["kl_divergence"] for row in rows], "o", label=table["model"])
+        for row in rows:
+            axes.annotate(row["method"], (row["bits_per_weight"], row["kl_divergence"]))
+    axes.set(xlabel="bits a weight", ylabel="KL to bfloat16", ylim=(0, None), title="methods")
+    _legend(axes)
+
+
 def _ratios(axes: Axes, result: Result) -> None:
     """Each pair's ratio, and their mean."""
     _ratio_points(axes, {k: m["log_ratios"] for k, m in result["metrics"].items()}, "")
@@ -128,6 +140,7 @@ _DRAWN: dict[str, dict[str, Callable[[Axes, Result], None]]] = {
     "startup": {"startup": _starts},
     "encoder-cache": {"ttft": _sources, "memory": _memory},
     "accuracy": {"accuracy": _accuracy},
+    "accuracy-methods": {"divergence": _divergences},
     "compare": {"ratios": _ratios},
     "self-check": {"ratios": _all_ratios},
 }

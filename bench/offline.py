@@ -13,6 +13,7 @@ from ..core.checkpoints.find_checkpoint import find_checkpoint
 from ..core.client.request_state import RequestState
 from ..core.encoder_store.open_tier import open_tier
 from ..core.engine.engine_core import EngineCore
+from ..core.engine.executor import Executor
 from ..core.prompts.input_processor import InputProcessor, RequestOptions
 from ..core.protocol.config import EngineConfig
 from ..core.protocol.errors import error_for
@@ -26,16 +27,18 @@ from .workload import RequestShape, chat_messages, noise_image, text_of, token_i
 class OfflineEngine:
     """Does what `LLM` does, and notes when. Raises ConfigError or UnsupportedModelError.
 
-    image_size, seed: see RequestMix.
+    image_size, seed: see RequestMix. executor: see EngineCore.
     """
 
-    def __init__(self, config: EngineConfig, image_size: int, seed: int) -> None:
+    def __init__(
+        self, config: EngineConfig, image_size: int, seed: int, executor: Executor | None = None
+    ) -> None:
         self._config = config
         checkpoint, registry = find_checkpoint(config.model), get_registry()
         self._inputs = InputProcessor(
             checkpoint, registry, config.max_image_tokens, config.model_impl
         )
-        self._core = EngineCore(config, checkpoint, registry)
+        self._core = EngineCore(config, checkpoint, registry, executor)
         self._pictures = PictureReader(config, open_tier(config, registry))
         self._facts = self._core.facts
         self._ids = itertools.count()

@@ -75,17 +75,9 @@ def _build(
 ) -> nn.Module:
     """Model of a plugin, with weights."""
     quantizer = Quantizer.choose(checkpoint, registry, quantization)
-    with meta_device():
-        try:
-            model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
-        except (KeyError, ValueError) as error:
-            if isinstance(error, (ConfigError, UnsupportedModelError)):
-                raise
-            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise ConfigError(
-                f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
-            ) from error
-        if quantizer is not None:
+    model = build_unfilled(spec, checkpoint, context)
+    if quantizer is not None:
+        with meta_device():
             quantizer.reserve(model)
     as_stored = frozenset() if quantizer is None else quantizer.as_stored(model)
     _fill(model, checkpoint, context, as_stored)
@@ -98,6 +90,22 @@ def _build(
         use_dequant_kernel(model, context.kernels.dequant_linear)
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
+    return model
+
+
+def build_unfilled(spec: ModelSpec, checkpoint: Checkpoint, context: BuildContext) -> nn.Module:
+    """A plugin's model before its weights come, on the meta device, with the shapes of a plain
+    checkpoint. Raises as `load_model` does."""
+    try:
+        with meta_device():
+            model: nn.Module = load_object(spec.load)(_config_of(checkpoint), context)
+    except (KeyError, ValueError) as error:
+        if isinstance(error, (ConfigError, UnsupportedModelError)):
+            raise
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(
+            f"{checkpoint.name}: {spec.name} can't be built from its config: {reason}"
+        ) from error
     return model
 
 

@@ -34,6 +34,15 @@ def quantization_name(checkpoint: Checkpoint, asked: str | None) -> str | None:
     return stored or asked
 
 
+def plain_methods(registry: Registry) -> list[str]:
+    """Names of the installed methods that quantise plain checkpoints."""
+    return [n for n, spec in registry.quants.items() if _quantises_plain(load_object(spec.load))]
+
+
+def _quantises_plain(method: Any) -> bool:
+    return hasattr(method, "quantize")
+
+
 class Quantizer:
     """A method by its name. reserve: its own, for a checkpoint that is quantised with it."""
 
@@ -62,7 +71,7 @@ class Quantizer:
         if name is None:
             return None
         make: Any = load_object(registry.quant_by_name(name).load)
-        if not stored and not hasattr(make, "quantize"):
+        if not stored and not _quantises_plain(make):
             raise ConfigError(
                 f"{checkpoint.name} isn't quantised with {name}, which reads checkpoints that are"
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from ....kernels.dtypes import dtype_name
 from ...checkpoints.checkpoint import Checkpoint
+from ...contracts.interfaces import LanguageModel
 from ...contracts.specs import ModelSpec
 from ...deploy.transformers_spec import TransformersSpec
 from ...device.device import available_memory, choose_device, choose_dtype, choose_kv_cache_dtype
@@ -56,6 +57,8 @@ class InProcessExecutor:
             model.kv_cache_spec.bytes_per_token(kv_dtype),
             available_memory(device),
         )
+        #: The model, with its weights as they are stored for the kernels.
+        self.model: LanguageModel = model
         logger.info("%s on %s in %s: %s", checkpoint.name, device, dtype, self._plan.describe())
         self._runner = ModelRunner(
             model,
@@ -119,6 +122,11 @@ class InProcessExecutor:
         """[num_features, hidden_size] of each image, in order. Raises ValueError if the model
         takes none."""
         return self._runner.encode_images(media)
+
+    def text_logits(self, token_ids: Sequence[int]) -> Iterator[Tensor]:
+        """Logits after each token of a text, [rows, vocab_size] in float32, some hundred rows at a
+        time. Requests may run between and beside such calls."""
+        return self._runner.text_logits(token_ids)
 
     def store_writes(self) -> StoreWrites:
         """What was written to the encoder store so far."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...contracts.interfaces import LanguageModel
+from ...contracts.interfaces import KVLayer, LanguageModel
 from ...device.kv_memory import allocate_kv_cache
 from ...protocol.messages import MediaInput, TokenLogprobs
+from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import NewRequest, ScheduledRequest, SchedulerOutput
 from .batch_invariance import forward_by_blocks
 from .encoder_runner import EncoderRunner
@@ -50,12 +51,9 @@ class ModelRunner:
         self._block_size = block_size
         self._device = device
         self._batch_invariant = batch_invariant
+        self._kv_cache_dtype = kv_cache_dtype
         self._encoder = EncoderRunner(model, device, dtype, one_by_one=batch_invariant)
-        # Block that takes what the filled places of `forward_by_blocks` write.
-        num_blocks += int(batch_invariant)
-        self._kv_cache = allocate_kv_cache(
-            model.kv_cache_spec, num_blocks, block_size, kv_cache_dtype, device
-        )
+        self._kv_cache = self._allocate(num_blocks)
         self._states: dict[str, SequenceState] = {}
 
     def add(self, new: NewRequest) -> None:
@@ -75,11 +73,7 @@ class ModelRunner:
             if item.block_ids:
                 state.place_blocks(item.first_block, item.block_ids)
         batch = build_input_batch(output.scheduled, states, self._block_size, self._device)
-        embeds = self._embed(batch, output.scheduled)
-        if self._batch_invariant:
-            hidden = self._forward_by_blocks(embeds, batch.positions, output.scheduled, states)
-        else:
-            hidden = self._model.forward(embeds, batch.positions, self._kv_cache, batch.metadata)
+        hidden = self._forward(batch, output.scheduled, states, self._kv_cache)
         all_sampled = len(batch.sample_rows) == len(hidden)
         return ForwardResult(
             self._compute_logits(hidden if all_sampled else hidden[batch.sample_rows]),
@@ -111,24 +105,49 @@ class ModelRunner:
         computed = self._encoder.compute(media)
         return [computed[item.media_key] for item in media]
 
-    def _forward_by_blocks(
+    @torch.inference_mode()
+    def text_logits(self, token_ids: Sequence[int]) -> Iterator[Tensor]:
+        """Logits after each token of a text, [rows, vocab_size] in float32, some hundred rows at a
+        time: those of `execute` for a request of its own. Its keys and values are in memory of
+        their own, so that no request notices.
+        """
+        ids, num_blocks = list(token_ids), -(-len(token_ids) // self._block_size)
+        params = SamplingParams(prompt_logprobs=0)
+        state = SequenceState(NewRequest("", len(ids), params, ids))
+        state.place_blocks(0, list(range(num_blocks)))
+        item = ScheduledRequest("", 0, ids, len(ids))
+        batch = build_input_batch([item], [state], self._block_size, self._device)
+        hidden = self._forward(batch, [item], [state], self._allocate(num_blocks))
+        for rows in torch.split(hidden, _PROMPT_LOGITS_ROWS):
+            yield self._compute_logits(rows)
+
+    def _allocate(self, num_blocks: int) -> list[KVLayer]:
+        """A KV cache of so many blocks."""
+        # Block that takes what the filled places of `forward_by_blocks` write.
+        num_blocks += int(self._batch_invariant)
+        spec, dtype = self._model.kv_cache_spec, self._kv_cache_dtype
+        return allocate_kv_cache(spec, num_blocks, self._block_size, dtype, self._device)
+
+    def _forward(
         self,
-        embeds: Tensor,
-        positions: Tensor,
+        batch: InputBatch,
         scheduled: Sequence[ScheduledRequest],
         states: Sequence[SequenceState],
+        kv_cache: Sequence[KVLayer],
     ) -> Tensor:
+        """[num_tokens, hidden_size], of which the batch's output rows are valid."""
+        embeds = self._embed(batch, scheduled)
+        if not self._batch_invariant:
+            return self._model.forward(embeds, batch.positions, kv_cache, batch.metadata)
         lengths = [item.num_tokens for item in scheduled]
         chunks = zip(
             torch.split(embeds, lengths),
-            torch.split(positions, lengths, dim=-1),
+            torch.split(batch.positions, lengths, dim=-1),
             scheduled,
             [state.block_table for state in states],
             strict=True,
         )
-        return torch.cat(
-            [forward_by_blocks(self._model, *chunk, self._kv_cache) for chunk in chunks]
-        )
+        return torch.cat([forward_by_blocks(self._model, *chunk, kv_cache) for chunk in chunks])
 
     def _compute_logits(self, hidden: Tensor) -> Tensor:
         if not self._batch_invariant or not len(hidden):

@@ -1,0 +1,1 @@
+"""What each quantisation method costs in accuracy, and what it saves."""
