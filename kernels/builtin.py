@@ -1,10 +1,18 @@
 """Built-in kernels, by module name, so that none is imported needlessly."""
 
-from .ops import OPS
+from .ops import KV_OPS, OPS
 from .spec import KernelSpec
 
+_QUANTIZED_KV = ("int8", "float8_e4m3fn")
 _REFERENCE = tuple(
-    KernelSpec(op, "reference", f"{__package__}.reference:{op}", priority=-1) for op in OPS
+    KernelSpec(
+        op,
+        "reference",
+        f"{__package__}.reference:{op}",
+        priority=-1,
+        quantized_kv=_QUANTIZED_KV if op in KV_OPS else (),
+    )
+    for op in OPS
 )
 #: Modules of kernels whose products are tuned to the machine.
 _TUNED = ("linear", "decoder", "encoder")
@@ -17,6 +25,7 @@ _CPU = tuple(
         devices=("cpu",),
         # Logits are float32 whatever the activations are.
         dtypes=() if module == "sampling" else ("float32", "bfloat16"),
+        quantized_kv=_QUANTIZED_KV if op in KV_OPS else (),
         variant=f"{__package__}.cpu.isa:isa_name",
         tuning=f"{__package__}.cpu.load:describe_tuning" if module in _TUNED else None,
     )
@@ -43,7 +52,14 @@ _NUMPY = KernelSpec(
     devices=("cpu",),
 )
 _TRITON = tuple(
-    KernelSpec(op, "triton", f"{__package__}.triton:{op}", priority=10, devices=("cuda",))
+    KernelSpec(
+        op,
+        "triton",
+        f"{__package__}.triton:{op}",
+        priority=10,
+        devices=("cuda",),
+        quantized_kv=_QUANTIZED_KV if op in KV_OPS else (),
+    )
     for op in OPS
     if op not in ("linear", "decoder", "encoder")
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from .builtin import BUILT_IN_KERNELS
 from .ops import (
+    KV_OPS,
     OPS,
     AddRMSNorm,
     DequantLinear,
@@ -74,14 +75,17 @@ class KernelTable:
 
 
 def resolve_kernels(
-    specs: Sequence[KernelSpec] = (), device_type: str = "cpu", dtype: str = "float32"
+    specs: Sequence[KernelSpec] = (),
+    device_type: str = "cpu",
+    dtype: str = "float32",
+    quantized_kv: str | None = None,
 ) -> KernelTable:
     """Choose one implementation per op for a device and the dtype of activations, such as
-    "bfloat16"; `OCTAVO_KERNELS=op=backend,…` overrides. One that can't be loaded here is passed
-    over, which the log says once.
+    "bfloat16"; `OCTAVO_KERNELS=op=backend,…` overrides. One that can't be loaded here, or doesn't
+    take a KV cache of the dtype quantized_kv, is passed over, which the log says once.
 
     Raises KernelError for an override that names an unknown op or backend, or one that can't be
-    loaded.
+    used.
     """
     overrides = _read_overrides(os.environ.get(OVERRIDE_VARIABLE, ""))
     candidates = [s for s in (*BUILT_IN_KERNELS, *specs) if device_type in s.devices]
@@ -91,7 +95,8 @@ def resolve_kernels(
     failures: dict[str, str] = {}
     for op in OPS:
         matching = _matching(op, candidates, overrides.get(op))
-        callables[op], choice = _choose(op, matching, op in overrides, failures)
+        needed = quantized_kv if op in KV_OPS else None
+        callables[op], choice = _choose(op, matching, op in overrides, needed, failures)
         choices.append(choice)
     for reason, backend in failures.items():
         _log.warning("kernels %s are not used: %s", backend, reason)
@@ -123,15 +128,20 @@ def _matching(op: str, candidates: Sequence[KernelSpec], backend: str | None) ->
 
 
 def _choose(
-    op: str, matching: Sequence[KernelSpec], asked: bool, failures: dict[str, str]
+    op: str,
+    matching: Sequence[KernelSpec],
+    asked: bool,
+    quantized_kv: str | None,
+    failures: dict[str, str],
 ) -> tuple[Callable[..., Any], KernelChoice]:
-    """The first that can be loaded; what went wrong with others is added to failures."""
+    """The first that can be used; what went wrong with others is added to failures."""
     others = ", ".join(spec.backend for spec in matching[1:])
     why = f"preferred to {others}" if others else "the only one here"
     if asked:
         why = f"{OVERRIDE_VARIABLE} asks for it"
     for spec in matching:
         try:
+            _check_takes(spec, quantized_kv)
             function = _import(spec.load)
             variant = _import(spec.variant)() if spec.variant else ""
             tuning = tuple(_import(spec.tuning)()) if spec.tuning else ()
@@ -143,6 +153,11 @@ def _choose(
         else:
             return function, KernelChoice(op, spec.backend, variant, why, tuning)
     raise KernelError(f"no implementation of {op} can be loaded")
+
+
+def _check_takes(spec: KernelSpec, quantized_kv: str | None) -> None:
+    if quantized_kv is not None and quantized_kv not in spec.quantized_kv:
+        raise KernelError(f"{spec.name} does not take a KV cache of {quantized_kv}")
 
 
 def _import(place: str) -> Callable[..., Any]:

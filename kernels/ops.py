@@ -58,9 +58,10 @@ class PagedAttention(Protocol):
         """Attend.
 
         query: [num_tokens, num_heads, head_dim]
-        key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim], in a dtype that
+        key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_width], in a dtype that
             may be narrower than the query's, and of the same strides: a position's heads lie
-            together, but there may be something else between two blocks
+            together, but there may be something else between two blocks. head_width is head_dim,
+            or more in quantised formats: see `kernels.kv_format`.
         window: a token sees this many positions, its own included; 0 is all before it.
         softcap: scores s become softcap * tanh(s / softcap); 0 leaves them.
         returns [num_tokens, num_heads, head_dim]
@@ -79,8 +80,8 @@ class WriteKV(Protocol):
         value_cache: Tensor,
         slot_mapping: Tensor,
     ) -> None:
-        """key, value: [num_tokens, num_kv_heads, head_dim], rounded to the caches' dtype;
-        slot_mapping: [num_tokens]."""
+        """key, value: [num_tokens, num_kv_heads, head_dim], rounded to the caches' dtype, or
+        quantised, if it is one of `kernels.kv_format`; slot_mapping: [num_tokens]."""
         ...
 
 
@@ -242,6 +243,8 @@ class SampleTopKTopP(Protocol):
         ...
 
 
+#: Operations that read or write the KV cache.
+KV_OPS = ("paged_attention", "write_kv", "rotary_write_kv", "decoder")
 #: Every operation by the name that `OCTAVO_KERNELS` and plugins use.
 OPS = (
     "paged_attention",

@@ -17,6 +17,8 @@ class KernelSpec:
     priority: the highest one that is available on the device wins.
     devices: torch device types that it runs on.
     dtypes: of activations, such as "bfloat16"; none means any.
+    quantized_kv: of an operation on the KV cache: the dtypes of quantised caches that it takes
+        besides plain ones, such as "int8"; see `kernels.kv_format`.
     variant: "module:attribute" of a callable that names the variant for this machine, such as a
         level of instructions.
     tuning: "module:attribute" of a callable that gives lines on what was measured on this machine
@@ -32,6 +34,7 @@ class KernelSpec:
     priority: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ()
+    quantized_kv: tuple[str, ...] = ()
     variant: str | None = None
     tuning: str | None = None
     contract_version: int | None = None

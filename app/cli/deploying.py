@@ -9,7 +9,7 @@ from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.deploy.deployment import Deployment
 from ...core.deploy.settings import explain_settings
 from ...core.deploy.transformers_spec import transformers_spec
-from ...core.device.device import choose_device, choose_dtype
+from ...core.device.device import choose_device, choose_dtype, choose_kv_cache_dtype
 from ...core.models.loader import choose_kernels
 from ...core.protocol.config import EngineConfig
 from ...core.quantization.quantizer import Quantizer
@@ -26,7 +26,8 @@ def deploy_and_print(config: EngineConfig, skip: Sequence[str], dry_run: bool) -
     transformers_spec(checkpoint.config)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
-    kernels = choose_kernels(registry, device, dtype)
+    kv_dtype = choose_kv_cache_dtype(config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype)
+    kernels = choose_kernels(registry, device, dtype, kv_dtype)
     deployment = Deployment(checkpoint, device, dtype, kernels, dry_run)
     if config.quantization is not None:
         deployment.quantizer = Quantizer.choose(checkpoint, registry, config.quantization)

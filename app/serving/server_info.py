@@ -38,6 +38,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     model: str
     device: str
     dtype: str
+    kv_cache_dtype: str | None
     quantization: str | None
     kernels: list[UsedKernel]
     plugins: list[ListedPlugin]
@@ -63,6 +64,7 @@ def server_info(
         model=model_name,
         device=runtime.device,
         dtype=runtime.dtype,
+        kv_cache_dtype=runtime.kv_cache_dtype,
         quantization=runtime.quantization,
         kernels=[UsedKernel(k.op, k.kernel, for_strangers(k.why)) for k in runtime.kernels],
         plugins=[_listed(plugin, registry) for plugin in registry.plugins],

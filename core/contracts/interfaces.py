@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
+from ...kernels.kv_format import head_width
 from ...kernels.ops import AttentionMetadata
 from .specs import JsonDict
 
@@ -35,13 +36,17 @@ class KVCacheSpec:
     recompute_beyond: int | None = None
 
     def bytes_per_token(self, dtype: torch.dtype) -> int:
-        """Bytes of keys and values that one token occupies over all layers."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
+        """Bytes of keys and values that one token occupies over all layers in a cache of a dtype,
+        their scales included."""
+        width = head_width(dtype, self.head_dim) * dtype.itemsize
+        return 2 * self.num_layers * self.num_kv_heads * width
 
 
 class KVLayer(NamedTuple):
-    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_dim], views
-    of a tensor that holds what belongs to the other layers between two blocks."""
+    """One layer's cache: keys and values [num_blocks, block_size, num_kv_heads, head_width], views
+    of a tensor that holds what belongs to the other layers between two blocks. head_width is
+    head_dim, or a few more if the cache is quantised, see `kernels.kv_format`: only the kernels
+    read and write it."""
 
     keys: Tensor
     values: Tensor

@@ -21,6 +21,7 @@ class _PagedStep:
     """See AttentionStep: the layers write to the paged cache and attend to it."""
 
     kv_cache: Sequence[KVLayer]
+    head_dim: int
     metadata: AttentionMetadata
     kernels: KernelTable
 
@@ -35,7 +36,7 @@ class _PagedStep:
         softcap: float,
     ) -> Tensor:
         """See AttentionStep."""
-        kv, width = self.kv_cache[layer], self.kv_cache[layer].keys.shape[-1]
+        kv, width = self.kv_cache[layer], self.head_dim
         self.kernels.write_kv(
             _widen(key, width), _widen(value, width), kv.keys, kv.values, self.metadata.slot_mapping
         )
@@ -89,7 +90,8 @@ class DeployedModel(nn.Module):
         transformers; what tells its requests apart is the metadata."""
         if self._three_positions and positions.dim() == 1:
             positions = positions.expand(3, -1)
-        with running(_PagedStep(kv_cache, metadata, self._kernels)):
+        step = _PagedStep(kv_cache, self.kv_cache_spec.head_dim, metadata, self._kernels)
+        with running(step):
             output = self._decoder(
                 inputs_embeds=embeds[None], position_ids=positions[..., None, :], use_cache=False
             )

@@ -18,6 +18,12 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_KV_CACHE_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+    "fp8": torch.float8_e4m3fn,
+}
 _ALIGNMENT = 64
 
 
@@ -63,9 +69,9 @@ def choose_kv_cache_dtype(
 ) -> torch.dtype:
     """The named dtype; "auto" is that of activations, or bfloat16 for a checkpoint of that dtype
     that is computed in float32 though nobody asked for it by dtype_name: who serves bfloat16
-    expects no more of its keys and values."""
+    expects no more of its keys and values. What it means for the cache: `kernels.kv_format`."""
     if name != "auto":
-        return _DTYPES[name]
+        return _KV_CACHE_DTYPES[name]
     unasked = dtype_name == "auto" and dtype is torch.float32
     return torch.bfloat16 if unasked and checkpoint_dtype == "bfloat16" else dtype
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable, resolve_kernels
 from ...kernels.dtypes import dtype_name
+from ...kernels.kv_format import is_quantized
 from ...kernels.spec import KernelError
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.hf_config import complete_config
@@ -120,11 +121,20 @@ def _config_of(checkpoint: Checkpoint) -> JsonDict:
     return config
 
 
-def choose_kernels(registry: Registry, device: torch.device, dtype: torch.dtype) -> KernelTable:
-    """Best kernel for each operation, of plugins and built-in. Raises ConfigError for an
-    override in the environment that can't be followed."""
+def choose_kernels(
+    registry: Registry,
+    device: torch.device,
+    dtype: torch.dtype,
+    kv_cache_dtype: torch.dtype | None = None,
+) -> KernelTable:
+    """Best kernel for each operation, of plugins and built-in; those on the KV cache must take its
+    dtype. Raises ConfigError for an override in the environment that can't be followed."""
+    quantized_kv = None
+    if kv_cache_dtype is not None and is_quantized(kv_cache_dtype):
+        quantized_kv = dtype_name(kv_cache_dtype)
+    specs = tuple(registry.kernels.values())
     try:
-        return resolve_kernels(tuple(registry.kernels.values()), device.type, dtype_name(dtype))
+        return resolve_kernels(specs, device.type, dtype_name(dtype), quantized_kv)
     except KernelError as error:
         raise ConfigError(str(error)) from error
 

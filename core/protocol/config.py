@@ -10,7 +10,7 @@ from .media_limits import MediaLimits
 from .setting import ConfigError, check_settings, nearest, setting, settings_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-KV_CACHE_DTYPES = ("auto", "float32", "bfloat16")
+KV_CACHE_DTYPES = ("auto", "float32", "bfloat16", "int8", "fp8", "fp8_e4m3")
 
 __all__ = ["DTYPES", "KV_CACHE_DTYPES", "ConfigError", "EngineConfig"]
 
@@ -40,7 +40,8 @@ class EngineConfig:
     kv_cache_dtype: str = setting(
         "auto",
         "of keys and values; auto takes that of activations, or bfloat16 on a CPU that computes a "
-        "bfloat16 checkpoint in float32",
+        "bfloat16 checkpoint in float32; int8 and fp8 (fp8_e4m3) take about half of bfloat16's "
+        "memory, with a scale for each token and head, and int8 is the more precise",
         choices=KV_CACHE_DTYPES,
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, …")
@@ -176,6 +177,8 @@ class EngineConfig:
         # Between processes, as JSON, tuples become lists.
         object.__setattr__(self, "image_background", tuple(self.image_background))
         check_settings(self)
+        if self.kv_cache_dtype == "fp8_e4m3":  # another name, as in vLLM
+            object.__setattr__(self, "kv_cache_dtype", "fp8")
 
     @classmethod
     def of(cls, model: str, settings: Mapping[str, Any]) -> EngineConfig:

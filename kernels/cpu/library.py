@@ -56,7 +56,7 @@ class BatchStruct(Structure):
         ("block_stride", c_int64),
         ("row_stride", c_int64),
         ("block_size", c_int32),
-        ("bf16_cache", c_int32),
+        ("cache_type", c_int32),
     ]
 
 
@@ -206,6 +206,7 @@ _SIGNATURES = {
         None,
         [_POINTER, _LONG, _LONG, _INT, *[_POINTER] * 5, _INT],
     ),
+    "octavo_encode_heads": (None, [_POINTER, _LONG, _INT, _INT, _POINTER, _INT, _INT]),
     "octavo_scatter": (_INT, [_POINTER, _POINTER, *[_LONG] * 6, _POINTER]),
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),
     "octavo_decoder_free": (None, [_POINTER]),

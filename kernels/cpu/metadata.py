@@ -5,8 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..dtypes import dtype_name
+from ..kv_format import head_width
 from ..ops import AttentionMetadata
 from .library import BatchStruct
+
+#: src/cache_element.h: CacheType.
+CACHE_TYPES = {
+    torch.float32: 0,
+    torch.bfloat16: 1,
+    torch.int8: 2,
+    torch.float8_e4m3fn: 3,
+}
 
 
 def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
@@ -40,20 +50,23 @@ def batch_struct(metadata: AttentionMetadata, key_cache: Tensor) -> BatchStruct:
         block_stride=key_cache.stride(0),
         row_stride=key_cache.stride(1),
         block_size=key_cache.shape[1],
-        bf16_cache=int(key_cache.dtype is torch.bfloat16),
+        cache_type=CACHE_TYPES[key_cache.dtype],
     )
 
 
 def check_caches(key_cache: Tensor, value_cache: Tensor, num_kv_heads: int, head_dim: int) -> None:
     """Raises ValueError for a layer's caches of another shape or layout than the kernels read."""
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
-        check_dtype(name, cache)
-        if cache.ndim != 4 or cache.shape[2:] != (num_kv_heads, head_dim):
+        if cache.dtype not in CACHE_TYPES:
+            known = ", ".join(map(dtype_name, CACHE_TYPES))
+            raise ValueError(f"{name} is {cache.dtype}; the CPU kernels take {known}")
+        width = head_width(cache.dtype, head_dim)
+        if cache.ndim != 4 or cache.shape[2:] != (num_kv_heads, width):
             raise ValueError(
                 f"{name} is {list(cache.shape)} instead of "
-                f"[num_blocks, block_size, {num_kv_heads}, {head_dim}]"
+                f"[num_blocks, block_size, {num_kv_heads}, {width}]"
             )
-        if cache.stride()[2:] != (head_dim, 1):
+        if cache.stride()[2:] != (width, 1):
             raise ValueError(f"{name}: the heads of a position are not contiguous")
     if (key_cache.shape, key_cache.stride(), key_cache.dtype) != (
         *(value_cache.shape, value_cache.stride(), value_cache.dtype),

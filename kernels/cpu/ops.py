@@ -7,10 +7,12 @@ import ctypes
 import torch
 from torch import Tensor
 
+from ..kv_format import is_quantized
 from ..ops import AttentionMetadata
 from .library import AttentionStruct
 from .load import load_library
 from .metadata import (
+    CACHE_TYPES,
     batch_struct,
     check_caches,
     check_dtype,
@@ -72,12 +74,15 @@ def write_kv(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
 ) -> None:
     """See `kernels.ops.WriteKV`. Raises ValueError for what doesn't fit together."""
-    check_caches(key_cache, value_cache, *key_cache.shape[2:])
     check_indices("slot_mapping", slot_mapping, len(key))
-    for name, new in (("key", key), ("value", value)):
-        check_shape(name, new, (len(slot_mapping), *key_cache.shape[2:]))
-    for new, cache in ((key, key_cache), (value, value_cache)):
-        rows = new.to(cache.dtype).contiguous()
+    check_shape("value", value, tuple(key.shape))
+    check_caches(key_cache, value_cache, *key.shape[1:])
+    for name, new, cache in (("key", key, key_cache), ("value", value, value_cache)):
+        if is_quantized(cache.dtype):
+            check_dtype(name, new)
+            rows = _quantize(new, cache)
+        else:
+            rows = new.to(cache.dtype).contiguous()
         size = cache.element_size()
         written = _library.octavo_scatter(
             rows.data_ptr(),
@@ -92,6 +97,22 @@ def write_kv(
         )
         if not written:
             raise ValueError("slot_mapping names a slot that the cache doesn't have")
+
+
+def _quantize(heads: Tensor, cache: Tensor) -> Tensor:
+    """Heads [num_tokens, num_kv_heads, head_dim] as a quantised cache holds them."""
+    heads = heads.contiguous()
+    rows = torch.empty(len(heads), *cache.shape[2:], dtype=cache.dtype)
+    _library.octavo_encode_heads(
+        heads.data_ptr(),
+        heads.shape[0] * heads.shape[1],
+        heads.shape[2],
+        CACHE_TYPES[cache.dtype],
+        rows.data_ptr(),
+        _is_bf16(heads),
+        torch.get_num_threads(),
+    )
+    return rows
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,7 +1,8 @@
 """Plain torch implementations: the definition that every other backend is held against."""
 
 from .activation import gelu_tanh_and_mul, silu_and_mul
-from .attention import paged_attention, write_kv
+from .attention import paged_attention
+from .kv_cache import write_kv
 from .linear import dequant_linear, dequantize
 from .norm import add_rms_norm, rms_norm
 from .prepared import decoder, encoder, linear

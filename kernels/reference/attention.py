@@ -7,15 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..ops import AttentionMetadata
-
-
-def write_kv(
-    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
-) -> None:
-    """See `kernels.ops.WriteKV`."""
-    for new, cache in ((key, key_cache), (value, value_cache)):
-        block_size = cache.shape[1]
-        cache[slot_mapping // block_size, slot_mapping % block_size] = new.to(cache.dtype)
+from .kv_cache import read_heads
 
 
 def paged_attention(
@@ -35,7 +27,7 @@ def paged_attention(
         sequences = torch.tensor(decodes, device=query.device)
         longest = max(metadata.context_lens[i] for i in decodes)
         keys, values = _gather(
-            key_cache, value_cache, metadata.block_table[sequences], longest, query.dtype
+            key_cache, value_cache, metadata.block_table[sequences], longest, query
         )
         rows = metadata.query_start_loc[sequences]
         mask = _mask(first[rows], last[rows], longest)[:, None]
@@ -46,7 +38,7 @@ def paged_attention(
             chunk = slice(start, start + length)
             context = metadata.context_lens[i]
             keys, values = _gather(
-                key_cache, value_cache, metadata.block_table[i, None], context, query.dtype
+                key_cache, value_cache, metadata.block_table[i, None], context, query
             )
             mask = _mask(first[chunk], last[chunk], context)[None]
             output[chunk] = _attend(query[None, chunk], keys, values, mask, scale, softcap)[0]
@@ -78,12 +70,14 @@ def _gather(
     value_cache: Tensor,
     block_table: Tensor,
     length: int,
-    dtype: torch.dtype,
+    query: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The first `length` keys and values of each row of block ids: [rows, length, heads, dim]."""
+    """The first `length` keys and values of each row of block ids, in the query's dtype: [rows,
+    length, heads, dim]."""
     blocks = block_table[:, : -(-length // key_cache.shape[1])]
     keys, values = (
-        cache[blocks].flatten(1, 2)[:, :length].to(dtype) for cache in (key_cache, value_cache)
+        read_heads(cache[blocks].flatten(1, 2)[:, :length], query.shape[-1], query.dtype)
+        for cache in (key_cache, value_cache)
     )
     return keys, values
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .attention import write_kv
+from .kv_cache import write_kv
 
 
 def rotary_embedding(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

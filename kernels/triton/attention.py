@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ops import AttentionMetadata
 from .decode_attention import SPLIT_SIZE, decode_kernel, merge_splits_kernel
-from .layout import check_caches, dense
+from .layout import check_caches, codes_and_scales, dense, kv_format
 from .prefill_attention import prefill_kernel
 
 
@@ -147,7 +147,9 @@ def _prefill_tile(
     if dtype is torch.float32:
         rows, keys, warps = 16, 16, 4
     elif block_dim > 128:
-        rows, keys, warps = 32, 32, 4
+        rows, keys, warps = 32, 32, 8 if common["format"] else 4
+    elif common["format"]:
+        rows, keys, warps = 64, 32, 8  # codes are widened in registers
     else:
         # Registers for each of these options are taken from the tile of scores.
         options = common["capped"] or metadata.bidirectional is not None or group & (group - 1)
@@ -162,8 +164,8 @@ def _pointers(
     """The tensors and strides that both kernels take, in their order."""
     return (
         query,
-        key_cache,
-        value_cache,
+        *codes_and_scales(key_cache),
+        *codes_and_scales(value_cache),
         metadata.block_table,
         metadata.query_start_loc,
         metadata.seq_lens,
@@ -187,4 +189,5 @@ def _common(
         "block_size": key_cache.shape[1],
         "head_dim": head_dim,
         "block_dim": max(16, triton.next_power_of_2(head_dim)),
+        "format": kv_format(key_cache),
     }

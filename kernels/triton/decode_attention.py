@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .attention_tile import attend, first_visible
+from .attention_tile import attend, first_visible, head_scales
 
 #: Positions in one split. Each split writes head_dim + 2 floats per head for the merge: at most
 #: a thirtieth of what it reads, for a group of four heads and bfloat16 keys of 128 elements.
@@ -21,7 +21,9 @@ def decode_kernel(
     total,
     query,
     key_cache,
+    key_scales,
     value_cache,
+    value_scales,
     block_table,
     query_start_loc,
     seq_lens,
@@ -44,6 +46,7 @@ def decode_kernel(
     block_size: tl.constexpr,
     head_dim: tl.constexpr,
     block_dim: tl.constexpr,
+    format: tl.constexpr,
     block_rows: tl.constexpr,
     block_keys: tl.constexpr,
 ):
@@ -78,7 +81,9 @@ def decode_kernel(
         begin,
         end,
         key_cache + kv_head * key_stride_head,
+        head_scales(key_scales, kv_head, key_stride_head),
         value_cache + kv_head * value_stride_head,
+        head_scales(value_scales, kv_head, value_stride_head),
         block_table + sequence * table_stride,
         key_stride_block,
         key_stride_position,
@@ -92,6 +97,7 @@ def decode_kernel(
         block_rows,
         block_keys,
         block_dim,
+        format,
     )
     num_heads = tl.num_programs(1) * group
     if partial is None:

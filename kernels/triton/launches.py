@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..dtypes import dtype_name
+from ..kv_format import head_width
 from ..ops import AttentionMetadata, QuantizedFormat, QuantizedWeight
 from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
@@ -39,6 +40,9 @@ def server_launches() -> Iterator[Launch]:
     for head_dim, heads, kv_heads in ((64, 9, 3), (72, 16, 16), (128, 32, 8), (256, 8, 1)):
         yield from _attention(head_dim, heads, kv_heads)
     yield from _attention(64, 9, 3, torch.float32)
+    for cache_dtype in (torch.int8, torch.float8_e4m3fn):
+        yield from _attention(128, 32, 8, cache_dtype=cache_dtype)
+        yield _write(128, 8, cache_dtype)
     for head_dim, heads, kv_heads in ((64, 9, 3), (128, 32, 8)):
         yield from _rotary(head_dim, heads, kv_heads)
     for hidden in (576, 4096, 8192):
@@ -56,10 +60,14 @@ def _tensor(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 
 
 def _attention(
-    head_dim: int, heads: int, kv_heads: int, dtype: torch.dtype = torch.bfloat16
+    head_dim: int,
+    heads: int,
+    kv_heads: int,
+    dtype: torch.dtype = torch.bfloat16,
+    cache_dtype: torch.dtype | None = None,
 ) -> Iterator[Launch]:
-    cache = _tensor(4096, 16, kv_heads, head_dim, dtype=dtype)
-    shape = f"heads {heads}/{kv_heads} of {head_dim}{_suffix(dtype)}"
+    cache = _cache(kv_heads, head_dim, cache_dtype or dtype)
+    shape = f"heads {heads}/{kv_heads} of {head_dim}{_suffix(cache_dtype or dtype)}"
     for kind, query_lens, context in (
         ("decode, one split", (1,) * 32, 200),
         ("decode, many splits", (1,) * 32, 4096),
@@ -72,6 +80,21 @@ def _attention(
         runs = _metadata((2048,), 4096, runs=True)
         query = _tensor(2048, heads, head_dim, dtype=dtype)
         yield _attend(f"prefill, all options, {shape}", query, cache, runs, 1024, 50.0)
+
+
+def _cache(kv_heads: int, head_dim: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    return _tensor(4096, 16, kv_heads, head_width(dtype, head_dim), dtype=dtype)
+
+
+def _write(head_dim: int, kv_heads: int, cache_dtype: torch.dtype) -> Launch:
+    """A quantised cache's; of a plain one, see _rotary."""
+    key, cache = _tensor(32, kv_heads, head_dim), _cache(kv_heads, head_dim, cache_dtype)
+    slots = _tensor(32, dtype=torch.int64)
+    return Launch(
+        "write_kv",
+        f"heads {kv_heads} of {head_dim}{_suffix(cache_dtype)}",
+        partial(write_kv, key, key, cache, cache, slots),
+    )
 
 
 def _attend(
@@ -104,7 +127,7 @@ def _metadata(query_lens: tuple[int, ...], context: int, runs: bool) -> Attentio
 
 def _rotary(head_dim: int, heads: int, kv_heads: int) -> Iterator[Launch]:
     query, key = _tensor(32, heads, head_dim), _tensor(32, kv_heads, head_dim)
-    cache = _tensor(4096, 16, kv_heads, head_dim)
+    cache = _cache(kv_heads, head_dim)
     slots = _tensor(32, dtype=torch.int64)
     shape = f"heads {heads}/{kv_heads} of {head_dim}"
     for rotary_dim in (head_dim, head_dim // 2):

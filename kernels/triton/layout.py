@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from ..kv_format import is_quantized, scales_of
 
 
 def dense(x: Tensor) -> Tensor:
@@ -23,3 +26,17 @@ def check_caches(key_cache: Tensor, value_cache: Tensor) -> None:
                 f"{name}: the elements of a head must be contiguous, but the last of the "
                 f"strides {list(cache.stride())} is not 1"
             )
+
+
+def codes_and_scales(cache: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A cache as the kernels take it: itself, or its codes, as int8 or, of float8, as bytes, which
+    GPUs before compute capability 8.9 know too, and its scales."""
+    if not is_quantized(cache.dtype):
+        return cache, None
+    codes = cache if cache.dtype is torch.int8 else cache.view(torch.uint8)
+    return codes, scales_of(cache)
+
+
+def kv_format(cache: Tensor) -> str:
+    """What a cache's codes are, for `linear_kernels.widen`; "" of plain numbers."""
+    return {torch.int8: "int8", torch.float8_e4m3fn: "fp8"}.get(cache.dtype, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .attention_tile import attend, first_visible
+from .attention_tile import attend, first_visible, head_scales
 
 
 @triton.jit
@@ -30,7 +30,9 @@ def prefill_kernel(
     output,
     query,
     key_cache,
+    key_scales,
     value_cache,
+    value_scales,
     block_table,
     query_start_loc,
     seq_lens,
@@ -53,6 +55,7 @@ def prefill_kernel(
     block_size: tl.constexpr,
     head_dim: tl.constexpr,
     block_dim: tl.constexpr,
+    format: tl.constexpr,
     block_rows: tl.constexpr,
     block_queries: tl.constexpr,
     block_keys: tl.constexpr,
@@ -95,7 +98,9 @@ def prefill_kernel(
         tl.min(first, axis=0),
         tl.max(last, axis=0) + 1,
         key_cache + kv_head * key_stride_head,
+        head_scales(key_scales, kv_head, key_stride_head),
         value_cache + kv_head * value_stride_head,
+        head_scales(value_scales, kv_head, value_stride_head),
         block_table + sequence.to(tl.int64) * table_stride,
         key_stride_block,
         key_stride_position,
@@ -109,6 +114,7 @@ def prefill_kernel(
         block_rows,
         block_keys,
         block_dim,
+        format,
     )
     offsets = (tokens * tl.num_programs(1) * group + heads)[:, None] * head_dim + dims
     tl.store(output + offsets, sums / weight[:, None], mask=inside)

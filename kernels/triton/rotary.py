@@ -7,7 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .kv_cache import copy_heads, slot_offset
+from ..kv_format import is_quantized
+from .kv_cache import copy_heads, slot_offset, write_kv
 from .layout import check_caches, dense
 
 #: Elements of a head's half that one program holds, over all its heads.
@@ -40,6 +41,9 @@ def rotary_write_kv(
     """See `kernels.ops.RotaryWriteKV`."""
     num_tokens, num_heads, head_dim = query.shape
     check_caches(key_cache, value_cache)
+    if is_quantized(key_cache.dtype):  # a head's scale must be known before any of it is stored
+        write_kv(rotary_embedding(key, cos, sin), value, key_cache, value_cache, slot_mapping)
+        return rotary_embedding(query, cos, sin)
     query, key, value, cos, sin = (dense(x) for x in (query, key, value, cos, sin))
     output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     if num_tokens:

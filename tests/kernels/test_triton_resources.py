@@ -22,6 +22,8 @@ LAUNCHES = {f"{launch.op}: {launch.shape}": launch for launch in server_launches
 COMPILED = [
     "paged_attention: decode, many splits, heads 32/8 of 128",
     "paged_attention: prefill, all options, heads 32/8 of 128",
+    "paged_attention: prefill, all options, heads 32/8 of 128, float8_e4m3fn",
+    "write_kv: heads 8 of 128, int8",
     "add_rms_norm: 8192 wide",
     "rotary_write_kv: heads 32/8 of 128, 128 rotated",
     "dequant_linear: int8, one scale a channel, 2048 rows",

@@ -10,6 +10,7 @@ _FACTS = {
     "model": "Model",
     "device": "Device",
     "dtype": "Number format",
+    "kv_cache_dtype": "Keys and values",
     "quantization": "Quantisation",
     "max_model_len": "Tokens of a sequence",
     "max_num_seqs": "Requests at once",

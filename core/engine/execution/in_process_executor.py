@@ -43,12 +43,12 @@ class InProcessExecutor:
         dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
         if device.type == "cpu":
             keep_freed_memory()
-        kernels = choose_kernels(registry, device, dtype)
-        model, weight_bytes = load_model(
-            spec, checkpoint, registry, device, dtype, kernels, config.quantization
-        )
         kv_dtype = choose_kv_cache_dtype(
             config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype
+        )
+        kernels = choose_kernels(registry, device, dtype, kv_dtype)
+        model, weight_bytes = load_model(
+            spec, checkpoint, registry, device, dtype, kernels, config.quantization
         )
         self._plan = plan_memory(
             config,
@@ -92,6 +92,7 @@ class InProcessExecutor:
             runtime=RuntimeFacts(
                 device=str(device),
                 dtype=dtype_name(dtype),
+                kv_cache_dtype=dtype_name(kv_dtype),
                 quantization=quantization_name(checkpoint, config.quantization),
                 kernels=[UsedKernel(c.op, c.name, c.why) for c in kernels.choices],
             ),

@@ -7,7 +7,7 @@
 namespace octavo {
 namespace {
 
-// State of one thread for its tasks. Element is float or uint16_t (bf16).
+// State of one thread for its tasks. Element is one of the cache's.
 template <class Element>
 class Attention {
  public:
@@ -104,9 +104,13 @@ void merge_parts(const Merge& merge, const AttentionShape& shape, const float* p
 struct AttentionScratch::Buffers {
   Attention<float> wide;
   Attention<uint16_t> narrow;
+  Attention<Int8> int8;
+  Attention<Float8> float8;
 
   Attention<float>& of(const float*) { return wide; }
   Attention<uint16_t>& of(const uint16_t*) { return narrow; }
+  Attention<Int8>& of(const Int8*) { return int8; }
+  Attention<Float8>& of(const Float8*) { return float8; }
 };
 
 AttentionScratch::AttentionScratch() : buffers_(new Buffers) {}
@@ -135,5 +139,7 @@ void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batc
 OCTAVO_ATTENTION(float, float);
 OCTAVO_ATTENTION(uint16_t, float);
 OCTAVO_ATTENTION(uint16_t, uint16_t);
+OCTAVO_ATTENTION(Int8, float);
+OCTAVO_ATTENTION(Float8, float);
 
 }  // namespace octavo

@@ -24,7 +24,7 @@ struct Batch {
   int64_t num_blocks;
   int64_t block_stride, row_stride;  // elements from one block, or position, to the next one
   int32_t block_size;
-  int32_t bf16_cache;  // keys and values are bf16
+  int32_t cache_type;  // CacheType of keys and values
 
   // Offset of a slot's keys and values, in elements.
   size_t offset(int64_t slot) const { return slot / block_size * block_stride + slot % block_size * row_stride; }

@@ -124,23 +124,21 @@ class Decoder : LayerStack {
     normalise(team, thread, m, layer.input_norm, layer.qkv);
     run_linear(team, thread, normed_.rows(), m, layer.qkv, scratch.tiles,
                store_into(layer.qkv, qkv_.data(), qkv_stride_));
-    if (step.batch.bf16_cache) prefetch_cache<uint16_t>(thread, step, index);
-    else prefetch_cache<float>(thread, step, index);
+    with_cache_type(step.batch.cache_type, [&](auto* none) { prefetch_cache(thread, step, index, none); });
     prefetch_linear(team, thread, m, layer.output);
     team.barrier();
-    if (step.batch.bf16_cache) attend_cache<uint16_t>(team, thread, step, index);
-    else attend_cache<float>(team, thread, step, index);
+    with_cache_type(step.batch.cache_type, [&](auto* none) { attend_cache(team, thread, step, index, none); });
   }
 
   template <class Element>
-  void prefetch_cache(int thread, const DecoderStep& step, int index) {
+  void prefetch_cache(int thread, const DecoderStep& step, int index, Element*) {
     if (thread >= int(attention_.tasks.size())) return;
     prefetch_first(step.batch, shape(layers_[index]), attention_.tasks[thread],
                    static_cast<const Element*>(step.keys[index]), static_cast<const Element*>(step.values[index]));
   }
 
   template <class Element>
-  void attend_cache(Team& team, int thread, const DecoderStep& step, int index) {
+  void attend_cache(Team& team, int thread, const DecoderStep& step, int index, Element*) {
     const LayerPlan& layer = layers_[index];
     int m = step.batch.num_tokens;
     Element* keys = static_cast<Element*>(step.keys[index]);
@@ -164,10 +162,10 @@ class Decoder : LayerStack {
       if (norm) rms_norm(head, norm, dim, plan_.eps, head);
       rotate(head, cosine, sine, width);
     }
-    size_t cached = size_t(plan_.kv_heads) * dim, at = step.batch.offset(step.batch.slot_mapping[row]);
+    size_t at = step.batch.offset(step.batch.slot_mapping[row]);
     const float* key = heads + size_t(plan_.heads) * dim;
-    put_all(keys + at, key, cached);
-    put_all(values + at, key + cached, cached);
+    write_heads(keys + at, key, plan_.kv_heads, dim);
+    write_heads(values + at, key + size_t(plan_.kv_heads) * dim, plan_.kv_heads, dim);
   }
 
   // hidden += weight · input, or += norm(weight · input) in families with post-norms.

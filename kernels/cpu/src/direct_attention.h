@@ -113,7 +113,7 @@ void add_panel(const float* weights, size_t stride, const Element* values, const
   if (d < dim) add_part<Element, R, 2>(weights, stride, values + d, at, keys + d, next, dim, output + d);
 }
 
-// Attention of all key heads of a task at once. Element is float or uint16_t (bf16).
+// Attention of all key heads of a task at once. Element is one of the cache's.
 template <class Element>
 class DirectAttention {
  public:
@@ -128,6 +128,7 @@ class DirectAttention {
     heads_ = task.kv_heads;
     rows_ = task.tokens * group;
     dim_ = shape.head_dim;
+    width_ = head_width<Element>(dim_);
     size_t all = size_t(heads_) * rows_;
     query_.reserve(all * dim_);
     scores_.reserve(all * kDirectTile);
@@ -148,13 +149,19 @@ class DirectAttention {
     KeyRange seen = find_keys(batch, shape, task, ranges_);
     find_offsets(batch, task, seen);
     for (int64_t i = 0; i < std::min<int64_t>(kDirectTile, seen.last - seen.first); ++i)
-      prefetch(keys + offsets_[i], size_t(heads_) * dim_ * sizeof(Element));
+      prefetch(keys + offsets_[i], heads_ * width_ * sizeof(Element));
     for (int64_t key = seen.first; key < seen.last; key += kDirectTile) {
       int count = int(std::min<int64_t>(kDirectTile, seen.last - key));
       const size_t* at = offsets_.data() + (key - seen.first);
-      for (int i = 0; i < count; i += kLanes) score(keys, values, at + i, i);
+      for (int i = 0; i < count; i += kLanes) {
+        score(keys, values, at + i, i);
+        scale_panel(keys, at + i, i);
+      }
       update_softmax(shape, key, count);
-      for (int i = 0; i < count; i += kLanes) add(keys, values, at + i, i);
+      for (int i = 0; i < count; i += kLanes) {
+        scale_panel(values, at + i, i);
+        add(keys, values, at + i, i);
+      }
     }
   }
 
@@ -174,7 +181,7 @@ class DirectAttention {
     OffsetCursor offsets(batch, task.seq, seen.first);
     size_t offset = 0;
     for (int64_t i = 0; i < int64_t(offsets_.size()); ++i) {
-      if (i < count) offset = offsets.next() + size_t(task.kv_head) * dim_;
+      if (i < count) offset = offsets.next() + task.kv_head * width_;
       offsets_[i] = offset;
     }
   }
@@ -182,10 +189,21 @@ class DirectAttention {
   void score(const Element* keys, const Element* values, const size_t* at, int panel) {
     for (int h = 0; h < heads_; ++h)
       in_row_blocks(rows_, [&](int row, auto rows) {
-        size_t r = size_t(h) * rows_ + row, offset = size_t(h) * dim_;
+        size_t r = size_t(h) * rows_ + row, offset = h * width_;
         score_panel<Element, rows>(query_.data() + r * dim_, dim_, keys + offset, values + offset, at,
                                    scores_.data() + r * kDirectTile + panel, kDirectTile);
       });
+  }
+
+  // Scores of keys' codes, or weights of values' codes, times the scales of these.
+  void scale_panel(const Element* cache, const size_t* at, int panel) {
+    if constexpr (!kScaled<Element>) return;
+    for (int h = 0; h < heads_; ++h) {
+      alignas(64) float scales[kLanes];
+      for (int i = 0; i < kLanes; ++i) scales[i] = scale_of(cache + at[i] + h * width_, dim_);
+      float* row = scores_.data() + size_t(h) * rows_ * kDirectTile + panel;
+      for (int r = 0; r < rows_; ++r, row += kDirectTile) store(row, load(row) * load(scales));
+    }
   }
 
   // Online softmax of a tile, scores -> weights in place; rescales the output so far.
@@ -207,13 +225,14 @@ class DirectAttention {
   void add(const Element* keys, const Element* values, const size_t* at, int panel) {
     for (int h = 0; h < heads_; ++h)
       in_row_blocks(rows_, [&](int row, auto rows) {
-        size_t r = size_t(h) * rows_ + row, offset = size_t(h) * dim_;
+        size_t r = size_t(h) * rows_ + row, offset = h * width_;
         add_panel<Element, rows>(scores_.data() + r * kDirectTile + panel, kDirectTile, values + offset, at,
                                  keys + offset, at + kDirectTile, dim_, output_.data() + r * dim_);
       });
   }
 
   int heads_ = 0, rows_ = 0, dim_ = 0;
+  size_t width_ = 0;  // elements from a head to the next one
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
   std::vector<size_t> offsets_;

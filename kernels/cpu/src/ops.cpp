@@ -99,6 +99,14 @@ void rotate_all(const T* x, const float* cosine, const float* sine, int64_t toke
   });
 }
 
+template <class T, class Element>
+void encode_heads(const T* x, int64_t heads, int dim, Element* out, int threads) {
+  on_rows(heads, dim, threads, [&](int64_t head, float* line) {
+    put_all(line, x + head * dim, dim);
+    write_heads(out + head * head_width<Element>(dim), line, 1, dim);
+  });
+}
+
 template <class T>
 void gate(const T* gates, const T* ups, int64_t count, int32_t activation, T* out, int threads) {
   constexpr int kBlock = 1024;
@@ -140,13 +148,11 @@ OCTAVO_EXPORT const char* octavo_paged_attention(const Batch* batch, const Atten
                                                  const void* keys, const void* values, void* out, int32_t bf16,
                                                  int32_t threads) {
   if (const char* fault = fault_of(*batch)) return fault;
-  auto run = [&](auto* cache) {
-    using Element = std::remove_pointer_t<decltype(cache)>;
+  with_cache_type(batch->cache_type, [&](auto* none) {
+    using Element = std::remove_pointer_t<decltype(none)>;
     OCTAVO_BY_TYPE(bf16, attention(*batch, *shape, static_cast<const T*>(query), static_cast<const Element*>(keys),
                                      static_cast<const Element*>(values), static_cast<T*>(out), threads));
-  };
-  if (batch->bf16_cache) run(static_cast<uint16_t*>(nullptr));
-  else run(static_cast<float*>(nullptr));
+  });
   return nullptr;
 }
 
@@ -168,6 +174,15 @@ OCTAVO_EXPORT void octavo_gate(const void* gates, const void* ups, int64_t count
                                void* out, int32_t bf16, int32_t threads) {
   OCTAVO_BY_TYPE(bf16, gate(static_cast<const T*>(gates), static_cast<const T*>(ups), count, activation,
                               static_cast<T*>(out), threads));
+}
+
+// Heads [heads, dim] as a cache of a CacheType holds them, one after the other.
+OCTAVO_EXPORT void octavo_encode_heads(const void* x, int64_t heads, int32_t dim, int32_t cache_type, void* out,
+                                       int32_t bf16, int32_t threads) {
+  with_cache_type(cache_type, [&](auto* none) {
+    using Element = std::remove_pointer_t<decltype(none)>;
+    OCTAVO_BY_TYPE(bf16, encode_heads(static_cast<const T*>(x), heads, dim, static_cast<Element*>(out), threads));
+  });
 }
 
 // Scatter rows of `bytes` bytes to their slots; strides of blocks and positions in bytes. Returns whether

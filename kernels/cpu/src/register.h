@@ -1,7 +1,7 @@
 // Native register of floats, for loops that must count registers. A Vec is one or two of them.
 #pragma once
 
-#include "simd.h"
+#include "cache_element.h"
 
 namespace octavo {
 
@@ -26,13 +26,24 @@ inline Register load_second_register(const uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_blend_epi16(zeros, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 0xaa))};
 }
 
+inline Register load_register(const Int8* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+inline Register load_register(const Float8* p) {
+  __m256i halves = widen_float8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves))};
+}
+
 #else
 
 constexpr int kRegister = kLanes;
 
 using Register = Vec;
 inline Register register_of(float x) { return splat(x); }
-inline Register load_register(const float* p) { return load(p); }
+template <class Element>
+Register load_register(const Element* p) {
+  return load(p);
+}
 inline Register load_first_register(const uint16_t* p) { return load_first(p); }
 inline Register load_second_register(const uint16_t* p) { return load_second(p); }
 
@@ -41,8 +52,14 @@ inline Register load_second_register(const uint16_t* p) { return load_second(p);
 // Elements of two registers, in the order of split_pairs.
 constexpr int kPair = 2 * kRegister;
 
-inline Register load_first_register(const float* p) { return load_register(p); }
-inline Register load_second_register(const float* p) { return load_register(p + kRegister); }
+template <class Element>
+Register load_first_register(const Element* p) {
+  return load_register(p);
+}
+template <class Element>
+Register load_second_register(const Element* p) {
+  return load_register(p + kRegister);
+}
 
 // Deinterleave `count` values, times `scale`, into the order in which two registers load a cache's
 // elements: of bf16 the even ones, then the odd ones.

@@ -5,7 +5,10 @@
 // those of a linear layer.
 #pragma once
 
+#include <type_traits>
+
 #include "attention_plan.h"
+#include "cache_element.h"
 #include "matmul.h"
 #include "rows.h"
 #include "softmax.h"
@@ -72,9 +75,11 @@ inline void interleave(const Element* even, const Element* odd, Element* out) {
   }
 }
 
-// Element is float or uint16_t (bf16).
+// Element is one of the cache's. Codes are packed as bf16, and products with them scaled afterwards.
 template <class Element>
 class TileAttention {
+  using Packed = std::conditional_t<kScaled<Element>, uint16_t, Element>;
+
  public:
   // Copy of a task's queries of one key head; begins its softmax.
   template <class Query>
@@ -84,11 +89,13 @@ class TileAttention {
     rows_ = task.tokens * group_;
     dim_ = shape.head_dim;
     kv_head_ = kv_head;
+    width_ = head_width<Element>(dim_);
     bf16_ = !kWide && kBF16Products && shape.bf16_products;
     padded_dim_ = round_up(dim_, bf16_ ? 2 * kLanes : kLanes);
     query_.reserve(size_t(rows_) * padded_dim_);
     keys_.reserve(size_t(kKeyTile) * padded_dim_);
     values_.reserve(size_t(kKeyTile) * padded_dim_);
+    if (kScaled<Element>) codes_.reserve(size_t(2 * kLanes) * padded_dim_);
     scores_.reserve(size_t(rows_) * kKeyTile);
     if (!bf16_) weights_.reserve(size_t(rows_) * kKeyTile);
     output_.reserve(size_t(rows_) * padded_dim_);
@@ -133,15 +140,20 @@ class TileAttention {
   }
 
  private:
-  static constexpr bool kWide = sizeof(Element) == 4;
+  static constexpr bool kWide = sizeof(Packed) == 4;
 
   // Gather up to sixteen keys and values into one panel of keys, and rows of the value panels.
   void gather(OffsetCursor& offsets, int count, int panel, const Element* keys, const Element* values) {
-    const Element *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
+    const Packed *key_rows[kLanes] = {}, *value_rows[kLanes] = {};
+    float *key_scales = key_scales_ + panel * kLanes, *value_scales = value_scales_ + panel * kLanes;
     for (int i = 0; i < count; ++i) {
-      size_t at = offsets.next() + size_t(kv_head_) * dim_;
-      key_rows[i] = keys + at;
-      value_rows[i] = values + at;
+      size_t at = offsets.next() + kv_head_ * width_;
+      key_rows[i] = read_head(keys + at, 2 * i, key_scales[i]);
+      value_rows[i] = read_head(values + at, 2 * i + 1, value_scales[i]);
+    }
+    if (kScaled<Element>) {
+      std::fill(key_scales + count, key_scales + kLanes, 0.0f);
+      std::fill(value_scales + count, value_scales + kLanes, 0.0f);
     }
     if (bf16_) pack_value_pairs(value_rows, panel * kLanes);
     else for (int i = 0; i < round_up(count, 4); ++i) pack_value(value_rows[i], panel * kLanes + i);
@@ -151,27 +163,39 @@ class TileAttention {
     std::memset(out + size_t(words) * kLanes, 0, sizeof(uint32_t) * (padded_words - words) * kLanes);
   }
 
+  // Head as it is, or its codes in `row` of a buffer, and their scale.
+  const Packed* read_head(const Element* head, int row, float& scale) {
+    if constexpr (!kScaled<Element>) {
+      return head;
+    } else {
+      scale = scale_of(head, dim_);
+      Packed* codes = codes_.data() + size_t(row) * padded_dim_;
+      widen_codes(codes, head, dim_);
+      return codes;
+    }
+  }
+
   // Pack the values of sixteen keys, or zeros, in pairs: panels [padded_dim / 16][32][16][2].
-  void pack_value_pairs(const Element* const* rows, int first) {
+  void pack_value_pairs(const Packed* const* rows, int first) {
     for (int i = 0; i < kLanes; i += 2) {
-      const Element *even = rows[i], *odd = rows[i + 1];
+      const Packed *even = rows[i], *odd = rows[i + 1];
       for (int d = 0; d < padded_dim_; d += kLanes) {
-        Element* out = pairs_.data() + size_t(d) * kKeyTile + size_t(first + i) * kLanes;
+        Packed* out = pairs_.data() + size_t(d) * kKeyTile + size_t(first + i) * kLanes;
         if (odd != nullptr && d + kLanes <= dim_) {
           interleave(even + d, odd + d, out);
           continue;
         }
         for (int c = 0; c < kLanes; ++c) {
           bool within = d + c < dim_;
-          out[2 * c] = within && even != nullptr ? even[d + c] : Element(0);
-          out[2 * c + 1] = within && odd != nullptr ? odd[d + c] : Element(0);
+          out[2 * c] = within && even != nullptr ? even[d + c] : Packed(0);
+          out[2 * c + 1] = within && odd != nullptr ? odd[d + c] : Packed(0);
         }
       }
     }
   }
 
   // Pack one key's value, or zeros, as row `i` of the value panels: [padded_dim / 16][64][16].
-  void pack_value(const Element* value, int i) {
+  void pack_value(const Packed* value, int i) {
     for (int d = 0; d < padded_dim_; d += kLanes) {
       float* out = values_.data() + (size_t(d) * kKeyTile) + size_t(i) * kLanes;
       if (value != nullptr && d + kLanes <= dim_) {
@@ -193,7 +217,7 @@ class TileAttention {
 
   void score(int count) {
     Panels panels{reinterpret_cast<const uint8_t*>(keys_.data()),
-                  size_t(padded_dim_) * kLanes * sizeof(Element), padded_dim_,
+                  size_t(padded_dim_) * kLanes * sizeof(Packed), padded_dim_,
                   (count + kLanes - 1) / kLanes};
     if (bf16_)
       return multiply_bf16(bf16_rows(bf16_query_.data(), padded_dim_), rows_, panels, scores_.data(), true);
@@ -215,14 +239,22 @@ class TileAttention {
     }
   }
 
-  Vec score_at(int row, int panel) const { return load(scores_.data() + (size_t(panel) * rows_ + row) * kLanes); }
+  Vec score_at(int row, int panel) const {
+    return scaled(load(scores_.data() + (size_t(panel) * rows_ + row) * kLanes), key_scales_, panel);
+  }
+
+  // Scores of a panel's keys, or weights of its values, times the scales of these.
+  static Vec scaled(Vec products, const float* scales, int panel) {
+    if constexpr (kScaled<Element>) return products * load(scales + panel * kLanes);
+    else return products;
+  }
 
   // Fast path of a tile whose keys are all visible.
   float exp_full_tile(int row) {
     Vec weights[kKeyTile / kLanes];
     for (int p = 0; p < kKeyTile / kLanes; ++p) weights[p] = score_at(row, p);
     float factor = softmax_[row].exp_weights(weights, bf16_);
-    for (int p = 0; p < kKeyTile / kLanes; ++p) put_weights(row, p, weights[p]);
+    for (int p = 0; p < kKeyTile / kLanes; ++p) put_weights(row, p, scaled(weights[p], value_scales_, p));
     return factor;
   }
 
@@ -231,7 +263,7 @@ class TileAttention {
     for (int p = 0; p < panels; ++p) store(weights + p * kLanes, score_at(row, p));
     cap_scores(weights, panels, softcap);
     float factor = softmax_[row].exp_weights(weights, panels, int(part.first), int(part.last));
-    for (int p = 0; p < panels; ++p) put_weights(row, p, load(weights + p * kLanes));
+    for (int p = 0; p < panels; ++p) put_weights(row, p, scaled(load(weights + p * kLanes), value_scales_, p));
     return factor;
   }
 
@@ -250,21 +282,23 @@ class TileAttention {
 
   // bf16 products take 32 keys at a time; missing ones get weight 0.
   void add_pairs(int count) {
-    const Element* none[kLanes] = {};
+    const Packed* none[kLanes] = {};
     int written = round_up(count, kLanes), keys = round_up(count, 2 * kLanes);
     if (written < keys) pack_value_pairs(none, written);
     for (int r = 0; r < rows_ && written < keys; ++r) put_weights(r, written / kLanes, zero());
-    Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Element),
+    Panels panels{reinterpret_cast<const uint8_t*>(pairs_.data()), size_t(kKeyTile) * kLanes * sizeof(Packed),
                   keys, padded_dim_ / kLanes};
     multiply_bf16(bf16_rows(bf16_weights_.data(), kKeyTile), rows_, panels, output_.data(), false);
   }
 
   int rows_ = 0, dim_ = 0, padded_dim_ = 0, group_ = 1, kv_head_ = 0;
+  size_t width_ = 0;  // elements from a head to the next one
   std::vector<KeyRange> ranges_;
   std::vector<RunningSoftmax> softmax_;
   Buffer<float> query_, values_, scores_, weights_, output_;
   bool bf16_ = false;
-  Buffer<Element> keys_, pairs_;
+  Buffer<Packed> keys_, pairs_, codes_;
+  alignas(64) float key_scales_[kKeyTile] = {}, value_scales_[kKeyTile] = {};
   Buffer<uint16_t> bf16_query_, bf16_weights_;
 };
 

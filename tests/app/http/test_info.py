@@ -40,6 +40,7 @@ def test_facts_are_those_of_the_settings(info: dict[str, Any], url: str) -> None
         "model": "octavo-demo",
         "device": "cpu",
         "dtype": "float32",
+        "kv_cache_dtype": "float32",
         "quantization": "int8",
         "num_blocks": httpx.get(f"{url}/health").json()["num_free_blocks"],
         "block_size": 16,

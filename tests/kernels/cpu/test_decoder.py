@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cpu_kernels.batches import Shape, random_cache, random_metadata
+from cpu_kernels.batches import Shape, exact_heads, random_cache, random_metadata
 from cpu_kernels.comparing import assert_near, assert_same_bits
 from cpu_kernels.decoders import PLAIN, Family, random_decoder
 from cpu_kernels.weights import KINDS, UNKNOWN, Kind, exact_linear
@@ -64,7 +64,7 @@ class ExactDecoder:
         cos, sin = (table.double() for table in rotary)
         query, key = (reference.rotary_embedding(part, cos, sin) for part in (query, key))
         reference.write_kv(key, value, *cache, metadata.slot_mapping)
-        keys, values = (part.double().nan_to_num() for part in cache)
+        keys, values = (exact_heads(part, self._weights.head_dim) for part in cache)
         attended = reference.paged_attention(
             query, keys, values, metadata, self._weights.scale, layer.window, self._weights.softcap
         )
@@ -108,7 +108,7 @@ def check(family: Family, dtype: torch.dtype, cache_dtype: torch.dtype, error: f
         assert_near(output[rows], expected[rows], error)
         for pair in zip(caches, expected_caches, strict=True):
             for cache, expected in zip(*pair, strict=True):
-                compare_caches(cache, expected, metadata.slot_mapping, error)
+                compare_caches(cache, expected, metadata.slot_mapping, error, family.shape.dim)
 
 
 def random_rotary(tokens: int, width: int) -> tuple[Tensor, Tensor]:
@@ -116,10 +116,11 @@ def random_rotary(tokens: int, width: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def compare_caches(actual: Tensor, expected: Tensor, slots: Tensor, error: float) -> None:
+def compare_caches(actual: Tensor, expected: Tensor, slots: Tensor, error: float, dim: int) -> None:
     """The step's slots hold what they should; no other changed."""
     actual, expected = actual.flatten(0, 1), expected.flatten(0, 1)
-    assert_near(actual[slots], expected[slots], max(error, 3e-3))
+    held, wanted = exact_heads(actual[slots], dim), exact_heads(expected[slots], dim)
+    assert_near(held, wanted, max(error, 3e-3))
     actual[slots] = expected[slots]
     assert_same_bits(actual, expected)
 
@@ -133,6 +134,16 @@ def test_float32(family: Family) -> None:
 @pytest.mark.parametrize("family", [PLAIN, ODD], ids=["plain", "odd"])
 def test_bfloat16(family: Family) -> None:
     check(family, torch.bfloat16, torch.bfloat16, 2e-2)
+
+
+@pytest.mark.parametrize("family", [PLAIN, ODD], ids=["plain", "odd"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_quantized_caches(family: Family, dtype: torch.dtype) -> None:
+    # A value that lies halfway between two codes may be rounded to either: a step is 1/127 of the
+    # largest of its head, or 1/8 of itself.
+    error = 2e-2 if dtype is torch.bfloat16 else 5e-3
+    check(family, dtype, torch.int8, error)
+    check(family, dtype, torch.float8_e4m3fn, 2 * error)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
@@ -165,7 +176,7 @@ def test_a_step_whose_output_nobody_wants_still_extends_the_cache() -> None:
     exact(embeds, rotary, expected, metadata)
     for pair in zip(caches, expected, strict=True):
         for cache, wanted in zip(*pair, strict=True):
-            compare_caches(cache, wanted, metadata.slot_mapping, 2e-5)
+            compare_caches(cache, wanted, metadata.slot_mapping, 2e-5, PLAIN.shape.dim)
 
 
 def test_no_tokens() -> None:

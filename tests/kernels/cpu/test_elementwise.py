@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cpu_kernels.batches import exact_heads
 from cpu_kernels.comparing import DTYPES, assert_same_bits, assert_within
 from octavo.kernels import reference
 from octavo.kernels.cpu import ops
+from octavo.kernels.kv_format import head_width, is_quantized, scales_of
+from octavo.kernels.reference.kv_cache import quantize
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("level")
@@ -85,7 +88,11 @@ def test_not_a_number_stays_so() -> None:
     assert torch.equal(rounded.isnan().all(1), hole.any(1))
 
 
-@pytest.mark.parametrize("cache_dtype", DTYPES, ids=str)
+def stored(heads: Tensor, dtype: torch.dtype) -> Tensor:
+    return quantize(heads, dtype) if is_quantized(dtype) else heads.to(dtype)
+
+
+@pytest.mark.parametrize("cache_dtype", [*DTYPES, torch.int8, torch.float8_e4m3fn], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_cache_writes_touch_their_slots_only(dtype: torch.dtype, cache_dtype: torch.dtype) -> None:
     for blocks, block_size, heads, dim in ((3, 1, 1, 8), (5, 16, 2, 40), (4, 7, 3, 72)):
@@ -93,11 +100,31 @@ def test_cache_writes_touch_their_slots_only(dtype: torch.dtype, cache_dtype: to
         slots = torch.randperm(blocks * block_size)[: int(tokens)]
         query, key, value = (torch.randn(len(slots), heads, dim).to(dtype) for _ in range(3))
         cos, sin = torch.randn(len(slots), dim), torch.randn(len(slots), dim)
-        caches = torch.full((blocks, 3, block_size, heads, dim), torch.nan).to(cache_dtype)
+        width = head_width(cache_dtype, dim) * cache_dtype.itemsize
+        unwritten = torch.full((blocks, 3, block_size, heads, width), 0xFF, dtype=torch.uint8)
+        caches = unwritten.view(cache_dtype)
         expected = caches.clone()
         rotated = ops.rotary_write_kv(query, key, value, cos, sin, *caches[:, :2].unbind(1), slots)
         assert_same_bits(rotated, ops.rotary_embedding(query, cos, sin))
         block, place = slots // block_size, slots % block_size
-        expected[block, 0, place] = ops.rotary_embedding(key, cos, sin).to(cache_dtype)
-        expected[block, 1, place] = value.to(cache_dtype)
+        expected[block, 0, place] = stored(ops.rotary_embedding(key, cos, sin), cache_dtype)
+        expected[block, 1, place] = stored(value, cache_dtype)
         assert_same_bits(caches, expected)
+
+
+@pytest.mark.parametrize("cache_dtype", [torch.int8, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("dim", [8, 16, 17, 40, 64, 70, 80, 128])
+def test_heads_of_all_sizes_are_quantised_to_the_bit(dim: int, cache_dtype: torch.dtype) -> None:
+    heads = torch.randn(40, 3, dim) * torch.logspace(-36, 36, 40)[:, None, None]
+    heads[0], heads[1, 1], heads[2] = 0.0, -0.0, heads[2].exp2().round()
+    heads[3, 0, dim - 1], heads[4, 1, 0], heads[5, 2, dim // 2] = torch.nan, torch.inf, -torch.inf
+    for dtype in DTYPES:
+        caches = torch.zeros(2, 5, 8, 3, head_width(cache_dtype, dim), dtype=cache_dtype)
+        new = heads.to(dtype)
+        ops.write_kv(new, new, *caches, torch.arange(40))
+        expected = quantize(new, cache_dtype)
+        for cache in caches:
+            assert_same_bits(exact_heads(cache.flatten(0, 1), dim), exact_heads(expected, dim))
+            scales = scales_of(cache.flatten(0, 1))
+            assert torch.equal(scales.isnan(), scales_of(expected).isnan())
+            assert torch.equal(scales.isnan().any(1).nonzero().flatten(), torch.tensor([3, 4, 5]))

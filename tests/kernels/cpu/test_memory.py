@@ -68,11 +68,12 @@ def test_linear(guarded: Guarded, kind: Any, dtype: torch.dtype) -> None:
             assert_same_bits(out, expected)
 
 
+@pytest.mark.parametrize("cache_dtype", [*DTYPES, torch.int8, torch.float8_e4m3fn], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_attention(guarded: Guarded, dtype: torch.dtype) -> None:
+def test_attention(guarded: Guarded, dtype: torch.dtype, cache_dtype: torch.dtype) -> None:
     for shape in (Shape(3, 1, 40, 5), Shape(4, 2, 72, 16), Shape(2, 2, 8, 1)):
         metadata, blocks = random_metadata([(200, 1), (0, 7), (64, 2)], shape.block_size)
-        keys, values = random_cache(metadata, blocks, shape, dtype)
+        keys, values = random_cache(metadata, blocks, shape, cache_dtype)
         query = torch.randn(10, shape.heads, shape.dim).to(dtype)
         out = guarded.output(query)
         plan = AttentionStruct(shape.heads, shape.kv_heads, shape.dim, 0.1, 0.0, 0, bf16(query))

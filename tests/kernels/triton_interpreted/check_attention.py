@@ -9,7 +9,9 @@ import pytest
 import torch
 from octavo.kernels import reference
 from octavo.kernels import triton as kernels
+from octavo.kernels.kv_format import head_width, is_quantized
 from octavo.kernels.ops import AttentionMetadata
+from octavo.kernels.reference.kv_cache import quantize, read_heads
 from torch import Tensor
 from triton_interpreted.support import DTYPES, Guarded, assert_close, fresh_seed, guarded_outputs
 
@@ -39,21 +41,29 @@ def make_batch(
     heads: Heads,
     dtype: torch.dtype,
     runs: bool = False,
+    cache_dtype: torch.dtype | None = None,
 ) -> Batch:
     """lengths: new tokens and context of each sequence."""
+    stored = cache_dtype or dtype
     block_size = chance.choice([3, 8, 16])
     counts = [-(-context // block_size) for _, context in lengths]
     blocks = chance.sample(range(sum(counts) + 3), sum(counts))
     table = torch.zeros(len(lengths), max(counts) + 1, dtype=torch.int64)
-    shape = (sum(counts) + 3, block_size, heads.kv, heads.dim)
-    caches = [guarded.empty(shape, dtype) for _ in range(2)]
+    shape = (sum(counts) + 3, block_size, heads.kv, head_width(stored, heads.dim))
+    caches = [guarded.empty(shape, stored) for _ in range(2)]
+    if stored is torch.int8:
+        for cache in caches:  # so that scales are NaN
+            cache.fill_(-1)
     for row, (count, (_, context)) in enumerate(zip(counts, lengths, strict=True)):
         ids, blocks = blocks[:count], blocks[count:]
         table[row, :count] = torch.tensor(ids)
         for place in range(context):
             block, inner = ids[place // block_size], place % block_size
             for cache in caches:
-                cache[block, inner] = torch.randn(heads.kv, heads.dim).to(dtype)
+                new = torch.randn(heads.kv, heads.dim)
+                cache[block, inner] = (
+                    quantize(new, stored) if is_quantized(stored) else new.to(stored)
+                )
     new = [length for length, _ in lengths]
     start_loc = torch.tensor([0, *new]).cumsum(0)
     query = guarded.place(torch.randn(sum(new), heads.query, heads.dim).to(dtype))
@@ -88,7 +98,8 @@ def attend_both(batch: Batch, window: int, softcap: float) -> tuple[Tensor, Tens
     options = (batch.metadata, scale, window, softcap)
     actual = kernels.paged_attention(batch.query, batch.key_cache, batch.value_cache, *options)
     # The reference multiplies what it does not see by nothing, so it may not be NaN.
-    keys, values = (x.float().nan_to_num() for x in (batch.key_cache, batch.value_cache))
+    caches, head_dim = (batch.key_cache, batch.value_cache), batch.query.shape[-1]
+    keys, values = (read_heads(x, head_dim, torch.float32).nan_to_num() for x in caches)
     return actual, reference.paged_attention(batch.query.float(), keys, values, *options)
 
 
@@ -115,6 +126,21 @@ def check_random_batches(heads: Heads, dtype: torch.dtype, monkeypatch: pytest.M
         batch = make_batch(guarded, chance, lengths, heads, dtype, runs)
         actual, expected = attend_both(batch, window, softcap)
     # In float32 a score is rounded some dozen times, as much as its weight is off then.
+    assert_close(actual, expected, dtype, 256 if dtype is torch.float32 else 8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cache_dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("heads", [*SHAPES, Heads(4, 2, 10)], ids=str)
+def check_quantized_caches(
+    heads: Heads, cache_dtype: torch.dtype, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(fresh_seed())
+    window, softcap = chance.choice([0, 0, 7]), chance.choice([0.0, 4.0])
+    with guarded_outputs(monkeypatch) as guarded:
+        lengths, runs = [*random_lengths(chance), (1, 300)], chance.random() < 0.4
+        batch = make_batch(guarded, chance, lengths, heads, dtype, runs, cache_dtype)
+        actual, expected = attend_both(batch, window, softcap)
     assert_close(actual, expected, dtype, 256 if dtype is torch.float32 else 8)
 
 

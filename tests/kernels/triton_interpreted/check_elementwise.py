@@ -11,6 +11,7 @@ import pytest
 import torch
 from octavo.kernels import reference
 from octavo.kernels import triton as kernels
+from octavo.kernels.kv_format import head_width, scales_of
 from triton_interpreted.support import (
     DTYPES,
     assert_close,
@@ -152,3 +153,36 @@ def check_every_op_has_a_reference_of_its_signature() -> None:
 
     for op in kernels.__all__:
         assert parameters(kernels, op) == parameters(reference, op), op
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cache_dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("head_dim", [10, 64, 70])
+def check_quantized_cache_writes(
+    head_dim: int, cache_dtype: torch.dtype, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write the reference's bytes, and only into their slots."""
+    chance = random.Random(fresh_seed())
+    block_size, heads, tokens = chance.choice([3, 16]), chance.choice([1, 3]), 20
+    slots = torch.randperm(block_size * 9)[:tokens]
+    key = (torch.randn(tokens, heads, head_dim) * torch.logspace(-4, 3, tokens)[:, None, None]).to(
+        dtype
+    )
+    value, query = (torch.randn(tokens, heads, head_dim).to(dtype) for _ in range(2))
+    key[0], key[1, 0, 3], key[2, 0, 0] = 0, torch.nan, torch.inf
+    cos, sin = (torch.randn(tokens, head_dim).to(dtype) for _ in range(2))
+    with guarded_outputs(monkeypatch) as guarded:
+        shape = (9, block_size, heads, head_width(cache_dtype, head_dim))
+        caches = [guarded.place(torch.zeros(shape, dtype=cache_dtype)) for _ in range(4)]
+        kernels.write_kv(key, value, *caches[:2], slots)
+        turned = kernels.rotary_write_kv(query, key, value, cos, sin, *caches[2:], slots)
+        rotated = kernels.rotary_embedding(key, cos, sin)
+    assert_close(turned, reference.rotary_embedding(query.float(), cos, sin), dtype, 8)
+    expected = [torch.zeros(shape, dtype=cache_dtype) for _ in range(4)]
+    reference.write_kv(key, value, *expected[:2], slots)
+    reference.write_kv(rotated, value, *expected[2:], slots)
+    for cache, wanted in zip(caches, expected, strict=True):
+        assert torch.equal(scales_of(cache).isnan(), scales_of(wanted).isnan())
+        written = scales_of(wanted).isfinite()
+        assert torch.equal(cache[written].view(torch.uint8), wanted[written].view(torch.uint8))
+        assert not cache[~written][:, :head_dim].view(torch.uint8).any()

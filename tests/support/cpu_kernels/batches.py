@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from octavo.kernels.kv_format import head_width, is_quantized
 from octavo.kernels.ops import AttentionMetadata
+from octavo.kernels.reference.kv_cache import quantize
 from torch import Tensor
 
 
@@ -68,12 +70,23 @@ def random_cache(
 ) -> tuple[Tensor, Tensor]:
     """Keys and values with what the batch's sequences hold; all else is not-a-number. Between two
     blocks lies what belongs to another layer."""
-    size = (num_blocks, 4, shape.block_size, shape.kv_heads, shape.dim)
-    _, keys, values, _ = torch.full(size, torch.nan, dtype=dtype).unbind(1)
+    width = head_width(dtype, shape.dim)
+    size = (num_blocks, 4, shape.block_size, shape.kv_heads, width * dtype.itemsize)
+    # Bytes of which every format of floats, and a scale, is not-a-number.
+    _, keys, values, _ = torch.full(size, 0xFF, dtype=torch.uint8).view(dtype).unbind(1)
     for row, context in enumerate(metadata.context_lens):
         positions = torch.arange(context)
         blocks = metadata.block_table[row, positions // shape.block_size]
         for cache in (keys, values):
             rows = torch.randn(context, shape.kv_heads, shape.dim)
-            cache[blocks, positions % shape.block_size] = rows.to(dtype)
+            stored = quantize(rows, dtype) if is_quantized(dtype) else rows.to(dtype)
+            cache[blocks, positions % shape.block_size] = stored
     return keys, values
+
+
+def exact_heads(cache: Tensor, dim: int) -> Tensor:
+    """What a cache holds, in float64; zeros for what is not-a-number."""
+    values = cache[..., :dim].double()
+    if is_quantized(cache.dtype):
+        values = values * cache[..., -4:].view(torch.float32).double()
+    return values.nan_to_num()

@@ -117,6 +117,10 @@ inline __m512i cvtps_epi32(__m512 a) {
     return x >= -2147483648.0f && x < 2147483648.0f ? int32_t(x) : std::numeric_limits<int32_t>::min();
   }));
 }
+inline __m512i cvtepi8_epi32(__m128i a) {
+  __m256i parts[] = {_mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8))};
+  return read<__m512i>(parts);
+}
 inline __m512i cvtepu16_epi32(__m256i a) {
   return as<__m512i>(each<__v16si>([v = as<__v16hu>(a)](int i) { return int32_t(v[i]); }));
 }
@@ -242,6 +246,7 @@ inline __m512bh cvtne2ps_pbh(__m512 a, __m512 b) {
 #define _mm512_castsi512_ps emulated::castsi512_ps
 #define _mm512_cvtepi32_ps emulated::cvtepi32_ps
 #define _mm512_cvtps_epi32 emulated::cvtps_epi32
+#define _mm512_cvtepi8_epi32 emulated::cvtepi8_epi32
 #define _mm512_cvtepu16_epi32 emulated::cvtepu16_epi32
 #define _mm512_cvtepi32_epi8 emulated::cvtepi32_epi8
 #define _mm512_cvtepi32_epi16 emulated::cvtepi32_epi16
