@@ -104,13 +104,13 @@ void merge_parts(const Merge& merge, const AttentionShape& shape, const float* p
 struct AttentionScratch::Buffers {
   Attention<float> wide;
   Attention<uint16_t> narrow;
-  Attention<Int8> int8;
-  Attention<Float8> float8;
+  Attention<CacheInt8> int8;
+  Attention<CacheFloat8> float8;
 
   Attention<float>& of(const float*) { return wide; }
   Attention<uint16_t>& of(const uint16_t*) { return narrow; }
-  Attention<Int8>& of(const Int8*) { return int8; }
-  Attention<Float8>& of(const Float8*) { return float8; }
+  Attention<CacheInt8>& of(const CacheInt8*) { return int8; }
+  Attention<CacheFloat8>& of(const CacheFloat8*) { return float8; }
 };
 
 AttentionScratch::AttentionScratch() : buffers_(new Buffers) {}
@@ -139,7 +139,7 @@ void run_attention(Team& team, int thread, const AttentionPlan& plan, const Batc
 OCTAVO_ATTENTION(float, float);
 OCTAVO_ATTENTION(uint16_t, float);
 OCTAVO_ATTENTION(uint16_t, uint16_t);
-OCTAVO_ATTENTION(Int8, float);
-OCTAVO_ATTENTION(Float8, float);
+OCTAVO_ATTENTION(CacheInt8, float);
+OCTAVO_ATTENTION(CacheFloat8, float);
 
 }  // namespace octavo

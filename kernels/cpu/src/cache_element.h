@@ -9,10 +9,10 @@ namespace octavo {
 // Passed from Python; keep metadata.py in step.
 enum CacheType : int32_t { kCacheFloat32 = 0, kCacheBFloat16 = 1, kCacheInt8 = 2, kCacheFloat8 = 3 };
 
-struct Int8 {
+struct CacheInt8 {
   int8_t code;
 };
-struct Float8 {  // e4m3 without infinities (Micikevicius et al., 2022, arXiv:2209.05433)
+struct CacheFloat8 {  // e4m3 without infinities (Micikevicius et al., 2022, arXiv:2209.05433)
   uint8_t code;
 };
 
@@ -20,13 +20,13 @@ template <class Element>
 constexpr bool kScaled = sizeof(Element) == 1;
 template <class Element>
 constexpr float kCodeUnit = 1.0f;
-// Bits of Float8 in those of a half have an exponent that is eight less.
+// Bits of CacheFloat8 in those of a half have an exponent that is eight less.
 template <>
-inline constexpr float kCodeUnit<Float8> = 256.0f;
+inline constexpr float kCodeUnit<CacheFloat8> = 256.0f;
 template <class Element>
 constexpr float kLargestCode = 127.0f;
 template <>
-inline constexpr float kLargestCode<Float8> = 448.0f;
+inline constexpr float kLargestCode<CacheFloat8> = 448.0f;
 
 // Elements from a head to the next one.
 template <class Element>
@@ -42,7 +42,7 @@ float scale_of(const Element* head, int dim) {
   return scale * kCodeUnit<Element>;
 }
 
-// Value of each Float8, in kCodeUnit.
+// Value of each CacheFloat8, in kCodeUnit.
 struct Float8Values {
   float of[256];
   constexpr Float8Values() : of() {
@@ -57,8 +57,8 @@ struct Float8Values {
 };
 inline constexpr Float8Values kFloat8Values;
 
-inline float to_float(Int8 x) { return float(x.code); }
-inline float to_float(Float8 x) { return kFloat8Values.of[x.code]; }
+inline float to_float(CacheInt8 x) { return float(x.code); }
+inline float to_float(CacheFloat8 x) { return kFloat8Values.of[x.code]; }
 
 #if defined(__AVX2__)
 // Codes -> halves: the sign goes from bit 7, and by its extension from 15, to 15 alone.
@@ -69,26 +69,19 @@ inline __m128i load_codes(const void* p) { return _mm_loadu_si128(static_cast<co
 #endif
 
 #if defined(OCTAVO_AVX512)
-inline Vec load(const Int8* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_codes(p)))}; }
-inline Vec load(const Float8* p) { return {_mm512_cvtph_ps(widen_float8(load_codes(p)))}; }
+inline Vec load(const CacheInt8* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_codes(p)))}; }
 #elif defined(__AVX2__)
-inline Vec load(const Int8* p) {
+inline Vec load(const CacheInt8* p) {
   __m128i codes = load_codes(p);
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))};
 }
-inline Vec load(const Float8* p) {
-  __m256i halves = widen_float8(load_codes(p));
-  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
-}
 #else
-inline Vec load(const Int8* p) {
-  return each([&](int i) { return to_float(p[i]); });
-}
-inline Vec load(const Float8* p) {
+inline Vec load(const CacheInt8* p) {
   return each([&](int i) { return to_float(p[i]); });
 }
 #endif
+inline Vec load(const CacheFloat8* p) { return load_float8(&p->code); }
 
 // Codes as bf16, which holds them exactly.
 template <class Element>
@@ -99,8 +92,8 @@ void widen_codes(uint16_t* to, const Element* from, int n) {
 }
 
 // Nearest code, ties to even; x is at most the largest one.
-inline Int8 to_code(float x, Int8) { return {int8_t(std::nearbyint(x))}; }
-inline Float8 to_code(float x, Float8) {
+inline CacheInt8 to_code(float x, CacheInt8) { return {int8_t(std::nearbyint(x))}; }
+inline CacheFloat8 to_code(float x, CacheFloat8) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
   uint32_t sign = bits >> 31 << 7, size = bits & 0x7fffffff;
@@ -147,12 +140,13 @@ void write_heads(Element* to, const float* from, int heads, int dim) {
 // work(null pointer to the cache's elements).
 template <class Work>
 void with_cache_type(int32_t type, const Work& work) {
-  switch (type) {
+  switch (CacheType(type)) {
+    case kCacheFloat32: return work(static_cast<float*>(nullptr));
     case kCacheBFloat16: return work(static_cast<uint16_t*>(nullptr));
-    case kCacheInt8: return work(static_cast<Int8*>(nullptr));
-    case kCacheFloat8: return work(static_cast<Float8*>(nullptr));
-    default: return work(static_cast<float*>(nullptr));
+    case kCacheInt8: return work(static_cast<CacheInt8*>(nullptr));
+    case kCacheFloat8: return work(static_cast<CacheFloat8*>(nullptr));
   }
+  std::abort();
 }
 
 }  // namespace octavo

@@ -26,10 +26,10 @@ inline Register load_second_register(const uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_blend_epi16(zeros, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 0xaa))};
 }
 
-inline Register load_register(const Int8* p) {
+inline Register load_register(const CacheInt8* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
-inline Register load_register(const Float8* p) {
+inline Register load_register(const CacheFloat8* p) {
   __m256i halves = widen_float8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves))};
 }
