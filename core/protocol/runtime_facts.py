@@ -16,8 +16,8 @@ class UsedKernel(msgspec.Struct, frozen=True):
 
 class RuntimeFacts(msgspec.Struct, frozen=True):
     """dtype: of activations. kv_cache_dtype: of keys and values, None for a model that keeps none.
-    quantization: method by which weights are small, the checkpoint's or
-    one that was asked for. kernels: none for a model that another library runs."""
+    quantization: method by which weights are small, the checkpoint's or one that was asked for.
+    kernels: none for a model that another library runs."""
 
     device: str = ""
     dtype: str = ""

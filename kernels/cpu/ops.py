@@ -75,8 +75,10 @@ def write_kv(
 ) -> None:
     """See `kernels.ops.WriteKV`. Raises ValueError for what doesn't fit together."""
     check_indices("slot_mapping", slot_mapping, len(key))
-    check_shape("value", value, tuple(key.shape))
-    check_caches(key_cache, value_cache, *key.shape[1:])
+    num_kv_heads, head_dim = key.shape[-2:]
+    for name, new in (("key", key), ("value", value)):
+        check_shape(name, new, (len(slot_mapping), num_kv_heads, head_dim))
+    check_caches(key_cache, value_cache, num_kv_heads, head_dim)
     for name, new, cache in (("key", key, key_cache), ("value", value, value_cache)):
         if is_quantized(cache.dtype):
             check_dtype(name, new)

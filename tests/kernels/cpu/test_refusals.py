@@ -113,6 +113,8 @@ def test_writes_to_the_cache(metadata: tuple[AttentionMetadata, int]) -> None:
     keys, values = random_cache(good, blocks, PLAIN.shape, torch.float32)
     before = keys.clone()
     new = torch.randn(8, 2, 16)
+    # Of the heads' width, without a place for their scales.
+    narrow, half = torch.zeros_like(keys, dtype=torch.int8), keys.half()
     slots = good.slot_mapping
     for arguments, name in (
         ((new, new, keys, values, changed(slots, 7, FAR)), "slot_mapping"),
@@ -120,6 +122,8 @@ def test_writes_to_the_cache(metadata: tuple[AttentionMetadata, int]) -> None:
         ((new, new, keys, values, slots[:5]), "slot_mapping"),
         ((new, new[:, :1], keys, values, slots), "value"),
         ((new, new, keys, values[1:], slots), "key_cache and value_cache"),
+        ((new, new, narrow, narrow, slots), r"key_cache is .* instead of .* 2, 20"),
+        ((new, new, half, half, slots), "key_cache is torch.float16"),
     ):
         with pytest.raises(ValueError, match=name):
             ops.write_kv(*arguments)
