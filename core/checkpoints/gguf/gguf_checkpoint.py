@@ -148,9 +148,12 @@ class GgufCheckpoint(Checkpoint):
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Each tensor in float32 under the name that Hugging Face gives it, one at a time. Raises
         ConfigError for one whose shape doesn't fit."""
-        for name, tensor in self.file.tensors.items():
-            if name not in FACTOR_TENSORS:  # the config has those
-                yield from self.placed(name, tensor)
+        for name, tensor in self.tensors():
+            yield from self.placed(name, tensor)
+
+    def tensors(self) -> Iterator[tuple[str, GgufTensor]]:
+        """Those of the file that the model takes; the config has the others."""
+        return (item for item in self.file.tensors.items() if item[0] not in FACTOR_TENSORS)
 
     def placed(self, name: str, tensor: GgufTensor) -> Iterator[tuple[str, Tensor]]:
         """What the model takes of one of the file."""

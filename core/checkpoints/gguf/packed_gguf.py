@@ -45,7 +45,7 @@ class PackedGgufCheckpoint(Checkpoint):
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Instead of a layer's weight what `plugins/quant/gguf` reserves."""
-        for name, tensor in self.plain.file.tensors.items():
+        for name, tensor in self.plain.tensors():
             order = self._row_order(name, tensor) if name in self._packed else None
             if order is None:
                 yield from self.plain.placed(name, tensor)
@@ -69,7 +69,7 @@ class PackedGgufCheckpoint(Checkpoint):
         """Layers of the language model by the file's names of their weights."""
         return {
             name: module
-            for name, tensor in self.plain.file.tensors.items()
+            for name, tensor in self.plain.tensors()
             if (module := self._module(name, tensor)) is not None
         }
 
