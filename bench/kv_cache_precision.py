@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from ..app.offline.llm import LLM
 from ..core.protocol.sampling_params import SamplingParams
 from .machine import describe_machine
-from .peers.text_checkpoints import find_gguf
+from .peers.text_checkpoints import convert_smollm2
 
 _DTYPES = ("float32", "bfloat16", "int8", "fp8")
 _PROMPT, _CHUNK = 1024, 256
@@ -32,11 +33,20 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--tokens", type=int, default=4 * _PROMPT)
     arguments = parser.parse_args()
-    model, text = arguments.model or str(find_gguf()), arguments.text.read_text()
+    text = arguments.text.read_text()
     print(describe_machine())
+    if arguments.model is not None:
+        _compare(arguments.model, text, arguments.tokens)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        convert_smollm2(Path(folder))  # its own file's weights are integers, which round much else
+        _compare(folder, text, arguments.tokens)
+
+
+def _compare(model: str, text: str, num_tokens: int) -> None:
     exact: torch.Tensor | None = None
     for dtype in _DTYPES:
-        found = _logprobs(model, text, arguments.tokens, dtype)
+        found = _logprobs(model, text, num_tokens, dtype)
         exact = found if exact is None else exact
         perplexity, change = math.exp(-found.mean()), math.exp((exact - found).mean()) - 1
         print(

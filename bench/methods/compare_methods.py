@@ -71,7 +71,7 @@ def compare_methods(
     checkpoint = find_checkpoint(config.model)
     spec = choose_model(checkpoint.config, registry, config.model_impl)
     _check_spec(label, spec)
-    stored = quantization_name(checkpoint, None)
+    stored = quantization_name(checkpoint.kept_packed, None)
     if stored is not None:
         raise ConfigError(f"{label} is quantised with {stored}; --methods takes plain checkpoints")
     contenders = {m: replace(config, quantization=None if m == BASE else m) for m in methods}

@@ -46,10 +46,8 @@ def read_codes(tensor: GgufTensor, packing: Packing) -> GgufCodes:
     rows, row_bytes = tensor.data.shape
     block_bytes = GGML_QUANT_SIZES[tensor.kind][1]
     codes = packing.read(tensor.data.reshape(rows * row_bytes // block_bytes, block_bytes))
-    steps, scale, zero = (None if part is None else part.reshape(rows, -1) for part in codes)
-    assert steps is not None
-    assert scale is not None
-    return GgufCodes(steps, scale, zero)
+    zero = None if codes.zero is None else codes.zero.reshape(rows, -1)
+    return GgufCodes(codes.steps.reshape(rows, -1), codes.scale.reshape(rows, -1), zero)
 
 
 def _half(data: _Bytes, start: int) -> NDArray[np.float32]:

@@ -61,10 +61,6 @@ inline float to_float(CacheInt8 x) { return float(x.code); }
 inline float to_float(CacheFloat8 x) { return kFloat8Values.of[x.code]; }
 
 #if defined(__AVX2__)
-// Codes -> halves: the sign goes from bit 7, and by its extension from 15, to 15 alone.
-inline __m256i widen_float8(__m128i codes) {
-  return _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7), _mm256_set1_epi16(int16_t(0xbfff)));
-}
 inline __m128i load_codes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 #endif
 

@@ -1,4 +1,4 @@
-// Micro-kernels of matmul.cpp with integer accumulators for each group of inputs: R rows of q8
+// Micro-kernels of matmul_integer.cpp with integer accumulators for each group of inputs: R rows of q8
 // activations with P panels, `bytes` apart.
 #pragma once
 

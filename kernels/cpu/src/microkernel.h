@@ -1,4 +1,4 @@
-// Parts that the micro-kernels of matmul.cpp share: prefetching, and accumulators in registers and memory.
+// Parts that micro-kernels share: prefetching, and accumulators in registers and memory.
 #pragma once
 
 #include "matmul.h"

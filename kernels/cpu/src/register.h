@@ -30,7 +30,7 @@ inline Register load_register(const CacheInt8* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
 inline Register load_register(const CacheFloat8* p) {
-  __m256i halves = widen_float8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  __m256i halves = float8_halves(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves))};
 }
 

@@ -15,6 +15,14 @@ namespace octavo {
 
 constexpr int kLanes = 16;
 
+#if defined(__AVX2__)
+// float8_e4m3fn -> float16 of the same bits: the sign goes from bit 7, and by its extension from 15, to
+// 15 alone.
+inline __m256i float8_halves(__m128i codes) {
+  return _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7), _mm256_set1_epi16(int16_t(0xbfff)));
+}
+#endif
+
 #if defined(OCTAVO_AVX512)
 
 struct Vec {
@@ -50,8 +58,7 @@ inline Vec load_half(const uint16_t* p) {
 }
 // Values of float8_e4m3fn / 256: such are the float16 that have their bits, subnormal ones too.
 inline Vec load_float8(const uint8_t* p) {
-  __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 7);
-  return {_mm512_cvtph_ps(_mm256_and_si256(wide, _mm256_set1_epi16(int16_t(0xbfff))))};
+  return {_mm512_cvtph_ps(float8_halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
 #if defined(OCTAVO_BF16)
 // As load_float8, thirty-two as bf16: those of the first sixteen and of the second in turn.
@@ -157,8 +164,7 @@ inline Vec load_half(const uint16_t* p) {
 }
 // Values of float8_e4m3fn / 256: such are the float16 that have their bits, subnormal ones too.
 inline Vec load_float8(const uint8_t* p) {
-  __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 7);
-  __m256i halves = _mm256_and_si256(wide, _mm256_set1_epi16(int16_t(0xbfff)));
+  __m256i halves = float8_halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
 }
 inline Vec load_int32(const int32_t* p) {
