@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from serving import wait_until
 
 CHROMIUM = shutil.which("chromium")
 #: Milliseconds: machines are shared.
@@ -61,3 +62,16 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
         # The page's process ends only when no visitor is connected.
         context.close()
     assert not faults, faults
+
+
+def set_slider(within: Page | Locator, label: str, value: str) -> None:
+    """The first slider of that label, by its number. One that isn't drawn to its end takes its old
+    value back, so it is set until it holds."""
+    number = within.get_by_label(f"number input for {label}").first
+    slider = within.get_by_label(f"range slider for {label}").first
+
+    def holds() -> bool:
+        number.fill(value)
+        return slider.input_value() == value
+
+    wait_until(holds)

@@ -195,7 +195,7 @@ def test_many_at_once(url: str, model: EmbeddingModel) -> None:
     assert gain(url, before)["encoded"] == gain(url, before)["decoded"] == 2
     # At the most: the first request's texts, those of the 11 others, and each image.
     assert metric(url, "embedding_batches_total") - batches <= 1 + 3 + 2
-    assert metric(url, "num_requests_running") == 0
+    wait_until(lambda: metric(url, "num_requests_running") == 0)
     assert metric(url, 'request_success_total{finished_reason="stop"}') - answered == 12
 
 

@@ -101,7 +101,7 @@ def test_stopping_ends_the_request_at_the_server(demo_server: str) -> None:
     assert turn.answer.text
     assert turn.answer.finish_reason is None
     wait_until(lambda: metric(demo_server, aborted) == before + 1)
-    assert metric(demo_server, "num_requests_running") == 0
+    wait_until(lambda: metric(demo_server, "num_requests_running") == 0)
 
 
 def test_history_is_what_was_answered(script: Script) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import octavo
 import pytest
-from browser import visit
+from browser import set_slider, visit
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
@@ -178,8 +178,7 @@ def test_what_is_missing_is_asked_for_and_settings_hold(browser: Browser, page_u
         expect(page.get_by_text("Write a prompt first.")).to_be_visible()
         prompt.fill("Describe this picture.")
         tab(page).get_by_role("button", name="Settings").click()
-        tab(page).get_by_label("number input for Most tokens").fill("1")
-        expect(tab(page).get_by_label("range slider for Most tokens")).to_have_value("1")
+        set_slider(tab(page), "Most tokens", "1")
         button(page, "Caption").click()
         ends(page)
         expect(row(page, "dog.png")).to_contain_text("cut off")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import visit
+from browser import set_slider, visit
 from octavo.app import DEMO_MODEL
 from page_process import running_page
 from PIL import Image
@@ -182,8 +182,7 @@ def test_settings_are_in_what_is_asked(browser: Browser, url: str, script: Scrip
         page.get_by_role("button", name="Settings").first.click()
         page.get_by_label("System prompt").first.fill("Be brief.")
         for label, value in (("Most tokens", "9"), ("Temperature", "0.7"), ("Top p", "0.9")):
-            page.get_by_label(f"number input for {label}").first.fill(value)
-            expect(page.get_by_label(f"range slider for {label}").first).to_have_value(value)
+            set_slider(page, label, value)
         page.get_by_role("spinbutton", name="Top k").first.fill("3")
         page.get_by_label("Seed").first.fill("7")
         send(page, "Hello")
