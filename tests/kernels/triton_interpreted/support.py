@@ -1,5 +1,5 @@
-"""What the checks of the Triton kernels share: Triton's interpreter with bfloat16 repaired, fresh
-seeds, and tensors with guard bands around them."""
+"""What the checks of the Triton kernels share: Triton's interpreter with bfloat16 repaired, or the
+device that OCTAVO_TRITON_DEVICE names; fresh seeds, and tensors with guard bands around them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime import interpreter
 
-assert triton.knobs.runtime.interpret, "run these with TRITON_INTERPRET=1"
-
+DEVICE = os.environ.get("OCTAVO_TRITON_DEVICE", "cpu")
 #: Elements before and behind each guarded tensor.
 BAND = 64
 #: The largest relative error of rounding to a dtype once.
@@ -53,9 +52,14 @@ def repair_bfloat16() -> None:
     builder.cast_impl = cast
 
 
-repair_bfloat16()
-# Tiles are too small to share between threads.
-torch.set_num_threads(1)
+if DEVICE == "cpu":
+    assert triton.knobs.runtime.interpret, "run these with TRITON_INTERPRET=1"
+    repair_bfloat16()
+    # Tiles are too small to share between threads.
+    torch.set_num_threads(1)
+else:
+    # Where every tensor of the checks is made.
+    torch.set_default_device(DEVICE)
 
 
 def fresh_seed() -> int:
