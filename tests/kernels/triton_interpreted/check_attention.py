@@ -129,9 +129,15 @@ def check_random_batches(heads: Heads, dtype: torch.dtype, monkeypatch: pytest.M
     assert_close(actual, expected, dtype, 256 if dtype is torch.float32 else 8)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cache_dtype", [torch.int8, torch.float8_e4m3fn])
-@pytest.mark.parametrize("heads", [*SHAPES, Heads(4, 2, 10)], ids=str)
+#: Each format with each dtype, and each shape with both formats.
+QUANTIZED = [
+    (heads, cache_dtype, DTYPES[(shape + format) % len(DTYPES)])
+    for shape, heads in enumerate([*SHAPES, Heads(4, 2, 10)])
+    for format, cache_dtype in enumerate([torch.int8, torch.float8_e4m3fn])
+]
+
+
+@pytest.mark.parametrize(("heads", "cache_dtype", "dtype"), QUANTIZED, ids=str)
 def check_quantized_caches(
     heads: Heads, cache_dtype: torch.dtype, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,9 +155,15 @@ def check_every_op_has_a_reference_of_its_signature() -> None:
         assert parameters(kernels, op) == parameters(reference, op), op
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cache_dtype", [torch.int8, torch.float8_e4m3fn])
-@pytest.mark.parametrize("head_dim", [10, 64, 70])
+#: Each width and each dtype with both formats.
+QUANTIZED = [
+    (head_dim, cache_dtype, DTYPES[(index + format) % len(DTYPES)])
+    for index, head_dim in enumerate([10, 64, 70])
+    for format, cache_dtype in enumerate([torch.int8, torch.float8_e4m3fn])
+]
+
+
+@pytest.mark.parametrize(("head_dim", "cache_dtype", "dtype"), QUANTIZED, ids=str)
 def check_quantized_cache_writes(
     head_dim: int, cache_dtype: torch.dtype, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,7 @@ _AVX512 = Level("emulated-avx512", isa_named("avx2"), (*QUICK, *_AVX512_FLAGS))
 _AMX = Level(
     "emulated-amx",
     isa_named("avx2"),
-    (*QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX", "-O1"),
+    (*QUICK, *_AVX512_FLAGS, "-DOCTAVO_TILES", "-DOCTAVO_EMULATE_AMX", "-Og"),
 )
 LEVELS = (
     OWN,
