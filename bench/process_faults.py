@@ -312,7 +312,9 @@ def _embeddings(number: int) -> list[Ask]:
     ]
 
 
-async def main(rounds: int, embedding_model: str | None, processes: Sequence[str]) -> bool:
+async def main(
+    rounds: int, embedding_model: str | None, processes: Sequence[str], stages: Sequence[str]
+) -> bool:
     """Returns whether everything that is promised held."""
     print(describe_machine())
     kinds: list[tuple[tuple[str, ...], Callable[[int], list[Ask]], tuple[str, ...]]] = [
@@ -324,7 +326,7 @@ async def main(rounds: int, embedding_model: str | None, processes: Sequence[str
     for arguments, asks, names in kinds:
         faults = Faults(arguments, asks, seed=0)
         for process in names:
-            for stage in _STAGES:
+            for stage in stages or _STAGES:
                 if (process, stage) == ("picture worker", "loading"):
                     continue  # there is none yet
                 if processes and process not in processes:
@@ -342,6 +344,8 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=20, help="of each fault")
     parser.add_argument("--embedding-model", help="also try a server of embeddings")
     parser.add_argument("--process", action="append", default=[], help="only these")
+    parser.add_argument("--stage", action="append", default=[], choices=_STAGES, help="only these")
     options = parser.parse_args()
-    good = asyncio.run(main(options.rounds, options.embedding_model, options.process))
+    given = (options.rounds, options.embedding_model, options.process, options.stage)
+    good = asyncio.run(main(*given))
     sys.exit(0 if good else 1)
