@@ -148,8 +148,10 @@ class QuantMethod(Protocol):
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
     images, those below a part named `language_model`, so that towers stay as they are. A class
-    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Methods
-    return the module that takes the layer's place, or None to leave it.
+    with a true attribute `quantizes_head` is offered the head too, as "…lm_head"; if that is
+    another method's name, only where a rule names the head, and else the other method is. Rules
+    may leave layers out, and add others. Methods return the module that takes the layer's place,
+    or None to leave it.
     """
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
