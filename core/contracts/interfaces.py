@@ -142,6 +142,15 @@ class OutputHeadModel(Protocol):
         ...
 
 
+@runtime_checkable
+class StoredTableModel(OutputHeadModel, Protocol):
+    """Model whose table of embeddings may stay quantised: something else than an nn.Embedding that
+    gives its rows, as float32, and has them all as a QuantizedWeight in `weight`."""
+
+    #: Of the nn.Embedding, in the model.
+    table_name: str
+
+
 class QuantMethod(Protocol):
     """Makes linear layers smaller as a plain checkpoint is loaded, constructed as Class({}) if the
     operator asked for the method. The same class may be a StoredQuantMethod.
@@ -162,7 +171,12 @@ class QuantMethod(Protocol):
 @runtime_checkable
 class StoredQuantMethod(Protocol):
     """Reads checkpoints that are quantised with it, constructed as Class(settings) with their
-    `quantization_config`; the layers are those that a QuantMethod is offered."""
+    `quantization_config`; the layers are those that a QuantMethod is offered.
+
+    A FinishingQuantMethod with a true attribute `reads_tables` is offered an output head too that
+    is no table of embeddings, and the table of a StoredTableModel, as a linear layer of the same
+    weight, which must become a QuantizedLinear.
+    """
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """Before loading: a module without storage that has the checkpoint's names and shapes. Its

@@ -10,10 +10,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ...kernels.ops import QuantizedWeight
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import FinishingQuantMethod, StoredQuantMethod
 from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
+from ..layers.quantized_linear import linear_weight
+from ..layers.stored.quantized_embedding import QuantizedEmbedding
 from ..protocol.config import ConfigError
 from ..protocol.quantization.recipe import Recipe, Rule
 from ..protocol.runtime_facts import WeightGroup
@@ -47,7 +50,7 @@ class Quantizer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._names = LayerNames((), (), (), {})
+        self._names = LayerNames((), (), (), (), {})
 
     @staticmethod
     def choose(checkpoint: Checkpoint, registry: Registry, asked: str | None) -> Quantizer | None:
@@ -121,9 +124,9 @@ class _StoredLayers(Quantizer):
     def reserve(self, model: nn.Module) -> None:
         """See Quantizer."""
         super().reserve(model)
-        for name in self._names.inside:
+        for name, layer in self._offered(model).items():
             with _blamed(self.name, name):
-                replacement = self._reserve(name, cast(nn.Linear, model.get_submodule(name)))
+                replacement = self._reserve(name, layer)
             if replacement is not None:
                 model.set_submodule(name, replacement)
                 self._reserved.append(name)
@@ -134,8 +137,25 @@ class _StoredLayers(Quantizer):
             return
         for name in self._reserved:
             with _blamed(self.name, name):
-                model.set_submodule(name, self._method.finish(name, model.get_submodule(name)))
+                layer = self._method.finish(name, model.get_submodule(name))
+                if name in self._names.tables:
+                    layer = _as_table(layer)
+                model.set_submodule(name, layer)
             return_freed_memory()
+
+    def _offered(self, model: nn.Module) -> dict[str, nn.Linear]:
+        """By name what the method may reserve."""
+        layers = {name: cast(nn.Linear, model.get_submodule(name)) for name in self._names.inside}
+        if not getattr(self._method, "reads_tables", False):
+            return layers
+        modules = dict(model.named_modules())
+        for name in self._names.heads:
+            if name in modules and is_known(modules[name], nn.Linear):
+                layers[name] = cast(nn.Linear, modules[name])
+        for name in self._names.tables:
+            rows, width = cast(nn.Embedding, modules[name]).weight.shape
+            layers[name] = nn.Linear(width, rows, bias=False)
+        return layers
 
     def as_stored(self, model: nn.Module) -> frozenset[str]:
         """What the method reserved."""
@@ -216,6 +236,14 @@ def _method(name: str, checkpoint: Checkpoint, registry: Registry) -> Any:
         )
     with _blamed(name, checkpoint.name):
         return make({})
+
+
+def _as_table(layer: nn.Module) -> nn.Module:
+    """A table of embeddings of a layer's weight. Raises ValueError if it isn't quantised."""
+    weight = linear_weight(layer)
+    if weight is None or not isinstance(weight.weight, QuantizedWeight):
+        raise ValueError(f"a table of embeddings can't be made of {type(layer).__name__}")
+    return QuantizedEmbedding(weight.weight)
 
 
 def _head_method(method: Any) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from torch import nn
 
 from ...kernels.dtypes import dtype_name
+from ...kernels.weights import LinearWeight
 from ..layers.quantized_linear import linear_weight
+from ..layers.stored.quantized_embedding import QuantizedEmbedding
 from ..protocol.runtime_facts import WeightGroup
 from .layer_names import LayerNames
 
@@ -51,6 +53,8 @@ def _layers(model: nn.Module, names: LayerNames) -> Iterator[tuple[str, nn.Modul
 def _format_of(layer: nn.Module) -> str:
     """As it is stored, or its class if that isn't known."""
     known = [weight for part in layer.modules() if (weight := linear_weight(part)) is not None]
+    if isinstance(layer, QuantizedEmbedding):
+        known = [LinearWeight(layer.weight)]
     if known:
         storage = known[0].storage
         whole = storage.group_size == storage.in_features and not storage.has_zero
