@@ -12,6 +12,7 @@ from ..core.contracts.interfaces import (
     Preparable,
     QuantMethod,
     StoredQuantMethod,
+    StoredTableModel,
     VisionEncoder,
     WeightPlace,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "QuantMethod",
     "QuantizedWeight",
     "StoredQuantMethod",
+    "StoredTableModel",
     "VisionEncoder",
     "WeightPlace",
 ]

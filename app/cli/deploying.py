@@ -13,6 +13,7 @@ from ...core.device.device import choose_device, choose_dtype, choose_kv_cache_d
 from ...core.models.loader import choose_kernels
 from ...core.protocol.config import EngineConfig
 from ...core.quantization.quantizer import Quantizer
+from ...core.quantization.weight_groups import table_rows
 from ...core.registry.registry import get_registry
 from ..table import print_table
 
@@ -39,6 +40,9 @@ def deploy_and_print(config: EngineConfig, skip: Sequence[str], dry_run: bool) -
         describe(deployment, passes, tell=print)
     else:
         deploy(deployment, passes, tell=print, trust_verdicts=False)
+    if deployment.weights:
+        print()
+        print_table(table_rows(deployment.weights))
     _print_settings(config, deployment)
 
 

@@ -75,6 +75,7 @@ class ServerState:
     def metrics_registry(self) -> CollectorRegistry:
         """The metrics, brought up to date."""
         self.loader.record(self.engine.stats.store)
+        self.metrics.record_weights(self.facts.runtime.weights)
         return self.metrics.registry
 
     @property

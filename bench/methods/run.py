@@ -13,6 +13,7 @@ from ...app import DEMO_MODEL
 from ...app.table import print_table
 from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.protocol.config import ConfigError, EngineConfig
+from ...core.protocol.quantization.recipe_file import is_recipe_file
 from ...core.quantization.quantizer import plain_methods
 from ...core.registry.registry import Registry, get_registry
 from ..peers.text_checkpoints import convert_smollm2, find_gguf
@@ -36,8 +37,9 @@ def run(
     """The table for a language model and the demo model.
 
     config: of engines, whose model is not read. model: instead of SmolLM2-135M. methods: "all",
-    or names with commas between them. num_tokens: of the text; num_questions: about pictures;
-    None for all there are. Raises ConfigError, UnsupportedModelError or RequestError.
+    or names with commas between them, of files of rules too. num_tokens: of the text;
+    num_questions: about pictures; None for all there are. Raises ConfigError,
+    UnsupportedModelError or RequestError.
     """
     registry = get_registry()
     chosen = choose_methods(methods, registry)
@@ -64,7 +66,7 @@ def choose_methods(asked: str, registry: Registry) -> list[str]:
     known = [BASE, *plain_methods(registry)]
     names = known if asked == _ALL else asked.split(",")
     for name in names:
-        if name not in known:
+        if name not in known and not is_recipe_file(name):
             why = "reads quantised checkpoints only" if name in registry.quants else "is unknown"
             raise ConfigError(f"--methods: {name!r} {why}; there are {_ALL}, {', '.join(known)}")
     return list(dict.fromkeys([BASE, *names]))

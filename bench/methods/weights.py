@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.checkpoints.checkpoint import Checkpoint
 from ...core.contracts.interfaces import LANGUAGE_MODEL, MultiModalModel, OutputHeadModel
 from ...core.contracts.specs import ModelSpec
+from ...core.layers.stored.quantized_embedding import QuantizedEmbedding
 from ...core.models.loader import build_context, build_unfilled, choose_kernels
 from ...core.registry.registry import Registry
 
@@ -41,7 +42,7 @@ def _read(model: nn.Module) -> Iterator[Tensor]:
     a token reads one row of it."""
     seen: set[int] = set()
     for name, part in model.named_modules():
-        if not _is_text(model, name) or isinstance(part, nn.Embedding):
+        if not _is_text(model, name) or isinstance(part, (nn.Embedding, QuantizedEmbedding)):
             continue
         for weight in chain(part.parameters(recurse=False), part.buffers(recurse=False)):
             if id(weight) not in seen:

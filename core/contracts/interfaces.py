@@ -142,14 +142,25 @@ class OutputHeadModel(Protocol):
         ...
 
 
+@runtime_checkable
+class StoredTableModel(OutputHeadModel, Protocol):
+    """Model whose table of embeddings may stay quantised: something else than an nn.Embedding that
+    gives its rows, as float32, and has them all as a QuantizedWeight in `weight`."""
+
+    #: Of the nn.Embedding, in the model.
+    table_name: str
+
+
 class QuantMethod(Protocol):
     """Makes linear layers smaller as a plain checkpoint is loaded, constructed as Class({}) if the
     operator asked for the method. The same class may be a StoredQuantMethod.
 
     It is offered every nn.Linear of the language model except its head: for a model that takes
     images, those below a part named `language_model`, so that towers stay as they are. A class
-    with a true attribute `quantizes_head` is offered the head too, last, as "…lm_head". Methods
-    return the module that takes the layer's place, or None to leave it.
+    with a true attribute `quantizes_head` is offered the head too, as "…lm_head"; if that is
+    another method's name, only where a rule names the head, and else the other method is. Rules
+    may leave layers out, and add others. Methods return the module that takes the layer's place,
+    or None to leave it.
     """
 
     def quantize(self, name: str, layer: nn.Linear) -> nn.Module | None:
@@ -160,7 +171,12 @@ class QuantMethod(Protocol):
 @runtime_checkable
 class StoredQuantMethod(Protocol):
     """Reads checkpoints that are quantised with it, constructed as Class(settings) with their
-    `quantization_config`; the layers are those that a QuantMethod is offered."""
+    `quantization_config`; the layers are those that a QuantMethod is offered.
+
+    A FinishingQuantMethod with a true attribute `reads_tables` is offered an output head too that
+    is no table of embeddings, and the table of a StoredTableModel, as a linear layer of the same
+    weight, which must become a QuantizedLinear.
+    """
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
         """Before loading: a module without storage that has the checkpoint's names and shapes. Its

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from ...kernels.dispatch import KernelTable
 from ..checkpoints.checkpoint import Checkpoint
 from ..contracts.interfaces import KVCacheSpec
 from ..contracts.specs import ModelSpec
+from ..protocol.runtime_facts import WeightGroup
 from ..quantization.quantizer import Quantizer
 from .transformers_spec import transformers_spec
 
@@ -23,6 +24,7 @@ class Deployment:
     quantizer: a method that was asked for.
     model: transformers' model, once it is loaded.
     kv_cache_spec: what its attention keeps, once it is the paged one.
+    weights: what its layers are stored as, once they are quantised.
     """
 
     checkpoint: Checkpoint
@@ -33,6 +35,7 @@ class Deployment:
     quantizer: Quantizer | None = None
     model: Any = None
     kv_cache_spec: KVCacheSpec | None = None
+    weights: list[WeightGroup] = field(default_factory=list)
 
     @property
     def spec(self) -> ModelSpec:

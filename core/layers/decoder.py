@@ -15,12 +15,14 @@ from ...kernels.prepared import PreparedDecoder, PreparedLinear
 from ..contracts.interfaces import BuildContext, KVCacheSpec, KVLayer, WeightPlace
 from .attention import PagedSelfAttention
 from .decoder_config import DecoderConfig
+from .known_modules import is_known
 from .mlp import GatedMLP
 from .norm import RMSNorm
 from .prepared_decoder import prepare_decoder
 from .prepared_linear import prepare_linear_layers
-from .quantized_linear import linear_weight
+from .quantized_linear import QuantizedLinear, linear_weight
 from .rotary import RotaryTable, rotary_table
+from .stored.quantized_embedding import QuantizedEmbedding
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,9 @@ class DecoderModel(nn.Module):
 class DecoderForCausalLM(nn.Module):
     """See `plugin.interfaces.LanguageModel`. Parameter names are Hugging Face's."""
 
+    #: See `plugin.interfaces.StoredTableModel`.
+    table_name = "model.embed_tokens"
+
     def __init__(self, config: DecoderConfig, build: BuildContext) -> None:
         super().__init__()
         self.vocab_size = config.vocab_size
@@ -150,9 +155,12 @@ class DecoderForCausalLM(nn.Module):
 
     def output_head(self) -> nn.Module:
         """The layer that gives logits; one of its own even if its weight is the embeddings'."""
-        if not hasattr(self, "lm_head"):
+        table = self.model.embed_tokens
+        if not hasattr(self, "lm_head") and isinstance(table, QuantizedEmbedding):
+            self.lm_head = QuantizedLinear(table.weight, None, self._build.kernels.dequant_linear)
+        elif not hasattr(self, "lm_head"):
             self.lm_head = nn.Linear(self.hidden_size, self.vocab_size, bias=False, device="meta")
-            self.lm_head.weight = self.model.embed_tokens.weight
+            self.lm_head.weight = table.weight
         return self.lm_head
 
     def prepare(self) -> None:
@@ -180,6 +188,8 @@ class DecoderForCausalLM(nn.Module):
     def _store_embeddings_as_bf16(self) -> None:
         """Keep the embedding table in bf16 if that is lossless; only lookups remain."""
         table = self.model.embed_tokens
+        if not is_known(table, nn.Embedding):
+            return
         if table.weight.dtype is torch.float32 and fits_bfloat16(table.weight):
             table.weight = nn.Parameter(table.weight.bfloat16(), requires_grad=False)
 

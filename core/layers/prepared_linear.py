@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch import KernelTable
 from ...kernels.prepared import PreparedLinear
-from .quantized_linear import linear_weight, require_weight
+from .quantized_linear import linear_weight
 
 
 class PreparedLinearLayer(nn.Module):
@@ -28,10 +28,18 @@ class PreparedLinearLayer(nn.Module):
 def prepare_linear_layers(module: nn.Module, kernels: KernelTable, dtype: torch.dtype) -> int:
     """Replace the linear layers below a module by prepared ones, where there is a kernel; returns
     their number."""
-    prepared = 0
+    count = 0
     for name in [name for name, layer in module.named_modules() if name and linear_weight(layer)]:
-        kernel = kernels.linear(require_weight(module.get_submodule(name)), dtype)
-        if kernel:
-            module.set_submodule(name, PreparedLinearLayer(kernel))
-            prepared += 1
-    return prepared
+        layer = module.get_submodule(name)
+        prepared = prepared_linear(layer, kernels, dtype)
+        if prepared is not layer:
+            module.set_submodule(name, prepared)
+            count += 1
+    return count
+
+
+def prepared_linear(layer: nn.Module, kernels: KernelTable, dtype: torch.dtype) -> nn.Module:
+    """A linear layer with a kernel, where there is one for it; else the layer itself."""
+    weight = linear_weight(layer)
+    kernel = None if weight is None else kernels.linear(weight, dtype)
+    return layer if kernel is None else PreparedLinearLayer(kernel)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -13,6 +15,7 @@ from ...kernels.dtypes import dtype_name
 from ...kernels.kv_format import is_quantized
 from ...kernels.spec import KernelError
 from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.find_checkpoint import find_checkpoint
 from ..checkpoints.hf_config import complete_config
 from ..contracts.interfaces import (
     OUTPUT_HEAD,
@@ -24,16 +27,37 @@ from ..contracts.interfaces import (
 from ..contracts.specs import JsonDict, ModelSpec, load_object
 from ..deploy.deployment import Deployment
 from ..deploy.transformers_spec import TransformersSpec
+from ..layers.prepared_linear import prepared_linear
 from ..layers.quantized_linear import use_dequant_kernel
-from ..protocol.config import ConfigError
-from ..quantization.quantizer import Quantizer
-from ..registry.registry import Registry, UnsupportedModelError
+from ..protocol.config import ConfigError, EngineConfig
+from ..protocol.runtime_facts import WeightGroup
+from ..quantization.quantizer import Quantizer, quantization_name
+from ..quantization.weight_groups import describe_group
+from ..registry.registry import Registry, UnsupportedModelError, get_registry
 from ..system.mapped_pages import unmap_read_pages
 from ..system.memory import return_freed_memory
 from .load_progress import weights_with_progress
 from .meta_device import meta_device
+from .model_choice import choose_model
+
+logger = logging.getLogger(__name__)
 
 _USUAL_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint's model, ready to run.
+
+    weight_bytes: of all of its weights, as they are packed. quantization: the checkpoint's own
+    method, or what was asked for; None for neither. weights: of a quantised one, what its layers
+    were stored as before they were packed.
+    """
+
+    model: LanguageModel
+    weight_bytes: int
+    quantization: str | None
+    weights: list[WeightGroup]
 
 
 def load_model(
@@ -44,8 +68,8 @@ def load_model(
     dtype: torch.dtype,
     kernels: KernelTable,
     quantization: str | None = None,
-) -> tuple[LanguageModel, int]:
-    """The checkpoint's model, ready to run, and the bytes of its weights.
+) -> LoadedModel:
+    """Load a checkpoint. quantization: see EngineConfig.
 
     Raises UnsupportedModelError if no plugin serves a part of it or its quantisation, and
     ConfigError if its weights and its config don't fit each other.
@@ -55,27 +79,42 @@ def load_model(
         deployment = Deployment(checkpoint, device, dtype, kernels)
         if quantization is not None:
             deployment.quantizer = Quantizer.choose(checkpoint, registry, quantization)
+        quantizer = deployment.quantizer
         model: Any = load_object(spec.load)(deployment)
+        groups = deployment.weights
     else:
         context = build_context(registry, device, dtype, kernels)
         # What is asked for is made of the dequantised weights.
         stored = checkpoint if quantization else checkpoint.kept_packed
-        model = _build(spec, stored, registry, context, quantization)
+        quantizer = Quantizer.choose(stored, registry, quantization)
+        model, groups = _build(spec, stored, context, quantizer)
     return_freed_memory()
     unmap_read_pages(checkpoint.weight_paths())  # by packing
-    weights = [*model.parameters(), *model.buffers()]
-    return cast(LanguageModel, model), sum(w.numel() * w.element_size() for w in weights)
+    for group in groups:
+        logger.info("%s", describe_group(group))
+    weight_bytes = sum(w.nbytes for w in (*model.parameters(), *model.buffers()))
+    name = quantization_name(checkpoint, None) if quantizer is None else quantizer.name
+    return LoadedModel(cast(LanguageModel, model), weight_bytes, name, groups)
+
+
+def check_layers(config: EngineConfig) -> None:
+    """Whether what is asked of quantisation fits a plugin's model, whose weights are not read.
+    Raises ConfigError or UnsupportedModelError."""
+    checkpoint, registry = find_checkpoint(config.model), get_registry()
+    spec = choose_model(checkpoint.config, registry, config.model_impl)
+    quantizer = Quantizer.choose(checkpoint, registry, config.quantization)
+    if quantizer is None or isinstance(spec, TransformersSpec):
+        return
+    device, dtype = torch.device("cpu"), torch.float32
+    context = build_context(registry, device, dtype, choose_kernels(registry, device, dtype))
+    quantizer.reserve(build_unfilled(spec, checkpoint, context))
 
 
 def _build(
-    spec: ModelSpec,
-    checkpoint: Checkpoint,
-    registry: Registry,
-    context: BuildContext,
-    quantization: str | None,
-) -> nn.Module:
-    """Model of a plugin, with weights."""
-    quantizer = Quantizer.choose(checkpoint, registry, quantization)
+    spec: ModelSpec, checkpoint: Checkpoint, context: BuildContext, quantizer: Quantizer | None
+) -> tuple[nn.Module, list[WeightGroup]]:
+    """Model of a plugin, with weights, and what they are stored as if it is quantised."""
+    groups: list[WeightGroup] = []
     model = build_unfilled(spec, checkpoint, context)
     if quantizer is not None:
         with meta_device():
@@ -89,9 +128,15 @@ def _build(
         unmap_read_pages(checkpoint.weight_paths())
         quantizer.quantize_layers(model, context.dtype)
         use_dequant_kernel(model, context.kernels.dequant_linear)
+        groups = quantizer.groups(model)
     for part in [part for part in model.modules() if isinstance(part, Preparable)]:
         part.prepare()
-    return model
+    if quantizer is not None:
+        # Where they are in no stack of layers, as those of projectors.
+        layers = {n: m for n, m in model.named_modules() if n in quantizer.outside()}
+        for name, layer in layers.items():
+            model.set_submodule(name, prepared_linear(layer, context.kernels, context.dtype))
+    return model, groups
 
 
 def build_unfilled(spec: ModelSpec, checkpoint: Checkpoint, context: BuildContext) -> nn.Module:

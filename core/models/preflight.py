@@ -10,8 +10,10 @@ from ..checkpoints.find_checkpoint import find_checkpoint
 from ..checkpoints.json_file import read_json_file
 from ..checkpoints.weight_files import check_whole, find_weights
 from ..protocol.config import ConfigError, EngineConfig
+from ..protocol.quantization.recipe import Recipe
 from ..registry.registry import Registry, UnsupportedModelError, get_registry
 from ..system.memory import available_memory
+from .recipe_check import check_recipe
 
 _GIB = 2**30
 #: Of 16 bits each weight may be left with 4.
@@ -27,7 +29,8 @@ def preflight(config: EngineConfig) -> None:
 
 def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
     """Raises ConfigError for damaged files of weights or a lack of memory, and
-    UnsupportedModelError for an architecture or a quantisation method that nothing serves."""
+    UnsupportedModelError for an architecture or a quantisation method that nothing serves; also
+    ConfigError for rules of quantisation that don't fit the model's layers, which takes seconds."""
     in_folder = checkpoint.path.is_dir()
     if in_folder:
         _check_names(config, checkpoint, registry)
@@ -35,6 +38,9 @@ def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry:
     may_have_gpu = any(driver.exists() for driver in _GPU_DRIVERS)
     if config.device == "cpu" or (config.device == "auto" and not may_have_gpu):
         _check_memory(config, checkpoint, size)
+    recipe = _recipe(config)
+    if recipe is not None and not recipe.is_plain:
+        check_recipe(config)
 
 
 def _check_names(config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
@@ -42,13 +48,17 @@ def _check_names(config: EngineConfig, checkpoint: Checkpoint, registry: Registr
     if config.model_impl == "octavo":
         registry.model_for_config(described)
     stored = described.get("quantization_config") or {}
-    name = stored.get("quant_method") or config.quantization
-    if name is not None:
+    name, recipe = stored.get("quant_method"), _recipe(config)
+    for method in [name] if name else recipe.methods if recipe else []:
         try:
-            registry.quant_by_name(name)
+            registry.quant_by_name(method)
         except UnsupportedModelError as error:
             where = f"{checkpoint.name}: " if stored else "--quantization: "
             raise UnsupportedModelError(f"{where}{error}") from error
+
+
+def _recipe(config: EngineConfig) -> Recipe | None:
+    return None if config.quantization is None else Recipe.of(config.quantization)
 
 
 def _check_weights(checkpoint: Checkpoint) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 from ..protocol.messages import (
     EngineFacts,
@@ -18,6 +18,7 @@ from ..protocol.messages import (
     RequestTimings,
 )
 from ..protocol.outputs import RequestOutput
+from ..protocol.runtime_facts import WeightGroup
 from .http_metrics import HttpMetrics
 from .media_metrics import MediaMetrics
 from .process_metrics import server_registry
@@ -109,6 +110,12 @@ class EngineMetrics:
             "request_prefill_time_seconds",
             "From then to the first token, without what the encoder took for its images.",
         )
+        self._weights = Info(
+            "octavo_weights",
+            "What the layers of a quantised model are stored as, before they are packed.",
+            ["layers", "format"],
+            registry=registry,
+        )
         self.media = MediaMetrics(registry)
         self.http = HttpMetrics(registry)
         self._last: EngineStats | None = None
@@ -134,6 +141,13 @@ class EngineMetrics:
         self._last = stats
         if media is not None and media.encode_seconds:
             self.media.record_encoded(len(media.encoded), media.encode_seconds)
+
+    def record_weights(self, groups: Sequence[WeightGroup]) -> None:
+        """Take in what the present engine's model is stored as."""
+        self._weights.clear()
+        for group in groups:
+            labels = self._weights.labels(group.layers, group.format)
+            labels.info({"count": str(group.count), "bytes": str(group.bytes)})
 
     def _record_blocks(self, stats: EngineStats, num_blocks: int) -> None:
         cached = stats.num_cached_blocks

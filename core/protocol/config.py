@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .media_limits import MediaLimits
+from .quantization.recipe_file import read_recipe
 from .setting import ConfigError, check_settings, nearest, setting, settings_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -48,7 +49,8 @@ class EngineConfig:
     quantization: str | None = setting(
         None,
         "a method that makes the language model's weights smaller as they are loaded: int8, int4, "
-        "or a plugin's",
+        "or a plugin's; or one for each layer, by rules such as "
+        "'layers.0.*=none,*.down_proj=int8,*=int4', or in a file, recipe.yaml",
         metavar="METHOD",
     )
     max_model_len: int | None = setting(
@@ -179,6 +181,8 @@ class EngineConfig:
         check_settings(self)
         if self.kv_cache_dtype == "fp8_e4m3":  # another name, as in vLLM
             object.__setattr__(self, "kv_cache_dtype", "fp8")
+        if self.quantization is not None:  # the rules themselves, whatever becomes of their file
+            object.__setattr__(self, "quantization", _recipe(self.quantization))
 
     @classmethod
     def of(cls, model: str, settings: Mapping[str, Any]) -> EngineConfig:
@@ -189,3 +193,10 @@ class EngineConfig:
             if name not in known:
                 raise ConfigError(f"{name} is no setting{nearest(name, known)}")
         return cls(model=model, **settings)
+
+
+def _recipe(text: str) -> str:
+    try:
+        return str(read_recipe(text))
+    except ConfigError as error:
+        raise ConfigError(f"quantization: {error}") from error

@@ -68,6 +68,14 @@ def test_a_quantisation_method_that_nobody_brings() -> None:
     assert "int8" in said
 
 
+def test_a_rule_of_quantisation_that_no_layer_follows() -> None:
+    said = refusal(DEMO_MODEL, "--quantization", "layer.0.*=none,*=int8")
+    assert "quantization: layer.0.* matches none of the model's layers, such as" in said
+    assert "language_model.model.layers.0.self_attn.q_proj" in said
+    said = refusal(DEMO_MODEL, "--quantization", "*.down_proj=int7,*=int8")
+    assert "'int7'" in said
+
+
 def test_a_checkpoint_quantised_in_a_way_that_nobody_reads(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "secret"}

@@ -19,6 +19,7 @@ from gguf import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+_PLAIN = GGMLQuantizationType.F32
 _GEMMA_NORMS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "post_attention_norm",
@@ -56,10 +57,11 @@ def write_gguf(
     tensors: dict[str, Any] | None = None,
     pre: str = "gpt-2",
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
+    tables: GGMLQuantizationType = GGMLQuantizationType.F32,
 ) -> Path:
     """The folder's model as a file. keys: further ones, those of the architecture without its
     name. tensors: further ones. pre: how texts are split, by llama.cpp's name. kind: of the layers'
-    matrices."""
+    matrices. tables: of the embeddings and the head."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = model.config
     architecture = config.model_type.removesuffix("_text")
@@ -72,9 +74,10 @@ def write_gguf(
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        values, quantised = _converted(name, weight, config), is_quantised(name, weight)
-        stored = quantize(values, kind) if quantised else values
-        raw = kind if quantised and kind is not GGMLQuantizationType.F32 else None
+        own = tables if is_table(name) else kind if is_quantised(name, weight) else _PLAIN
+        values = _converted(name, weight, config)
+        stored = values if own is _PLAIN else quantize(values, own)
+        raw = None if own is _PLAIN else own
         writer.add_tensor(_tensor_name(name, architecture), stored, raw_dtype=raw)
     for name, values in (_factors(config) | (tensors or {})).items():
         writer.add_tensor(name, np.array(values, np.float32))
@@ -83,6 +86,11 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def is_table(name: str) -> bool:
+    """Whether `tables` is for a weight of transformers' model."""
+    return name.removesuffix(".weight") in ("model.embed_tokens", "lm_head")
 
 
 def is_quantised(name: str, weight: torch.Tensor) -> bool:

@@ -19,6 +19,8 @@ from .gguf_codes import PACKINGS, read_codes
 from .gguf_file import GgufTensor
 
 _LAYERS, _WEIGHT = ".layers.", ".weight"
+#: The embeddings and a head of its own, where models may store them quantised.
+_TABLES = ("model.embed_tokens", "lm_head")
 #: Layers that models split into several, whose names files don't have.
 _FUSED = ("qkv_proj", "gate_up_proj")
 
@@ -32,8 +34,8 @@ class _Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class PackedGgufCheckpoint(Checkpoint):
-    """plain: the same, whose layers are dequantised; embeddings, and layers of types that no
-    integers hold, are here too."""
+    """plain: the same, all of which is dequantised; layers of types that no integers hold are here
+    too."""
 
     plain: GgufCheckpoint
 
@@ -74,7 +76,7 @@ class PackedGgufCheckpoint(Checkpoint):
 
     @cached_property
     def _packed(self) -> dict[str, _Layer]:
-        """Layers of the language model by the file's names of their weights."""
+        """Layers of the language model, its head and embeddings by the file's names."""
         layers = ((name, self._layer(name, tensor)) for name, tensor in self.plain.tensors())
         return {name: layer for name, layer in layers if layer is not None}
 
@@ -82,8 +84,9 @@ class PackedGgufCheckpoint(Checkpoint):
         """None if it is none, or its converter did anything else than move rows."""
         place = self.plain.places.get(name, "")
         module = place.removesuffix(_WEIGHT)
-        is_layer = _LAYERS in place and place != module and not module.endswith(_FUSED)
-        if not is_layer or tensor.kind not in PACKINGS or tensor.data.ndim != 2:
+        in_layers = _LAYERS in place and place != module and not module.endswith(_FUSED)
+        known = in_layers or module in _TABLES
+        if not known or tensor.kind not in PACKINGS or tensor.data.ndim != 2:
             return None
         rows = np.arange(len(tensor.data), dtype=np.float32)[:, None]
         moved = self.plain.processed(name, rows)

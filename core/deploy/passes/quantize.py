@@ -18,13 +18,16 @@ class Quantize:
 
     def apply(self, deployment: Deployment) -> str:
         """Quantise the decoder's layers; the output layer and a vision tower stay."""
-        if deployment.quantizer is None:
+        quantizer = deployment.quantizer
+        if quantizer is None:
             return "skipped: no method is asked for"
         decoder: nn.Module = deployment.decoder
-        before = sum(type(module) is nn.Linear for module in decoder.modules())
+        quantizer.reserve(decoder)
         if deployment.dry_run:
-            return f"up to {before} layers"
-        deployment.quantizer.quantize_layers(decoder, deployment.dtype)
+            return f"up to {len(quantizer.as_stored(decoder))} layers"
+        before = sum(type(module) is nn.Linear for module in decoder.modules())
+        quantizer.quantize_layers(decoder, deployment.dtype)
         use_dequant_kernel(decoder, deployment.kernels.dequant_linear)
+        deployment.weights = quantizer.groups(decoder)
         left = sum(type(module) is nn.Linear for module in decoder.modules())
         return f"{before - left} layers; {left} are left as they are"

@@ -23,7 +23,6 @@ from ...protocol.model_facts import ModelFacts
 from ...protocol.runtime_facts import RuntimeFacts, UsedKernel
 from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import SchedulerOutput, StepResult
-from ...quantization.quantizer import quantization_name
 from ...registry.registry import Registry
 from ...system.memory import keep_freed_memory
 from .feature_writer import FeatureWriter
@@ -47,13 +46,12 @@ class InProcessExecutor:
             config.kv_cache_dtype, config.dtype, checkpoint.dtype, dtype
         )
         kernels = choose_kernels(registry, device, dtype, kv_dtype)
-        model, weight_bytes = load_model(
-            spec, checkpoint, registry, device, dtype, kernels, config.quantization
-        )
+        loaded = load_model(spec, checkpoint, registry, device, dtype, kernels, config.quantization)
+        model = loaded.model
         self._plan = plan_memory(
             config,
             model.max_position_embeddings,
-            weight_bytes,
+            loaded.weight_bytes,
             model.kv_cache_spec.bytes_per_token(kv_dtype),
             available_memory(device),
         )
@@ -93,8 +91,9 @@ class InProcessExecutor:
                 device=str(device),
                 dtype=dtype_name(dtype),
                 kv_cache_dtype=dtype_name(kv_dtype),
-                quantization=quantization_name(checkpoint, config.quantization),
+                quantization=loaded.quantization,
                 kernels=[UsedKernel(c.op, c.name, c.why) for c in kernels.choices],
+                weights=loaded.weights,
             ),
         )
 

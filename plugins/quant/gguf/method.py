@@ -17,6 +17,8 @@ from ....kernels.ops import QuantizedWeight
 class GgufMethod:
     """See `plugin.interfaces.FinishingQuantMethod`."""
 
+    reads_tables = True
+
     def __init__(self, settings: JsonDict) -> None:
         """settings: `layers`, by name the bits, the inputs of a group, and whether there are zeros.
         Raises ValueError without, as in other files than GGUF's."""

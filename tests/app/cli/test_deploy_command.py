@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_what_can_not_be_done_is_named(olmo: Path, capsys: pytest.CaptureFixture
         "'int3'; installed: awq, compressed-tensors, fp8, gguf, gptq, int4, int8"
         in capsys.readouterr().err
     )
+
+
+def test_rules_choose_a_method_for_each_layer(
+    olmo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skip = ("--skip", "fuse")
+    assert main(["deploy", str(olmo), "--quantization", "layers.0.*=none,*=int8", *skip]) == 0
+    did = capsys.readouterr().out
+    assert "quantize: 7 layers; 7 are left as they are" in did
+    assert re.search(r"^layers\.\*\.mlp\.up_proj +float32 +1 ", did, re.MULTILINE)
+    assert re.search(r"^layers\.\*\.mlp\.up_proj +int8 +1 ", did, re.MULTILINE)
+    assert main(["deploy", str(olmo), "--quantization", "head=int8,*=int4", *skip]) == 2
+    assert "head matches none of the model's layers, such as layers.0." in capsys.readouterr().err
 
 
 def test_quantised_and_packed_models_run(olmo: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,20 @@ import httpx
 import octavo
 import pytest
 from octavo.__main__ import main
+from octavo.app import DEMO_MODEL
 from octavo.app.serving.server_info import for_strangers, server_info
 from octavo.core.protocol.runtime_facts import RuntimeFacts, UsedKernel
 from octavo.core.registry.registry import PluginInfo, Registry
 from prometheus_client.parser import text_string_to_metric_families
 from serving import chat, running_server
 
+RECIPE = "layers.0.*=none,*=int8"
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     settings = ("--dtype=float32", "--kv-cache-memory=64MiB", "--max-num-seqs=7")
-    with running_server(*settings, "--quantization=int8", "--media-workers=1") as base:
+    with running_server(*settings, f"--quantization={RECIPE}", "--media-workers=1") as base:
         yield base
 
 
@@ -41,7 +45,7 @@ def test_facts_are_those_of_the_settings(info: dict[str, Any], url: str) -> None
         "device": "cpu",
         "dtype": "float32",
         "kv_cache_dtype": "float32",
-        "quantization": "int8",
+        "quantization": RECIPE,
         "num_blocks": httpx.get(f"{url}/health").json()["num_free_blocks"],
         "block_size": 16,
         "max_num_seqs": 7,
@@ -68,6 +72,24 @@ def test_plugins_are_those_that_the_command_lists(
         lines.append(f"{plugin['name']} ({plugin['source']})")
         lines += [f"  {brought}" for brought in plugin["brings"]]
     assert "\n".join(lines) == capsys.readouterr().out.rstrip()
+
+
+def test_metrics_tell_what_layers_are_stored_as(url: str) -> None:
+    told = {
+        (sample.labels["layers"], sample.labels["format"]): sample.labels
+        for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+        for sample in family.samples
+        if sample.name == "octavo_weights_info"
+    }
+    config = json.loads(Path(DEMO_MODEL, "config.json").read_text())["text_config"]
+    layers, name = config["num_hidden_layers"], "language_model.model.layers.*.mlp.down_proj"
+    plain, small = told[name, "float32"], told[name, "int8"]
+    assert (plain["count"], small["count"]) == ("1", str(layers - 1))
+    weights = config["hidden_size"] * config["intermediate_size"]
+    assert int(plain["bytes"]) == 4 * weights
+    # A float32 scale for each output.
+    assert int(small["bytes"]) == (layers - 1) * (weights + 4 * config["hidden_size"])
+    assert ("language_model.lm_head", "int8") in told
 
 
 def test_blocks_are_counted_by_state(url: str, info: dict[str, Any]) -> None:
