@@ -73,7 +73,8 @@ class Quantizer:
             return None
         recipe = Recipe.of(asked)
         methods = {name: _method(name, checkpoint, registry) for name in recipe.methods}
-        for substitute in {_head_method(method) for method in methods.values()} - {"", *methods}:
+        substitutes = {_head_substitute(method) for method in methods.values()}
+        for substitute in substitutes - {"", *methods}:
             methods[substitute] = _method(substitute, checkpoint, registry)
         return _PlannedLayers(recipe, methods)
 
@@ -219,7 +220,7 @@ class _PlannedLayers(Quantizer):
         method = self._methods[rule.method]
         if not getattr(method, "quantizes_head", False):
             return None
-        return (not rule.names_layer and _head_method(method)) or rule.method
+        return (not rule.names_layer and _head_substitute(method)) or rule.method
 
     def _replace(self, model: nn.Module, name: str, method: str, layer: nn.Linear) -> None:
         with _blamed(method, name):
@@ -246,7 +247,7 @@ def _as_table(layer: nn.Module) -> nn.Module:
     return QuantizedEmbedding(weight.weight)
 
 
-def _head_method(method: Any) -> str:
+def _head_substitute(method: Any) -> str:
     """The method that output heads get instead, unless a rule names them; "" for none."""
     offered: bool | str = getattr(method, "quantizes_head", False)
     return offered if isinstance(offered, str) else ""
