@@ -46,8 +46,10 @@ def add_quantize_options(parser: CommandParser, model_help: str) -> None:
         help='a text (.txt, .jsonl with "text" or "messages"), or a folder of texts and pictures '
         "(default: a text that comes with Octavo)",
     )
-    parser.add_argument("--num-samples", type=count, default=64, help="passes to calibrate on")
-    parser.add_argument("--sample-len", type=count, default=512, help="tokens of a piece of text")
+    parser.add_argument(
+        "--num-samples", type=count, help="pieces and pictures to calibrate on (default: 64)"
+    )
+    parser.add_argument("--sample-len", type=count, help="tokens of a piece of text (default: 512)")
     parser.set_defaults(run=run_quantize)
 
 

@@ -29,17 +29,20 @@ from .stored_names import find_stored_names
 from .work_folder import WorkFolder, check_output
 from .write_checkpoint import SHARD_BYTES, quantization_settings, write_checkpoint
 
+_NUM_SAMPLES, _SAMPLE_LEN = 64, 512
+
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for. calibration: a file or a folder; None for the text that comes along."""
+    """What is asked for. calibration: a file or a folder; None for the text that comes along.
+    num_samples, sample_len: None for 64 pieces of 512 tokens."""
 
     model: str
     output: Path
     recipe: Recipe
     calibration: Path | None = None
-    num_samples: int = 64
-    sample_len: int = 512
+    num_samples: int | None = None
+    sample_len: int | None = None
     shard_bytes: int = SHARD_BYTES
 
 
@@ -96,16 +99,25 @@ def _samples(
     job: Job, checkpoint: Checkpoint, source: SourceModel, tell: Callable[[str], None]
 ) -> Samples:
     if not job.recipe.calibrates:
-        if job.calibration is not None:
-            raise ConfigError("--calibration: this method looks at no data")
+        given = {
+            "--calibration": job.calibration,
+            "--num-samples": job.num_samples,
+            "--sample-len": job.sample_len,
+        }
+        for option, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{option}: this method looks at no data")
         return Samples([], 0)
-    samples = read_samples(
-        checkpoint, job.calibration, job.num_samples, job.sample_len, source.takes_images
-    )
+    count, length = job.num_samples or _NUM_SAMPLES, job.sample_len or _SAMPLE_LEN
+    config = source.model.config.get_text_config(decoder=True)
+    most = getattr(config, "max_position_embeddings", None) or length
+    if length > most:
+        raise ConfigError(f"--sample-len {length}: {checkpoint.name} takes {most} tokens")
+    samples = read_samples(checkpoint, job.calibration, count, length, source.takes_images)
     origin = "Octavo's own text" if job.calibration is None else str(job.calibration)
     pictures = f", {samples.num_pictures} with a picture" if samples.num_pictures else ""
     tell(
-        f"calibrated on {len(samples.inputs)} samples of {origin}{pictures}: "
+        f"calibrating on {len(samples.inputs)} samples of {origin}{pictures}: "
         f"{samples.num_tokens} tokens"
     )
     if source.takes_images and not samples.num_pictures:
