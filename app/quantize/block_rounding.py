@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...core.protocol.config import ConfigError
 from ...core.quantization.rounding.gptq import gptq
 from ...core.quantization.rounding.grid import Grid, Rounded, round_to_nearest
 from .recipe import Recipe
@@ -35,6 +36,8 @@ def round_layers(
     for name, layer in linears.items():
         grid = grids[name]
         if grid is not None:
+            if name in products and not products[name].isfinite().all():
+                raise ConfigError(f"the inputs of {name} are no finite numbers on these samples")
             found[name] = _round_layer(layer.weight, products.get(name), grid, recipe, dtype)
     return found
 

@@ -31,7 +31,6 @@ class Report:
     layers: Sequence[Sequence[LayerReport]]
     bytes_before: int
     bytes_after: int
-    num_tokens: int
 
     def rows(self) -> list[tuple[str, ...]]:
         """Of a table, with its headings: a row for each kind of layer."""

@@ -61,13 +61,15 @@ def quantize(job: Job, tell: Callable[[str], None]) -> Report:
     names = find_stored_names(source, checkpoint)
     folder = WorkFolder(job.output)
     _check_space(source, job.recipe, checkpoint, folder)
-    folder.open(_settings(job, checkpoint, samples))
     rounding = BlockRounding(source, names, job.recipe, samples.inputs, folder)
+    grids = [rounding.grids(index) for index in range(len(names))]
+    if not any(grid for block in grids for grid in block.values()):
+        raise ConfigError(f"{checkpoint.name}: no layer has inputs that are whole words of 32 bits")
+    settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
+    folder.open(_settings(job, checkpoint, samples))
     # A bar where standard error is a terminal.
     bar = tqdm(rounding.run(), total=len(names), unit="block", leave=False, disable=None)
     reports: list[list[LayerReport]] = list(bar)
-    grids = [{layer.name: layer.grid for layer in layers} for layers in reports]
-    settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
     write_checkpoint(
         folder.begin_whole(),
         checkpoint.path,
@@ -78,7 +80,7 @@ def quantize(job: Job, tell: Callable[[str], None]) -> Report:
     before = sum(path.stat().st_size for path in checkpoint.weight_paths())
     after = sum(path.stat().st_size for path in folder.whole.glob("*.safetensors"))
     folder.finish()
-    return Report(job.output, reports, before, after, samples.num_tokens)
+    return Report(job.output, reports, before, after)
 
 
 def _check_plain(checkpoint: Checkpoint) -> None:

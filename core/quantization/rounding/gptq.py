@@ -69,8 +69,8 @@ def gptq(
 
 
 def _inverse_factor(hessian: Tensor, damping: float) -> Tensor:
-    """The upper Cholesky factor of the inverse, float32. Inputs that are always 0 count as one
-    another's equals."""
+    """The upper Cholesky factor of the inverse, float32. An input that is always 0 has 1 on the
+    diagonal: any weight is as good for it."""
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
