@@ -130,6 +130,13 @@ def _add_accuracy(parser: CommandParser) -> None:
         "--tokens", type=int, help="with --methods: of the text, in whole windows (default: all)"
     )
     parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="CHECKPOINT",
+        help="with --methods: a quantised checkpoint of the model, for a row more; may be repeated",
+    )
+    parser.add_argument(
         "--model", help="default: the demo model; with --methods, SmolLM2-135M beside that"
     )
     add_engine_options(parser)

@@ -70,10 +70,12 @@ def accuracy(options: argparse.Namespace) -> int:
     config = engine_config(options)
     if options.methods is not None:
         arguments = (model, options.methods, options.tokens, options.num_questions)
-        result = _run("methods.run", options, config, *arguments)
+        result = _run("methods.run", options, config, *arguments, options.beside)
         return _finish(options, result, load_object(f"{__package__}.methods.run:print_methods"))
     if options.tokens is not None:
         raise ConfigError("--tokens goes with --methods")
+    if options.beside:
+        raise ConfigError("--beside goes with --methods")
     return _finish(options, _run("accuracy", options, config, options.num_questions))
 
 

@@ -47,6 +47,7 @@ FLOORS = (
     "app.http",
     "app.offline",
     "app.captioning",
+    "app.quantize",
     "app.chat",
     "app.page",
     "app.verify",

@@ -26,6 +26,7 @@ from .demo_options import add_demo_options, run_demo
 from .engine_options import add_engine_options, engine_config
 from .failures import guarded
 from .log_options import log_setup
+from .quantize_options import add_quantize_options
 from .serve_options import add_serve_options
 from .serving import default_name, serve
 
@@ -104,6 +105,15 @@ def build_parser() -> tuple[CommandParser, Commands]:
             examples=["octavo deploy Salesforce/blip-image-captioning-base --dry-run"],
         )
     )
+    quantize = commands.add_parser(
+        "quantize",
+        help="write a checkpoint in fewer bits, calibrated on a text or pictures",
+        examples=[
+            "octavo quantize HuggingFaceTB/SmolVLM-256M-Instruct -o smolvlm-int4",
+            "octavo quantize my-model -o my-model-gptq --method gptq --group-size 128 --symmetric",
+        ],
+    )
+    add_quantize_options(quantize, "a folder or a hub id")
     _add_kernels(
         commands.add_parser(
             "kernels",

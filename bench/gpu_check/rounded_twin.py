@@ -20,17 +20,24 @@ _library: Any = transformers
 
 def save_rounded_twin(plain: str, method: str, folder: Path) -> None:
     """Write a language model with its layers' and its head's weights rounded, in float32."""
-    rounder: Any = load_object(get_registry().quant_by_name(method).load)({})
+    rounder = _rounder(method)
+    for_head = rounder.quantizes_head
+    head_rounder = _rounder(for_head) if isinstance(for_head, str) else rounder
     model = _library.AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float32)
     _untie(model)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.Linear):
-            made = cast(QuantizedLinear, rounder.quantize(name, layer))
+            own = head_rounder if layer is model.get_output_embeddings() else rounder
+            made = cast(QuantizedLinear, own.quantize(name, layer))
             weight = dequantize(made.weight)
             model.set_submodule(name, nn.Linear(layer.in_features, layer.out_features, False))
             model.get_submodule(name).weight = nn.Parameter(weight, requires_grad=False)
     model.save_pretrained(folder)
     _library.AutoTokenizer.from_pretrained(plain).save_pretrained(folder)
+
+
+def _rounder(method: str) -> Any:
+    return load_object(get_registry().quant_by_name(method).load)({})
 
 
 def _untie(model: Any) -> None:

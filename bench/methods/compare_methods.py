@@ -18,6 +18,7 @@ from ...core.quantization.quantizer import quantization_name
 from ...core.registry.registry import Registry
 from ..accuracy import all_questions, ask
 from ..offline import OfflineEngine
+from .beside import beside_configs
 from .decode_speed import DecodeSpeed, measure_decode
 from .score import score_text
 from .text import WINDOW, cut_windows, read_novel
@@ -62,8 +63,10 @@ def compare_methods(
     registry: Registry,
     num_tokens: int | None,
     num_questions: int | None,
+    beside: Sequence[str] = (),
 ) -> ModelTable:
-    """config: of the base. methods: the base first. All of them are in memory at once.
+    """config: of the base. methods: the base first. beside: quantised checkpoints of the model. All
+    of them are in memory at once.
 
     Raises ConfigError or UnsupportedModelError if the model can't be loaded, has no perplexity, or
     a plugin doesn't serve it.
@@ -75,13 +78,18 @@ def compare_methods(
     if stored is not None:
         raise ConfigError(f"{label} is quantised with {stored}; --methods takes plain checkpoints")
     contenders = {m: replace(config, quantization=None if m == BASE else m) for m in methods}
+    contenders |= beside_configs(checkpoint, config, beside, contenders)
     takes_images = spec.image_prompt is not None
     # Before all are in memory, as each is loaded for it.
     words = {
         method: _word_accuracy(own, num_questions) if takes_images else None
         for method, own in contenders.items()
     }
-    executors = {m: InProcessExecutor(own, checkpoint, registry) for m, own in contenders.items()}
+    folders = {config.model: checkpoint, **{path: find_checkpoint(path) for path in beside}}
+    executors = {
+        method: InProcessExecutor(own, folders[own.model], registry)
+        for method, own in contenders.items()
+    }
     window = min(WINDOW, executors[BASE].facts.max_model_len)
     windows = cut_windows(read_novel(), Tokenizer(checkpoint), window, num_tokens)
     scores, speeds = score_text(executors, windows), _decode_speeds(contenders, executors)

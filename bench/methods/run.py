@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError
@@ -33,18 +33,24 @@ def run(
     methods: str,
     num_tokens: int | None,
     num_questions: int | None,
+    beside: Sequence[str] = (),
 ) -> Result:
     """The table for a language model and the demo model.
 
     config: of engines, whose model is not read. model: instead of SmolLM2-135M. methods: "all",
     or names with commas between them, of files of rules too. num_tokens: of the text;
-    num_questions: about pictures; None for all there are. Raises ConfigError,
-    UnsupportedModelError or RequestError.
+    num_questions: about pictures; None for all there are. beside: quantised checkpoints of the
+    model that is asked for. Raises ConfigError, UnsupportedModelError or RequestError.
     """
     registry = get_registry()
     chosen = choose_methods(methods, registry)
     _check_config(config)
-    settings = {"methods": chosen, "num_tokens": num_tokens, "num_questions": num_questions}
+    settings = {
+        "methods": chosen,
+        "num_tokens": num_tokens,
+        "num_questions": num_questions,
+        "beside": list(beside),
+    }
     result = new_result("accuracy-methods", {**settings, "engine": asdict(config)})
     with _language_model(model) as found:
         tables = [
@@ -55,8 +61,10 @@ def run(
                 registry,
                 num_tokens,
                 num_questions,
+                # Of the model that is asked for, which comes first.
+                () if i else beside,
             )
-            for label, path in {**found, _DEMO: DEMO_MODEL}.items()
+            for i, (label, path) in enumerate({**found, _DEMO: DEMO_MODEL}.items())
         ]
     return {**result, "models": [asdict(table) for table in tables]}
 

@@ -1,0 +1,1 @@
+"""`octavo quantize`: a checkpoint in fewer bits, calibrated on texts and pictures."""

@@ -1,0 +1,79 @@
+"""The decoder blocks in their order, each calibrated on what the quantised ones before it give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...core.quantization.rounding.grid import Grid
+from ...core.quantization.rounding.packed import from_stored, stored_tensors
+from .block_rounding import round_layers
+from .forward_passes import Call, ForwardPasses, run_block
+from .inputs import gather_products
+from .recipe import Recipe
+from .report import LayerReport
+from .samples import Sample
+from .source_model import SourceModel, in_float32
+from .work_folder import WorkFolder
+
+
+@dataclass(frozen=True)
+class BlockRounding:
+    """Of a model. names: see `find_stored_names`. samples: none for a method that looks at none."""
+
+    source: SourceModel
+    names: Sequence[Mapping[str, str]]
+    recipe: Recipe
+    samples: Sequence[Sample]
+    folder: WorkFolder
+
+    def run(self) -> Iterator[list[LayerReport]]:
+        """Finish all blocks; gives what became of each one's layers. One block's weights at a time
+        are in memory, in float32."""
+        passes = ForwardPasses(self.source.model, self.source.blocks, self.samples)
+        calls = passes.first_calls()
+        for index, block in enumerate(self.source.blocks):
+            is_last = index + 1 == len(self.names)
+            with in_float32(block):
+                if not self.folder.holds(index):
+                    self._finish(index, calls)
+                report = self._put_in_place(index)
+                outputs = [] if is_last else [run_block(block, call) for call in calls]
+            yield report
+            if not is_last:
+                calls = passes.next_calls(outputs)
+        passes.close()
+
+    def grids(self, index: int) -> dict[str, Grid | None]:
+        """Of a block's layers; None for those that stay plain."""
+        return {
+            name: self.recipe.grid_of(layer.out_features, layer.in_features)
+            for name, layer in self.source.linears(index).items()
+        }
+
+    def _finish(self, index: int, calls: Sequence[Call]) -> None:
+        """Have a block in the folder."""
+        block = self.source.blocks[index]
+        linears, names = self.source.linears(index), self.names[index]
+        products = gather_products(block, linears, calls)
+        rounded = round_layers(linears, self.grids(index), products, self.recipe, self.source.dtype)
+        tensors = {
+            f"{names[f'{name}.weight'].removesuffix('weight')}{ending}": tensor
+            for name, layer in rounded.items()
+            for ending, tensor in stored_tensors(layer.weight, layer.grid).items()
+        }
+        self.folder.put(index, tensors, {name: layer.error for name, layer in rounded.items()})
+
+    def _put_in_place(self, index: int) -> list[LayerReport]:
+        """The weights of a finished block, as whoever loads them has them."""
+        tensors, errors = self.folder.get(index)
+        grids, reports = self.grids(index), []
+        for name, layer in self.source.linears(index).items():
+            grid, prefix = grids[name], self.names[index][f"{name}.weight"].removesuffix("weight")
+            if grid is not None:
+                own = {
+                    k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)
+                }
+                layer.weight.data = from_stored(own, grid).values()
+            reports.append(LayerReport(name, grid, errors.get(name)))
+        return reports

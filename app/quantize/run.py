@@ -1,0 +1,180 @@
+"""A run of `octavo quantize`, from a checkpoint's folder to another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ... import __version__
+from ...core.checkpoints.checkpoint import Checkpoint
+from ...core.checkpoints.find_checkpoint import find_checkpoint
+from ...core.checkpoints.weights_digest import weights_digest
+from ...core.protocol.config import ConfigError
+from ...core.quantization.rounding.grid import Grid
+from .blocks import BlockRounding
+from .layer_targets import layer_targets, plain_patterns
+from .recipe import Recipe
+from .report import LayerReport, Report
+from .samples import Samples, read_samples
+from .source_model import SourceModel, load_source
+from .stored_names import find_stored_names
+from .work_folder import WorkFolder, check_output
+from .write_checkpoint import SHARD_BYTES, quantization_settings, write_checkpoint
+
+_NUM_SAMPLES, _SAMPLE_LEN = 64, 512
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for. calibration: a file or a folder; None for the text that comes along.
+    num_samples, sample_len: None for 64 pieces of 512 tokens."""
+
+    model: str
+    output: Path
+    recipe: Recipe
+    calibration: Path | None = None
+    num_samples: int | None = None
+    sample_len: int | None = None
+    shard_bytes: int = SHARD_BYTES
+
+
+def quantize(job: Job, tell: Callable[[str], None]) -> Report:
+    """Write the checkpoint, or go on where a run by the same settings stopped. tell: is given lines
+    for the user.
+
+    Raises ConfigError if the model, the calibration or the output can't be used, before anything is
+    computed.
+    """
+    check_output(job.output)
+    checkpoint = find_checkpoint(job.model)
+    _check_plain(checkpoint)
+    source = load_source(checkpoint)
+    samples = _samples(job, checkpoint, source, tell)
+    names = find_stored_names(source, checkpoint)
+    folder = WorkFolder(job.output)
+    _check_space(source, job.recipe, checkpoint, folder)
+    rounding = BlockRounding(source, names, job.recipe, samples.inputs, folder)
+    grids = [rounding.grids(index) for index in range(len(names))]
+    if not any(grid for block in grids for grid in block.values()):
+        raise ConfigError(f"{checkpoint.name}: no layer has inputs that are whole words of 32 bits")
+    settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
+    folder.open(_settings(job, checkpoint, samples))
+    # A bar where standard error is a terminal.
+    bar = tqdm(rounding.run(), total=len(names), unit="block", leave=False, disable=None)
+    reports: list[list[LayerReport]] = list(bar)
+    write_checkpoint(
+        folder.begin_whole(),
+        checkpoint.path,
+        _all_tensors(checkpoint, folder, names, grids),
+        settings,
+        job.shard_bytes,
+    )
+    before = sum(path.stat().st_size for path in checkpoint.weight_paths())
+    after = sum(path.stat().st_size for path in folder.whole.glob("*.safetensors"))
+    folder.finish()
+    return Report(job.output, reports, before, after)
+
+
+def _check_plain(checkpoint: Checkpoint) -> None:
+    if checkpoint.path.is_file():
+        raise ConfigError(
+            f"{checkpoint.name} is a GGUF file; quantize takes folders of safetensors"
+        )
+    method = checkpoint.quantization_config.get("quant_method")
+    if method or checkpoint.quantization_config:
+        raise ConfigError(
+            f"{checkpoint.name} is quantised with {method or 'some method'} already; quantize "
+            "takes plain checkpoints"
+        )
+    checkpoint.weight_paths()
+
+
+def _samples(
+    job: Job, checkpoint: Checkpoint, source: SourceModel, tell: Callable[[str], None]
+) -> Samples:
+    if not job.recipe.calibrates:
+        given = {
+            "--calibration": job.calibration,
+            "--num-samples": job.num_samples,
+            "--sample-len": job.sample_len,
+        }
+        for option, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{option}: this method looks at no data")
+        return Samples([], 0)
+    count, length = job.num_samples or _NUM_SAMPLES, job.sample_len or _SAMPLE_LEN
+    config = source.model.config.get_text_config(decoder=True)
+    most = getattr(config, "max_position_embeddings", None) or length
+    if length > most:
+        raise ConfigError(f"--sample-len {length}: {checkpoint.name} takes {most} tokens")
+    samples = read_samples(checkpoint, job.calibration, count, length, source.takes_images)
+    origin = "Octavo's own text" if job.calibration is None else str(job.calibration)
+    pictures = f", {samples.num_pictures} with a picture" if samples.num_pictures else ""
+    tell(
+        f"calibrating on {len(samples.inputs)} samples of {origin}{pictures}: "
+        f"{samples.num_tokens} tokens"
+    )
+    if source.takes_images and not samples.num_pictures:
+        tell("none shows a picture: --calibration takes a folder with some, for a model of images")
+    return samples
+
+
+def _check_space(
+    source: SourceModel, recipe: Recipe, checkpoint: Checkpoint, folder: WorkFolder
+) -> None:
+    """Raises ConfigError if finished blocks and the whole don't fit on the disk."""
+    needed = sum(path.stat().st_size for path in checkpoint.weight_paths())
+    for index in range(len(source.blocks)):
+        for layer in source.linears(index).values():
+            grid = recipe.grid_of(layer.out_features, layer.in_features)
+            if grid is not None:
+                bits = grid.bits + (24 / grid.group_size if grid.group_size else 0)
+                needed += int(layer.weight.numel() * bits / 4) - layer.weight.nbytes
+    place = next(p for p in folder.path.absolute().parents if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ConfigError(
+            f"{place} has {free / 1e9:.1f} GB free, and {folder.output} takes "
+            f"{needed / 1e9:.1f} GB while it is made; free some or name another output"
+        )
+
+
+def _settings(job: Job, checkpoint: Checkpoint, samples: Samples) -> dict[str, Any]:
+    """All that a finished block depends on."""
+    digest = hashlib.sha256()
+    for sample in samples.inputs:
+        for name, value in sorted(sample.items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+    return {
+        "version": __version__,
+        "model": weights_digest(checkpoint),
+        "method": json.loads(json.dumps(asdict(job.recipe))),
+        "calibration": digest.hexdigest(),
+    }
+
+
+def _all_tensors(
+    checkpoint: Checkpoint,
+    folder: WorkFolder,
+    names: Sequence[dict[str, str]],
+    grids: Sequence[dict[str, Grid | None]],
+) -> Iterator[tuple[str, Tensor]]:
+    """The source's, but for those that blocks have in their place."""
+    replaced = set()
+    for index, own in enumerate(names):
+        made, _ = folder.get(index)
+        yield from made.items()
+        replaced |= {own[f"{layer}.weight"] for layer in grids[index] if grids[index][layer]}
+        replaced |= set(made)
+    for name, tensor in checkpoint.weights():
+        if name not in replaced:
+            yield name, tensor

@@ -1,0 +1,102 @@
+"""What a run has finished, kept beside its output so that another run goes on from there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...core.protocol.config import ConfigError
+
+_SETTINGS, _WHOLE, _ERRORS = "settings.json", "checkpoint", "errors"
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """`OUT.partial` of an output folder OUT. It has a file for each finished block."""
+
+    output: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.output.with_name(f"{self.output.name}.partial")
+
+    @property
+    def whole(self) -> Path:
+        """Where the checkpoint is put together."""
+        return self.path / _WHOLE
+
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Begin, or go on with what was begun by the same settings. Raises ConfigError if it was by
+        others, or if something else is there."""
+        check_output(self.output)
+        noted = self.path / _SETTINGS
+        if not self.path.exists():
+            self.path.mkdir(parents=True)
+            _write(noted, json.dumps(settings, indent=2))
+        if not noted.is_file():
+            raise ConfigError(f"{self.path} is in the way; remove it or name another output")
+        begun = json.loads(noted.read_text())
+        changed = [k for k in settings if begun.get(k) != json.loads(json.dumps(settings[k]))]
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run with another {' and another '.join(changed)}; remove it "
+                "to begin anew, or name another output"
+            )
+
+    def holds(self, block: int) -> bool:
+        """Whether a block is finished."""
+        return self._file(block).is_file()
+
+    def put(
+        self, block: int, tensors: Mapping[str, Tensor], errors: Mapping[str, float | None]
+    ) -> None:
+        """Keep a finished block. errors: of its layers' outputs."""
+        temporary = self._file(block).with_suffix(".writing")
+        held = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(held, temporary, {_ERRORS: json.dumps(errors)})
+        temporary.replace(self._file(block))
+
+    def get(self, block: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
+        """A finished block's tensors, and the errors."""
+        with safe_open(self._file(block), framework="pt") as file:
+            names = list(file.keys())
+            errors: dict[str, float | None] = json.loads(file.metadata()[_ERRORS])
+            return {name: file.get_tensor(name) for name in names}, errors
+
+    def begin_whole(self) -> Path:
+        """An empty folder for the checkpoint."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.whole)
+        self.whole.mkdir()
+        return self.whole
+
+    def finish(self) -> None:
+        """Give the checkpoint its place, and remove what else there is."""
+        check_output(self.output)
+        self.whole.replace(self.output)
+        shutil.rmtree(self.path)
+
+    def _file(self, block: int) -> Path:
+        return self.path / f"block-{block:04}.safetensors"
+
+
+def check_output(output: Path) -> None:
+    """Raises ConfigError if something is there already."""
+    if output.exists() or output.is_symlink():
+        raise ConfigError(f"{output} exists already; remove it or name another output")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(text)
+    temporary.replace(path)

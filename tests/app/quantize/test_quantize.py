@@ -1,0 +1,267 @@
+"""What `octavo quantize` writes: transformers with the compressed-tensors library, and Octavo, give
+what the plain model gives with the weights that the numbers stand for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gguf_files import write_gguf
+from octavo import LLM
+from octavo.__main__ import main
+from octavo.app import DEMO_MODEL
+from octavo.app.quantize.recipe import make_recipe
+from octavo.app.quantize.run import Job, quantize
+from octavo.core.protocol.config import ConfigError
+from octavo.core.quantization.rounding.grid import Grid
+from octavo.core.quantization.rounding.packed import from_stored
+from parity import GREEDY, Reference, check_equal, conversation
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from text_checkpoints import save_family
+from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CompressedTensorsConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
+from vision_checkpoints import VISION_MODELS
+
+pytest.importorskip("compressed_tensors")
+
+METHODS = ("rtn", "gptq", "int4", "int8", "fp8")
+FEW = {"num_samples": 4, "sample_len": 48}
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = {"hidden_size": 128, "intermediate_size": 192, "head_dim": 32}
+    return save_family(tmp_path_factory.mktemp("llama"), "Llama", sizes)
+
+
+def run(model: Path, output: Path, method: str) -> dict[str, Tensor]:
+    """The tensors that are written."""
+    recipe = make_recipe(method, group_size=32 if method in ("rtn", "gptq") else None)
+    few = FEW if recipe.calibrates else {}
+    quantize(Job(str(model), output, recipe, **few), lambda line: None)
+    return load_file(output / "model.safetensors")
+
+
+def dequantised(plain: Path, output: Path, folder: Path) -> Path:
+    """A plain checkpoint of the same weights."""
+    shutil.copytree(plain, folder)
+    tensors = load_file(plain / "model.safetensors")
+    stored = load_file(output / "model.safetensors")
+    groups = json.loads((output / "config.json").read_text())["quantization_config"]
+    assert groups["quant_method"] == "compressed-tensors"
+    for name in [name for name in tensors if f"{name}_scale" in stored]:
+        own = {k.removeprefix(name[:-6]): t for k, t in stored.items() if k.startswith(name[:-6])}
+        if "weight_packed" in own:
+            bits = 32 * own["weight_packed"].shape[1] // int(own["weight_shape"][1])
+            grid = Grid(bits, 1, "weight_zero_point" not in own)
+            tensors[name] = from_stored(own, grid).values()
+        else:
+            tensors[name] = own["weight"].float() * own["weight_scale"].float()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_others_load_what_is_written(
+    method: str, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fast kernels round activations, too.
+    monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
+    stored = run(llama, tmp_path / "out", method)
+    assert not [name for name in stored if name.endswith("_proj.weight")] or method == "fp8"
+    plain = dequantised(llama, tmp_path / "out", tmp_path / "plain")
+    ids = torch.randint(3, 2000, (1, 40), generator=torch.Generator().manual_seed(0))
+    wanted = AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float32)
+    # Without this, versions that we know make no room for zeros as they are packed.
+    unpacked = CompressedTensorsConfig(dequantize=True)
+    with pytest.warns(UserWarning, match="loading attributes .*will be overwritten"):
+        found = AutoModelForCausalLM.from_pretrained(
+            tmp_path / "out", dtype=torch.float32, quantization_config=unpacked
+        )
+    with torch.no_grad():
+        torch.testing.assert_close(found(ids).logits, wanted(ids).logits, atol=1e-4, rtol=1e-4)
+    llm = LLM(tmp_path / "out", dtype="float32", kv_cache_memory=2**24)
+    prompt = conversation("What is this?", [])
+    check_equal(llm.chat(prompt, GREEDY)[0], Reference(plain).answer(prompt))
+
+
+@pytest.mark.parametrize("name", ["qwen2-vl", "llava-siglip-qwen2", "gemma3"])
+def test_models_of_images(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
+    torch.manual_seed(0)
+    save, num_batched = VISION_MODELS[name]
+    plain = save(tmp_path / "source")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    picture = Image.effect_noise((48, 32), 80).convert("RGB")
+    picture.save(pictures / "noise.png")
+    (pictures / "words.txt").write_text("A line of words about nothing at all. " * 20)
+    command = f"quantize {plain} -o {tmp_path / 'out'} --num-samples 3"
+    command += " --method gptq --group-size 32 --symmetric"
+    assert main([*command.split(), "--calibration", str(pictures), "--sample-len", "32"]) == 0
+    assert "3 samples" in (printed := capsys.readouterr().out)
+    assert "1 with a picture" in printed
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    quantised = [name for name in stored if name.endswith("weight_packed")]
+    assert quantised
+    assert not [name for name in quantised if "vis" in name]
+    same = dequantised(plain, tmp_path / "out", tmp_path / "plain")
+    prompt = conversation("What is this?", [picture])
+    wanted = Reference(same).answer(prompt)
+    with LLM(
+        tmp_path / "out", dtype="float32", kv_cache_memory=2**24, max_num_batched_tokens=num_batched
+    ) as llm:
+        check_equal(llm.chat(prompt, GREEDY)[0], wanted)
+    loaded = Reference(tmp_path / "out").answer(prompt)
+    torch.testing.assert_close(loaded[2], wanted[2], atol=1e-3, rtol=1e-3)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 6}
+    model = save_family(tmp_path / "model", "Llama", sizes)
+    output = tmp_path / "out"
+    arguments = ["--num-samples", "16", "--sample-len", "64"]
+    command = [
+        sys.executable,
+        "-m",
+        "octavo",
+        "quantize",
+        str(model),
+        *arguments,
+        "-o",
+        str(output),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    finished = tmp_path / "out.partial" / "block-0001.safetensors"
+    while not finished.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() < 0
+    assert not output.exists()
+    with pytest.raises(ConfigError, match=r"partial holds a run with another method and another"):
+        run(model, output, "rtn")
+    job = Job(str(model), output, make_recipe("int4"), num_samples=16, sample_len=64)
+    quantize(job, lambda line: None)
+    assert not finished.parent.exists()
+    whole = Job(str(model), tmp_path / "whole", job.recipe, num_samples=16, sample_len=64)
+    quantize(whole, lambda line: None)
+    names = sorted(path.name for path in output.iterdir())
+    assert names == sorted(path.name for path in whole.output.iterdir())
+    for name in names:
+        assert (output / name).read_bytes() == (whole.output / name).read_bytes(), name
+
+
+def test_one_blocks_weights_are_in_memory(tmp_path: Path) -> None:
+    """In float32, of a checkpoint in bfloat16, whose own are mapped from its file."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4}
+    model = save_family(tmp_path / "model", "Llama", sizes)
+    tensors = load_file(model / "model.safetensors")
+    halves = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    save_file(halves, model / "model.safetensors", {"format": "pt"})
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    seen: dict[int, torch.nn.Linear] = {}
+    most = 0
+
+    def count(module: torch.nn.Module, args: Any) -> None:
+        nonlocal most
+        if isinstance(module, torch.nn.Linear):
+            seen[id(module)] = module
+            most = max(most, sum(layer.weight.dtype == torch.float32 for layer in seen.values()))
+
+    handle = register_module_forward_pre_hook(count)
+    try:
+        run(model, tmp_path / "out", "int4")
+    finally:
+        handle.remove()
+    assert len(seen) == 4 * 7
+    assert most == 7
+
+
+def test_layers_of_other_shapes_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs that are not whole groups of 64 get 8 bits; and many files are written."""
+    monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
+    model = save_family(tmp_path / "model", "Llama", {"hidden_size": 128, "intermediate_size": 96})
+    job = Job(str(model), tmp_path / "out", make_recipe("gptq", symmetric=True), **FEW)
+    report = quantize(replace(job, shard_bytes=1 << 20), lambda line: None)
+    shown = {row[0]: row[2] for row in report.rows()[1:]}
+    assert shown["mlp.down_proj"] == "8 bits, a scale for each output, symmetric"
+    assert shown["mlp.up_proj"] == "4 bits, groups of 64, symmetric"
+    assert len(list((tmp_path / "out").glob("model-*-of-*.safetensors"))) > 1
+    prompt = conversation("What is this?", [])
+    llm = LLM(tmp_path / "out", dtype="float32", kv_cache_memory=2**24)
+    check_equal(llm.chat(prompt, GREEDY)[0], Reference(tmp_path / "out").answer(prompt))
+
+
+def save_gpt2(folder: Path) -> None:
+    """Its layers are of another class than nn.Linear."""
+    config = GPT2Config(vocab_size=2048, n_embd=64, n_layer=2, n_head=4)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(DEMO_MODEL).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("MODEL -o OUT --method int4 --bits 8", "--bits does not go with --method int4"),
+        ("MODEL -o OUT --method rtn --act-order", "--act-order does not go with --method rtn"),
+        ("MODEL -o OUT --method gptq --bits 3", "--bits 3: must be 4 or 8"),
+        ("MODEL -o OUT --method gptq --group-size 48", "--group-size 48: must be"),
+        ("MODEL -o OUT --method gptq --damping 0", "--damping 0.0: must be"),
+        ("MODEL -o OUT --calibration nowhere", "--calibration nowhere: there is no such file"),
+        ("MODEL -o OUT --calibration EMPTY", "no text of 16 tokens and no picture"),
+        ("MODEL -o OUT --calibration PICTURE", "takes no pictures"),
+        ("MODEL -o OUT --calibration BAD.jsonl", "line 2: has neither a"),
+        ("MODEL -o OUT --method fp8 --calibration EMPTY", "looks at no data"),
+        ("MODEL -o OUT --method rtn --num-samples 3", "--num-samples: this method looks at no"),
+        ("MODEL -o OUT --sample-len 513", "--sample-len 513: MODEL takes 512 tokens"),
+        ("MODEL -o MODEL", "exists already; remove it"),
+        ("GGUF.gguf -o OUT", "is a GGUF file"),
+        ("QUANTISED -o OUT", "is quantised with compressed-tensors already"),
+        ("GPT2 -o OUT", "most weights of its block 0 are not in linear layers"),
+        ("MIXTURE -o OUT", "mixtures of experts"),
+    ],
+)
+def test_wrong_inputs(
+    words: str, message: str, llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    makers: dict[str, Callable[[Path], Any]] = {
+        "EMPTY": Path.mkdir,
+        "PICTURE": lambda path: Image.new("RGB", (8, 8)).save(path.with_suffix(".png")),
+        "BAD.jsonl": lambda path: path.write_text('{"text": "one"}\n{"txt": "two"}\n'),
+        "GGUF.gguf": lambda path: write_gguf(path, llama),
+        "QUANTISED": lambda path: run(llama, path, "rtn"),
+        "GPT2": lambda path: save_gpt2(path),
+        "MIXTURE": lambda path: save_family(path, "Qwen3Moe", {"moe_intermediate_size": 32}),
+    }
+    places = {"MODEL": llama, "OUT": tmp_path / "out"}
+    for word, make in makers.items():
+        if word in words:
+            make(tmp_path / word)
+            places[word] = tmp_path / word
+    places["PICTURE"] = tmp_path / "PICTURE.png"
+    command = ["quantize", *(str(places.get(word, word)) for word in words.split())]
+    assert main(command) == 2
+    assert message.replace("MODEL", str(llama)) in capsys.readouterr().err
+    assert not (tmp_path / "out.partial").exists()
