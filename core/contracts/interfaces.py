@@ -175,9 +175,9 @@ class StoredQuantMethod(Protocol):
 
     A FinishingQuantMethod with a true attribute `reads_tables` is offered an output head too that
     is no table of embeddings, and the table of a StoredTableModel, as a linear layer of the same
-    weight, which must become a QuantizedLinear. One with an attribute `marker`, the name of a tensor
-    that each layer stored with the method has, is offered the linear layers that have it, and no
-    others: heads and those outside the language model too.
+    weight, which must become a QuantizedLinear. One with an attribute `marker`, the name of a
+    tensor that each layer stored with the method has, is offered the linear layers that have it,
+    and no others: heads and those outside the language model too.
     """
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:

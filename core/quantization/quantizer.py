@@ -127,8 +127,8 @@ class _StoredLayers(Quantizer):
         reserve = _reserve_of(method)
         if reserve is None:
             raise ConfigError(
-                f"{checkpoint.name} is quantised with {name} already, which the plugin's method can't "
-                "read: it quantises plain checkpoints"
+                f"{checkpoint.name} is quantised with {name} already, which the plugin's method "
+                "can't read: it quantises plain checkpoints"
             )
         self._reserve = reserve
 
