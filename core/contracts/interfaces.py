@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -175,7 +175,9 @@ class StoredQuantMethod(Protocol):
 
     A FinishingQuantMethod with a true attribute `reads_tables` is offered an output head too that
     is no table of embeddings, and the table of a StoredTableModel, as a linear layer of the same
-    weight, which must become a QuantizedLinear.
+    weight, which must become a QuantizedLinear. One with an attribute `marker`, the name of a
+    tensor that each layer stored with the method has, is offered the linear layers that have it,
+    and no others: heads and those outside the language model too.
     """
 
     def reserve(self, name: str, layer: nn.Linear) -> nn.Module | None:
@@ -191,6 +193,18 @@ class FinishingQuantMethod(StoredQuantMethod, Protocol):
 
     def finish(self, name: str, module: nn.Module) -> nn.Module:
         """For what `reserve` returned, filled: the layer that takes its place."""
+        ...
+
+
+@runtime_checkable
+class ReadingQuantMethod(StoredQuantMethod, Protocol):
+    """A StoredQuantMethod that makes other tensors of the checkpoint's as they are read."""
+
+    def read(
+        self, names: Collection[str], weights: Iterable[tuple[str, Tensor]]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """What is loaded in place of weights, which are the checkpoint's, each with its name.
+        names: all that will come, in no order."""
         ...
 
 

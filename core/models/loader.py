@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -120,7 +120,10 @@ def _build(
         with meta_device():
             quantizer.reserve(model)
     as_stored = frozenset() if quantizer is None else quantizer.as_stored(model)
-    _fill(model, checkpoint, context, as_stored)
+    weights: Iterable[tuple[str, Tensor]] = weights_with_progress(checkpoint)
+    if quantizer is not None:
+        weights = quantizer.read(weights)
+    _fill(model, checkpoint.name, weights, context, as_stored)
     model.eval().requires_grad_(False)
     if quantizer is not None:
         quantizer.finish(model)
@@ -204,23 +207,27 @@ def build_context(
 
 
 def _fill(
-    model: nn.Module, checkpoint: Checkpoint, context: BuildContext, as_stored: frozenset[str]
+    model: nn.Module,
+    checkpoint: str,
+    weights: Iterable[tuple[str, Tensor]],
+    context: BuildContext,
+    as_stored: frozenset[str],
 ) -> None:
-    """as_stored: names of weights that keep the dtype of their file."""
+    """checkpoint: its name. as_stored: names of weights that keep the dtype of their file."""
     expected = dict(model.state_dict())
     loaded: dict[str, Tensor] = {}
-    for source, tensor in weights_with_progress(checkpoint):
+    for source, tensor in weights:
         place = cast(LanguageModel, model).map_weight(source)
         if place is None:
             continue
         targets = (place,) if isinstance(place, str) else place
         if not all(target in expected for target in targets):
-            raise ConfigError(f"{checkpoint.name}: weight {source} has no place in the model")
+            raise ConfigError(f"{checkpoint}: weight {source} has no place in the model")
         shapes = [expected[target].shape for target in targets]
         whole = shapes[0] if len(shapes) == 1 else _stacked(shapes)
         if tensor.shape != whole:
             raise ConfigError(
-                f"{checkpoint.name}: weight {source} has shape {list(tensor.shape)}, the config "
+                f"{checkpoint}: weight {source} has shape {list(tensor.shape)}, the config "
                 f"asks for {list(whole)}"
             )
         rows = [shape[0] for shape in shapes] if len(shapes) > 1 else []
@@ -228,7 +235,7 @@ def _fill(
         for target, part in zip(targets, parts, strict=True):
             if not _fits(part.dtype, expected[target].dtype):
                 raise ConfigError(
-                    f"{checkpoint.name}: weight {source} is stored as {dtype_name(part.dtype)}, "
+                    f"{checkpoint}: weight {source} is stored as {dtype_name(part.dtype)}, "
                     f"but {dtype_name(expected[target].dtype)} is expected"
                 )
             converts = part.is_floating_point() and target not in as_stored
@@ -236,9 +243,7 @@ def _fill(
             loaded[target] = part.to(context.device, dtype).contiguous()
     missing = sorted(set(expected) - set(loaded))
     if missing:
-        raise ConfigError(
-            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
-        )
+        raise ConfigError(f"{checkpoint}: {len(missing)} weights are missing, such as {missing[0]}")
     model.load_state_dict(loaded, assign=True)
 
 

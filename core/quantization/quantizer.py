@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...kernels.ops import QuantizedWeight
 from ..checkpoints.checkpoint import Checkpoint
-from ..contracts.interfaces import FinishingQuantMethod, StoredQuantMethod
+from ..contracts.interfaces import (
+    FinishingQuantMethod,
+    LanguageModel,
+    ReadingQuantMethod,
+    StoredQuantMethod,
+)
 from ..contracts.specs import load_object
 from ..layers.known_modules import is_known
 from ..layers.quantized_linear import linear_weight
@@ -68,7 +73,7 @@ class Quantizer:
         if stored:
             make: Any = load_object(registry.quant_by_name(stored).load)
             with _blamed(stored, checkpoint.name):
-                return _StoredLayers(stored, make(settings), checkpoint.name)
+                return _StoredLayers(stored, make(settings), checkpoint)
         if asked is None:
             return None
         recipe = Recipe.of(asked)
@@ -82,6 +87,10 @@ class Quantizer:
         """Before loading: decide which layers get what, and make places for weights that the
         checkpoint stores quantised. Raises ConfigError for rules that fit no layer."""
         self._names = layer_names(model)
+
+    def read(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """The weights to load, of those of the checkpoint."""
+        return weights
 
     def finish(self, model: nn.Module) -> None:
         """After loading: the layers of what was reserved, one by one."""
@@ -108,17 +117,18 @@ class Quantizer:
 
 
 class _StoredLayers(Quantizer):
-    """A method whose layers a checkpoint stores. checkpoint: its name."""
+    """A method whose layers a checkpoint stores."""
 
-    def __init__(self, name: str, method: Any, checkpoint: str) -> None:
+    def __init__(self, name: str, method: Any, checkpoint: Checkpoint) -> None:
         super().__init__(name)
         self._method = method
+        self._checkpoint = checkpoint
         self._reserved: list[str] = []
         reserve = _reserve_of(method)
         if reserve is None:
             raise ConfigError(
-                f"{checkpoint} is quantised with {name} already, which the plugin's method can't "
-                "read: it quantises plain checkpoints"
+                f"{checkpoint.name} is quantised with {name} already, which the plugin's method "
+                "can't read: it quantises plain checkpoints"
             )
         self._reserve = reserve
 
@@ -131,6 +141,18 @@ class _StoredLayers(Quantizer):
             if replacement is not None:
                 model.set_submodule(name, replacement)
                 self._reserved.append(name)
+
+    def read(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """See Quantizer."""
+        if not isinstance(self._method, ReadingQuantMethod):
+            return weights
+        return self._read(self._method, weights)
+
+    def _read(
+        self, method: ReadingQuantMethod, weights: Iterable[tuple[str, Tensor]]
+    ) -> Iterator[tuple[str, Tensor]]:
+        with _blamed(self.name, self._checkpoint.name):
+            yield from method.read(set(self._checkpoint.weight_names()), weights)
 
     def finish(self, model: nn.Module) -> None:
         """See Quantizer."""
@@ -146,6 +168,9 @@ class _StoredLayers(Quantizer):
 
     def _offered(self, model: nn.Module) -> dict[str, nn.Linear]:
         """By name what the method may reserve."""
+        marker = getattr(self._method, "marker", None)
+        if marker is not None:
+            return self._marked(model, f".{marker}")
         layers = {name: cast(nn.Linear, model.get_submodule(name)) for name in self._names.inside}
         if not getattr(self._method, "reads_tables", False):
             return layers
@@ -158,6 +183,19 @@ class _StoredLayers(Quantizer):
             layers[name] = nn.Linear(width, rows, bias=False)
         return layers
 
+    def _marked(self, model: nn.Module, ending: str) -> dict[str, nn.Linear]:
+        """The linear layers that the checkpoint has a tensor of, whose name ends so."""
+        marked: set[str] = set()
+        for name in self._checkpoint.weight_names():
+            if name.endswith(ending):
+                place = cast(LanguageModel, model).map_weight(name)
+                marked |= {place} if isinstance(place, str) else set(place or ())
+        return {
+            name: cast(nn.Linear, module)
+            for name, module in model.named_modules()
+            if f"{name}{ending}" in marked and is_known(module, nn.Linear)
+        }
+
     def as_stored(self, model: nn.Module) -> frozenset[str]:
         """What the method reserved."""
         return frozenset(
@@ -165,6 +203,10 @@ class _StoredLayers(Quantizer):
             for name in self._reserved
             for buffer, _ in model.get_submodule(name).named_buffers()
         )
+
+    def outside(self) -> tuple[str, ...]:
+        """See Quantizer."""
+        return tuple(name for name in self._names.outside if name in self._reserved)
 
 
 class _PlannedLayers(Quantizer):

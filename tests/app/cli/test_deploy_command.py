@@ -49,7 +49,7 @@ def test_what_can_not_be_done_is_named(olmo: Path, capsys: pytest.CaptureFixture
     assert "those that can be: fuse, quantize, pack" in capsys.readouterr().err
     assert main(["deploy", str(olmo), "--quantization", "int3"]) == 2
     assert (
-        "'int3'; installed: awq, compressed-tensors, fp8, gguf, gptq, int4, int8"
+        "'int3'; installed: awq, bitsandbytes, compressed-tensors, fp8, gguf, gptq, int4, int8"
         in capsys.readouterr().err
     )
 
