@@ -129,7 +129,7 @@ def test_only_the_language_model_is_quantised(
 def test_an_unknown_method_is_refused_by_name(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(
         UnsupportedModelError,
-        match=r"'int3'; installed: awq, bitsandbytes, compressed-tensors, fp8, gguf",
+        match=r"'int3'; installed: awq, bitsandbytes, compressed-tensors, fp8, gguf, gptq, int4",
     ):
         LLM(checkpoints["llama"], quantization="int3")
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_that_is_quantised_otherwise(
     monkeypatch.setitem(vars(checkpoint), "config", stored)
     with pytest.raises(
         UnsupportedModelError,
-        match="'hqq'; installed: awq, bitsandbytes, compressed-tensors, fp8, gguf",
+        match="'hqq'; installed: awq, bitsandbytes, compressed-tensors, fp8, gguf, gptq, int4",
     ):
         Quantizer.choose(checkpoint, get_registry(), None)
     with pytest.raises(ConfigError, match="quantised with hqq and can't be with int8 too"):

@@ -75,6 +75,16 @@ def test_eight_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(tmp_path, EIGHT, eight_bits)
 
 
+def test_other_layouts_of_eight_bits_are_refused(tmp_path: Path) -> None:
+    def tiled(name: str, weight: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rounded, stored = eight_bits(name, weight)
+        return rounded, {**stored, "weight_format": torch.tensor(2, dtype=torch.uint8)}
+
+    _, stored = save_quantised(tmp_path, EIGHT, tiled)
+    with pytest.raises(ConfigError, match=r"weight_format 2 is not supported"):
+        LLM(stored, dtype="float32", kv_cache_memory=2**24)
+
+
 @pytest.mark.parametrize(
     ("kind", "block", "nested", "dtype"),
     [

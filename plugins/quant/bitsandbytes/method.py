@@ -93,7 +93,7 @@ def _without_formats(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[st
     for name, tensor in weights:
         if not name.endswith(_FORMAT):
             yield name, tensor
-        elif tensor.tolist() != 0:
+        elif tensor.numel() != 1 or int(tensor) != 0:
             raise ValueError(f"{name} {tensor.tolist()} is not supported, but 0, row by row")
 
 
