@@ -11,7 +11,7 @@ from .intake_options import count
 
 _METHODS = (
     "int4: 4 bits, the best of what is here; int8, fp8: 8 bits, a scale for each output; rtn "
-    "(round to the nearest), gptq: as --bits, --group-size and --symmetric say"
+    "(round to the nearest), gptq: as --bits, --group-size and --symmetric say, or in --float8"
 )
 #: As in app/quantize, which isn't imported before it is run.
 METHODS = ("int4", "int8", "fp8", "rtn", "gptq")
@@ -29,6 +29,11 @@ def add_quantize_options(parser: CommandParser, model_help: str) -> None:
         "--group-size", type=int, help="inputs that share a scale: 32, 64 or 128 (default: 64)"
     )
     parser.add_argument("--symmetric", action="store_true", help="groups have scales and no zeros")
+    parser.add_argument(
+        "--float8",
+        action="store_true",
+        help="of rtn and gptq: float8 e4m3 with a scale for each output, in place of integers",
+    )
     parser.add_argument(
         "--act-order",
         action="store_true",

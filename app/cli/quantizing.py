@@ -22,6 +22,7 @@ def quantize_and_print(options: argparse.Namespace) -> None:
         options.bits,
         options.group_size,
         options.symmetric,
+        options.float8,
         options.damping,
         options.act_order,
     )

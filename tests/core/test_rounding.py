@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from octavo.core.quantization.rounding.gptq import gptq
@@ -13,6 +15,7 @@ packing = pytest.importorskip("compressed_tensors.compressors.pack_quantized.hel
 
 OUTPUTS, INPUTS = 24, 256
 DAMPING = 0.01
+FLOAT8 = Grid(8, is_float=True)
 
 
 def case(seed: int) -> tuple[Tensor, Tensor]:
@@ -29,6 +32,17 @@ def error(weight: Tensor, rounded: Rounded, products: Tensor) -> float:
     return float(((off @ products.double()) * off).sum())
 
 
+def nearest_steps(scaled: Tensor, zero: Tensor, grid: Grid) -> Tensor:
+    """Of all numbers that the grid has, in float64."""
+    every = torch.arange(256, dtype=torch.uint8)
+    if grid.is_float:
+        numbers = every.view(torch.float8_e4m3fn).double()
+        numbers = numbers[numbers.isfinite()]
+    else:
+        numbers = every[: grid.most + 1].double()
+    return numbers[(scaled[:, None] + zero[:, None] - numbers).abs().argmin(-1)]
+
+
 def naive_gptq(weight: Tensor, products: Tensor, grid: Grid, ordered: bool) -> Tensor:
     """Steps by the paper's equations 2 and 3, a column at a time with the whole inverse, which
     loses the column's row after it."""
@@ -38,29 +52,31 @@ def naive_gptq(weight: Tensor, products: Tensor, grid: Grid, ordered: bool) -> T
     order = list(range(INPUTS))
     if ordered:
         order = importance.argsort(descending=True).tolist()
-    whole, one = torch.float32, Grid(grid.bits, 0, grid.symmetric)
+    whole, one = torch.float32, replace(grid, group_size=0)
     scales, zeros = fit_scales(weight, grid, whole, importance)
     for column in order:
-        group = column // grid.group_size
-        if not ordered and column % grid.group_size == 0:
-            span = slice(column, column + grid.group_size)
+        group = column // grid.size(INPUTS)
+        if not ordered and column % grid.size(INPUTS) == 0:
+            span = slice(column, column + grid.size(INPUTS))
             found = fit_scales(left[:, span].float(), one, whole, importance[span])
             scales[:, group], zeros[:, group] = found[0][:, 0], found[1][:, 0]
         scale, zero = scales[:, group].double(), zeros[:, group].double()
-        steps[:, column] = (left[:, column] / scale + zero).round().clamp(0, grid.most)
+        steps[:, column] = nearest_steps(left[:, column] / scale, zero, grid)
         off = (left[:, column] - scale * (steps[:, column] - zero)) / inverse[column, column]
         left -= torch.outer(off, inverse[column])
         row = inverse[column].clone()
         inverse -= torch.outer(row, row) / row[column]
-    return steps.to(torch.uint8)
+    return steps.to(grid.dtype)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("grid", [Grid(4, 64, False), Grid(4, 32), Grid(8, 128, False)], ids=str)
+@pytest.mark.parametrize(
+    "grid", [Grid(4, 64, False), Grid(4, 32), Grid(8, 128, False), FLOAT8], ids=str
+)
 def test_gptq_is_the_papers(grid: Grid, ordered: bool) -> None:
     weight, products = case(0)
     found = gptq(weight, products, grid, torch.float32, DAMPING, ordered)
-    same = found.steps == naive_gptq(weight, products, grid, ordered)
+    same = found.steps.float() == naive_gptq(weight, products, grid, ordered).float()
     # A weight in the middle between two steps may go either way in float32, and those after it
     # with it.
     assert same.float().mean() > 0.999
@@ -74,7 +90,7 @@ def test_a_group_may_reach_over_columns_that_are_computed_at_once() -> None:
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("grid", [Grid(4, 64, False), Grid(4, 32), Grid(8)], ids=str)
+@pytest.mark.parametrize("grid", [Grid(4, 64, False), Grid(4, 32), Grid(8), FLOAT8], ids=str)
 def test_gptq_loses_much_less_than_rounding(grid: Grid, ordered: bool) -> None:
     weight, products = case(2)
     nearest = round_to_nearest(weight, grid, torch.bfloat16)

@@ -21,7 +21,7 @@ _BLOCK = 128
 def gptq(
     weight: Tensor, hessian: Tensor, grid: Grid, dtype: torch.dtype, damping: float, ordered: bool
 ) -> Rounded:
-    """Round to integers so that outputs change least.
+    """Round so that outputs change least.
 
     weight: float32 [out, in]. hessian: [in, in], the sum of the inputs' outer products. dtype: of
     the scales. damping: added to the diagonal, as a share of its mean. ordered: the columns with
@@ -57,6 +57,7 @@ def gptq(
                 )
             group = int(order[i]) // size
             scale, zero = scales[:, group], zeros[:, group]
+            # In float32, float8's too, which it holds as they are.
             steps[:, i] = to_steps(work[:, i], scale, zero, grid)
             off = work[:, i] - scale.float() * (steps[:, i] - zero.float())
             error = off / factor[i, i]
@@ -65,7 +66,7 @@ def gptq(
         work[:, stop:] -= errors @ factor[start:stop, stop:]
     unordered = torch.empty_like(steps)
     unordered[:, order] = steps
-    return Rounded(unordered.to(torch.uint8), scales, zeros)
+    return Rounded(unordered.to(grid.dtype), scales, zeros)
 
 
 def _inverse_factor(hessian: Tensor, damping: float) -> Tensor:

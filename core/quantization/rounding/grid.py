@@ -29,6 +29,11 @@ class Grid:
     is_float: bool = False
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of steps as they are kept."""
+        return torch.float8_e4m3fn if self.is_float else torch.uint8
+
+    @property
     def most(self) -> int:
         """The largest step."""
         return (1 << self.bits) - 1
@@ -87,7 +92,7 @@ def to_steps(weight: Tensor, scales: Tensor, zeros: Tensor, grid: Grid) -> Tenso
     """The nearest steps, in float32 but float8's; weight, scales and zeros broadcast."""
     scaled = weight / scales.float()
     if grid.is_float:
-        return scaled.clamp(-_FLOAT8_MAX, _FLOAT8_MAX).to(torch.float8_e4m3fn)
+        return scaled.clamp(-_FLOAT8_MAX, _FLOAT8_MAX).to(grid.dtype)
     return (scaled + zeros.float()).round_().clamp_(0, grid.most)
 
 
@@ -98,7 +103,7 @@ def round_to_nearest(
     scales, zeros = fit_scales(weight, grid, dtype, importance)
     groups = weight.reshape(len(weight), -1, grid.size(weight.shape[1]))
     steps = to_steps(groups, scales[..., None], zeros[..., None], grid).flatten(1)
-    return Rounded(steps if grid.is_float else steps.to(torch.uint8), scales, zeros)
+    return Rounded(steps.to(grid.dtype), scales, zeros)
 
 
 def _scales(low: Tensor, high: Tensor, grid: Grid, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

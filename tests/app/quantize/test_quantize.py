@@ -41,7 +41,7 @@ from vision_checkpoints import VISION_MODELS
 
 pytest.importorskip("compressed_tensors")
 
-METHODS = ("rtn", "gptq", "int4", "int8", "fp8")
+METHODS = ("rtn", "gptq", "int4", "int8", "fp8", "rtn --float8")
 FEW = {"num_samples": 4, "sample_len": 48}
 
 
@@ -53,7 +53,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(model: Path, output: Path, method: str) -> dict[str, Tensor]:
     """The tensors that are written."""
-    recipe = make_recipe(method, group_size=32 if method in ("rtn", "gptq") else None)
+    name, *float8 = method.split()
+    size = 32 if method in ("rtn", "gptq") else None
+    recipe = make_recipe(name, group_size=size, float8=bool(float8))
     few = FEW if recipe.calibrates else {}
     quantize(Job(str(model), output, recipe, **few), lambda line: None)
     return load_file(output / "model.safetensors")
@@ -84,8 +86,9 @@ def test_others_load_what_is_written(
 ) -> None:
     # The fast kernels round activations, too.
     monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference")
+    is_float = method in ("fp8", "rtn --float8")
     stored = run(llama, tmp_path / "out", method)
-    assert not [name for name in stored if name.endswith("_proj.weight")] or method == "fp8"
+    assert not [name for name in stored if name.endswith("_proj.weight")] or is_float
     plain = dequantised(llama, tmp_path / "out", tmp_path / "plain")
     ids = torch.randint(3, 2000, (1, 40), generator=torch.Generator().manual_seed(0))
     wanted = AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float32)
@@ -233,7 +236,9 @@ def save_gpt2(folder: Path) -> None:
         ("MODEL -o OUT --calibration EMPTY", "no text of 16 tokens and no picture"),
         ("MODEL -o OUT --calibration PICTURE", "takes no pictures"),
         ("MODEL -o OUT --calibration BAD.jsonl", "line 2: has neither a"),
-        ("MODEL -o OUT --method fp8 --calibration EMPTY", "looks at no data"),
+        ("MODEL -o OUT --method rtn --calibration EMPTY", "looks at no data"),
+        ("MODEL -o OUT --method int8 --float8", "--float8 does not go with --method int8"),
+        ("MODEL -o OUT --method gptq --float8 --bits 8", "--bits does not go with --float8"),
         ("MODEL -o OUT --method rtn --num-samples 3", "--num-samples: this method looks at no"),
         ("MODEL -o OUT --sample-len 513", "--sample-len 513: MODEL takes 512 tokens"),
         ("MODEL -o MODEL", "exists already; remove it"),
