@@ -35,6 +35,13 @@ def add_quantize_options(parser: CommandParser, model_help: str) -> None:
         help="of rtn and gptq: float8 e4m3 with a scale for each output, in place of integers",
     )
     parser.add_argument(
+        "--bits-budget",
+        type=float,
+        metavar="BITS",
+        help="of int4, gptq and rtn: so many bits a weight on average, scales and zeros counted; "
+        "layers get 8, or 4 in groups of 32 or 64, by how much each changes what the model says",
+    )
+    parser.add_argument(
         "--act-order",
         action="store_true",
         help="of gptq: round the columns with the largest inputs first; groups stay in order",

@@ -23,6 +23,7 @@ def quantize_and_print(options: argparse.Namespace) -> None:
         options.group_size,
         options.symmetric,
         options.float8,
+        options.bits_budget,
         options.damping,
         options.act_order,
     )
@@ -38,5 +39,6 @@ def quantize_and_print(options: argparse.Namespace) -> None:
     report = quantize(job, print)
     print_table(report.rows())
     before, after = report.bytes_before / 1e6, report.bytes_after / 1e6
+    print(f"{report.bits:.3f} bits a weight in the layers above, scales and zeros counted")
     print(f"weights: {before:.1f} MB before, {after:.1f} MB now, in {report.output}")
     print(f"next: octavo serve {report.output}")

@@ -45,7 +45,7 @@ def round_layers(
 def _round_layer(
     weight: Tensor, products: Tensor | None, grid: Grid, recipe: Recipe, dtype: torch.dtype
 ) -> RoundedLayer:
-    if products is None:
+    if products is None or recipe.solver == "rtn":
         return RoundedLayer(round_to_nearest(weight, grid, dtype), grid, None)
     rounded = gptq(weight, products, grid, dtype, recipe.damping, recipe.ordered)
     return RoundedLayer(rounded, grid, _output_error(rounded.values() - weight, weight, products))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...core.quantization.rounding.grid import Grid
 from ...core.quantization.rounding.packed import from_stored, stored_tensors
 from .block_rounding import round_layers
 from .forward_passes import Call, ForwardPasses, run_block
 from .inputs import gather_products
+from .layer_grids import LayerGrids
 from .recipe import Recipe
 from .report import LayerReport
 from .samples import Sample
@@ -23,6 +23,7 @@ class BlockRounding:
 
     source: SourceModel
     names: Sequence[Mapping[str, str]]
+    grids: LayerGrids
     recipe: Recipe
     samples: Sequence[Sample]
     folder: WorkFolder
@@ -44,19 +45,12 @@ class BlockRounding:
                 calls = passes.next_calls(outputs)
         passes.close()
 
-    def grids(self, index: int) -> dict[str, Grid | None]:
-        """Of a block's layers; None for those that stay plain."""
-        return {
-            name: self.recipe.grid_of(layer.out_features, layer.in_features)
-            for name, layer in self.source.linears(index).items()
-        }
-
     def _finish(self, index: int, calls: Sequence[Call]) -> None:
         """Have a block in the folder."""
         block = self.source.blocks[index]
         linears, names = self.source.linears(index), self.names[index]
         products = gather_products(block, linears, calls)
-        rounded = round_layers(linears, self.grids(index), products, self.recipe, self.source.dtype)
+        rounded = round_layers(linears, self.grids[index], products, self.recipe, self.source.dtype)
         tensors = {
             f"{names[f'{name}.weight'].removesuffix('weight')}{ending}": tensor
             for name, layer in rounded.items()
@@ -67,7 +61,7 @@ class BlockRounding:
     def _put_in_place(self, index: int) -> list[LayerReport]:
         """The weights of a finished block, as whoever loads them has them."""
         tensors, errors = self.folder.get(index)
-        grids, reports = self.grids(index), []
+        grids, reports = self.grids[index], []
         for name, layer in self.source.linears(index).items():
             grid, prefix = grids[name], self.names[index][f"{name}.weight"].removesuffix("weight")
             if grid is not None:

@@ -7,7 +7,7 @@ comes to a decoder block, whose output it is then handed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +46,11 @@ class ForwardPasses:
     def next_calls(self, outputs: Sequence[Any]) -> list[Call]:
         """What each asks of the next block, given what the last one gave."""
         return self._resume([(output,) for output in outputs])
+
+    def results(self, outputs: Sequence[Any]) -> Iterator[Any]:
+        """What the model gives for each, given what the last block gave; one at a time."""
+        for each, output in zip(self._passes, outputs, strict=True):
+            yield each.switch(output)
 
     def close(self) -> None:
         """End passes that haven't come to their ends."""

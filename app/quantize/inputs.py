@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from .forward_passes import Call, run_block
+
+#: Is given a layer's name and its input.
+Note = Callable[[str, Tensor], None]
+
+
+def layers_by_input(
+    block: nn.Module, linears: Mapping[str, nn.Linear], call: Call
+) -> list[list[str]]:
+    """Names of those that are run, in their order; together where they read one tensor."""
+    found: list[tuple[Tensor, list[str]]] = []
+    named: set[str] = set()
+
+    def note(name: str, inputs: Tensor) -> None:
+        if name in named:
+            return
+        named.add(name)
+        if not found or found[-1][0] is not inputs:
+            found.append((inputs, []))
+        found[-1][1].append(name)
+
+    with noting_inputs(linears, note):
+        run_block(block, call)
+    return [names for _, names in found]
 
 
 def gather_products(
@@ -15,37 +39,34 @@ def gather_products(
 ) -> dict[str, Tensor]:
     """For each layer that was run, the sum over tokens of its input's outer product with itself,
     float32 [in, in]. Layers that read one tensor share theirs."""
-    products = _Products()
-    handles = [layer.register_forward_pre_hook(products.hook(n)) for n, layer in linears.items()]
-    try:
+    if not calls:
+        return {}
+    groups = layers_by_input(block, linears, calls[0])
+    products: dict[str, Tensor] = {}
+
+    def note(name: str, inputs: Tensor) -> None:
+        rows = inputs.flatten(0, -2)
+        if name in products:
+            products[name].addmm_(rows.T, rows)
+        else:
+            products[name] = rows.T @ rows
+
+    with noting_inputs({names[0]: linears[names[0]] for names in groups}, note):
         for call in calls:
             run_block(block, call)
+    return {name: products[names[0]] for names in groups for name in names}
+
+
+@contextmanager
+def noting_inputs(linears: Mapping[str, nn.Linear], note: Note) -> Iterator[None]:
+    """Have each layer's input noted whenever it is run."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: note(name, args[0])
+
+    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in linears.items()]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return products.found
-
-
-class _Products:
-    def __init__(self) -> None:
-        self.found: dict[str, Tensor] = {}
-        self._leaders: dict[str, str] = {}
-        self._last: tuple[str, Tensor | None] = "", None
-
-    def hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, args: self._add(name, args[0])
-
-    def _add(self, name: str, inputs: Tensor) -> None:
-        leader, last = self._last
-        if name not in self._leaders:
-            self._leaders[name] = leader if last is inputs else name
-        leader = self._leaders[name]
-        self._last = leader, inputs
-        if leader != name:
-            self.found[name] = self.found[leader]
-            return
-        rows = inputs.flatten(0, -2)
-        if name in self.found:
-            self.found[name].addmm_(rows.T, rows)
-        else:
-            self.found[name] = rows.T @ rows

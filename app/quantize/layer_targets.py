@@ -4,19 +4,16 @@ an engine has for the parts around the blocks."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from ...core.quantization.rounding.grid import Grid
+from .layer_grids import LayerGrids
 from .source_model import SourceModel
 
 #: In every engine that reads the format, the class of all linear layers.
 _ALL = "Linear"
 
-#: Of each block, by the layers' names in it; None for those that stay plain.
-Grids = Sequence[Mapping[str, Grid | None]]
 
-
-def layer_targets(source: SourceModel, grids: Grids) -> dict[Grid, list[str]]:
+def layer_targets(source: SourceModel, grids: LayerGrids) -> dict[Grid, list[str]]:
     """The grid that most have is all layers'; others' are named."""
     counts: dict[Grid, int] = {}
     for block in grids:
@@ -28,14 +25,14 @@ def layer_targets(source: SourceModel, grids: Grids) -> dict[Grid, list[str]]:
     return {**others, main: [_ALL]}
 
 
-def plain_patterns(source: SourceModel, grids: Grids) -> list[str]:
+def plain_patterns(source: SourceModel, grids: LayerGrids) -> list[str]:
     """Layers that stay plain, within blocks and without."""
     parts = [part.rpartition(".")[2] for part in source.plain_parts()]
     around = [rf"re:(.*\.)?{re.escape(part)}(\..*)?$" for part in parts]
     return [*around, *_patterns(source, grids, None)]
 
 
-def _patterns(source: SourceModel, grids: Grids, grid: Grid | None) -> list[str]:
+def _patterns(source: SourceModel, grids: LayerGrids, grid: Grid | None) -> list[str]:
     leaf = re.escape(source.blocks_name.rpartition(".")[2])
     having: dict[str, list[int]] = {}
     for index, block in enumerate(grids):

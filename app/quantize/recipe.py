@@ -19,26 +19,32 @@ _BITS, _GROUP_SIZES = (4, 8), (32, 64, 128)
 _WHOLE = ("int4", "int8", "fp8")
 #: Options of grids of integers.
 _INTEGERS = ("--bits", "--group-size", "--symmetric")
+#: Those that a budget chooses.
+_CHOSEN = ("--bits", "--group-size", "--float8")
+_BUDGETED = ("int4", "gptq", "rtn")
 METHODS = ("rtn", "gptq", *_WHOLE)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """solver: how numbers are found. grid: where they lie. damping, ordered: see `gptq`."""
+    """solver: how numbers are found. grids: where they may lie. budget: most bits a weight, on
+    average, by which each layer's grid is chosen; None if each gets the first that fits it.
+    damping, ordered: see `gptq`."""
 
     solver: Solver
-    grid: Grid
+    grids: tuple[Grid, ...]
+    budget: float | None = None
     damping: float = 0.01
     ordered: bool = False
 
     @property
     def calibrates(self) -> bool:
-        """Whether it looks at inputs."""
-        return self.solver != "rtn"
+        """Whether it looks at data."""
+        return self.solver != "rtn" or self.budget is not None
 
-    def grid_of(self, outputs: int, inputs: int) -> Grid | None:
-        """For a layer of this shape; None if it stays plain."""
-        return next((g for g in (self.grid, _EIGHT) if fits(g, outputs, inputs)), None)
+    def grids_of(self, outputs: int, inputs: int) -> list[Grid]:
+        """Those that fit a layer of this shape."""
+        return [grid for grid in self.grids if fits(grid, outputs, inputs)]
 
 
 def make_recipe(
@@ -47,6 +53,7 @@ def make_recipe(
     group_size: int | None = None,
     symmetric: bool = False,
     float8: bool = False,
+    bits_budget: float | None = None,
     damping: float | None = None,
     act_order: bool = False,
 ) -> Recipe:
@@ -58,16 +65,20 @@ def make_recipe(
         "--group-size": group_size is not None,
         "--symmetric": symmetric,
         "--float8": float8,
+        "--bits-budget": bits_budget is not None,
         "--damping": damping is not None,
         "--act-order": act_order,
     }
     taken = set() if method in _WHOLE else {*_INTEGERS, "--float8"}
     taken |= {"--damping", "--act-order"} if method == "gptq" else set()
+    taken |= {"--bits-budget"} if method in _BUDGETED else set()
     for option, is_given in given.items():
         if is_given and option not in taken:
             raise ConfigError(f"{option} does not go with --method {method}")
         if is_given and float8 and option in _INTEGERS:
             raise ConfigError(f"{option} does not go with --float8, which has a scale per output")
+        if is_given and bits_budget is not None and option in _CHOSEN:
+            raise ConfigError(f"{option} does not go with --bits-budget, which chooses it")
     if bits not in (None, *_BITS):
         raise ConfigError(f"--bits {bits}: must be 4 or 8")
     if group_size not in (None, *_GROUP_SIZES):
@@ -75,12 +86,16 @@ def make_recipe(
     if damping is not None and not 0 < damping <= 1:
         raise ConfigError(f"--damping {damping}: must be above 0 and at most 1")
     if method == "int8":
-        return Recipe("gptq", Grid(bits=8))
+        return Recipe("gptq", (_EIGHT,))
     if method == "fp8":
-        return Recipe("gptq", _FLOAT8, ordered=True)
+        return Recipe("gptq", (_FLOAT8,), ordered=True)
+    grids: tuple[Grid, ...] = (Grid(bits or 4, group_size or 64, symmetric), _EIGHT)
+    if bits_budget is not None:
+        grids = (Grid(4, 64, symmetric), Grid(4, 32, symmetric), _EIGHT)
+    if float8:
+        grids = (_FLOAT8,)
     if method == "int4":
-        return Recipe("gptq", Grid(4, 64, symmetric=False), ordered=True)
-    grid = _FLOAT8 if float8 else Grid(bits or 4, group_size or 64, symmetric)
+        return Recipe("gptq", grids, bits_budget, ordered=True)
     if method == "rtn":
-        return Recipe("rtn", grid)
-    return Recipe("gptq", grid, 0.01 if damping is None else damping, act_order)
+        return Recipe("rtn", grids, bits_budget)
+    return Recipe("gptq", grids, bits_budget, 0.01 if damping is None else damping, act_order)

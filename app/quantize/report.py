@@ -25,12 +25,14 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """layers: of each block. bytes_before, bytes_after: of all weights."""
+    """layers: of each block. bytes_before, bytes_after: of all weights. bits: a weight, of the
+    blocks' linear layers with scales and zeros."""
 
     output: Path
     layers: Sequence[Sequence[LayerReport]]
     bytes_before: int
     bytes_after: int
+    bits: float
 
     def rows(self) -> list[tuple[str, ...]]:
         """Of a table, with its headings: a row for each kind of layer."""

@@ -18,8 +18,9 @@ from ...core.checkpoints.checkpoint import Checkpoint
 from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.checkpoints.weights_digest import weights_digest
 from ...core.protocol.config import ConfigError
-from ...core.quantization.rounding.grid import Grid
 from .blocks import BlockRounding
+from .budget.choice import check_budget, choose_grids
+from .layer_grids import GridCosts, LayerGrids, first_grids, grid_costs, num_weights, total_bits
 from .layer_targets import layer_targets, plain_patterns
 from .recipe import Recipe
 from .report import LayerReport, Report
@@ -60,13 +61,14 @@ def quantize(job: Job, tell: Callable[[str], None]) -> Report:
     samples = _samples(job, checkpoint, source, tell)
     names = find_stored_names(source, checkpoint)
     folder = WorkFolder(job.output)
-    _check_space(source, job.recipe, checkpoint, folder)
-    rounding = BlockRounding(source, names, job.recipe, samples.inputs, folder)
-    grids = [rounding.grids(index) for index in range(len(names))]
-    if not any(grid for block in grids for grid in block.values()):
-        raise ConfigError(f"{checkpoint.name}: no layer has inputs that are whole words of 32 bits")
-    settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
+    costs = grid_costs(source, job.recipe)
+    _check_grids(source, job.recipe, costs, checkpoint.name)
+    _check_space(source, job.recipe, costs, checkpoint, folder)
     folder.open(_settings(job, checkpoint, samples))
+    grids = _grids(source, job.recipe, costs, samples, folder)
+    settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
+    looked_at = samples.inputs if job.recipe.solver != "rtn" else []
+    rounding = BlockRounding(source, names, grids, job.recipe, looked_at, folder)
     # A bar where standard error is a terminal.
     bar = tqdm(rounding.run(), total=len(names), unit="block", leave=False, disable=None)
     reports: list[list[LayerReport]] = list(bar)
@@ -80,7 +82,8 @@ def quantize(job: Job, tell: Callable[[str], None]) -> Report:
     before = sum(path.stat().st_size for path in checkpoint.weight_paths())
     after = sum(path.stat().st_size for path in folder.whole.glob("*.safetensors"))
     folder.finish()
-    return Report(job.output, reports, before, after)
+    bits = total_bits(costs, grids) / num_weights(source)
+    return Report(job.output, reports, before, after, bits)
 
 
 def _check_plain(checkpoint: Checkpoint) -> None:
@@ -127,17 +130,40 @@ def _samples(
     return samples
 
 
+def _check_grids(source: SourceModel, recipe: Recipe, costs: GridCosts, name: str) -> None:
+    """Raises ConfigError if no layer fits a grid, or if the budget can't be kept."""
+    if not any(grid for block in costs for own in block.values() for grid in own):
+        raise ConfigError(f"{name}: no layer has inputs that are whole words of 32 bits")
+    if recipe.budget is not None:
+        check_budget(source, costs, recipe.budget, name)
+
+
+def _grids(
+    source: SourceModel, recipe: Recipe, costs: GridCosts, samples: Samples, folder: WorkFolder
+) -> LayerGrids:
+    """As an earlier run chose them, if it did."""
+    if recipe.budget is None:
+        return first_grids(costs)
+    chosen = folder.get_grids()
+    if chosen is None:
+        chosen = choose_grids(source, samples.inputs, costs, recipe.budget)
+        folder.put_grids(chosen)
+    return chosen
+
+
 def _check_space(
-    source: SourceModel, recipe: Recipe, checkpoint: Checkpoint, folder: WorkFolder
+    source: SourceModel,
+    recipe: Recipe,
+    costs: GridCosts,
+    checkpoint: Checkpoint,
+    folder: WorkFolder,
 ) -> None:
     """Raises ConfigError if finished blocks and the whole don't fit on the disk."""
-    needed = sum(path.stat().st_size for path in checkpoint.weight_paths())
-    for index in range(len(source.blocks)):
-        for layer in source.linears(index).values():
-            grid = recipe.grid_of(layer.out_features, layer.in_features)
-            if grid is not None:
-                bits = grid.bits + (24 / grid.group_size if grid.group_size else 0)
-                needed += int(layer.weight.numel() * bits / 4) - layer.weight.nbytes
+    plain = num_weights(source) * source.dtype.itemsize
+    made: float = total_bits(costs, first_grids(costs)) / 8
+    if recipe.budget is not None:
+        made = num_weights(source) * recipe.budget / 8
+    needed = sum(path.stat().st_size for path in checkpoint.weight_paths()) - plain + 2 * made
     place = next(p for p in folder.path.absolute().parents if p.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
@@ -166,7 +192,7 @@ def _all_tensors(
     checkpoint: Checkpoint,
     folder: WorkFolder,
     names: Sequence[dict[str, str]],
-    grids: Sequence[dict[str, Grid | None]],
+    grids: LayerGrids,
 ) -> Iterator[tuple[str, Tensor]]:
     """The source's, but for those that blocks have in their place."""
     replaced = set()

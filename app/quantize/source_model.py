@@ -122,14 +122,16 @@ def _check_blocks(source: SourceModel, name: str) -> None:
 
 def _widen_others(source: SourceModel) -> None:
     """To float32, what lies before the blocks; embeddings, of which few rows are read, as they are
-    read. The head is never run."""
+    read. The head runs in the dtype that is stored."""
     model = source.model
     table = model.get_input_embeddings()
     table.register_forward_hook(lambda module, args, output: output.float())
     held = {id(p) for p in table.parameters()}
     held |= {id(p) for block in source.blocks for p in block.parameters()}
     head = model.get_output_embeddings()
-    held |= {id(p) for p in head.parameters()} if head is not None else set()
+    if head is not None:
+        held |= {id(p) for p in head.parameters()}
+        head.register_forward_pre_hook(lambda module, args: (args[0].to(module.weight.dtype),))
     for parameter in model.parameters():
         if id(parameter) not in held and parameter.is_floating_point():
             parameter.data = parameter.data.float()

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...core.protocol.config import ConfigError
+from ...core.quantization.rounding.grid import Grid
+from .layer_grids import LayerGrids
 
-_SETTINGS, _WHOLE, _ERRORS = "settings.json", "checkpoint", "errors"
+_SETTINGS, _GRIDS, _WHOLE, _ERRORS = "settings.json", "grids.json", "checkpoint", "errors"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,21 @@ class WorkFolder:
                 f"{self.path} holds a run with another {' and another '.join(changed)}; remove it "
                 "to begin anew, or name another output"
             )
+
+    def put_grids(self, grids: LayerGrids) -> None:
+        """Keep which grids were chosen."""
+        chosen = [{n: g and asdict(g) for n, g in block.items()} for block in grids]
+        _write(self.path / _GRIDS, json.dumps(chosen, indent=2))
+
+    def get_grids(self) -> LayerGrids | None:
+        """Those that were chosen, if they were."""
+        kept = self.path / _GRIDS
+        if not kept.is_file():
+            return None
+        return [
+            {name: grid and Grid(**grid) for name, grid in block.items()}
+            for block in json.loads(kept.read_text())
+        ]
 
     def holds(self, block: int) -> bool:
         """Whether a block is finished."""

@@ -26,6 +26,16 @@ def stored_tensors(weight: Rounded, grid: Grid) -> dict[str, Tensor]:
     return tensors
 
 
+def stored_bits(grid: Grid, outputs: int, inputs: int, dtype: torch.dtype) -> int:
+    """Of all `stored_tensors` of a layer of this shape. dtype: of its scales."""
+    scales = outputs * (inputs // grid.size(inputs))
+    bits = outputs * inputs * grid.bits + scales * dtype.itemsize * 8
+    if grid.is_float:
+        return bits
+    # The shape is two numbers of 64 bits.
+    return bits + 2 * 64 + (0 if grid.symmetric else scales * grid.bits)
+
+
 def from_stored(tensors: dict[str, Tensor], grid: Grid) -> Rounded:
     """The same weight again."""
     scales = tensors["weight_scale"]

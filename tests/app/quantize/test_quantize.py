@@ -4,7 +4,6 @@ what the plain model gives with the weights that the numbers stand for."""
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from dequantised import dequantised
 from gguf_files import write_gguf
 from octavo import LLM
 from octavo.__main__ import main
@@ -22,8 +22,6 @@ from octavo.app import DEMO_MODEL
 from octavo.app.quantize.recipe import make_recipe
 from octavo.app.quantize.run import Job, quantize
 from octavo.core.protocol.config import ConfigError
-from octavo.core.quantization.rounding.grid import Grid
-from octavo.core.quantization.rounding.packed import from_stored
 from parity import GREEDY, Reference, check_equal, conversation
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -59,25 +57,6 @@ def run(model: Path, output: Path, method: str) -> dict[str, Tensor]:
     few = FEW if recipe.calibrates else {}
     quantize(Job(str(model), output, recipe, **few), lambda line: None)
     return load_file(output / "model.safetensors")
-
-
-def dequantised(plain: Path, output: Path, folder: Path) -> Path:
-    """A plain checkpoint of the same weights."""
-    shutil.copytree(plain, folder)
-    tensors = load_file(plain / "model.safetensors")
-    stored = load_file(output / "model.safetensors")
-    groups = json.loads((output / "config.json").read_text())["quantization_config"]
-    assert groups["quant_method"] == "compressed-tensors"
-    for name in [name for name in tensors if f"{name}_scale" in stored]:
-        own = {k.removeprefix(name[:-6]): t for k, t in stored.items() if k.startswith(name[:-6])}
-        if "weight_packed" in own:
-            bits = 32 * own["weight_packed"].shape[1] // int(own["weight_shape"][1])
-            grid = Grid(bits, 1, "weight_zero_point" not in own)
-            tensors[name] = from_stored(own, grid).values()
-        else:
-            tensors[name] = own["weight"].float() * own["weight_scale"].float()
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return folder
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -142,7 +121,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     sizes = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 6}
     model = save_family(tmp_path / "model", "Llama", sizes)
     output = tmp_path / "out"
-    arguments = ["--num-samples", "16", "--sample-len", "64"]
+    arguments = ["--num-samples", "16", "--sample-len", "64", "--bits-budget", "6"]
     command = [
         sys.executable,
         "-m",
@@ -162,7 +141,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not output.exists()
     with pytest.raises(ConfigError, match=r"partial holds a run with another method and another"):
         run(model, output, "rtn")
-    job = Job(str(model), output, make_recipe("int4"), num_samples=16, sample_len=64)
+    recipe = make_recipe("int4", bits_budget=6)
+    job = Job(str(model), output, recipe, num_samples=16, sample_len=64)
     quantize(job, lambda line: None)
     assert not finished.parent.exists()
     whole = Job(str(model), tmp_path / "whole", job.recipe, num_samples=16, sample_len=64)
