@@ -11,10 +11,11 @@ from .intake_options import count
 
 _METHODS = (
     "int4: 4 bits, the best of what is here; int8, fp8: 8 bits, a scale for each output; rtn "
-    "(round to the nearest), gptq: as --bits, --group-size and --symmetric say, or in --float8"
+    "(round to the nearest), awq, gptq: as --bits, --group-size and --symmetric say; rtn and gptq "
+    "in --float8, too"
 )
 #: As in app/quantize, which isn't imported before it is run.
-METHODS = ("int4", "int8", "fp8", "rtn", "gptq")
+METHODS = ("int4", "int8", "fp8", "rtn", "awq", "gptq")
 
 
 def add_quantize_options(parser: CommandParser, model_help: str) -> None:

@@ -47,7 +47,10 @@ def _round_layer(
 ) -> RoundedLayer:
     if products is None or recipe.solver == "rtn":
         return RoundedLayer(round_to_nearest(weight, grid, dtype), grid, None)
-    rounded = gptq(weight, products, grid, dtype, recipe.damping, recipe.ordered)
+    if recipe.solver == "clip":
+        rounded = round_to_nearest(weight, grid, dtype, products.diagonal())
+    else:
+        rounded = gptq(weight, products, grid, dtype, recipe.damping, recipe.ordered)
     return RoundedLayer(rounded, grid, _output_error(rounded.values() - weight, weight, products))
 
 

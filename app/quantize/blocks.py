@@ -13,6 +13,7 @@ from .layer_grids import LayerGrids
 from .recipe import Recipe
 from .report import LayerReport
 from .samples import Sample
+from .scaling.scale_block import ScaledBlock, scale_block
 from .source_model import SourceModel, in_float32
 from .work_folder import WorkFolder
 
@@ -49,25 +50,39 @@ class BlockRounding:
         """Have a block in the folder."""
         block = self.source.blocks[index]
         linears, names = self.source.linears(index), self.names[index]
+        grids, dtype = self.grids[index], self.source.dtype
         products = gather_products(block, linears, calls)
-        rounded = round_layers(linears, self.grids[index], products, self.recipe, self.source.dtype)
+        scaled = ScaledBlock(products, {}, [])
+        if self.recipe.scales:
+            scaled = scale_block(
+                block, linears, grids, products, names, self.source.head_dim, calls[0], dtype
+            )
+        rounded = round_layers(linears, grids, scaled.products, self.recipe, dtype)
         tensors = {
             f"{names[f'{name}.weight'].removesuffix('weight')}{ending}": tensor
             for name, layer in rounded.items()
             for ending, tensor in stored_tensors(layer.weight, layer.grid).items()
         }
-        self.folder.put(index, tensors, {name: layer.error for name, layer in rounded.items()})
+        for name in scaled.changed:
+            tensors[names[name]] = block.get_parameter(name).data.to(dtype)
+        notes = [
+            LayerReport(name, grid, rounded[name].error if grid else None, scaled.alphas.get(name))
+            for name, grid in grids.items()
+        ]
+        self.folder.put(index, tensors, notes)
 
     def _put_in_place(self, index: int) -> list[LayerReport]:
         """The weights of a finished block, as whoever loads them has them."""
-        tensors, errors = self.folder.get(index)
-        grids, reports = self.grids[index], []
+        tensors, reports = self.folder.get(index)
+        names = self.names[index]
+        for name, parameter in self.source.blocks[index].named_parameters():
+            if names.get(name) in tensors:
+                parameter.data = tensors[names[name]].float()
         for name, layer in self.source.linears(index).items():
-            grid, prefix = grids[name], self.names[index][f"{name}.weight"].removesuffix("weight")
+            grid, prefix = self.grids[index][name], names[f"{name}.weight"].removesuffix("weight")
             if grid is not None:
                 own = {
                     k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)
                 }
                 layer.weight.data = from_stored(own, grid).values()
-            reports.append(LayerReport(name, grid, errors.get(name)))
         return reports

@@ -17,7 +17,8 @@ Note = Callable[[str, Tensor], None]
 def layers_by_input(
     block: nn.Module, linears: Mapping[str, nn.Linear], call: Call
 ) -> list[list[str]]:
-    """Names of those that are run, in their order; together where they read one tensor."""
+    """Names of those that are run, in the order of the first; together where they read one
+    tensor."""
     found: list[tuple[Tensor, list[str]]] = []
     named: set[str] = set()
 
@@ -25,9 +26,11 @@ def layers_by_input(
         if name in named:
             return
         named.add(name)
-        if not found or found[-1][0] is not inputs:
-            found.append((inputs, []))
-        found[-1][1].append(name)
+        same = next((names for tensor, names in found if tensor is inputs), None)
+        if same is None:
+            same = []
+            found.append((inputs, same))
+        same.append(name)
 
     with noting_inputs(linears, note):
         run_block(block, call)

@@ -9,7 +9,7 @@ from ...core.protocol.config import ConfigError
 from ...core.quantization.rounding.grid import Grid
 from ...core.quantization.rounding.packed import fits
 
-Solver = Literal["rtn", "gptq"]
+Solver = Literal["rtn", "clip", "gptq"]
 
 #: Where a layer's inputs are not whole groups.
 _EIGHT = Grid(bits=8)
@@ -22,18 +22,20 @@ _INTEGERS = ("--bits", "--group-size", "--symmetric")
 #: Those that a budget chooses.
 _CHOSEN = ("--bits", "--group-size", "--float8")
 _BUDGETED = ("int4", "gptq", "rtn")
-METHODS = ("rtn", "gptq", *_WHOLE)
+METHODS = ("rtn", "awq", "gptq", *_WHOLE)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """solver: how numbers are found. grids: where they may lie. budget: most bits a weight, on
-    average, by which each layer's grid is chosen; None if each gets the first that fits it.
-    damping, ordered: see `gptq`."""
+    """solver: how numbers are found; "clip" is to the nearest, with ranges that fit the inputs.
+    grids: where they may lie. budget: most bits a weight, on average, by which each layer's grid is
+    chosen; None if each gets the first that fits it. scales: whether inputs are scaled before, see
+    `search_scaling`. damping, ordered: see `gptq`."""
 
     solver: Solver
     grids: tuple[Grid, ...]
     budget: float | None = None
+    scales: bool = False
     damping: float = 0.01
     ordered: bool = False
 
@@ -69,7 +71,8 @@ def make_recipe(
         "--damping": damping is not None,
         "--act-order": act_order,
     }
-    taken = set() if method in _WHOLE else {*_INTEGERS, "--float8"}
+    taken = set() if method in _WHOLE else set(_INTEGERS)
+    taken |= {"--float8"} if method in ("rtn", "gptq") else set()
     taken |= {"--damping", "--act-order"} if method == "gptq" else set()
     taken |= {"--bits-budget"} if method in _BUDGETED else set()
     for option, is_given in given.items():
@@ -98,4 +101,8 @@ def make_recipe(
         return Recipe("gptq", grids, bits_budget, ordered=True)
     if method == "rtn":
         return Recipe("rtn", grids, bits_budget)
-    return Recipe("gptq", grids, bits_budget, 0.01 if damping is None else damping, act_order)
+    if method == "awq":
+        return Recipe("clip", grids, scales=True)
+    return Recipe(
+        "gptq", grids, bits_budget, False, 0.01 if damping is None else damping, act_order
+    )

@@ -10,17 +10,19 @@ from statistics import fmean
 
 from ...core.quantization.rounding.grid import Grid
 
-_HEADINGS = ("layers", "count", "weights", "output error")
+_HEADINGS = ("layers", "count", "weights", "output error", "alpha")
 
 
 @dataclass(frozen=True)
 class LayerReport:
     """name: in its block. grid: None if it stays plain. error: the share of its outputs' squares
-    that differs from the plain layer's; None if no sample was looked at."""
+    that differs from the plain layer's; None if no sample was looked at. alpha: see `Scaling`; None
+    if its inputs couldn't be scaled, or were not to be."""
 
     name: str
     grid: Grid | None
     error: float | None
+    alpha: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,11 @@ class Report:
         for (name, grid), same in kinds.items():
             errors = [layer.error for layer in same if layer.error is not None]
             shown = f"{fmean(errors):.3%}" if errors else "–"
-            rows.append((name, str(len(same)), describe(grid), shown))
-        return rows
+            alphas = [layer.alpha for layer in same if layer.alpha is not None]
+            alpha = f"{fmean(alphas):.2f}" if alphas else "–"
+            rows.append((name, str(len(same)), describe(grid), shown, alpha))
+        is_scaled = any(row[-1] != "–" for row in rows[1:])
+        return rows if is_scaled else [row[:-1] for row in rows]
 
 
 def describe(grid: Grid | None) -> str:

@@ -37,6 +37,13 @@ class SourceModel:
         """The decoder blocks, in their order."""
         return list(self.model.get_submodule(self.blocks_name))
 
+    @property
+    def head_dim(self) -> int:
+        """Of attention; 0 if its config doesn't say."""
+        config = self.model.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_attention_heads", 0)
+        return getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
+
     def linears(self, index: int) -> dict[str, nn.Linear]:
         """Linear layers of a block, by their names in it."""
         block = self.blocks[index]

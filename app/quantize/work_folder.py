@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +17,9 @@ from torch import Tensor
 from ...core.protocol.config import ConfigError
 from ...core.quantization.rounding.grid import Grid
 from .layer_grids import LayerGrids
+from .report import LayerReport
 
-_SETTINGS, _GRIDS, _WHOLE, _ERRORS = "settings.json", "grids.json", "checkpoint", "errors"
+_SETTINGS, _GRIDS, _WHOLE, _REPORTS = "settings.json", "grids.json", "checkpoint", "reports"
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,23 @@ class WorkFolder:
         return self._file(block).is_file()
 
     def put(
-        self, block: int, tensors: Mapping[str, Tensor], errors: Mapping[str, float | None]
+        self, block: int, tensors: Mapping[str, Tensor], reports: Sequence[LayerReport]
     ) -> None:
-        """Keep a finished block. errors: of its layers' outputs."""
+        """Keep a finished block. reports: of its layers."""
         temporary = self._file(block).with_suffix(".writing")
         held = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(held, temporary, {_ERRORS: json.dumps(errors)})
+        save_file(held, temporary, {_REPORTS: json.dumps([asdict(each) for each in reports])})
         temporary.replace(self._file(block))
 
-    def get(self, block: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
-        """A finished block's tensors, and the errors."""
+    def get(self, block: int) -> tuple[dict[str, Tensor], list[LayerReport]]:
+        """A finished block's tensors, and the reports."""
         with safe_open(self._file(block), framework="pt") as file:
             names = list(file.keys())
-            errors: dict[str, float | None] = json.loads(file.metadata()[_ERRORS])
-            return {name: file.get_tensor(name) for name in names}, errors
+            reports = [
+                LayerReport(**{**each, "grid": each["grid"] and Grid(**each["grid"])})
+                for each in json.loads(file.metadata()[_REPORTS])
+            ]
+            return {name: file.get_tensor(name) for name in names}, reports
 
     def begin_whole(self) -> Path:
         """An empty folder for the checkpoint."""

@@ -26,5 +26,8 @@ def dequantised(plain: Path, output: Path, folder: Path) -> Path:
             tensors[name] = from_stored(own, grid).values()
         else:
             tensors[name] = own["weight"].float() * own["weight_scale"].float()
+    # Norms may be others, too.
+    kept = [name for name in tensors if name in stored and f"{name}_scale" not in stored]
+    tensors.update({name: stored[name].float() for name in kept})
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder

@@ -39,7 +39,7 @@ from vision_checkpoints import VISION_MODELS
 
 pytest.importorskip("compressed_tensors")
 
-METHODS = ("rtn", "gptq", "int4", "int8", "fp8", "rtn --float8")
+METHODS = ("rtn", "awq", "gptq", "int4", "int8", "fp8", "rtn --float8")
 FEW = {"num_samples": 4, "sample_len": 48}
 
 
@@ -52,7 +52,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(model: Path, output: Path, method: str) -> dict[str, Tensor]:
     """The tensors that are written."""
     name, *float8 = method.split()
-    size = 32 if method in ("rtn", "gptq") else None
+    size = 32 if method in ("rtn", "awq", "gptq") else None
     recipe = make_recipe(name, group_size=size, float8=bool(float8))
     few = FEW if recipe.calibrates else {}
     quantize(Job(str(model), output, recipe, **few), lambda line: None)
@@ -217,6 +217,8 @@ def save_gpt2(folder: Path) -> None:
         ("MODEL -o OUT --calibration PICTURE", "takes no pictures"),
         ("MODEL -o OUT --calibration BAD.jsonl", "line 2: has neither a"),
         ("MODEL -o OUT --method rtn --calibration EMPTY", "looks at no data"),
+        ("MODEL -o OUT --method awq --float8", "--float8 does not go with --method awq"),
+        ("MODEL -o OUT --method awq --bits-budget 5", "does not go with --method awq"),
         ("MODEL -o OUT --method int8 --float8", "--float8 does not go with --method int8"),
         ("MODEL -o OUT --method gptq --float8 --bits 8", "--bits does not go with --float8"),
         ("MODEL -o OUT --method rtn --num-samples 3", "--num-samples: this method looks at no"),

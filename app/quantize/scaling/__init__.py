@@ -1,0 +1,1 @@
+"""Factors of a layer's inputs, which what comes before it takes: AWQ."""
