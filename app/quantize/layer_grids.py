@@ -23,7 +23,8 @@ def grid_costs(source: SourceModel, recipe: Recipe) -> GridCosts:
     def costs(layer: nn.Linear) -> dict[Grid | None, int]:
         shape = layer.out_features, layer.in_features
         plain = layer.weight.numel() * source.dtype.itemsize * 8
-        fitting = recipe.grids_of(*shape)
+        # Engines know a layer of a derived class by another name than "Linear", or not at all.
+        fitting = recipe.grids_of(*shape) if type(layer) is nn.Linear else []
         return {g: stored_bits(g, *shape, source.dtype) for g in fitting} or {None: plain}
 
     return [

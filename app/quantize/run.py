@@ -64,7 +64,20 @@ def quantize(job: Job, tell: Callable[[str], None]) -> Report:
     costs = grid_costs(source, job.recipe)
     _check_grids(source, job.recipe, costs, checkpoint.name)
     _check_space(source, job.recipe, costs, checkpoint, folder)
-    folder.open(_settings(job, checkpoint, samples))
+    with folder.opened(_settings(job, checkpoint, samples)):
+        return _make(job, checkpoint, source, samples, names, costs, folder)
+
+
+def _make(
+    job: Job,
+    checkpoint: Checkpoint,
+    source: SourceModel,
+    samples: Samples,
+    names: Sequence[dict[str, str]],
+    costs: GridCosts,
+    folder: WorkFolder,
+) -> Report:
+    """Finish what the folder, which is this run's alone, doesn't hold."""
     grids = _grids(source, job.recipe, costs, samples, folder)
     settings = quantization_settings(layer_targets(source, grids), plain_patterns(source, grids))
     looked_at = samples.inputs if job.recipe.solver != "rtn" else []

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from ...core.checkpoints.checkpoint import Checkpoint
+from ...core.checkpoints.whole_model import load_whole_model
 from ...core.protocol.config import ConfigError
 
 # Not typed.
@@ -45,9 +45,10 @@ class SourceModel:
         return getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
 
     def linears(self, index: int) -> dict[str, nn.Linear]:
-        """Linear layers of a block, by their names in it."""
+        """Linear layers of a block, by their names in it; also those that compute otherwise, of a
+        class that is derived, which stay plain."""
         block = self.blocks[index]
-        return {name: part for name, part in block.named_modules() if type(part) is nn.Linear}
+        return {name: part for name, part in block.named_modules() if isinstance(part, nn.Linear)}
 
     def plain_parts(self) -> list[str]:
         """Names of what has linear layers and is no block: the head, a vision tower, …; of each the
@@ -67,19 +68,9 @@ def load_source(checkpoint: Checkpoint) -> SourceModel:
     linear layers."""
     takes_images = checkpoint.config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     auto_class = _image_class if takes_images else _text_class
-    try:
-        # In the dtype that is stored, weights stay in the files, of which the system keeps in
-        # memory what it likes.
-        model, info = checkpoint.transformers_model(
-            auto_class, dtype="auto", output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"{checkpoint.name}: transformers can't load it: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ConfigError(
-            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
-        )
+    # In the dtype that is stored, weights stay in the files, of which the system keeps in memory
+    # what it likes.
+    model = load_whole_model(checkpoint, auto_class, "auto")
     model.eval().requires_grad_(False)
     blocks_name = _find_blocks(model, checkpoint.name)
     dtype = next(model.get_submodule(blocks_name).parameters()).dtype
@@ -119,7 +110,8 @@ def _find_blocks(model: Any, name: str) -> str:
 def _check_blocks(source: SourceModel, name: str) -> None:
     for index, block in enumerate(source.blocks):
         matrices = sum(p.numel() for p in block.parameters() if p.dim() > 1)
-        linear = sum(part.weight.numel() for part in source.linears(index).values())
+        layers = [part for part in source.linears(index).values() if type(part) is nn.Linear]
+        linear = sum(layer.weight.numel() for layer in layers)
         if linear < matrices / 2:
             raise ConfigError(
                 f"{name}: most weights of its block {index} are not in linear layers (but in "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from ...core.quantization.rounding.grid import Grid
 from .layer_grids import LayerGrids
 from .report import LayerReport
 
-_SETTINGS, _GRIDS, _WHOLE, _REPORTS = "settings.json", "grids.json", "checkpoint", "reports"
+_SETTINGS, _GRIDS = "settings.json", "grids.json"
+_WHOLE, _REPORTS = "checkpoint", "reports"
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,23 @@ class WorkFolder:
         """Where the checkpoint is put together."""
         return self.path / _WHOLE
 
-    def open(self, settings: Mapping[str, Any]) -> None:
+    @contextmanager
+    def opened(self, settings: Mapping[str, Any]) -> Iterator[None]:
         """Begin, or go on with what was begun by the same settings. Raises ConfigError if it was by
-        others, or if something else is there."""
+        others, if another run is at it, or if something else is there."""
         check_output(self.output)
         noted = self.path / _SETTINGS
         if not self.path.exists():
             self.path.mkdir(parents=True)
-            _write(noted, json.dumps(settings, indent=2))
-        if not noted.is_file():
+        if not self.path.is_dir() or (any(self.path.iterdir()) and not noted.is_file()):
             raise ConfigError(f"{self.path} is in the way; remove it or name another output")
+        with _alone_in(self.path):
+            if not noted.is_file():
+                _write(noted, json.dumps(settings, indent=2))
+            self._check_settings(settings, noted)
+            yield
+
+    def _check_settings(self, settings: Mapping[str, Any], noted: Path) -> None:
         begun = json.loads(noted.read_text())
         changed = [k for k in settings if begun.get(k) != json.loads(json.dumps(settings[k]))]
         if changed:
@@ -109,6 +119,28 @@ class WorkFolder:
 
     def _file(self, block: int) -> Path:
         return self.path / f"block-{block:04}.safetensors"
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder, where the file system has locks. That of a process that dies ends with it.
+    Raises ConfigError if another has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"another run is at work in {folder}; wait for it, or name another output"
+        ) from error
 
 
 def check_output(output: Path) -> None:

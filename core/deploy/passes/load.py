@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from ....kernels.dtypes import dtype_name
+from ...checkpoints.whole_model import load_whole_model
 from ...protocol.config import ConfigError
 from ..deployment import Deployment
 
@@ -50,19 +50,8 @@ def _describe(deployment: Deployment) -> Any:
 
 
 def _load(deployment: Deployment) -> Any:
-    checkpoint = deployment.checkpoint
-    try:
-        model, info = checkpoint.transformers_model(
-            _auto_class(deployment), dtype=deployment.dtype, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"{checkpoint.name}: transformers can't load it: {error}") from error
-    # transformers would go on with random numbers in their place.
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ConfigError(
-            f"{checkpoint.name}: {len(missing)} weights are missing, such as {missing[0]}"
-        )
+    auto_class = _auto_class(deployment)
+    model = load_whole_model(deployment.checkpoint, auto_class, deployment.dtype)
     return model.to(deployment.device)
 
 

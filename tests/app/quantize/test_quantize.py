@@ -4,6 +4,8 @@ what the plain model gives with the weights that the numbers stand for."""
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +28,7 @@ from parity import GREEDY, Reference, check_equal, conversation
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from text_checkpoints import save_family
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import (
     AutoModelForCausalLM,
@@ -34,7 +36,10 @@ from transformers import (
     CompressedTensorsConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
 )
+from transformers.models.llama import modeling_llama
+from transformers.models.llama.modeling_llama import LlamaMLP
 from vision_checkpoints import VISION_MODELS
 
 pytest.importorskip("compressed_tensors")
@@ -136,13 +141,16 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     finished = tmp_path / "out.partial" / "block-0001.safetensors"
     while not finished.exists() and process.poll() is None:
         time.sleep(0.01)
+    recipe = make_recipe("int4", bits_budget=6)
+    job = Job(str(model), output, recipe, num_samples=16, sample_len=64)
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(ConfigError, match=r"another run is at work in .*out\.partial"):
+        quantize(job, lambda line: None)
     process.kill()
     assert process.wait() < 0
     assert not output.exists()
     with pytest.raises(ConfigError, match=r"partial holds a run with another method and another"):
         run(model, output, "rtn")
-    recipe = make_recipe("int4", bits_budget=6)
-    job = Job(str(model), output, recipe, num_samples=16, sample_len=64)
     quantize(job, lambda line: None)
     assert not finished.parent.exists()
     whole = Job(str(model), tmp_path / "whole", job.recipe, num_samples=16, sample_len=64)
@@ -195,6 +203,36 @@ def test_layers_of_other_shapes_are_told_apart(
     prompt = conversation("What is this?", [])
     llm = LLM(tmp_path / "out", dtype="float32", kv_cache_memory=2**24)
     check_equal(llm.chat(prompt, GREEDY)[0], Reference(tmp_path / "out").answer(prompt))
+
+
+class OtherLinear(nn.Linear):
+    """Computes otherwise than its base."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * 2
+
+
+def test_layers_of_a_derived_class_stay_plain(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are named: in the report, and among those that are ignored."""
+
+    class OtherMLP(LlamaMLP):
+        def __init__(self, config: LlamaConfig) -> None:
+            super().__init__(config)
+            self.up_proj = OtherLinear(config.hidden_size, config.intermediate_size, bias=False)
+
+    monkeypatch.setattr(modeling_llama, "LlamaMLP", OtherMLP)
+    job = Job(str(llama), tmp_path / "out", make_recipe("int4"), **FEW)
+    report = quantize(job, lambda line: None)
+    assert {row[0] for row in report.rows() if row[2] == "plain"} == {"mlp.up_proj"}
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    ignored = [word[3:] for word in config["quantization_config"]["ignore"]]
+    assert any(re.match(pattern, "model.layers.0.mlp.up_proj") for pattern in ignored)
+    assert not any(re.match(pattern, "model.layers.0.mlp.down_proj") for pattern in ignored)
+    stored, plain = (load_file(f / "model.safetensors") for f in (tmp_path / "out", llama))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(stored[name], plain[name])
 
 
 def save_gpt2(folder: Path) -> None:
