@@ -98,7 +98,7 @@ def make_recipe(
     if float8:
         grids = (_FLOAT8,)
     if method == "int4":
-        return Recipe("gptq", grids, bits_budget, ordered=True)
+        return Recipe("gptq", grids, bits_budget, scales=True, ordered=True)
     if method == "rtn":
         return Recipe("rtn", grids, bits_budget)
     if method == "awq":
