@@ -68,7 +68,7 @@ def run(config: EngineConfig, num_questions: int | None) -> Result:
     result = new_result("accuracy", {"num_questions": num_questions, "engine": asdict(config)})
     questions = all_questions()[:num_questions]
     captions, right = ask(config, questions)
-    is_demo = find_checkpoint(config.model).path == Path(DEMO_MODEL)
+    is_demo = find_checkpoint(config.model, config.mmproj).path == Path(DEMO_MODEL)
     references = reference_captions()[: len(captions)] if is_demo else None
     same = [c == r for c, r in zip(captions, references, strict=True)] if references else None
     return {

@@ -34,7 +34,7 @@ class OfflineEngine:
         self, config: EngineConfig, image_size: int, seed: int, executor: Executor | None = None
     ) -> None:
         self._config = config
-        checkpoint, registry = find_checkpoint(config.model), get_registry()
+        checkpoint, registry = find_checkpoint(config.model, config.mmproj), get_registry()
         self._inputs = InputProcessor(
             checkpoint, registry, config.max_image_tokens, config.model_impl
         )

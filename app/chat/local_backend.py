@@ -70,7 +70,7 @@ def for_one_conversation(config: EngineConfig) -> EngineConfig:
     ConfigError if there is no such model."""
     if config.max_model_len is not None or config.kv_cache_memory is not None:
         return config
-    model = find_checkpoint(config.model).config
+    model = find_checkpoint(config.model, config.mmproj).config
     limit = (model.get("text_config") or model).get("max_position_embeddings")
     return replace(config, max_model_len=_LONGEST) if limit and limit > _LONGEST else config
 

@@ -16,7 +16,7 @@ _PLACES = {
     "fish": "~/.config/fish/completions/octavo.fish",
 }
 #: Names of arguments that are files or folders, beside those that are parsed to a Path.
-_FILES = {"model", "image", "base", "new", "trace", "allowed_local_media_path"}
+_FILES = {"model", "mmproj", "image", "base", "new", "trace", "allowed_local_media_path"}
 
 
 def print_completion(parser: argparse.ArgumentParser, shell: str) -> None:

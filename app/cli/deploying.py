@@ -23,7 +23,7 @@ def deploy_and_print(config: EngineConfig, skip: Sequence[str], dry_run: bool) -
 
     Raises ConfigError or UnsupportedModelError if it can't be deployed.
     """
-    checkpoint, registry = find_checkpoint(config.model), get_registry()
+    checkpoint, registry = find_checkpoint(config.model, config.mmproj), get_registry()
     transformers_spec(checkpoint.config)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, checkpoint.dtype, device)

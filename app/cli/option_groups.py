@@ -46,6 +46,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "who answers": ("workers", "ray"),
     "model": (
         "model",
+        "mmproj",
         "model_impl",
         "served_model_name",
         "dtype",

@@ -67,7 +67,7 @@ async def load(
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
     with loading.waiting_for("the model's files"):
-        checkpoint = await asyncio.to_thread(find_checkpoint, config.model)
+        checkpoint = await asyncio.to_thread(find_checkpoint, config.model, config.mmproj)
     config = dataclasses.replace(config, model=str(checkpoint.path))
     registry = get_registry()
     # Refused here, before its process is told of it.

@@ -73,7 +73,7 @@ class LoadedModel:
             self._config.max_image_bytes,
         )
         unmap_read_pages()  # by importing torch
-        checkpoint = find_checkpoint(self._config.model)
+        checkpoint = find_checkpoint(self._config.model, self._config.mmproj)
         registry = get_registry()
         self._inputs = InputProcessor(
             checkpoint, registry, self._config.max_image_tokens, self._config.model_impl

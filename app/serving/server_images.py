@@ -34,7 +34,11 @@ class ServerImages:
         decode only. Raises ConfigError."""
         fetcher = _open_fetcher(config, sources)
         settings = WorkerSettings(
-            model, config.model_impl, config.media_limits, config.image_background
+            model,
+            config.model_impl,
+            config.media_limits,
+            config.image_background,
+            config.mmproj,
         )
         reader = ImageReader(
             settings, sources.pool, metrics.observe_stage, config.engine_stall_timeout

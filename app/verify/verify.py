@@ -29,7 +29,7 @@ def verify_and_print(
 
     Raises ConfigError if transformers can't load the checkpoint.
     """
-    checkpoint = find_checkpoint(config.model)
+    checkpoint = find_checkpoint(config.model, config.mmproj)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
     reference = Reference(checkpoint, dtype, device)

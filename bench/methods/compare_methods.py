@@ -71,7 +71,7 @@ def compare_methods(
     Raises ConfigError or UnsupportedModelError if the model can't be loaded, has no perplexity, or
     a plugin doesn't serve it.
     """
-    checkpoint = find_checkpoint(config.model)
+    checkpoint = find_checkpoint(config.model, config.mmproj)
     spec = choose_model(checkpoint.config, registry, config.model_impl)
     _check_spec(label, spec)
     stored = quantization_name(checkpoint.kept_packed, None)

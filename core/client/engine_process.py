@@ -112,7 +112,7 @@ def main(sock: socket.socket) -> None:
     connection: Connection[ToEngine] = Connection(sock, ToEngine)
     try:
         config = EngineConfig(**settings)
-        core = EngineCore(config, find_checkpoint(config.model), get_registry())
+        core = EngineCore(config, find_checkpoint(config.model, config.mmproj), get_registry())
     except (ConfigError, UnsupportedModelError) as error:
         connection.send(connection.encode(StartFailed(str(error))))
         return

@@ -12,7 +12,8 @@ from ..protocol.shared_array import SharedArray
 class WorkerSettings(msgspec.Struct, frozen=True):
     """What workers are made with.
 
-    model, model_impl: whose preprocessor they run; None for workers that only decode.
+    model, model_impl: whose preprocessor they run; None for workers that only decode. mmproj: see
+        EngineConfig.
     background: what shows through transparent images.
     """
 
@@ -20,6 +21,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     model_impl: str
     limits: MediaLimits
     background: tuple[int, int, int]
+    mmproj: str | None = None
 
 
 class InspectJob(msgspec.Struct, frozen=True, tag=True):

@@ -86,7 +86,7 @@ class Worker:
 def _load_preprocessor(settings: WorkerSettings) -> ImagePreprocessor | None:
     if settings.model is None:
         return None
-    checkpoint, registry = find_checkpoint(settings.model), get_registry()
+    checkpoint, registry = find_checkpoint(settings.model, settings.mmproj), get_registry()
     spec = choose_model(checkpoint.config, registry, settings.model_impl)
     if spec.image_prompt is None:
         return None

@@ -100,7 +100,7 @@ def load_model(
 def check_layers(config: EngineConfig) -> None:
     """Whether what is asked of quantisation fits a plugin's model, whose weights are not read.
     Raises ConfigError or UnsupportedModelError."""
-    checkpoint, registry = find_checkpoint(config.model), get_registry()
+    checkpoint, registry = find_checkpoint(config.model, config.mmproj), get_registry()
     spec = choose_model(checkpoint.config, registry, config.model_impl)
     quantizer = Quantizer.choose(checkpoint, registry, config.quantization)
     if quantizer is None or isinstance(spec, TransformersSpec):

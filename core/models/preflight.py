@@ -3,6 +3,7 @@ would fail after seconds or minutes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -24,7 +25,7 @@ _GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 def preflight(config: EngineConfig) -> None:
     """`check_before_loading` a model that is on this machine."""
-    check_before_loading(config, find_checkpoint(config.model), get_registry())
+    check_before_loading(config, find_checkpoint(config.model, config.mmproj), get_registry())
 
 
 def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
@@ -34,7 +35,7 @@ def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry:
     in_folder = checkpoint.path.is_dir()
     if in_folder:
         _check_names(config, checkpoint, registry)
-    size = _check_weights(checkpoint) if in_folder else checkpoint.path.stat().st_size
+    size = _check_weights(checkpoint) if in_folder else _size(checkpoint.weight_paths())
     may_have_gpu = any(driver.exists() for driver in _GPU_DRIVERS)
     if config.device == "cpu" or (config.device == "auto" and not may_have_gpu):
         _check_memory(config, checkpoint, size)
@@ -69,6 +70,10 @@ def _check_weights(checkpoint: Checkpoint) -> int:
             check_whole(path)
     except ConfigError as error:
         raise ConfigError(f"{checkpoint.name}: {error}") from error
+    return _size(paths)
+
+
+def _size(paths: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 

@@ -198,7 +198,8 @@ def load_preprocessor(
     if isinstance(spec, TransformersSpec):
         # Imported only here, as transformers' processors take as long to import as torch.
         load = load_object("octavo.core.deploy.processor_images:ProcessorPreprocessor")
-        deployed: ImagePreprocessor = load(checkpoint.path)
+        folder, _ = checkpoint.transformers_source
+        deployed: ImagePreprocessor = load(folder)
         return deployed
     if spec.preprocessor is not None:
         path = spec.preprocessor

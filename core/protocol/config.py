@@ -13,7 +13,10 @@ from .setting import ConfigError, check_settings, nearest, setting, settings_of
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KV_CACHE_DTYPES = ("auto", "float32", "bfloat16", "int8", "fp8", "fp8_e4m3")
 
-__all__ = ["DTYPES", "KV_CACHE_DTYPES", "ConfigError", "EngineConfig"]
+#: For `mmproj`: the language model alone.
+NO_MMPROJ = "none"
+
+__all__ = ["DTYPES", "KV_CACHE_DTYPES", "NO_MMPROJ", "ConfigError", "EngineConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,12 @@ class EngineConfig:
         "a plugin's model (octavo), transformers' own deployed automatically (transformers), or "
         "the latter where there is no plugin",
         choices=("auto", "octavo", "transformers"),
+    )
+    mmproj: str | None = setting(
+        None,
+        "the vision projector of a GGUF file, mmproj-….gguf, or its name in the model's folder; "
+        "none for the language model alone (default: the only one beside the model)",
+        metavar="FILE",
     )
     dtype: str = setting(
         "auto",

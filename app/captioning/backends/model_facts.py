@@ -29,7 +29,7 @@ def model_facts(config: EngineConfig) -> dict[str, Any]:
     defaults = {field.name: field.default for field in fields(EngineConfig)}
     facts: dict[str, Any] = {
         "model": "octavo-demo" if config.model == DEMO_MODEL else config.model,
-        "weights": weights_digest(find_checkpoint(config.model)),
+        "weights": weights_digest(find_checkpoint(config.model, config.mmproj)),
     }
     settings = {name: getattr(config, name) for name in _SETTINGS}
     return facts | {name: value for name, value in settings.items() if value != defaults[name]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from gguf import dequantize
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -33,6 +31,7 @@ from .gguf_config import check_architecture, gguf_config
 from .gguf_file import GgufFile, GgufTensor, read_gguf
 from .gguf_metadata import FACTOR_TENSORS, GgufMetadata
 from .gguf_tokenizer import check_tokenizer, tokenizer_parts
+from .gguf_values import dequantized
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,6 @@ _TURN_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 _gguf: Any = modeling_gguf_pytorch_utils
 _auto_model: Any = AutoModelForCausalLM
 _tokenizer_class: Any = PreTrainedTokenizerFast
-#: Rows that are dequantised as one.
-_ROWS_MERGED = 64
 
 
 @dataclass(frozen=True)
@@ -66,16 +63,15 @@ class GgufCheckpoint(Checkpoint):
     @cached_property
     def config(self) -> JsonDict:
         """Config in the form of `config.json`."""
-        metadata = self._metadata
+        metadata = self.metadata
         with self._named():
-            check_architecture(metadata)
             check_tokenizer(metadata)
             return gguf_config(metadata)
 
     @property
     def tokenizer_parts(self) -> JsonDict:
         """See Checkpoint."""
-        metadata = self._metadata
+        metadata = self.metadata
         with self._named():
             return tokenizer_parts(metadata)
 
@@ -101,7 +97,7 @@ class GgufCheckpoint(Checkpoint):
         """Sampling recommended by the file, else llama.cpp's defaults."""
         given = {
             key.removeprefix(_SAMPLING): value
-            for key, value in self._metadata.others.items()
+            for key, value in self.metadata.others.items()
             if key.startswith(_SAMPLING)
         }
         unused = sorted(set(given) - set(_LLAMA_CPP_SAMPLING))
@@ -118,7 +114,7 @@ class GgufCheckpoint(Checkpoint):
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Also those that end a turn or a message, as llama.cpp has it."""
-        others = self._metadata.others
+        others = self.metadata.others
         ends = (others[key] for key in _TURN_ENDS if key in others)
         further = others.get("tokenizer.ggml.eos_token_ids") or ()
         return tuple(dict.fromkeys((*super().eos_token_ids, *ends, *further)))
@@ -157,7 +153,7 @@ class GgufCheckpoint(Checkpoint):
 
     def placed(self, name: str, tensor: GgufTensor) -> Iterator[tuple[str, Tensor]]:
         """What the model takes of one of the file."""
-        values = np.require(self.processed(name, _dequantized(tensor)), None, ["C", "W"])
+        values = np.require(self.processed(name, dequantized(tensor)), None, ["C", "W"])
         yield self.places[name], torch.from_numpy(values)
 
     def processed(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -191,9 +187,11 @@ class GgufCheckpoint(Checkpoint):
         return read_gguf(self.path)
 
     @cached_property
-    def _metadata(self) -> GgufMetadata:
+    def metadata(self) -> GgufMetadata:
+        """What it says, apart from tensors' values."""
         file = self.file
         with self._named():
+            check_architecture(str(file.keys.get("general.architecture")))
             return GgufMetadata(file)
 
     @cached_property
@@ -204,7 +202,7 @@ class GgufCheckpoint(Checkpoint):
         with torch.device("meta"):
             model = _auto_model.from_config(AutoConfig.for_model(**config))
         in_config = FACTOR_TENSORS if config.get("rope_parameters") else frozenset()
-        wanted = set(self._metadata.tensor_names) - in_config
+        wanted = set(self.metadata.tensor_names) - in_config
         # transformers makes its table of names again for each module, which takes seconds; only
         # files made from a part of the model need more than the whole one's.
         whole = SimpleNamespace(
@@ -224,14 +222,14 @@ class GgufCheckpoint(Checkpoint):
 
     def _mapped(self, model: Any) -> dict[str, str]:
         """transformers' names of a model's tensors, by those of GGUF."""
-        processor, architecture = self._tensor_processor(), self._metadata.architecture
+        processor, architecture = self._tensor_processor(), self.metadata.architecture
         names: dict[str, str] = _gguf.get_gguf_hf_weights_map(model, processor, architecture)
         return names
 
     def _tensor_processor(self) -> Any:
         """Undoes what llama.cpp's converter did to the tensors of some families."""
         kinds = _gguf.TENSOR_PROCESSORS
-        return kinds.get(self._metadata.architecture, _gguf.TensorProcessor)(self.config)
+        return kinds.get(self.metadata.architecture, _gguf.TensorProcessor)(self.config)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -240,11 +238,3 @@ class GgufCheckpoint(Checkpoint):
             yield
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from error
-
-
-def _dequantized(tensor: GgufTensor) -> NDArray[np.float32]:
-    """Some hundred kilobytes at once: dequantize takes 16 rows, and rows may be short."""
-    rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-    merged = rows.reshape(len(rows) // math.gcd(len(rows), _ROWS_MERGED), -1)
-    values: NDArray[np.float32] = dequantize(merged, tensor.kind)
-    return values.reshape(*tensor.data.shape[:-1], -1)

@@ -32,6 +32,10 @@ _ARCHITECTURES = frozenset(
         *("qwen3", "stablelm", "starcoder2"),
     ]
 )
+#: Architectures that answer texts as another does.
+_ALIKE = {"qwen2vl": "qwen2"}
+#: Keys that say how pictures are seen, and nothing of texts.
+_OF_PICTURES = {"qwen2vl": ("rope.dimension_sections",)}
 #: Architectures whose head is the embedding, of which files hold a copy.
 _ALWAYS_TIED = ("bloom", "falcon")
 
@@ -76,13 +80,23 @@ _HARMLESS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def check_architecture(metadata: GgufMetadata) -> None:
+def check_architecture(architecture: str) -> None:
     """Raises ConfigError for one that is not served."""
-    if metadata.architecture not in _ARCHITECTURES & _READ.keys():
+    if architecture == "clip":
         raise ConfigError(
-            f"GGUF files of the architecture {metadata.architecture!r} are not served; serve the "
+            "the GGUF file is a vision projector, which is no model by itself; give the language "
+            "model's file, and this one by --mmproj"
+        )
+    if _as_known(architecture) not in _ARCHITECTURES & _READ.keys():
+        raise ConfigError(
+            f"GGUF files of the architecture {architecture!r} are not served; serve the "
             "model's folder in Hugging Face format instead"
         )
+
+
+def _as_known(architecture: str) -> str:
+    """The same, or the one that answers texts alike."""
+    return _ALIKE.get(architecture, architecture)
 
 
 def gguf_config(metadata: GgufMetadata) -> JsonDict:
@@ -99,7 +113,7 @@ def gguf_config(metadata: GgufMetadata) -> JsonDict:
 
 def _known(metadata: GgufMetadata) -> JsonDict:
     """Fields of the config that transformers has keys for."""
-    architecture = model_type = metadata.architecture
+    architecture = model_type = _as_known(metadata.architecture)
     if architecture == "gemma3":
         model_type = "gemma3_text"
     if architecture == "llama" and metadata.others.get("general.name") == "mistral":
@@ -198,6 +212,8 @@ def _check(key: str, value: Any, config: JsonDict, metadata: GgufMetadata) -> No
     """Raises ConfigError for a key that is neither used nor harmless."""
     if key.startswith("rope.scal") and config.get("rope_parameters"):
         return  # the function of this name has used or refused it
+    if key in _OF_PICTURES.get(metadata.architecture, ()):
+        return
     harmless = _HARMLESS.get(key)
     if harmless is not None and harmless(value):
         return
@@ -212,7 +228,7 @@ def _check(key: str, value: Any, config: JsonDict, metadata: GgufMetadata) -> No
                 f"{config['model_type']} model computes with {brief(served)}"
             )
         return
-    if _READ[metadata.architecture].get(key) is None:
+    if _READ[_as_known(metadata.architecture)].get(key) is None:
         raise ConfigError(
             f"the GGUF file's {name} = {brief(value)} is not supported: an answer without it "
             "would be wrong; serve the model's folder in Hugging Face format instead"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,6 @@ _SPACES = frozenset(["adapter", "clip", "split", "tokenizer", *MODEL_ARCH_NAMES.
 _OF_A_MODEL = re.compile(r"(.*\.)?(attention|rope|ssm)\..*|.*[._]scale|(.*\.)?expert_.*")
 #: Values at which others change nothing.
 _HARMLESS: dict[str, Callable[[Any], bool]] = {
-    "general.type": lambda value: value == "model",
     "split.count": lambda value: value in (0, 1),
     "tokenizer.ggml.add_sep_token": lambda value: value is False,
     "tokenizer.ggml.escape_whitespaces": lambda value: value is True,
@@ -50,12 +50,12 @@ class GgufMetadata:
     architecture: by llama.cpp's name. fields: the architecture's own keys, without its name.
     others: all other keys. tensor_names: of all tensors.
 
-    Raises ConfigError, naming it, for a key outside the architecture's own that is neither used
-    nor harmless, for a value of another kind than its key has, and for a type of tensors that
-    can't be dequantised.
+    types: what `general.type` may be. Raises ConfigError, naming it, for a key outside the
+    architecture's own that is neither used nor harmless, for a value of another kind than its key
+    has, and for a type of tensors that can't be dequantised.
     """
 
-    def __init__(self, file: GgufFile) -> None:
+    def __init__(self, file: GgufFile, types: Sequence[str] = ("model",)) -> None:
         self.architecture = str(file.keys.get("general.architecture"))
         prefix = f"{self.architecture}."
         self.fields: JsonDict = {
@@ -69,6 +69,9 @@ class GgufMetadata:
         check_kinds(file.keys, self.architecture)
         for key, value in self.others.items():
             _check(key, value)
+        kind = file.keys.get("general.type", types[0])
+        if kind not in types:
+            raise ConfigError(f"the GGUF file's general.type = {brief(kind)} is not supported")
         for kind, name in {tensor.kind: name for name, tensor in file.tensors.items()}.items():
             _check_type(name, kind)
         self.tensor_names = list(file.tensors)
@@ -78,6 +81,19 @@ class GgufMetadata:
         """Whether there is one whose name is this, or of this pattern."""
         return any(re.fullmatch(pattern, name) for name in self.tensor_names)
 
+    def has_token(self, text: str) -> bool:
+        """Whether the vocabulary has one."""
+        return text in self._token_ids
+
+    def token_id(self, text: str) -> int:
+        """Raises ConfigError if the vocabulary has no such token."""
+        if text not in self._token_ids:
+            raise ConfigError(
+                f"the GGUF file's tokenizer.ggml.tokens has no {text}, by which pictures are shown "
+                "to its model"
+            )
+        return self._token_ids[text]
+
     def factors(self, name: str) -> list[float]:
         """The values of one of FACTOR_TENSORS. Raises ConfigError if there is none."""
         if name not in self._tensors:
@@ -85,6 +101,11 @@ class GgufMetadata:
         tensor = self._tensors[name]
         values: list[float] = dequantize(tensor.data, tensor.kind).tolist()
         return values
+
+    @cached_property
+    def _token_ids(self) -> dict[str, int]:
+        tokens = self.others.get("tokenizer.ggml.tokens") or []
+        return {text: number for number, text in enumerate(tokens)}
 
 
 def _check(key: str, value: Any) -> None:

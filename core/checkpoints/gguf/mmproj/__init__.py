@@ -1,0 +1,1 @@
+"""Vision projector files: the tower and the projector beside a language model's GGUF file."""
