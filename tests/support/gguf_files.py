@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from gguf import (
     TokenType,
     quantize,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 
+#: llama.cpp's names, where they are not transformers'.
+_ARCHITECTURES = {"qwen2_vl": "qwen2vl", "qwen2_5_vl": "qwen2vl"}
+#: What language models' names begin with in models that take images.
+_IN_WHOLE = re.compile(r"^model\.(language_model|text_model)\.")
 _PLAIN = GGMLQuantizationType.F32
 _GEMMA_NORMS = {
     "input_layernorm": "attn_norm",
@@ -58,20 +68,27 @@ def write_gguf(
     pre: str = "gpt-2",
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
     tables: GGMLQuantizationType = GGMLQuantizationType.F32,
+    chat_template: str | None = None,
+    renamed: dict[str, str] | None = None,
+    sections: Any = ...,
 ) -> Path:
-    """The folder's model as a file. keys: further ones, those of the architecture without its
-    name. tensors: further ones. pre: how texts are split, by llama.cpp's name. kind: of the layers'
-    matrices. tables: of the embeddings and the head."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    config = model.config
-    architecture = config.model_type.removesuffix("_text")
+    """The folder's model as a file, or its language model if it takes images. keys: further ones,
+    those of the architecture without its name. tensors: further ones. pre: how texts are split, by
+    llama.cpp's name. kind: of the layers' matrices. tables: of the embeddings and the head.
+    chat_template: in place of the folder's. renamed: tokens that the file calls otherwise.
+    sections: of positions, in place of the folder's; None for none."""
+    config, weights = _language_model(folder)
+    family = config.model_type.removesuffix("_text")
+    architecture = _ARCHITECTURES.get(family, family)
     writer = GGUFWriter(path, architecture)
     _write_sizes(writer, config)
-    _write_tokenizer(writer, folder, pre)
+    _write_sections(writer, config, sections)
+    tokens = _tokens(folder, config.vocab_size, renamed or {})
+    _write_tokenizer(writer, folder, tokens, pre, chat_template)
     for key, value in (keys or {}).items():
         name = key if key.startswith(_SHARED) else f"{architecture}.{key}"
         writer.add_key_value(name, value, GGUFValueType.get_type(value))
-    for name, weight in model.state_dict().items():
+    for name, weight in weights.items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         own = tables if is_table(name) else kind if is_quantised(name, weight) else _PLAIN
@@ -96,6 +113,20 @@ def is_table(name: str) -> bool:
 def is_quantised(name: str, weight: torch.Tensor) -> bool:
     """Whether `kind` is for a weight of transformers' model."""
     return ".layers." in name and weight.dim() == 2
+
+
+def _language_model(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Its config, and its weights by the names that they have where it is the whole model."""
+    config = AutoConfig.from_pretrained(folder)
+    if not hasattr(config, "vision_config"):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return model.config, model.state_dict()
+    whole = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    parts = ((name, _IN_WHOLE.sub("model.", name)) for name in whole.state_dict())
+    names = {name: new for name, new in parts if new != name or name.startswith("lm_head.")}
+    text = whole.config.text_config
+    text.tie_word_embeddings = whole.config.tie_word_embeddings
+    return text, {names[name]: w for name, w in whole.state_dict().items() if name in names}
 
 
 def _write_sizes(writer: GGUFWriter, config: Any) -> None:
@@ -138,14 +169,25 @@ def _write_sizes(writer: GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(longer) / math.log(original)))
 
 
-def _write_tokenizer(writer: GGUFWriter, folder: Path, pre: str) -> None:
+def _write_sections(writer: GGUFWriter, config: Any, sections: Any) -> None:
+    given = config.rope_parameters.get("mrope_section")
+    stored = sections if sections is not ... else given and [*given, 0]
+    if stored is not None:
+        writer.add_rope_dimension_sections(stored)
+
+
+def _tokens(folder: Path, size: int, renamed: dict[str, str]) -> list[str]:
+    by_id = {i: token for token, i in AutoTokenizer.from_pretrained(folder).get_vocab().items()}
+    names = (by_id.get(number, f"[PAD{number}]") for number in range(size))
+    return [renamed.get(name, name) for name in names]
+
+
+def _write_tokenizer(
+    writer: GGUFWriter, folder: Path, tokens: list[str], pre: str, chat_template: str | None
+) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     stored = json.loads((folder / "tokenizer.json").read_text())
     special = {token["content"] for token in stored["added_tokens"]}
-    ids = tokenizer.get_vocab()
-    size = json.loads((folder / "config.json").read_text())["vocab_size"]
-    by_id = {number: token for token, number in ids.items()}
-    tokens = [by_id.get(number, f"[PAD{number}]") for number in range(size)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
@@ -154,9 +196,9 @@ def _write_tokenizer(writer: GGUFWriter, folder: Path, pre: str) -> None:
     )
     merges = stored["model"]["merges"]
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
-    writer.add_bos_token_id(1)
+    writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(2)
-    writer.add_chat_template(tokenizer.chat_template)
+    writer.add_chat_template(chat_template or tokenizer.chat_template)
 
 
 def _tensor_name(name: str, architecture: str) -> str:

@@ -21,6 +21,7 @@ from octavo.core.protocol.setting import settings_of
 #: One value of each setting, as a file, the environment and Python write it.
 VALUES: dict[str, tuple[Any, str, Any]] = {
     "model_impl": ("octavo", "octavo", "octavo"),
+    "mmproj": ("mmproj-f16.gguf", "mmproj-f16.gguf", "mmproj-f16.gguf"),
     "dtype": ("bfloat16", "bfloat16", "bfloat16"),
     "kv_cache_dtype": ("float32", "float32", "float32"),
     "device": ("cpu", "cpu", "cpu"),

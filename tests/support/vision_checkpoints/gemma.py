@@ -67,13 +67,14 @@ def save_paligemma(folder: Path, text_config: type[PreTrainedConfig], **settings
     return folder
 
 
-def save_gemma3(folder: Path) -> Path:
+def save_gemma3(folder: Path, **text: Any) -> Path:
     torch.manual_seed(3)
     tokenizer = make_tokenizer(
         boi_token="<start_of_image>", eoi_token="<end_of_image>", image_token="<image_soft_token>"
     )
     images = Gemma3ImageProcessor(size={"height": 32, "width": 32})
-    sizes = {**SIZES, "vocab_size": 2100, "sliding_window": 7, "sliding_window_pattern": 2}
+    windows = {"sliding_window": 7, "sliding_window_pattern": 2}
+    sizes = {**SIZES, "vocab_size": 2100, **windows, **text}
     config = Gemma3Config(
         vision_config=SiglipVisionConfig(**VISION),
         text_config=Gemma3TextConfig(**sizes),

@@ -41,6 +41,7 @@ _GENERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+PIXELS = (16 * 16, 64 * 48)
 ROPE = {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [2, 3, 3]}
 
 
@@ -57,31 +58,40 @@ def qwen_tokenizer() -> Any:
 
 
 def save_with_processor(
-    folder: Path, family: str, settings: dict[str, Any], tokenizer: Any, videos: Any
+    folder: Path,
+    family: str,
+    settings: dict[str, Any],
+    tokenizer: Any,
+    videos: Any,
+    pixels: tuple[int, int] = PIXELS,
 ) -> Path:
-    """A model of random weights by its config's settings, and all that prepares its input."""
+    """A model of random weights by its config's settings, and all that prepares its input. pixels:
+    the fewest and the most of a picture."""
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in PARTS.items()}
     config = getattr(transformers, f"{family}Config")(**settings, **ids)
     model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
     randomise_norms(model)
     model.save_pretrained(folder)
     images = Qwen2VLImageProcessor(
-        patch_size=4, merge_size=2, size={"shortest_edge": 16 * 16, "longest_edge": 64 * 48}
+        patch_size=4,
+        merge_size=2,
+        size=dict(zip(("shortest_edge", "longest_edge"), pixels, strict=True)),
     )
     processor = getattr(transformers, f"{family.removesuffix('Moe')}Processor")
     processor(images, tokenizer, videos, chat_template=CHAT).save_pretrained(folder)
     return folder
 
 
-def save_qwen(folder: Path, generation: str) -> Path:
+def save_qwen(folder: Path, generation: str, pixels: tuple[int, int] = PIXELS, **more: Any) -> Path:
+    """pixels: see `save_with_processor`. more: of the tower's config."""
     torch.manual_seed(4)
     family, vision = _GENERATIONS[generation]
     settings = {
-        "vision_config": {**_VISION, **vision},
+        "vision_config": {**_VISION, **vision, **more},
         "text_config": {**SIZES, "vocab_size": 2100, "rope_parameters": ROPE},
     }
     videos = Qwen2VLVideoProcessor(patch_size=4)
-    return save_with_processor(folder, family, settings, qwen_tokenizer(), videos)
+    return save_with_processor(folder, family, settings, qwen_tokenizer(), videos, pixels)
 
 
 MODELS = {name: (partial(save_qwen, generation=name), 23) for name in _GENERATIONS}
