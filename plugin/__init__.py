@@ -19,6 +19,7 @@ from ..core.contracts.specs import (
     PreprocessedImage,
     QuantSpec,
     RepeatedPlaceholder,
+    ResponseTemplateSpec,
 )
 from ..core.protocol.messages import EngineRequest
 from ..core.protocol.outputs import RequestOutput
@@ -41,5 +42,6 @@ __all__ = [
     "QuantSpec",
     "RepeatedPlaceholder",
     "RequestOutput",
+    "ResponseTemplateSpec",
     "hookimpl",
 ]

@@ -49,6 +49,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "mmproj",
         "model_impl",
         "served_model_name",
+        "response_template",
         "dtype",
         "device",
         "quantization",

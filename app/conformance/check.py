@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...core.contracts.specs import ResponseTemplateSpec
+from ...core.prompts.responses.response_template import ResponseTemplate
 from ...core.protocol.config import ConfigError
 from ...core.registry.registry import PluginInfo, Registry, get_registry
 from ..table import print_table
@@ -52,10 +54,23 @@ def _check(kind: str, name: str, registry: Registry) -> Iterator[Finding]:
         yield from check_quant(registry.quants[name])
     elif kind == "models":
         yield from _check_model(name, registry)
+    elif kind == "response_templates":
+        yield _check_response_template(registry.response_templates[name])
     else:
         yield from check_class(
             f"{kind[:-1]} {name}", "import", getattr(registry, kind)[name].load, ()
         )
+
+
+def _check_response_template(spec: ResponseTemplateSpec) -> Finding:
+    subject = f"response template {spec.name}"
+    try:
+        ResponseTemplate(spec.name, spec.template)
+    except ConfigError as error:
+        return Finding(subject, "template", "FAILED", str(error))
+    if not spec.marks or not all(spec.marks):
+        return Finding(subject, "template", "FAILED", "names no marks, and would fit any model")
+    return Finding(subject, "template", "ok", "transformers takes it, and its fields are known")
 
 
 def _check_model(name: str, registry: Registry) -> Iterator[Finding]:

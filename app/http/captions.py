@@ -65,8 +65,11 @@ async def captions(http: Request) -> Response:
     files, fields = _read_fields(form)
     check_model(fields.pop("model", None), server.model_name)
     prompt = fields.pop("prompt", DEFAULT_PROMPT)
+    reader = server.answers
+    told_apart = reader is not None and reader.template.reads(calls=False)
     params = SamplingParams(
-        **{**server.inputs.default_sampling, "max_tokens": _MAX_TOKENS, **fields}
+        **{**server.inputs.default_sampling, "max_tokens": _MAX_TOKENS, **fields},
+        skip_special_tokens=not told_apart,
     )
     images = [await _read_image(server, file, i) for i, file in enumerate(files)]
     options = RequestOptions(arrival=arrival, client=client_of(http))
@@ -77,7 +80,8 @@ async def captions(http: Request) -> Response:
         {
             "index": i,
             "filename": _text(file.filename or "", errors="replace"),
-            "caption": answer.outputs[0].text,
+            # Thoughts are no caption.
+            "caption": reader.content(answer) if reader and told_apart else answer.outputs[0].text,
             "finish_reason": answer.outputs[0].finish_reason,
             "usage": usage(answer),
         }

@@ -17,6 +17,7 @@ from ...core.protocol.outputs import RequestOutput
 from ..serving.chat_messages import read_messages
 from ..serving.chat_pipeline import Chat, beam_search, generate
 from ..serving.server_state import ServerState
+from .asked_answers import AskedAnswers
 from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor, event
@@ -45,17 +46,22 @@ async def _answer(
     """Raises what ENGINE_ERRORS names."""
     body.check(server.facts.max_logprobs, server.config.scheduling_policy)
     streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
+    answers = AskedAnswers(server, body)
     messages, images = read_messages(body.messages)
     chat = Chat(
         answer_id(http, "chatcmpl"),
         messages,
         images,
-        body.sampling_params(server.inputs.default_sampling),
+        body.sampling_params(server.inputs.default_sampling, answers.are_taken_apart),
         body.options(arrival, client_of(http)),
         body.template_options(),
     )
     responses = ChatResponses(
-        chat.request_id, server.model_name, server.inputs.tokenizer, body.include_timings
+        chat.request_id,
+        server.model_name,
+        server.inputs.tokenizer,
+        answers.messages,
+        body.include_timings,
     )
     beams = body.beam_search_params(server.facts.max_model_len, server.inputs.default_sampling)
     if beams is not None:

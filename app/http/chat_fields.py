@@ -22,7 +22,6 @@ CHAT_FIELDS = FieldTable(
         "prompt_cache_key": "what prompts share is found without it",
         "prompt_cache_options": "what prompts share is found without it",
         "prompt_cache_retention": "blocks are kept for as long as there is room",
-        "parallel_tool_calls": "answers are not searched for calls",
     },
     fixed={
         "response_format": ({"type": "text"},),
@@ -32,12 +31,10 @@ CHAT_FIELDS = FieldTable(
         "functions": ([],),
         "echo": (False,),
         "include_stop_str_in_output": (False,),
-        "skip_special_tokens": (True,),
         "spaces_between_special_tokens": (True,),
         "add_special_tokens": (False,),
         "return_tokens_as_token_ids": (False,),
         "return_token_ids": (False,),
-        "include_reasoning": (True,),
         "best_of": (1,),
     },
     refused={

@@ -54,6 +54,7 @@ _NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
     "top_p": (1,),
     "top_k": (-1,),
     "min_p": (),
+    "tools": (),
 }
 #: What a model's generation config may ask for and a beam search does without, and what a request
 #: says to go on without it.
@@ -77,7 +78,9 @@ class ChatCompletionRequest(msgspec.Struct):
     """The fields that are honoured; None takes the model's or the server's default.
 
     tools, chat_template_kwargs: given to the chat template, the former unless tool_choice is
-        "none"; what the model answers is not searched for calls.
+        "none"; calls of tools are then looked for in answers.
+    parallel_tool_calls: False tells the first call of an answer and no other.
+    include_reasoning: whether thoughts, where the model marks them, are told.
     add_generation_prompt: whether the prompt ends with what opens an answer; True unless
         continue_final_message is, which leaves the last message open for the answer to go on.
     max_image_tokens: what each image may take of the prompt.
@@ -119,6 +122,9 @@ class ChatCompletionRequest(msgspec.Struct):
     max_image_tokens: int | None = None
     tools: list[Any] | None = None
     tool_choice: Literal["auto", "none"] | None = None
+    parallel_tool_calls: bool | None = None
+    include_reasoning: bool = True
+    skip_special_tokens: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
@@ -169,8 +175,11 @@ class ChatCompletionRequest(msgspec.Struct):
                 param = f"messages[{i}].role"
                 raise RequestError(f"{param} must be one of {', '.join(_ROLES)}", param)
 
-    def sampling_params(self, defaults: dict[str, Any]) -> SamplingParams:
-        """The sampling settings, on top of the model's defaults. Raises RequestError."""
+    def sampling_params(
+        self, defaults: dict[str, Any], keeps_special_tokens: bool = False
+    ) -> SamplingParams:
+        """The sampling settings, on top of the model's defaults. keeps_special_tokens: in the text,
+        whatever is asked for. Raises RequestError."""
         given = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
         stop = (self.stop,) if isinstance(self.stop, str) else self.stop
         given["stop"] = None if stop is None else tuple(stop)
@@ -179,6 +188,7 @@ class ChatCompletionRequest(msgspec.Struct):
             | {name: value for name, value in given.items() if value is not None}
             | {"max_tokens": self._max_tokens},
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            skip_special_tokens=self.skip_special_tokens and not keeps_special_tokens,
         )
 
     def beam_search_params(self, room: int, defaults: dict[str, Any]) -> BeamSearchParams | None:
@@ -218,8 +228,13 @@ class ChatCompletionRequest(msgspec.Struct):
         for name in own:
             if name in given:
                 raise RequestError(f"{name} is given twice", f"chat_template_kwargs.{name}")
+        return template_options(self.callable_tools, {**given, **own})
+
+    @property
+    def callable_tools(self) -> list[dict[str, Any]]:
+        """The tools that answers may call, as a chat template takes them. Raises RequestError."""
         tools = read_tools(self.tools)
-        return template_options([] if self.tool_choice == "none" else tools, {**given, **own})
+        return [] if self.tool_choice == "none" else tools
 
     def named(self, error: RequestError) -> RequestError:
         """The error by the name that the request has for the field at fault."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,20 +13,23 @@ from ...core.prompts.token_bytes import TextSoFar
 from ...core.prompts.tokenizer import Tokenizer
 from ...core.protocol.messages import TokenLogprobs
 from ...core.protocol.outputs import CompletionOutput, RequestOutput
+from .chat_message import ChatMessage
 from .request_timings import timings
 
 
 class ChatResponses:
     """Writes completions and chunks for one request. include_timings: whether they say what it
-    took."""
+    took. messages: makes those of the answers of an output."""
 
     def __init__(
         self,
         request_id: str,
         model_name: str,
         tokenizer: Tokenizer,
+        messages: Callable[[RequestOutput], list[ChatMessage]],
         include_timings: bool = False,
     ) -> None:
+        self.messages = messages
         self._head = {"id": request_id, "created": int(time.time()), "model": model_name}
         self._tokens = tokenizer.token_bytes
         self._include_timings = include_timings
@@ -34,7 +38,10 @@ class ChatResponses:
         """The whole answer."""
         body = self._head | {
             "object": "chat.completion",
-            "choices": [self._choice(completion) for completion in output.outputs],
+            "choices": [
+                self._choice(completion, message)
+                for completion, message in zip(output.outputs, self.messages(output), strict=True)
+            ],
             "usage": usage(output),
             **self._timings(output),
         }
@@ -47,7 +54,7 @@ class ChatResponses:
             ]
         return body
 
-    def chunk(self, index: int, delta: dict[str, str]) -> dict[str, Any]:
+    def chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         """A piece of one answer."""
         choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
         return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
@@ -83,11 +90,11 @@ class ChatResponses:
     def _timings(self, output: RequestOutput) -> dict[str, Any]:
         return {"timings": timings(output)} if self._include_timings else {}
 
-    def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
+    def _choice(self, completion: CompletionOutput, message: ChatMessage) -> dict[str, Any]:
         return {
             "index": completion.index,
-            "message": {"role": "assistant", "content": completion.text},
-            "finish_reason": completion.finish_reason,
+            "message": message.whole(completion.text),
+            "finish_reason": message.finish_reason(completion.finish_reason),
             "stop_reason": completion.stop_reason,
             "logprobs": self.logprobs(completion, 0, TextSoFar()),
         }
@@ -122,10 +129,12 @@ class ChunkCursor:
         self._responses = responses
         self._sent: dict[int, tuple[int, int]] = {}
         self._token_texts: defaultdict[int, TextSoFar] = defaultdict(TextSoFar)
+        self._messages: list[ChatMessage] = []
         self._ended: set[int] = set()
 
     def next_chunks(self, output: RequestOutput) -> list[dict[str, Any]]:
         """Chunks for what is new since the last call."""
+        self._messages = self._messages or self._responses.messages(output)
         return [chunk for c in output.outputs if (chunk := self._next_chunk(c)) is not None]
 
     def _next_chunk(self, completion: CompletionOutput) -> dict[str, Any] | None:
@@ -138,16 +147,20 @@ class ChunkCursor:
         ended = completion.finish_reason is not None
         if not (text or new or ended):
             return None
-        chunk = self._responses.chunk(index, {"content": text})
+        message = self._messages[index]
+        delta = message.delta(text, ended)
+        self._sent[index] = (len(completion.text), len(completion.token_ids))
+        if not (delta or new or ended):
+            return None
+        chunk = self._responses.chunk(index, delta)
         choice = chunk["choices"][0]
-        choice["finish_reason"] = completion.finish_reason
+        choice["finish_reason"] = message.finish_reason(completion.finish_reason)
         if ended:
             self._ended.add(index)
             choice["stop_reason"] = completion.stop_reason
         if new:
             token_text = self._token_texts[index]
             choice["logprobs"] = self._responses.logprobs(completion, sent_tokens, token_text)
-        self._sent[index] = (len(completion.text), len(completion.token_ids))
         return chunk
 
 

@@ -21,6 +21,7 @@ from ...core.observe.process_metrics import add_engine_process
 from ...core.observe.request_events import RequestEvents
 from ...core.process.child_process import Spawned
 from ...core.prompts.input_processor import InputProcessor
+from ...core.prompts.responses.find_answer_reader import find_answer_reader
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import EngineDeadError
 from ...core.registry.registry import get_registry
@@ -86,6 +87,9 @@ async def load(
                 InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
             )
             await asyncio.to_thread(inputs.tokenizer.prepare)
+            answers = await asyncio.to_thread(
+                find_answer_reader, config.response_template, checkpoint, inputs.tokenizer, registry
+            )
         engine = AsyncEngine(
             process,
             inputs.tokenizer,
@@ -103,6 +107,7 @@ async def load(
             registry,
             engine,
             inputs,
+            answers,
             prompts,
             media.intake,
             media.loader,

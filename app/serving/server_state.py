@@ -11,6 +11,7 @@ from ...core.client.media_loader import MediaLoader
 from ...core.observe.http_metrics import HttpMetrics
 from ...core.observe.metrics import EngineMetrics
 from ...core.prompts.input_processor import InputProcessor
+from ...core.prompts.responses.answer_reader import AnswerReader
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.messages import EngineFacts
 from ...core.registry.registry import Registry
@@ -21,12 +22,14 @@ from .server_info import ServerInfo, server_info
 
 @dataclass(frozen=True)
 class ServerState:
-    """The engine, what prepares its input, and the server's limits."""
+    """The engine, what prepares its input, and the server's limits. answers: how they are taken
+    apart; None if they are told as they are."""
 
     config: EngineConfig
     registry: Registry
     engine: AsyncEngine
     inputs: InputProcessor
+    answers: AnswerReader | None
     prompts: PromptPool
     intake: ImageIntake
     loader: MediaLoader

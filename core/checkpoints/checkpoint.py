@@ -79,6 +79,21 @@ class Checkpoint:
         return template
 
     @cached_property
+    def response_template(self) -> JsonDict | None:
+        """How the model writes thoughts and calls, as transformers defines response templates, if
+        `tokenizer_config.json` or the processor says."""
+        for settings in (
+            _read_optional(self.path / "tokenizer_config.json"),
+            self._processor_config,
+        ):
+            template = settings.get("response_template")
+            if template is not None:
+                if not isinstance(template, Mapping):
+                    raise ConfigError(f"{self.name}: the response_template is no object")
+                return template
+        return None
+
+    @cached_property
     def _processor_config(self) -> JsonDict:
         return _read_optional(self.path / _PROCESSOR)
 

@@ -105,7 +105,7 @@ class RequestState:
 class _AnswerState:
     def __init__(self, index: int, params: SamplingParams, tokenizer: Tokenizer) -> None:
         self._params = params
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer(tokenizer, params.skip_special_tokens)
         self._hold_back = max((len(s) for s in params.stop), default=1) - 1
         self._stop_search_start = 0
         wants_logprobs = params.logprobs is not None

@@ -114,6 +114,23 @@ class LogitsProcessorSpec:
 
 
 @dataclass(frozen=True)
+class ResponseTemplateSpec:
+    """How a family of models writes thoughts and calls of functions.
+
+    name: unique among response templates; a value of --response-template.
+    template: as transformers defines response templates, with the fields content,
+        reasoning_content and tool_calls, of which any may be missing, and without anchors.
+    marks: texts that the chat templates of such models have in them, all of them. Of several
+        templates that fit a model, the one with the longest marks is taken.
+    """
+
+    name: str
+    template: JsonDict
+    marks: tuple[str, ...]
+    contract_version: int | None = None
+
+
+@dataclass(frozen=True)
 class EncoderStoreSpec:
     """A store for outputs of image encoders.
 
@@ -238,5 +255,6 @@ __all__ = [
     "PreprocessedImage",
     "QuantSpec",
     "RepeatedPlaceholder",
+    "ResponseTemplateSpec",
     "load_object",
 ]

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 _PROBE = "octavoprobe"
+_NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 class ChatTemplate:
@@ -35,6 +36,28 @@ class ChatTemplate:
         except Exception:  # noqa: BLE001 - templates raise what they like
             return False
         return _PROBE in text and "'type'" not in text
+
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the template writes the tools that it is given."""
+        function = {"name": _PROBE, "description": _PROBE, "parameters": _NO_PARAMETERS}
+        return _PROBE in self._probe({"tools": [{"type": "function", "function": function}]})
+
+    @cached_property
+    def answer_opening(self) -> str:
+        """What the template writes before an answer; "" if it writes the same where none follows,
+        or can't say."""
+        before = self._probe({"add_generation_prompt": False})
+        whole = self._probe({"add_generation_prompt": True})
+        return whole[len(before) :] if before and whole.startswith(before) else ""
+
+    def _probe(self, options: Mapping[str, Any]) -> str:
+        """A short conversation; "" if the template refuses it."""
+        content = [{"type": "text", "text": "?"}] if self.takes_parts else "?"
+        try:
+            return self.render([{"role": "user", "content": content}], options)
+        except Exception:  # noqa: BLE001 - templates raise what they like
+            return ""
 
     @cached_property
     def _renderer(self) -> Any:

@@ -16,8 +16,9 @@ class Detokenizer:
     it as context, as a tokenizer may join or space tokens by what precedes them.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
         # Those before the last safe point and after it; what came earlier is not kept.
         self._context: list[int] = []
         self._pending: list[int] = []
@@ -29,9 +30,12 @@ class Detokenizer:
         self._pending += token_ids
         if not self._pending:
             return
-        decoded = self._tokenizer.decode(self._context + self._pending)
+        decoded = self._decode(self._context + self._pending)
         context_length = len(self._context_text)
         if len(decoded) > context_length and (last or not decoded.endswith(_INCOMPLETE)):
             self.text += decoded[context_length:]
             self._context, self._pending = self._pending, []
-            self._context_text = self._tokenizer.decode(self._context)
+            self._context_text = self._decode(self._context)
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(token_ids, self._skip_special_tokens)

@@ -51,8 +51,11 @@ class Tokenizer:
         self._plain.encode_special_tokens = True
         added = backend.get_added_tokens_decoder()
         self._ids = {token.content: token_id for token_id, token in added.items()}
-        special = sorted({t.content for t in added.values() if t.special}, key=len, reverse=True)
-        self._special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+        #: Special tokens, as they stand in prompts; the longest first.
+        self.special_texts = sorted(
+            {t.content for t in added.values() if t.special}, key=len, reverse=True
+        )
+        self._special_pattern = re.compile("|".join(map(re.escape, self.special_texts)) or r"(?!)")
         self._complete: Callable[[str], str] = str
         #: Bytes of the vocabulary's longest entry: no token stands for more of a text, as the
         #: marks of spaces and of bytes in it take more room than what they stand for.
@@ -71,6 +74,22 @@ class Tokenizer:
     def use_template(self, chat_template: str | Mapping[str, str]) -> None:
         """Render chats by this template; see ChatTemplate."""
         self._template = ChatTemplate(chat_template, self._special_tokens)
+
+    @property
+    def chat_template_text(self) -> str:
+        """The chat template, or all of them where there are several; "" if there is none."""
+        source = self._template.source if self._template is not None else ""
+        return source if isinstance(source, str) else "\n".join(source.values())
+
+    @property
+    def answer_opening(self) -> str:
+        """What the chat template writes where an answer is to follow; see ChatTemplate."""
+        return self._template.answer_opening if self._template is not None else ""
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template writes of tools."""
+        return self._template is not None and self._template.takes_tools
 
     def prepare(self) -> None:
         """Do now what would else be done for the first request, and takes up to a second."""
@@ -97,9 +116,9 @@ class Tokenizer:
         )
         return [list(ids) for ids in dict.fromkeys(map(tuple, spellings)) if ids]
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text without special tokens."""
-        return self._decode(token_ids)
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text, by default without special tokens."""
+        return self._decode(token_ids, skip_special_tokens)
 
     def token_id_text(self, token_id: int) -> str:
         """The vocabulary's entry for an id, such as "<image>"."""
@@ -162,19 +181,20 @@ class Tokenizer:
 
     def _coders(
         self, is_plain: bool
-    ) -> tuple[Callable[[str, bool], list[int]], Callable[[Sequence[int]], str]]:
-        """How to encode, with or without added special tokens, and to decode without them."""
+    ) -> tuple[Callable[[str, bool], list[int]], Callable[[Sequence[int], bool], str]]:
+        """How to encode, with or without added special tokens, and to decode, with or without
+        special tokens skipped."""
         if is_plain:
             backend = self._backend
             return (
                 lambda text, add: list(backend.encode(text, add_special_tokens=add).ids),
-                lambda ids: str(backend.decode(ids, skip_special_tokens=True)),
+                lambda ids, skip: str(backend.decode(ids, skip_special_tokens=skip)),
             )
         # For the few that add code to the backend.
         made = self._checkpoint.transformers_tokenizer()
         return (
             lambda text, add: list(made(text, add_special_tokens=add)["input_ids"]),
-            lambda ids: str(made.decode(ids, skip_special_tokens=True)),
+            lambda ids, skip: str(made.decode(ids, skip_special_tokens=skip)),
         )
 
 

@@ -129,6 +129,14 @@ class EngineConfig:
     encoder_cache_compression: bool = setting(
         False, "compress what is written to the store with zstd (needs the extra octavo[zstd])"
     )
+    response_template: str = setting(
+        "auto",
+        "how the model writes thoughts and calls of functions, by which answers are taken apart: "
+        "none, a plugin's by name (octavo plugins list), or a JSON file in transformers' form; "
+        "auto takes the checkpoint's own, or else the plugin's whose marks its chat template has",
+        metavar="TEMPLATE",
+        commands="serve",
+    )
     scheduling_policy: str = setting(
         "fcfs",
         "first come first served, or by the requests' own priority; clients take turns",

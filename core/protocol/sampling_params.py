@@ -48,6 +48,7 @@ class SamplingParams(
     logits_processors: names of plugins' processors, each with its arguments.
     token_automaton: what the whole answer may be; it is never cut by max_tokens, which its shortest
         must fit. Nothing but the model's end-of-sequence tokens and stop_token_ids ends it.
+    skip_special_tokens: leave special tokens out of the text.
     """
 
     n: int = 1
@@ -72,6 +73,7 @@ class SamplingParams(
     allowed_token_ids: tuple[int, ...] | None = None
     logits_processors: dict[str, Any] = {}
     token_automaton: TokenAutomaton | None = None
+    skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -197,6 +199,7 @@ _LIMITS: tuple[tuple[str, Any, str], ...] = (
     ("bad_words_ids", lambda v: all(_ids(ids) for ids in v), "lists of token ids, none empty"),
     ("max_tokens", lambda v: v is None or v >= 1, "at least 1"),
     ("min_tokens", lambda v: v >= 0, "at least 0"),
+    ("skip_special_tokens", lambda v: isinstance(v, bool), "true or false"),
     ("logprobs", _count_or_none, "at least 0, or -1 for all"),
     ("prompt_logprobs", _count_or_none, "at least 0, or -1 for all"),
     ("logit_bias", lambda v: all(-100 <= b <= 100 for b in v.values()), "between -100 and 100"),

@@ -13,6 +13,7 @@ from ..contracts.specs import (
     LogitsProcessorSpec,
     ModelSpec,
     QuantSpec,
+    ResponseTemplateSpec,
 )
 from ..protocol.messages import EngineRequest
 from ..protocol.outputs import RequestOutput
@@ -48,6 +49,13 @@ def octavo_register_logits_processors(
     register: Callable[[LogitsProcessorSpec], None],
 ) -> None:
     """Call `register` with each logits processor."""
+
+
+@hookspec
+def octavo_register_response_templates(
+    register: Callable[[ResponseTemplateSpec], None],
+) -> None:
+    """Call `register` with each response template."""
 
 
 @hookspec

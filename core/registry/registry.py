@@ -22,6 +22,7 @@ from ..contracts.specs import (
     LogitsProcessorSpec,
     ModelSpec,
     QuantSpec,
+    ResponseTemplateSpec,
 )
 from . import hookspecs
 
@@ -49,9 +50,24 @@ class _Registered(Protocol):
 
 NestedSpec = TypeVar("NestedSpec", ModelSpec, EncoderSpec)
 Spec = TypeVar(
-    "Spec", ModelSpec, EncoderSpec, QuantSpec, KernelSpec, LogitsProcessorSpec, EncoderStoreSpec
+    "Spec",
+    ModelSpec,
+    EncoderSpec,
+    QuantSpec,
+    KernelSpec,
+    LogitsProcessorSpec,
+    ResponseTemplateSpec,
+    EncoderStoreSpec,
 )
-_KINDS = ("models", "encoders", "quants", "kernels", "logits_processors", "encoder_stores")
+_KINDS = (
+    "models",
+    "encoders",
+    "quants",
+    "kernels",
+    "logits_processors",
+    "response_templates",
+    "encoder_stores",
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class Registry:
     quants: dict[str, QuantSpec] = field(default_factory=dict)
     kernels: dict[str, KernelSpec] = field(default_factory=dict)
     logits_processors: dict[str, LogitsProcessorSpec] = field(default_factory=dict)
+    response_templates: dict[str, ResponseTemplateSpec] = field(default_factory=dict)
     encoder_stores: dict[str, EncoderStoreSpec] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     plugins: list[PluginInfo] = field(default_factory=list)
@@ -190,6 +207,9 @@ def _collect(name: str, module: object) -> list[tuple[str, Any]]:
     manager.hook.octavo_register_kernels(register=collector("kernels", KernelSpec))
     manager.hook.octavo_register_logits_processors(
         register=collector("logits_processors", LogitsProcessorSpec)
+    )
+    manager.hook.octavo_register_response_templates(
+        register=collector("response_templates", ResponseTemplateSpec)
     )
     manager.hook.octavo_register_encoder_stores(
         register=collector("encoder_stores", EncoderStoreSpec)

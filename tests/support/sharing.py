@@ -26,6 +26,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_light_processes.py",
         "test_printed_blocks.py",
         "test_timings.py",
+        "test_tool_calls.py",
         "test_tools.py",
     }
 )

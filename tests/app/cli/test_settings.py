@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "encoder_cache_ttl": (0.5, "0.5", 0.5),
     "encoder_cache_max_item": ("2KiB", "2048", 2048),
     "encoder_cache_compression": (True, "1", True),
+    "response_template": ("hermes", "hermes", "hermes"),
     "scheduling_policy": ("priority", "priority", "priority"),
     "max_num_queued_reqs": (0, "0", 0),
     "queue_timeout": (3, "3", 3.0),

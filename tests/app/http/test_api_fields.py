@@ -69,7 +69,7 @@ def test_bad_bodies_get_400(url: str, body: bytes) -> None:
         ),
         ({"messages": GOOD["messages"] * 20_000}, "messages["),
         ({"bad_words": ["ab " * 10**6]}, "bad_words"),
-        ({"tools": [{"type": "function", "function": {"name": "ab " * 10**6}}]}, "tools"),
+        ({"chat_template_kwargs": {"tools": [{"name": "ab " * 10**6}]}}, "tools"),
     ],
 )
 def test_what_no_context_holds_is_refused_before_it_is_tokenised(

@@ -148,6 +148,9 @@ ROWS: dict[str, Row] = {
     "timeout": Row(1e-9, lambda plain, a: a["error"]["code"] == "timeout", 0),
     "max_image_tokens": Row(8, named, 0, {**GREEDY, "messages": SHOWN}),
     "tools": Row([], lambda plain, a: text(a) == text(plain), [{"zzz": 1}]),
+    "parallel_tool_calls": Row(False, lambda plain, a: text(a) == text(plain), "x"),
+    "include_reasoning": Row(False, lambda plain, a: text(a) == text(plain), "x"),
+    "skip_special_tokens": Row(False, lambda plain, a: text(a) == text(plain), "x"),
     "tool_choice": Row("none", lambda plain, a: text(a) == text(plain), "required"),
     "chat_template_kwargs": Row(
         {"add_generation_prompt": False},

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from octavo.app import DEMO_MODEL
+from octavo.app.http.chat_message import ChatMessage
 from octavo.app.http.chat_response import ChatResponses, ChunkCursor
 from octavo.core.checkpoints.checkpoint import Checkpoint
 from octavo.core.client.request_state import RequestState
 from octavo.core.prompts.token_bytes import TextSoFar
 from octavo.core.prompts.tokenizer import Tokenizer
 from octavo.core.protocol.messages import EngineOutput, EngineRequest, TokenLogprobs
+from octavo.core.protocol.outputs import RequestOutput
 from octavo.core.protocol.sampling_params import SamplingParams
 from tokenizer_kinds import KINDS, SPECIAL, TIDIED, save_tokenizers
 from transformers import AutoTokenizer
@@ -37,6 +39,11 @@ def served(folders: dict[str, Path]) -> dict[str, Tokenizer]:
 ALL = pytest.mark.parametrize("kind", ["demo", *KINDS, TIDIED])
 
 
+def plain(output: RequestOutput) -> list[ChatMessage]:
+    """Messages of content alone."""
+    return [ChatMessage(None) for _ in output.outputs]
+
+
 def answer(
     tokenizer: Tokenizer, token_ids: Sequence[int], reason: str = "length"
 ) -> tuple[str, list[dict[str, Any]]]:
@@ -44,7 +51,7 @@ def answer(
     token is also the likeliest other one. Whole and in chunks they are the same."""
     params = SamplingParams(max_tokens=None, logprobs=1)
     state = RequestState(EngineRequest("r", [1], params, [], [], 0.0), tokenizer)
-    responses = ChatResponses("r", "model", tokenizer)
+    responses = ChatResponses("r", "model", tokenizer, plain)
     cursor = ChunkCursor(responses)
     streamed: list[dict[str, Any]] = []
     for position, token_id in enumerate(token_ids):
@@ -147,7 +154,7 @@ def test_prompts_tokens_are_told_apart(served: dict[str, Tokenizer]) -> None:
     each: list[TokenLogprobs | None] = [TokenLogprobs(-1.0, 1, [], [])]
     logprobs = [None, *each * (len(token_ids) - 1)]
     state.update(EngineOutput("r", 0, [5], finish_reason="length", prompt_logprobs=logprobs))
-    body = ChatResponses("r", "model", tokenizer).completion(state.to_output())
+    body = ChatResponses("r", "model", tokenizer, plain).completion(state.to_output())
     decoded = [
         entry[str(token_id)]["decoded_token"]
         for token_id, entry in zip(token_ids[1:], body["prompt_logprobs"][1:], strict=True)

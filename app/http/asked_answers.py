@@ -1,0 +1,51 @@
+"""What a chat asks its answers to be taken apart into: thoughts, calls and content."""
+
+from __future__ import annotations
+
+from ...core.protocol.errors import RequestError
+from ...core.protocol.outputs import RequestOutput
+from ..serving.server_state import ServerState
+from .chat_message import ChatMessage
+from .chat_request import ChatCompletionRequest
+
+
+class AskedAnswers:
+    """Of one request. Raises RequestError if it brings tools and the model can't call any."""
+
+    def __init__(self, server: ServerState, body: ChatCompletionRequest) -> None:
+        self._body, self._tools = body, body.callable_tools
+        reader = server.answers
+        if self._tools:
+            _check_tools(server)
+        told_apart = reader is not None and reader.template.reads(bool(self._tools))
+        self._reader = reader if told_apart else None
+
+    @property
+    def are_taken_apart(self) -> bool:
+        """Whether their texts are to come with special tokens, by which that is done."""
+        return self._reader is not None
+
+    def messages(self, output: RequestOutput) -> list[ChatMessage]:
+        """Empty ones, for each of the answers."""
+        if self._reader is None:
+            return [ChatMessage(None) for _ in output.outputs]
+        body = self._body
+        parser = self._reader.parsers(
+            output.prompt_token_ids,
+            self._tools,
+            one_call=body.parallel_tool_calls is False,
+            skip_special_tokens=body.skip_special_tokens,
+        )
+        return [ChatMessage(parser(), body.include_reasoning) for _ in output.outputs]
+
+
+def _check_tools(server: ServerState) -> None:
+    if not server.inputs.tokenizer.takes_tools:
+        raise RequestError("tools: the model's chat template has no place for tools", "tools")
+    reader, wanted = server.answers, server.config.response_template
+    if wanted != "none" and (reader is None or not reader.template.reads_calls):
+        raise RequestError(
+            "tools: it is not known how this model writes calls; start the server with a "
+            "--response-template that says so, or with none to get answers as they are written",
+            "tools",
+        )
