@@ -22,10 +22,10 @@ from ...core.prompts.choices import choices_automaton
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import InputProcessor, RequestOptions
 from ...core.protocol.config import EngineConfig
+from ...core.protocol.constraints.token_automaton import TokenAutomaton
 from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest, EngineStats, MediaPayload
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
-from ...core.protocol.token_automaton import TokenAutomaton
 from ...core.registry.registry import get_registry
 from ...core.system.mapped_pages import unmap_read_pages
 from ...core.system.memory import return_freed_memory

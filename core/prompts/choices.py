@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from ..protocol.constraints.token_automaton import TokenAutomaton
 from ..protocol.request_error import RequestError
-from ..protocol.token_automaton import TokenAutomaton
 from .token_bytes import Spellings
 from .tokenizer import Tokenizer
 

@@ -14,10 +14,10 @@ from ..checkpoints.generation_defaults import GenerationDefaults
 from ..contracts.specs import ImageSize
 from ..models.model_choice import choose_model
 from ..protocol.config import EngineConfig
+from ..protocol.constraints.token_automaton import TokenAutomaton
 from ..protocol.messages import EngineFacts, EngineRequest, MediaPayload
 from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
-from ..protocol.token_automaton import TokenAutomaton
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
 from .image_views import PlacedImage

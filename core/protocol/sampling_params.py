@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from .constraints.token_automaton import TokenAutomaton
 from .named_fields import NamedFields
 from .request_error import RequestError
-from .token_automaton import TokenAutomaton
 
 #: Below this, a temperature means greedy decoding, as in vLLM.
 GREEDY_TEMPERATURE = 1e-5

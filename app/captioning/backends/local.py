@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from ....core.contracts.specs import load_object
 from ....core.protocol.config import EngineConfig
+from ....core.protocol.constraints.token_automaton import TokenAutomaton
 from ....core.protocol.errors import RequestError
 from ....core.protocol.messages import EngineRequest
 from ....core.protocol.outputs import RequestOutput
-from ....core.protocol.token_automaton import TokenAutomaton
 from ..picture import Picture
 from ..task import Answer, Captioned, Failed, Outcome, Question, Task
 from .backend import Read

@@ -13,8 +13,8 @@ from octavo.core.checkpoints.checkpoint import Checkpoint
 from octavo.core.prompts.choices import choices_automaton
 from octavo.core.prompts.token_bytes import TokenBytes
 from octavo.core.prompts.tokenizer import Tokenizer
+from octavo.core.protocol.constraints.token_automaton import TokenAutomaton
 from octavo.core.protocol.errors import RequestError
-from octavo.core.protocol.token_automaton import TokenAutomaton
 from parity import Reference, apply_template, conversation
 from PIL import Image
 from tokenizer_kinds import KINDS, TIDIED, save_tokenizers

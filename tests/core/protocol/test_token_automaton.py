@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 from octavo import LLM
+from octavo.core.protocol.constraints.token_automaton import TokenAutomaton
 from octavo.core.protocol.request_error import RequestError
 from octavo.core.protocol.sampling_params import BeamSearchParams, SamplingParams
-from octavo.core.protocol.token_automaton import TokenAutomaton
 
 #: "a" or "a b c", as tokens 5, 6 and 7.
 LETTERS = TokenAutomaton(transitions=({5: 1}, {6: 2}, {7: 3}, {}), accepting=(1, 3))

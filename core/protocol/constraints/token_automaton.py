@@ -1,4 +1,4 @@
-"""Which token sequences an answer may be, as plain data that is sent along with a request."""
+"""Which token sequences an answer may be."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cached_property
 
 import msgspec
 
-from .named_fields import NamedFields
-from .request_error import RequestError
+from ..named_fields import NamedFields
+from ..request_error import RequestError
 
 
 class TokenAutomaton(msgspec.Struct, metaclass=NamedFields, frozen=True, kw_only=True, dict=True):

@@ -1,0 +1,1 @@
+"""What an answer must be, as plain data that is sent along with a request."""
