@@ -14,6 +14,7 @@ __all__ = [
     "EmbeddingModel",
     "RequestError",
     "SamplingParams",
+    "StructuredOutputsParams",
     "__version__",
     "caption",
 ]
@@ -27,6 +28,7 @@ _LAZY = {
     "LLM": ".app.offline.llm",
     "RequestError": ".core.protocol.request_error",
     "SamplingParams": ".core.protocol.sampling_params",
+    "StructuredOutputsParams": ".core.protocol.constraints.structured_outputs",
     "caption": ".app.captioning.captioner",
 }
 

@@ -36,7 +36,11 @@ class OfflineEngine:
         self._config = config
         checkpoint, registry = find_checkpoint(config.model, config.mmproj), get_registry()
         self._inputs = InputProcessor(
-            checkpoint, registry, config.max_image_tokens, config.model_impl
+            checkpoint,
+            registry,
+            config.max_image_tokens,
+            config.model_impl,
+            config.structured_outputs_backend,
         )
         self._core = EngineCore(config, checkpoint, registry, executor)
         self._pictures = PictureReader(config, open_tier(config, registry))

@@ -4,11 +4,20 @@ Here is what a plugin declares, which imports no torch; what its code is made of
 `interfaces`, `layers`, `images` and `stores`.
 """
 
+from ..core.contracts.grammars import (
+    BatchMask,
+    Grammar,
+    GrammarBackend,
+    GrammarError,
+    GrammarMatcher,
+    GrammarSource,
+)
 from ..core.contracts.specs import (
     CONTRACT_VERSION,
     EncoderExample,
     EncoderSpec,
     EncoderStoreSpec,
+    GrammarSpec,
     ImagePreprocessor,
     ImagePrompt,
     ImageSize,
@@ -27,10 +36,17 @@ from ..core.registry.hookspecs import hookimpl
 
 __all__ = [
     "CONTRACT_VERSION",
+    "BatchMask",
     "EncoderExample",
     "EncoderSpec",
     "EncoderStoreSpec",
     "EngineRequest",
+    "Grammar",
+    "GrammarBackend",
+    "GrammarError",
+    "GrammarMatcher",
+    "GrammarSource",
+    "GrammarSpec",
     "ImagePreprocessor",
     "ImagePrompt",
     "ImageSize",

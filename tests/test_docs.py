@@ -71,6 +71,7 @@ def test_printed_plugins_register_and_their_code_can_be_imported(printed: Regist
         "quants",
         "kernels",
         "logits_processors",
+        "grammars",
         "encoder_stores",
     }
     for kind, name in printed.owners:

@@ -78,6 +78,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "request_timeout",
         "scheduling_policy",
         "max_logprobs",
+        "structured_outputs_backend",
         "batch_invariant",
     ),
     "images": (

@@ -56,6 +56,9 @@ def _check(kind: str, name: str, registry: Registry) -> Iterator[Finding]:
         yield from _check_model(name, registry)
     elif kind == "response_templates":
         yield _check_response_template(registry.response_templates[name])
+    elif kind == "grammars":
+        methods = ("check", "compile", "mask")
+        yield from check_class(f"grammar {name}", "class", registry.grammars[name].load, methods)
     else:
         yield from check_class(
             f"{kind[:-1]} {name}", "import", getattr(registry, kind)[name].load, ()

@@ -84,7 +84,12 @@ async def load(
         media = ServerMedia.open(config, intake, registry, metrics.media, shown)
         with loading.waiting_for("the tokenizer"):
             inputs = await asyncio.to_thread(
-                InputProcessor, checkpoint, registry, config.max_image_tokens, config.model_impl
+                InputProcessor,
+                checkpoint,
+                registry,
+                config.max_image_tokens,
+                config.model_impl,
+                config.structured_outputs_backend,
             )
             await asyncio.to_thread(inputs.tokenizer.prepare)
             answers = await asyncio.to_thread(

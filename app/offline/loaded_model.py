@@ -76,7 +76,11 @@ class LoadedModel:
         checkpoint = find_checkpoint(self._config.model, self._config.mmproj)
         registry = get_registry()
         self._inputs = InputProcessor(
-            checkpoint, registry, self._config.max_image_tokens, self._config.model_impl
+            checkpoint,
+            registry,
+            self._config.max_image_tokens,
+            self._config.model_impl,
+            self._config.structured_outputs_backend,
         )
         self._core = EngineCore(self._config, checkpoint, registry)
         self._engine = OfflineEngine(
@@ -119,8 +123,12 @@ class LoadedModel:
         return self._core.stats()
 
     def default_sampling_params(self, **overrides: Any) -> SamplingParams:
-        """What the checkpoint's generation config asks for, with fields replaced."""
-        return SamplingParams(**{**self._inputs.default_sampling, **overrides})
+        """What the checkpoint's generation config asks for, with fields replaced. Its stop strings
+        are left out beside structured_outputs, which they could end in their midst."""
+        defaults = self._inputs.default_sampling
+        if overrides.get("structured_outputs") is not None:
+            defaults["stop"] = ()
+        return SamplingParams(**{**defaults, **overrides})
 
     def choices_automaton(self, choices: Sequence[str]) -> TokenAutomaton:
         """For SamplingParams(token_automaton=…): answers are one of the choices, perhaps after a

@@ -122,7 +122,7 @@ class _AnswerState:
             added = sum(token.chosen for token in output.new_logprobs)
             completion.cumulative_logprob = (completion.cumulative_logprob or 0.0) + added
         done = output.finish_reason is not None
-        stopping = output.finish_reason == "stop" and output.new_token_ids
+        stopping = output.finish_reason == "stop" and not output.complete
         visible = output.new_token_ids[:-1] if stopping else output.new_token_ids
         self._detokenizer.add(visible, last=done)
         if self._apply_stop_strings():
@@ -131,6 +131,7 @@ class _AnswerState:
         completion.text = text if done else text[: max(0, len(text) - self._hold_back)]
         completion.finish_reason = output.finish_reason
         completion.stop_reason = output.stop_token_id
+        completion.complete = output.complete
         return False
 
     def _apply_stop_strings(self) -> bool:

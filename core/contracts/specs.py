@@ -131,6 +131,19 @@ class ResponseTemplateSpec:
 
 
 @dataclass(frozen=True)
+class GrammarSpec:
+    """A way to keep answers to a grammar.
+
+    name: unique among grammar backends; a value of --structured-outputs-backend.
+    load: "module:Class" of a GrammarBackend (see `core.contracts.grammars`), without torch.
+    """
+
+    name: str
+    load: str
+    contract_version: int | None = None
+
+
+@dataclass(frozen=True)
 class EncoderStoreSpec:
     """A store for outputs of image encoders.
 
@@ -245,6 +258,7 @@ __all__ = [
     "EncoderExample",
     "EncoderSpec",
     "EncoderStoreSpec",
+    "GrammarSpec",
     "ImagePreprocessor",
     "ImagePrompt",
     "ImageSize",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from ..protocol.messages import (
     EngineRequest,
     EngineStats,
     Failure,
+    FailureKind,
     MediaEvents,
     MediaInput,
 )
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 #: Tokens computed in one step, for prompts and single tokens together.
 _BATCHED_TOKENS = 2048
+_PREPARATION_PAUSE_S = 0.01
 
 
 class EngineCore:
@@ -71,6 +75,9 @@ class EngineCore:
         self._scheduler = _make_scheduler(config, facts, checkpoint.eos_token_ids)
         self._trace = StepTrace(config.trace) if config.trace else None
         self._answers: dict[str, set[int]] = {}
+        #: What was prepared for requests, by id, kept while they live; and those held for it.
+        self._prepared: dict[str, Future[Any]] = {}
+        self._held: set[str] = set()
         self._events = MediaEvents()
         #: What the faces check requests against.
         self.facts = EngineFacts(
@@ -110,7 +117,7 @@ class EngineCore:
 
     def has_work(self) -> bool:
         """Whether `step` has anything to compute; not if all open requests wait for images."""
-        return self._scheduler.has_work()
+        return self._scheduler.has_work() or bool(self._held)
 
     def add(self, message: EngineRequest) -> list[EngineOutput]:
         """Queue a request; returns outputs that say why for answers that can never run."""
@@ -121,12 +128,16 @@ class EngineCore:
         self._answers[message.request_id] = {request.index for request in requests}
         try:
             self._executor.check(message.sampling_params)
+            prepared = self._executor.prepare(message.sampling_params)
         except ValueError as error:
             return [self._refuse(request, error) for request in requests]
+        if prepared is not None:
+            self._prepared[message.request_id] = prepared
+            self._held.add(message.request_id)
         refused = []
         for request in requests:
             try:
-                self._scheduler.add(request)
+                self._scheduler.add(request, held=prepared is not None)
             except ValueError as error:
                 refused.append(self._refuse(request, error))
         return refused
@@ -160,6 +171,7 @@ class EngineCore:
         """Schedule, run and sample once. A step that raises ends its own requests only."""
         started = time.monotonic()
         outputs = [self._to_output(r, []) for r in self._scheduler.expire(started)]
+        outputs += self._release_prepared()
         scheduled = self._scheduler.schedule()
         self._events.evicted += scheduled.evicted_media
         if scheduled.is_empty:
@@ -189,6 +201,29 @@ class EngineCore:
         """Raise AssertionError if the bookkeeping disagrees with itself."""
         self._scheduler.check_integrity()
 
+    def _release_prepared(self) -> list[EngineOutput]:
+        """Let requests go on whose preparation is done, or end them if it failed. With nothing
+        else to do, it is waited for, but not for long: messages may come."""
+        preparing = [self._prepared[parent_id] for parent_id in self._held]
+        if preparing and not self._scheduler.has_work():
+            wait(preparing, _PREPARATION_PAUSE_S, FIRST_COMPLETED)
+        outputs = []
+        for parent_id in sorted(self._held):
+            prepared = self._prepared[parent_id]
+            if not prepared.done():
+                continue
+            self._held.discard(parent_id)
+            error = prepared.exception()
+            for index in sorted(self._answers[parent_id]):
+                request_id = Request.answer_id(parent_id, index)
+                if error is None:
+                    self._scheduler.release(request_id)
+                else:
+                    kind: FailureKind = "invalid" if isinstance(error, ValueError) else "failed"
+                    request = self._scheduler.fail_held(request_id, Failure(kind, str(error)))
+                    outputs += [self._to_output(request, [])] if request is not None else []
+        return outputs
+
     def _let_go_if_idle(self) -> None:
         """Tell the executor of the last ends, as there may be no next step for long."""
         if not self._scheduler.has_unfinished():
@@ -217,6 +252,7 @@ class EngineCore:
             prompt_logprobs=request.prompt_logprobs if begins and asked else None,
             finish_reason=finish_reason,
             stop_token_id=request.stop_token_id,
+            complete=request.status is RequestStatus.FINISHED_COMPLETE,
             failure=request.failure,
             num_cached_tokens=request.num_cached_tokens,
             timings=request.timings if begins or finished else None,
@@ -232,6 +268,8 @@ class EngineCore:
         indices.discard(request.index)
         if not indices:
             del self._answers[request.parent_id]
+            self._prepared.pop(request.parent_id, None)
+            self._held.discard(request.parent_id)
         if self._trace is not None:
             self._trace.request(request)
 

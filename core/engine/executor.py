@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import Future
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -25,6 +26,12 @@ class Executor(Protocol):
     def check(self, params: SamplingParams) -> None:
         """Raises ValueError for settings that can't be honoured, such as arguments that a logits
         processor refuses. Nothing is kept."""
+        ...
+
+    def prepare(self, params: SamplingParams) -> Future[Any] | None:
+        """Begin what takes too long for a step, such as compiling a grammar: until it is done, a
+        request with these settings may not run. It fails with ValueError for settings that can't
+        be honoured. Kept for as long as the future is. None if there is nothing to prepare."""
         ...
 
     def execute(self, output: SchedulerOutput) -> StepResult:

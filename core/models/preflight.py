@@ -29,9 +29,11 @@ def preflight(config: EngineConfig) -> None:
 
 
 def check_before_loading(config: EngineConfig, checkpoint: Checkpoint, registry: Registry) -> None:
-    """Raises ConfigError for damaged files of weights or a lack of memory, and
-    UnsupportedModelError for an architecture or a quantisation method that nothing serves; also
-    ConfigError for rules of quantisation that don't fit the model's layers, which takes seconds."""
+    """Raises ConfigError for damaged files of weights, a lack of memory or a grammar backend that
+    isn't there, and UnsupportedModelError for an architecture or a quantisation method that nothing
+    serves; also ConfigError for rules of quantisation that don't fit the model's layers, which
+    takes seconds."""
+    registry.grammar_by_name(config.structured_outputs_backend)
     in_folder = checkpoint.path.is_dir()
     if in_folder:
         _check_names(config, checkpoint, registry)

@@ -20,6 +20,7 @@ from ..protocol.request_error import RequestError
 from ..protocol.sampling_params import SamplingParams, check_num_logprobs
 from ..registry.registry import Registry
 from ..system.garbage import paused_collections
+from .grammar_check import GrammarCheck
 from .image_views import PlacedImage
 from .prompt_cost import PromptBudget
 from .prompt_images import PlacedPrompt, PromptImages
@@ -101,7 +102,7 @@ def with_payloads(request: EngineRequest, payloads: Mapping[str, MediaPayload]) 
 class InputProcessor:
     """Builds requests; holds the tokenizer and the weightless half of the vision encoder.
 
-    max_image_tokens, model_impl: see EngineConfig.
+    max_image_tokens, model_impl, structured_outputs_backend: see EngineConfig.
     """
 
     @paused_collections()
@@ -111,8 +112,11 @@ class InputProcessor:
         registry: Registry,
         max_image_tokens: int | None = None,
         model_impl: str = "auto",
+        structured_outputs_backend: str = EngineConfig.structured_outputs_backend,
     ) -> None:
         self.tokenizer = Tokenizer(checkpoint)
+        grammars = registry.grammar_by_name(structured_outputs_backend)
+        self._grammars = GrammarCheck(grammars, self.tokenizer.token_bytes)
         self._defaults = GenerationDefaults.read(checkpoint.generation_config)
         self._logits_processors = sorted(registry.logits_processors)
         self._images: PromptImages | None = None
@@ -268,6 +272,8 @@ class InputProcessor:
                 )
         if params.token_automaton is not None:
             self._check_automaton(params.token_automaton, params.stop_token_ids, facts)
+        if params.structured_outputs is not None:
+            self._grammars.check(params.structured_outputs)
         for name in params.logits_processors:
             if name not in self._logits_processors:
                 known = ", ".join(self._logits_processors) or "none"

@@ -73,12 +73,23 @@ class TokenBytes:
             context = self._anchor
         return self._cached_bytes(context, token_id)
 
+    @property
+    def context_free(self) -> bool:
+        """Whether what a token adds depends on nothing but whether it is a text's first, so that
+        there are `spellings`."""
+        return self._context_free and self._anchor is not None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether there are tokens for the bytes that no other spells."""
+        return self._byte_level or self._byte_fallback
+
     @cached_property
     def spellings(self) -> tuple[Spellings, Spellings] | None:
         """The tokens that are shown, by the bytes that they add to a text: as its first, and later.
         None if that depends on other tokens of the text. The first use takes seconds for large
         vocabularies."""
-        if not self._context_free or self._anchor is None:
+        if not self.context_free:
             return None
         return self._spellings(None), self._spellings(self._anchor)
 

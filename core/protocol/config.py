@@ -177,6 +177,11 @@ class EngineConfig:
         commands="serve",
         served=20,
     )
+    structured_outputs_backend: str = setting(
+        "llguidance",
+        "the plugin that keeps answers to a JSON schema, a regular expression or a grammar",
+        metavar="NAME",
+    )
     batch_invariant: bool = setting(
         False,
         "log-probabilities that don't depend, to the bit, on what else runs or is cached; slower",

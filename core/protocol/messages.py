@@ -179,6 +179,9 @@ class RequestTimings(msgspec.Struct):
     encode: float = 0.0
 
 
+FailureKind = Literal["invalid", "queue_timeout", "timeout", "failed"]
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why a request ended without its answer.
 
@@ -186,7 +189,7 @@ class Failure(msgspec.Struct, frozen=True):
         time, "failed" if the engine failed on it.
     """
 
-    kind: Literal["invalid", "queue_timeout", "timeout", "failed"]
+    kind: FailureKind
     message: str
 
 
@@ -194,6 +197,7 @@ class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one step did for one answer of a request.
 
     finish_reason: "stop", "length", "abort" or "error".
+    complete: of a "stop", whether the last token belongs to the answer, which nothing can follow.
     prompt_logprobs: with the first token, if asked for; None for the first position and for
         images.
     num_cached_tokens: how much of the prompt came from the prefix cache.
@@ -209,6 +213,7 @@ class EngineOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     finish_reason: str | None = None
     stop_token_id: int | None = None
+    complete: bool = False
     failure: Failure | None = None
     num_cached_tokens: int = 0
     timings: RequestTimings | None = None

@@ -15,6 +15,7 @@ class CompletionOutput:
     of a beam search's hypothesis.
     finish_reason: "stop", "length", "abort" or "error", None while it goes on.
     stop_reason: the stop string or token that ended it, if one did.
+    complete: of a "stop", whether its form can't go on, so that no token had to end it.
     new_text: in a stream, what `text` has gained since the output before.
     """
 
@@ -26,11 +27,13 @@ class CompletionOutput:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
     new_text: str = ""
+    complete: bool = False
 
     @property
     def ended_by_token(self) -> bool:
         """Whether the last token ended the answer and is not in its text."""
-        return self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
+        by_string = isinstance(self.stop_reason, str)
+        return self.finish_reason == "stop" and not self.complete and not by_string
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .constraints.structured_outputs import StructuredOutputsParams
 from .constraints.token_automaton import TokenAutomaton
 from .named_fields import NamedFields
 from .request_error import RequestError
@@ -49,6 +50,8 @@ class SamplingParams(
     token_automaton: what the whole answer may be; it is never cut by max_tokens, which its shortest
         must fit. Nothing but the model's end-of-sequence tokens and stop_token_ids ends it.
     skip_special_tokens: leave special tokens out of the text.
+    structured_outputs: the form of the whole answer, which max_tokens may cut. Tokens that end
+        answers are allowed where it is complete, and nowhere else.
     """
 
     n: int = 1
@@ -74,6 +77,7 @@ class SamplingParams(
     logits_processors: dict[str, Any] = {}
     token_automaton: TokenAutomaton | None = None
     skip_special_tokens: bool = True
+    structured_outputs: StructuredOutputsParams | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -93,6 +97,8 @@ class SamplingParams(
             )
         if self.token_automaton is not None:
             self._check_automaton(self.token_automaton)
+        if self.structured_outputs is not None:
+            self._check_form(self.structured_outputs)
 
     def _check_automaton(self, automaton: TokenAutomaton) -> None:
         for name in ("stop", "ignore_eos"):
@@ -104,6 +110,16 @@ class SamplingParams(
                 f"allows has {automaton.shortest} tokens with the one that ends it",
                 "max_tokens",
             )
+
+    def _check_form(self, form: Any) -> None:
+        if not isinstance(form, StructuredOutputsParams):
+            raise RequestError(
+                f"structured_outputs must be StructuredOutputsParams, not {type(form).__name__}",
+                "structured_outputs",
+            )
+        for name in ("stop", "ignore_eos", "min_tokens", "token_automaton"):
+            if getattr(self, name):
+                raise RequestError(f"{name} can't be joined with structured_outputs", name)
 
     @property
     def greedy(self) -> bool:
@@ -118,8 +134,8 @@ class SamplingParams(
     @property
     def changes_logits(self) -> bool:
         """Whether it changes logits at every step, before temperature and truncation."""
-        limited = self.allowed_token_ids is not None or self.token_automaton is not None
-        limited = limited or bool(self.logit_bias)
+        fields = self.allowed_token_ids, self.token_automaton, self.structured_outputs
+        limited = any(field is not None for field in fields) or bool(self.logit_bias)
         return limited or self.penalises or bool(self.logits_processors)
 
     @property

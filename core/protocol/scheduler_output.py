@@ -105,11 +105,13 @@ class SampledTokens(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the sampler chose for one request, in order.
 
     logprobs: one of each token, if asked for.
+    ended: whether the last completes the answer, so that no other can follow.
     error: why there are no tokens.
     """
 
     token_ids: list[int]
     logprobs: list[TokenLogprobs] = []
+    ended: bool = False
     error: str | None = None
 
 

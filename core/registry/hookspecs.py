@@ -9,6 +9,7 @@ import pluggy
 from ..contracts.specs import (
     EncoderSpec,
     EncoderStoreSpec,
+    GrammarSpec,
     KernelSpec,
     LogitsProcessorSpec,
     ModelSpec,
@@ -56,6 +57,11 @@ def octavo_register_response_templates(
     register: Callable[[ResponseTemplateSpec], None],
 ) -> None:
     """Call `register` with each response template."""
+
+
+@hookspec
+def octavo_register_grammars(register: Callable[[GrammarSpec], None]) -> None:
+    """Call `register` with each grammar backend."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from ..contracts.specs import (
     CONTRACT_VERSION,
     EncoderSpec,
     EncoderStoreSpec,
+    GrammarSpec,
     JsonDict,
     KernelSpec,
     LogitsProcessorSpec,
@@ -24,6 +25,7 @@ from ..contracts.specs import (
     QuantSpec,
     ResponseTemplateSpec,
 )
+from ..protocol.config import ConfigError
 from . import hookspecs
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ Spec = TypeVar(
     KernelSpec,
     LogitsProcessorSpec,
     ResponseTemplateSpec,
+    GrammarSpec,
     EncoderStoreSpec,
 )
 _KINDS = (
@@ -66,6 +69,7 @@ _KINDS = (
     "kernels",
     "logits_processors",
     "response_templates",
+    "grammars",
     "encoder_stores",
 )
 
@@ -89,6 +93,7 @@ class Registry:
     kernels: dict[str, KernelSpec] = field(default_factory=dict)
     logits_processors: dict[str, LogitsProcessorSpec] = field(default_factory=dict)
     response_templates: dict[str, ResponseTemplateSpec] = field(default_factory=dict)
+    grammars: dict[str, GrammarSpec] = field(default_factory=dict)
     encoder_stores: dict[str, EncoderStoreSpec] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     plugins: list[PluginInfo] = field(default_factory=list)
@@ -139,6 +144,16 @@ class Registry:
                 f"no installed plugin brings the quantisation method {name!r}; installed: {known}"
             )
         return self.quants[name]
+
+    def grammar_by_name(self, name: str) -> GrammarSpec:
+        """The grammar backend of this name. Raises ConfigError."""
+        if name not in self.grammars:
+            known = ", ".join(sorted(self.grammars)) or "none"
+            raise ConfigError(
+                f"no installed plugin brings the structured outputs backend {name!r}; "
+                f"installed: {known}"
+            )
+        return self.grammars[name]
 
 
 def _serving_type(kind: str, config: JsonDict, specs: list[NestedSpec]) -> NestedSpec:
@@ -211,6 +226,7 @@ def _collect(name: str, module: object) -> list[tuple[str, Any]]:
     manager.hook.octavo_register_response_templates(
         register=collector("response_templates", ResponseTemplateSpec)
     )
+    manager.hook.octavo_register_grammars(register=collector("grammars", GrammarSpec))
     manager.hook.octavo_register_encoder_stores(
         register=collector("encoder_stores", EncoderStoreSpec)
     )

@@ -43,6 +43,10 @@ def refusal(*arguments: object) -> str:
     return lines[0]
 
 
+def test_a_grammar_backend_that_is_not_there() -> None:
+    assert "'zzz'; installed: llguidance" in refusal("--structured-outputs-backend=zzz")
+
+
 def test_a_folder_that_is_not_there() -> None:
     assert "neither a folder nor a GGUF file" in refusal("./no-such-model")
 

@@ -9,6 +9,7 @@ from octavo.core.engine.scheduling.encoder_cache_manager import EncoderCacheMana
 from octavo.core.engine.scheduling.kv_cache_manager import KVCacheManager
 from octavo.core.engine.scheduling.request import Request
 from octavo.core.engine.scheduling.scheduler import Scheduler
+from octavo.core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from octavo.core.protocol.messages import EngineRequest, MediaInput, MediaSpan, PixelInput
 from octavo.core.protocol.sampling_params import SamplingParams
 from octavo.core.protocol.scheduler_output import SampledTokens, SchedulerOutput, StepResult
@@ -63,15 +64,17 @@ def make_request(
     limit: int,
     n: int = 1,
     sent: bool = True,
+    form: StructuredOutputsParams | None = None,
     **options: Any,
 ) -> list[Request]:
-    """The requests for each of n answers. sent: whether their images come with them."""
+    """The requests for each of n answers. sent: whether their images come with them. form: of the
+    answers."""
     sizes: dict[str, int] = {}
     for span in spans:
         end = span.feature_start + span.length
         sizes[span.media_key] = max(sizes.get(span.media_key, 0), end)
     payload = PIXELS if sent else None
     media = [MediaInput(key, size, payload) for key, size in sizes.items()]
-    params = SamplingParams(max_tokens=limit, n=n)
+    params = SamplingParams(max_tokens=limit, n=n, temperature=0, structured_outputs=form)
     options = {"arrival_time": 0.0, **options}
     return Request.fan_out(EngineRequest(name, tokens, params, spans, media, **options))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from ...device.memory_plan import plan_memory
 from ...models.encoder_digest import encoder_digest
 from ...models.loader import choose_kernels, load_model
 from ...models.model_choice import choose_model
+from ...prompts.vocabulary import Vocabulary
 from ...protocol.config import ConfigError, EngineConfig
 from ...protocol.messages import MediaInput, PixelInput, StoreWrites
 from ...protocol.model_facts import ModelFacts
@@ -26,6 +29,7 @@ from ...protocol.scheduler_output import SchedulerOutput, StepResult
 from ...registry.registry import Registry
 from ...system.memory import keep_freed_memory
 from .feature_writer import FeatureWriter
+from .grammars.compiler import GrammarCompiler
 from .model_runner import ModelRunner
 from .sampler import Sampler
 
@@ -67,11 +71,16 @@ class InProcessExecutor:
             kv_dtype,
             config.batch_invariant,
         )
+        self._grammars = GrammarCompiler(
+            registry.grammar_by_name(config.structured_outputs_backend),
+            lambda: Vocabulary.read(checkpoint, model.vocab_size),
+        )
         self._sampler = Sampler(
             device,
             kernels.sample_top_k_top_p,
             checkpoint.eos_token_ids,
             registry.logits_processors,
+            self._grammars,
         )
         self._writer = FeatureWriter.open(config, registry)
         digest = ""
@@ -100,6 +109,11 @@ class InProcessExecutor:
     def check(self, params: SamplingParams) -> None:
         """Raises ValueError if a logits processor refuses its arguments."""
         self._sampler.check(params)
+
+    def prepare(self, params: SamplingParams) -> Future[Any] | None:
+        """See Executor: compiling a grammar."""
+        form = params.structured_outputs
+        return None if form is None else self._grammars.compile(form.source)
 
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Forget and get to know requests, even if what follows raises; then compute."""
@@ -134,6 +148,8 @@ class InProcessExecutor:
 
     def close(self, timeout: float) -> None:
         """Wait until features that are still to be written are, for so many seconds at most."""
+        self._grammars.close()
+        self._sampler.close()
         if self._writer is not None:
             self._writer.close(timeout)
 

@@ -13,6 +13,8 @@ from ...contracts.interfaces import LogitsProcessor
 from ...contracts.specs import LogitsProcessorSpec, load_object
 from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import NewRequest, SampledTokens
+from .grammars.compiler import GrammarCompiler
+from .grammars.masks import GrammarMasks, GrammarState, apply_grammars
 from .logits_masks import apply_automata, apply_masks
 from .logprobs import describe_token
 from .min_p import apply_min_p
@@ -29,8 +31,8 @@ class Sampler:
     depends on its seed and not on what else is in the batch.
 
     The order is vLLM's: allowed tokens, bias, bad words and min_tokens; plugins' processors;
-    penalties; automata, which so nothing gets round; then greedy choice, or temperature, min-p,
-    top-k and top-p and a draw.
+    penalties; automata and grammars, which so nothing gets round; then greedy choice, or
+    temperature, min-p, top-k and top-p and a draw.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class Sampler:
         draw: SampleTopKTopP,
         eos_token_ids: Sequence[int] = (),
         processors: Mapping[str, LogitsProcessorSpec] | None = None,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
         self._device = device
         self._draw = draw
         self._eos_token_ids = frozenset(eos_token_ids)
         self._processor_specs = processors or {}
+        self._grammars = grammars
+        self._masks = GrammarMasks()
         self._states: dict[str, SamplingState] = {}
         self._greedy: dict[int, _Settings] = {}
 
@@ -57,11 +62,21 @@ class Sampler:
 
     def add(self, new: NewRequest) -> None:
         """Prepare for a request."""
-        self._states[new.request_id] = SamplingState(new)
+        form, grammar = new.sampling_params.structured_outputs, None
+        if form is not None:
+            assert self._grammars is not None
+            ends = self._eos_token_ids.union(new.sampling_params.stop_token_ids)
+            grammar = GrammarState(self._grammars.compile(form.source).result(), ends)
+            self._masks.begin([grammar])
+        self._states[new.request_id] = SamplingState(new, grammar)
 
     def forget(self, request_id: str) -> None:
         """Drop what is kept for a request that has ended."""
         self._states.pop(request_id, None)
+
+    def close(self) -> None:
+        """Compute no more masks."""
+        self._masks.close()
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, request_ids: Sequence[str]) -> dict[str, SampledTokens]:
@@ -69,6 +84,8 @@ class Sampler:
         if not request_ids:
             return {}
         states = [self._states[request_id] for request_id in request_ids]
+        grammars = [state.grammar for state in states if state.grammar is not None]
+        self._masks.wait(grammars)
         processed, errors = self._process(logits, states)
         token_ids = self._choose(processed, states, errors)
         sampled = {}
@@ -78,8 +95,10 @@ class Sampler:
                 continue
             token_id, count = token_ids[row], state.params.logprobs
             logprobs = [] if count is None else [describe_token(logits[row], token_id, count)]
-            sampled[request_id] = SampledTokens([token_id], logprobs)
             state.append(token_id)
+            ended = state.grammar is not None and state.grammar.has_ended
+            sampled[request_id] = SampledTokens([token_id], logprobs, ended)
+        self._masks.begin([grammar for grammar in grammars if not grammar.has_ended])
         return sampled
 
     def _process(
@@ -89,7 +108,7 @@ class Sampler:
         changed = [i for i, state in enumerate(states) if state.changes_logits]
         if not changed:
             return logits, {}
-        rows = logits[changed]
+        rows = logits.clone() if len(changed) == len(states) else logits[changed]
         chosen = [states[i] for i in changed]
         apply_masks(rows, chosen, self._eos_token_ids)
         errors = self._apply_processors(rows, chosen)
@@ -99,10 +118,13 @@ class Sampler:
             histories = [chosen[i].history(logits.shape[-1], self._device) for i in penalised]
             rows[penalised] = apply_penalties(rows[penalised], params, histories)
         apply_automata(rows, chosen, self._eos_token_ids)
-        for row in rows.isneginf().all(dim=-1).nonzero().flatten().tolist():
+        errors |= apply_grammars(rows, [state.grammar for state in chosen])
+        for row in rows.amax(dim=-1).isneginf().nonzero().flatten().tolist():
             errors.setdefault(row, "its settings leave no token to choose")
         for row in errors:
             rows[row] = 0
+        if len(changed) == len(states):
+            return rows, errors
         processed = logits.clone()
         processed[changed] = rows
         return processed, {changed[row]: error for row, error in errors.items()}

@@ -8,6 +8,7 @@ import torch
 
 from ...contracts.interfaces import LogitsProcessor
 from ...protocol.scheduler_output import NewRequest
+from .grammars.masks import GrammarState
 from .penalties import TokenHistory
 
 _NUM_SEEDS = 2**64
@@ -16,15 +17,17 @@ _NUM_SEEDS = 2**64
 class SamplingState:
     """output_token_ids: what was sampled for it so far.
     automaton_state: where that has led its token_automaton, if it has one.
+    grammar: where it is in its structured_outputs' grammar, if it has one.
     processors: of plugins, by name, once they are used.
     """
 
-    def __init__(self, new: NewRequest) -> None:
+    def __init__(self, new: NewRequest, grammar: GrammarState | None = None) -> None:
         self.params = new.sampling_params
         self._prompt_token_ids = new.prompt_token_ids
         self.bad_word_ids = new.bad_word_ids
         self.output_token_ids: list[int] = []
         self.automaton_state = 0
+        self.grammar = grammar
         self.processors: dict[str, LogitsProcessor] = {}
         self._always_changed = new.sampling_params.changes_logits or bool(new.bad_word_ids)
         self._random: random.Random | None = None
@@ -42,6 +45,8 @@ class SamplingState:
         if self.params.token_automaton is not None:
             state = self.automaton_state
             self.automaton_state = self.params.token_automaton.after(state, token_id)
+        if self.grammar is not None:
+            self.grammar.accept(token_id)
         if self._history is not None:
             self._history.add(token_id)
 

@@ -31,6 +31,8 @@ class RequestStatus(enum.Enum):
     FINISHED_LENGTH = (5, "length")
     FINISHED_ABORTED = (6, "abort")
     FINISHED_ERROR = (7, "error")
+    #: With a token of the answer, not with one that ends answers.
+    FINISHED_COMPLETE = (8, "stop")
 
     def __init__(self, number: int, finish_reason: str | None) -> None:
         #: The word for it in the API; None while unfinished.

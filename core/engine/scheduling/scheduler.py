@@ -57,6 +57,8 @@ class Scheduler:
         self.waiting = RequestQueue()
         self.running = RequestQueue()
         self._parked = ParkedRequests()
+        #: What waits for something else than images, by id.
+        self._held: dict[str, Request] = {}
         self._inbox = MediaInbox()
         self._requests: dict[str, Request] = {}
         self._ended: list[str] = []
@@ -77,19 +79,20 @@ class Scheduler:
 
     def has_work(self) -> bool:
         """Whether there is anything that can be done now."""
-        return len(self._requests) > len(self._parked)
+        return len(self._requests) > len(self._parked) + len(self._held)
 
     def stats(self) -> EngineStats:
         """The present state and the counts so far."""
         self._stats.num_requests_running = len(self.running)
-        self._stats.num_requests_waiting = len(self.waiting) + len(self._parked)
+        self._stats.num_requests_waiting = len(self.waiting) + len(self._parked) + len(self._held)
         self._stats.num_free_blocks = self.kv_cache.num_free_blocks
         self._stats.num_cached_blocks = self.kv_cache.pool.num_cached_blocks
         self._stats.encoder_cache_pinned_bytes = self.encoder_cache.pinned_bytes
         return msgspec.structs.replace(self._stats)
 
-    def add(self, request: Request) -> None:
-        """Queue a request. Raises ValueError if it could never run."""
+    def add(self, request: Request, held: bool = False) -> None:
+        """Queue a request; one that is held isn't scheduled before it is released. Raises
+        ValueError if it could never run."""
         check_runs(request, self._max_num_batched_tokens)
         check_features(request, self._bytes_per_feature, self.encoder_cache.capacity)
         if request.request_id in self._requests:
@@ -103,7 +106,23 @@ class Scheduler:
         self._deadlines.add(request)
         for media in request.take_media():
             self._inbox.add(media, request.request_id)
-        self.waiting.add(request)
+        if held:
+            self._held[request.request_id] = request
+        else:
+            self.waiting.add(request)
+
+    def release(self, request_id: str) -> None:
+        """Let a request that was held, if it hasn't ended, wait for its turn."""
+        request = self._held.pop(request_id, None)
+        if request is not None:
+            self.waiting.add(request)
+
+    def fail_held(self, request_id: str, failure: Failure) -> Request | None:
+        """End a request that was held; None if it has ended."""
+        request = self._held.get(request_id)
+        if request is not None:
+            self._fail(request, failure)
+        return request
 
     def supply(self, media: MediaInput) -> None:
         """An image that was wanted has come; who has all it needs waits for its turn again."""
@@ -120,7 +139,7 @@ class Scheduler:
         request = self._requests.pop(request_id, None)
         if request is None:
             return None
-        if not self._parked.remove(request_id):
+        if not self._parked.remove(request_id) and not self._held.pop(request_id, None):
             running = request.status is RequestStatus.RUNNING
             (self.running if running else self.waiting).remove(request)
         request.transition(status)
@@ -353,9 +372,12 @@ class Scheduler:
             request.timings.first_token = time.monotonic()
         known = request.num_tokens
         limit = self.kv_cache.recompute_beyond
-        for token_id in sampled.token_ids:
+        last = len(sampled.token_ids) - 1
+        for index, token_id in enumerate(sampled.token_ids):
             request.token_ids.append(token_id)
             status = self._stop_status(request, token_id)
+            if sampled.ended and index == last:
+                status = RequestStatus.FINISHED_COMPLETE
             if status is not None:
                 self.finish(request.request_id, status)
                 break
@@ -448,11 +470,13 @@ class Scheduler:
         self.kv_cache.check_integrity()
         self.encoder_cache.check_integrity()
         self._inbox.check_integrity(self._requests)
-        live = [*self.waiting, *self.running, *self._parked]
+        live = [*self.waiting, *self.running, *self._parked, *self._held.values()]
         assert len(live) == len(self._requests) == len(set(map(id, live)))
         assert len(self.running) <= self._max_num_seqs
         assert all(r.status is RequestStatus.RUNNING for r in self.running)
-        assert all(r.num_computed_tokens == 0 for r in (*self.waiting, *self._parked))
+        assert all(
+            r.num_computed_tokens == 0 for r in (*self.waiting, *self._parked, *self._held.values())
+        )
         assert sum(map(len, self._turns.values())) <= len(live)
         if not live:
             assert not self._turns

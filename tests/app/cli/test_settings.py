@@ -48,6 +48,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "request_timeout": (4.5, "4.5", 4.5),
     "engine_stall_timeout": (9, "9", 9.0),
     "max_logprobs": (5, "5", 5),
+    "structured_outputs_backend": ("mine", "mine", "mine"),
     "batch_invariant": (True, "true", True),
 }
 Write = Callable[..., str]

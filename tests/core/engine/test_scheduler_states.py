@@ -1,29 +1,59 @@
-"""Random operations on the scheduler and its caches: nothing leaks, and everything ends."""
+"""Random operations on the scheduler, its caches and the sampler: nothing leaks, everything ends,
+and each answer is what an undisturbed one would be."""
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from octavo.core.engine.execution.grammars.compiler import CompiledGrammar, GrammarCompiler
+from octavo.core.engine.execution.sampler import Sampler
 from octavo.core.engine.scheduling.request import Request, RequestStatus
 from octavo.core.engine.scheduling.scheduler import Scheduler
+from octavo.core.prompts.vocabulary import Vocabulary
+from octavo.core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from octavo.core.protocol.messages import MediaSpan
-from octavo.core.protocol.scheduler_output import (
-    SampledTokens,
-    ScheduledRequest,
-    SchedulerOutput,
-    StepResult,
-)
+from octavo.core.protocol.scheduler_output import ScheduledRequest, SchedulerOutput, StepResult
+from octavo.core.registry.registry import get_registry
+from octavo.kernels.dispatch import resolve_kernels
 from scheduling import BUDGET, make_request, make_scheduler, span, supply_wanted
 
+VOCAB, EOS = 40, 2
+#: Token 10 is "a"; those from 36 on are longer.
+VOCABULARY = Vocabulary(
+    [b""] * 10 + [bytes([97 + i]) for i in range(26)] + [b"ab", b"bc", b"cab", b"aa"], None, VOCAB
+)
+FORMS = ("(ab|c[d-f]b?){2,4}", "[a-c]*", "a{3}b{3}", "(cab|aa|x)+z?")
+GRAMMARS = GrammarCompiler(get_registry().grammar_by_name("llguidance"), lambda: VOCABULARY)
 
-def plausible_token(request: Request) -> int:
-    """What a fake model says: a function of the tokens before, so that a preempted request can
-    be held against an undisturbed one."""
-    return random.Random(str(request.token_ids[-3:])).randrange(2, 40)
+
+def plausible_logits(token_ids: Sequence[int]) -> torch.Tensor:
+    """What a fake model says, [VOCAB]: a function of the tokens before, so that a preempted request
+    can be held against an undisturbed one."""
+    rng = random.Random(str(token_ids[-3:]))
+    return torch.tensor([-math.inf, -math.inf, *(rng.random() for _ in range(VOCAB - 2))])
+
+
+def allowed_after(compiled: CompiledGrammar, token_ids: Sequence[int]) -> torch.Tensor:
+    """Which tokens may follow by the grammar, as one says that begins anew, [VOCAB]."""
+    matcher = compiled.grammar.matcher()
+    assert all(matcher.accept(token_id) for token_id in token_ids)
+    bits = np.unpackbits(compiled.backend.mask([matcher]).bitmask.view(np.uint8), bitorder="little")
+    allowed = torch.from_numpy(bits[:VOCAB].astype(bool))
+    allowed[EOS] = matcher.may_end
+    return allowed
+
+
+def make_sampler() -> Sampler:
+    draw = resolve_kernels().sample_top_k_top_p
+    return Sampler(torch.device("cpu"), draw, [EOS], grammars=GRAMMARS)
 
 
 @dataclass
@@ -32,6 +62,7 @@ class FakeEngine:
     was told."""
 
     scheduler: Scheduler
+    sampler: Sampler = field(default_factory=make_sampler)
     ended: list[Request] = field(default_factory=list)
     features: set[str] = field(default_factory=set)
     #: Block tables of the requests that it knows.
@@ -61,11 +92,11 @@ class FakeEngine:
             self._write(item, request)
         for item, request in chunks:
             self._attend(item, request)
-        sampled = {
-            item.request_id: SampledTokens([plausible_token(request)])
-            for item, request in chunks
-            if item.samples
-        }
+        sampling = [request for item, request in chunks if item.samples]
+        sampled = {}
+        if sampling:
+            logits = torch.stack([plausible_logits(request.token_ids) for request in sampling])
+            sampled = self.sampler.sample(logits, [request.request_id for request in sampling])
         updated = self.scheduler.update(output, StepResult(sampled))
         self.ended += [request for request, _ in updated if request.status.finished]
         return output
@@ -74,9 +105,11 @@ class FakeEngine:
         """What an executor does with what it is told."""
         for request_id in output.ended:
             del self.tables[request_id]
+            self.sampler.forget(request_id)
         for new in output.new:
             assert new.request_id not in self.tables, "told twice"
             self.tables[new.request_id] = []
+            self.sampler.add(new)
         self.features -= set(output.evicted_media)
         for item in output.scheduled:
             if item.block_ids:
@@ -125,6 +158,7 @@ class SchedulerLives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.added: list[Request] = []
+        self.held: list[Request] = []
         self.now = 0.0
 
     @initialize(
@@ -154,6 +188,8 @@ class SchedulerLives(RuleBasedStateMachine):
         timeout=st.sampled_from([None, None, 3.0]),
         queue_timeout=st.sampled_from([None, None, 2.0]),
         sent=st.booleans(),
+        form=st.sampled_from([None, *FORMS]),
+        held=st.booleans(),
     )
     def add(
         self,
@@ -167,6 +203,8 @@ class SchedulerLives(RuleBasedStateMachine):
         timeout: float | None,
         queue_timeout: float | None,
         sent: bool,
+        form: str | None,
+        held: bool,
     ) -> None:
         rng = random.Random(seed)
         tokens = [rng.randrange(3, 40) for _ in range(length)]
@@ -190,16 +228,18 @@ class SchedulerLives(RuleBasedStateMachine):
             arrival_time=self.now,
             bidirectional=self.runs(tokens, spans[:whole]),
             sent=sent,
+            form=None if form is None else StructuredOutputsParams(regex=form),
         )
         if self.attention == "prefix":
             request.cache_salt = f"{salt} {tokens} {spans[:whole]}"
         try:
-            self.engine.scheduler.add(request)
+            self.engine.scheduler.add(request, held)
         except ValueError:
             features = 5 * len(request.media)
             assert length > BUDGET or features > self.engine.scheduler.encoder_cache.capacity
         else:
             self.added.append(request)
+            self.held += [request] if held else []
 
     def runs(self, tokens: list[int], spans: list[MediaSpan]) -> list[tuple[int, int]]:
         if self.attention == "prefix":
@@ -220,6 +260,12 @@ class SchedulerLives(RuleBasedStateMachine):
         if self.added:
             supply_wanted(self.engine.scheduler)
 
+    @rule()
+    def what_is_held_is_ready(self) -> None:
+        for request in self.held:
+            self.engine.scheduler.release(request.request_id)
+        self.held.clear()
+
     @rule(choice=st.integers(0, 10**6))
     def abort(self, choice: int) -> None:
         if self.added:
@@ -239,10 +285,25 @@ class SchedulerLives(RuleBasedStateMachine):
         if self.added:
             self.engine.scheduler.check_integrity()
 
+    @invariant()
+    def grammars_are_where_their_tokens_lead(self) -> None:
+        for request in self.added:
+            state = self.engine.sampler._states.get(request.request_id)
+            if state is not None and state.grammar is not None and not request.status.finished:
+                grammar, ids = state.grammar, request.token_ids[request.num_prompt_tokens :]
+                self.engine.sampler._masks.wait([grammar])
+                assert torch.equal(~grammar.banned, allowed_after(self.compiled(request), ids))
+
+    def compiled(self, request: Request) -> CompiledGrammar:
+        form = request.sampling_params.structured_outputs
+        assert form is not None
+        return GRAMMARS.compile(form.source).result()
+
     def teardown(self) -> None:
         """Nobody starves: everything that is left ends."""
         if not self.added:
             return
+        self.what_is_held_is_ready()
         limit = 200 + 50 * len(self.added)
         for _ in range(limit):
             if not self.engine.scheduler.has_unfinished():
@@ -259,10 +320,13 @@ class SchedulerLives(RuleBasedStateMachine):
     def check_outputs(self) -> None:
         """Every token is what an undisturbed run gives."""
         for request in self.added:
-            known = request.token_ids[: request.num_prompt_tokens]
-            for token_id in request.token_ids[request.num_prompt_tokens :]:
-                assert token_id == random.Random(str(known[-3:])).randrange(2, 40)
-                known.append(token_id)
+            start = request.num_prompt_tokens
+            for end in range(start, request.num_tokens):
+                logits = plausible_logits(request.token_ids[:end])
+                if request.sampling_params.structured_outputs is not None:
+                    allowed = allowed_after(self.compiled(request), request.token_ids[start:end])
+                    logits[~allowed] = -math.inf
+                assert request.token_ids[end] == logits.argmax()
 
 
 SchedulerLives.TestCase.settings = settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,6 +91,9 @@ class DistantExecutor:
 
     def check(self, params: SamplingParams) -> None:
         self.here.check(through_bytes(params))
+
+    def prepare(self, params: SamplingParams) -> Future[Any] | None:
+        return self.here.prepare(through_bytes(params))
 
     def execute(self, output: SchedulerOutput) -> StepResult:
         self.outputs.append(through_bytes(output))

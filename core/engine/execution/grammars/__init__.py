@@ -1,0 +1,1 @@
+"""Keeps answers to grammars: compiled beside the steps, masked beside the forward."""
