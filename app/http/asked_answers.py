@@ -10,13 +10,22 @@ from .chat_request import ChatCompletionRequest
 
 
 class AskedAnswers:
-    """Of one request. Raises RequestError if it brings tools and the model can't call any."""
+    """Of one request. Answers that are kept to a form are told as they are. Raises RequestError if
+    it brings tools and the model can't call any, or can't within that form."""
 
     def __init__(self, server: ServerState, body: ChatCompletionRequest) -> None:
         self._body, self._tools = body, body.callable_tools
         reader = server.answers
         if self._tools:
             _check_tools(server)
+        if body.asked_form is not None:
+            if self._tools:
+                raise RequestError(
+                    f"tools can't be joined with {body.asked_form.param}: an answer of that form "
+                    "is no call; leave one of them out",
+                    "tools",
+                )
+            reader = None
         told_apart = reader is not None and reader.template.reads(bool(self._tools))
         self._reader = reader if told_apart else None
 

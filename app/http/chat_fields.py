@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .chat_request import ChatCompletionRequest, StreamOptions
 from .field_table import FieldTable
+from .response_form import NO_WHITE_SPACE
 
-_NO_CONSTRAINTS = "answers can't be constrained; ask for the form in the prompt"
 _NO_AUDIO = "the model gives text only"
 _TEMPLATE = "use chat_template_kwargs, if the model's template knows it"
 _OWN_TEMPLATE = "prompts are written by the model's own chat template"
@@ -24,7 +24,6 @@ CHAT_FIELDS = FieldTable(
         "prompt_cache_retention": "blocks are kept for as long as there is room",
     },
     fixed={
-        "response_format": ({"type": "text"},),
         "tool_choice": ("auto", "none"),
         "modalities": (["text"],),
         "function_call": ("auto", "none"),
@@ -44,14 +43,9 @@ CHAT_FIELDS = FieldTable(
         "thinking_token_budget": "the length of thoughts is not limited; max_tokens limits all",
         "verbosity": "ask for a short or a long answer in the prompt",
         "web_search_options": "the server searches nothing",
-        "structured_outputs": _NO_CONSTRAINTS,
-        "guided_json": _NO_CONSTRAINTS,
-        "guided_regex": _NO_CONSTRAINTS,
-        "guided_choice": _NO_CONSTRAINTS,
-        "guided_grammar": _NO_CONSTRAINTS,
-        "guided_decoding_backend": _NO_CONSTRAINTS,
-        "guided_whitespace_pattern": _NO_CONSTRAINTS,
-        "structural_tag": _NO_CONSTRAINTS,
+        "guided_decoding_backend": "the operator chooses it, by --structured-outputs-backend",
+        "guided_whitespace_pattern": NO_WHITE_SPACE,
+        "structural_tag": "it belongs into structured_outputs",
         "chat_template": _OWN_TEMPLATE,
         "documents": _TEMPLATE,
         "truncate_prompt_tokens": "a prompt is taken whole or refused; shorten it",
@@ -62,7 +56,17 @@ CHAT_FIELDS = FieldTable(
         "vllm_xargs": "there are none",
         "images": "put them into a message's content, as parts of type image_url",
     },
-    free=frozenset({"messages", "tools", "chat_template_kwargs", "logits_processors"}),
+    free=frozenset(
+        {
+            "messages",
+            "tools",
+            "chat_template_kwargs",
+            "logits_processors",
+            "response_format",
+            "structured_outputs",
+            "guided_json",
+        }
+    ),
 )
 
 STREAM_OPTIONS = FieldTable(

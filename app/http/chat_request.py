@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from ...core.protocol.request_error import RequestError
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from ..serving.chat_messages import template_options
 from ..serving.tools import read_tools
+from .response_form import AskedForm, read_form
 
 #: Sampling fields that pass through as they are.
 _SAMPLING_FIELDS = (
@@ -55,6 +57,12 @@ _NOT_IN_BEAMS: dict[str, tuple[Any, ...]] = {
     "top_k": (-1,),
     "min_p": (),
     "tools": (),
+    "response_format": ({"type": "text"},),
+    "structured_outputs": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
 }
 #: What a model's generation config may ask for and a beam search does without, and what a request
 #: says to go on without it.
@@ -74,7 +82,7 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class ChatCompletionRequest(msgspec.Struct):
+class ChatCompletionRequest(msgspec.Struct, dict=True):
     """The fields that are honoured; None takes the model's or the server's default.
 
     tools, chat_template_kwargs: given to the chat template, the former unless tool_choice is
@@ -83,6 +91,7 @@ class ChatCompletionRequest(msgspec.Struct):
     include_reasoning: whether thoughts, where the model marks them, are told.
     add_generation_prompt: whether the prompt ends with what opens an answer; True unless
         continue_final_message is, which leaves the last message open for the answer to go on.
+    response_format, structured_outputs, guided_json and so on: see response_form.py.
     max_image_tokens: what each image may take of the prompt.
     timeout, queue_timeout: seconds until the answer must be complete, and must have begun.
     include_timings: whether the answer says what it took; see `timings` in request_timings.py.
@@ -112,6 +121,12 @@ class ChatCompletionRequest(msgspec.Struct):
     logit_bias: dict[int, float] | None = None
     allowed_token_ids: list[int] | None = None
     logits_processors: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
     use_beam_search: bool = False
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
@@ -183,6 +198,10 @@ class ChatCompletionRequest(msgspec.Struct):
         given = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
         stop = (self.stop,) if isinstance(self.stop, str) else self.stop
         given["stop"] = None if stop is None else tuple(stop)
+        if self.asked_form is not None:
+            # The checkpoint's stop strings could end a form in its midst.
+            defaults = {**defaults, "stop": ()}
+            given["structured_outputs"] = self.asked_form.form
         return SamplingParams(
             **defaults
             | {name: value for name, value in given.items() if value is not None}
@@ -236,8 +255,15 @@ class ChatCompletionRequest(msgspec.Struct):
         tools = read_tools(self.tools)
         return [] if self.tool_choice == "none" else tools
 
+    @cached_property
+    def asked_form(self) -> AskedForm | None:
+        """What answers are kept to, if anything. Raises HttpError and RequestError."""
+        return read_form(self)
+
     def named(self, error: RequestError) -> RequestError:
         """The error by the name that the request has for the field at fault."""
+        if self.asked_form is not None:
+            error = self.asked_form.named(error)
         newer = "max_completion_tokens"
         if error.param != "max_tokens" or self.max_completion_tokens is None:
             return error

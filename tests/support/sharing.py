@@ -25,6 +25,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_http_workers.py",
         "test_light_processes.py",
         "test_printed_blocks.py",
+        "test_structured_outputs.py",
         "test_timings.py",
         "test_tool_calls.py",
         "test_tools.py",

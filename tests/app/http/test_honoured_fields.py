@@ -126,6 +126,16 @@ ROWS: dict[str, Row] = {
     "logit_bias": Row({token("!"): 100}, lambda plain, a: text(a) == "!" * 40, {"x": 1}),
     "allowed_token_ids": Row([token("!")], lambda plain, a: text(a) == "!" * 40, [10**6]),
     "logits_processors": Row({}, lambda plain, a: text(a) == text(plain), {"zzz": {}}),
+    "response_format": Row(
+        {"type": "json_schema", "json_schema": {"schema": {"enum": [7]}}},
+        lambda plain, a: (text(a), ends(a)) == ("7", "stop"),
+        {"type": "xml"},
+    ),
+    "structured_outputs": Row({"regex": "a|b"}, lambda plain, a: text(a) in "ab", {"zzz": 1}),
+    "guided_json": Row({"const": [True]}, lambda plain, a: json.loads(text(a)) == [True], "x"),
+    "guided_regex": Row("[0-9]", lambda plain, a: text(a) in "0123456789", "("),
+    "guided_choice": Row(["cat", "dog"], lambda plain, a: text(a) in ("cat", "dog"), []),
+    "guided_grammar": Row('start: "x" "y"', lambda plain, a: text(a) == "xy", "start: zzz"),
     "use_beam_search": Row(
         True,
         lambda plain, a: len({c["message"]["content"] for c in a["choices"]}) == 2,
@@ -209,6 +219,7 @@ def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
         {**BEAMS, "logit_bias": {"9": 1}},
         {**BEAMS, "bad_words": ["a"]},
         {**BEAMS, "include_timings": True},
+        {**BEAMS, "guided_regex": "a"},
     ],
 )
 def test_what_does_nothing_beside_other_fields_is_refused(
