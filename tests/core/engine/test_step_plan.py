@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 import pytest
-from octavo import LLM, SamplingParams
+from octavo import LLM, SamplingParams, StructuredOutputsParams
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.contracts.specs import LogitsProcessorSpec
 from octavo.core.engine.engine_core import EngineCore
@@ -44,6 +44,12 @@ SETTINGS: list[dict[str, Any]] = [
     {"temperature": 1.2, "min_p": 0.02, "seed": -5, "logit_bias": {7: 3.0}, "min_tokens": 9},
     {"temperature": 0, "bad_words_ids": ((5,), (6, 7)), "allowed_token_ids": tuple(range(400))},
     {"temperature": 0, "logits_processors": {"shifted": 1}, "stop_token_ids": (11, 13)},
+    {
+        "temperature": 0.9,
+        "seed": 4,
+        "structured_outputs": StructuredOutputsParams(regex="[a-m]{30,}"),
+        "ignore_eos": False,
+    },
 ]
 
 
@@ -184,7 +190,7 @@ def make_requests(llm: LLM, pictures: list[Image.Image]) -> list[EngineRequest]:
     texts = ["What is this?", "What is this, and " + "how many more " * 5 + "are there?"]
     requests = []
     for i, settings in enumerate(SETTINGS):
-        params = SamplingParams(max_tokens=30, ignore_eos=True, **settings)
+        params = SamplingParams(**{"max_tokens": 30, "ignore_eos": True, **settings})
         shown = pictures[: i % 3] if i < 4 else pictures[1:2]
         request = llm.prepare_chat(conversation(texts[i % 2], shown), params)
         requests.append(msgspec.structs.replace(request, request_id=f"r{i}"))
