@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from ...core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from .journal import Entry
 from .picture import Picture
 
@@ -21,12 +22,23 @@ class Question:
         the picture, and few-shot pictures are parts with "image" or "image_url".
     sampling: fields of SamplingParams that differ from the model's defaults.
     choices: the answer is one of these texts, if there are any.
+    form: what the answer is kept to, if anything: a JSON Schema.
     """
 
     name: str
     messages: tuple[Mapping[str, Any], ...]
     sampling: Mapping[str, Any]
     choices: tuple[str, ...] = ()
+    form: StructuredOutputsParams | None = None
+
+    def fault_of(self, answer: Answer) -> str | None:
+        """Why an answer is none, if so."""
+        if self.form is not None and answer.finish_reason == "length":
+            return (
+                f"the answer was cut after {answer.completion_tokens} tokens, before it was what "
+                "its schema says; raise --max-tokens, or bound the schema"
+            )
+        return None
 
 
 @dataclass(frozen=True, slots=True)

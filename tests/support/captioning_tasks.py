@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from octavo.app.captioning.picture import BytesAt, Picture
 from octavo.app.captioning.task import Outcome, Question, Task
@@ -58,4 +59,4 @@ def _named(question: Question, name: str) -> Question:
     shown, text = message["content"]
     text = {**text, "text": text["text"].replace("{name}", name)}
     messages = ({**message, "content": (shown, text)},)
-    return Question(question.name, messages, question.sampling, question.choices)
+    return replace(question, messages=messages)

@@ -61,6 +61,10 @@ def request_body(
     _check(question, fields, url, owner)
     if urlsplit(url).hostname == _OPENAI and "max_tokens" in fields:
         fields["max_completion_tokens"] = fields.pop("max_tokens")
+    if question.form is not None:
+        schema = msgspec.Raw(question.form.source.text.encode())
+        named = {"name": question.name, "strict": True, "schema": schema}
+        fields["response_format"] = {"type": "json_schema", "json_schema": named}
     return msgspec.json.encode({"model": model, "messages": messages, **fields})
 
 

@@ -168,7 +168,10 @@ class HttpWorkers:
                 content=body,
                 headers={"Content-Type": "application/json"},
             )
-            return read_answer(server.url, response)
+            answer = read_answer(server.url, response)
+            if (fault := question.fault_of(answer)) is not None:
+                raise RefusalError(fault)
+            return answer
         except httpx.HTTPError as error:
             raise trouble_of(error) from error
         except RefusalError as refusal:

@@ -95,7 +95,7 @@ def _requests(
     shown = {"type": "image", "image": task.content}
     conversations = []
     for question in task.questions:
-        params = llm.default_sampling_params(**question.sampling)
+        params = llm.default_sampling_params(**question.sampling, structured_outputs=question.form)
         if question.choices:
             # The checkpoint's stop strings could end a choice in its midst.
             automaton = automaton_of(question.choices)
@@ -109,7 +109,10 @@ def _outcome(task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:
     for question, output in zip(task.questions, outputs, strict=True):
         if isinstance(output, Exception):
             return Failed(task.picture, _about(question, task, output), task)
-        answers[question.name] = _answer(question, output)
+        answer = _answer(question, output)
+        if (fault := question.fault_of(answer)) is not None:
+            return Failed(task.picture, _about(question, task, fault), task)
+        answers[question.name] = answer
     return Captioned(task, answers)
 
 
@@ -123,7 +126,7 @@ def _answer(question: Question, output: RequestOutput) -> Answer:
     )
 
 
-def _about(question: Question, task: Task, error: Exception) -> str:
+def _about(question: Question, task: Task, error: Exception | str) -> str:
     several = len(task.questions) > 1
     return f"prompt {question.name}: {error}" if several else str(error)
 

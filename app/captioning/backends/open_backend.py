@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from ....core.contracts.grammars import GrammarBackend, GrammarSource
 from ....core.contracts.specs import load_object
 from ....core.protocol.config import ConfigError, EngineConfig
 from ....core.protocol.errors import RequestError
+from ....core.registry.registry import get_registry
 from ... import DEMO_MODEL
 from ..prompts.prompt_set import PromptSet
 from .backend import Backend
@@ -32,6 +34,7 @@ def open_backend(
         backend = load_object(f"{_BACKENDS}.http_workers:HttpWorkers")(workers, model)
     else:
         _check_max_images(config, prompts)
+        _check_schemas(config, prompts)
         facts = load_object(f"{_BACKENDS}.model_facts:model_facts")(config)
         if ray is not None:
             backend = load_object(f"{_BACKENDS}.ray_actors:RayActors")(config, facts, address=ray)
@@ -47,6 +50,15 @@ def _check_max_images(config: EngineConfig, prompts: PromptSet) -> None:
             f"with its examples a question has {prompts.max_images} pictures, and "
             f"--max-images-per-prompt is {config.max_images_per_prompt}"
         )
+
+
+def _check_schemas(config: EngineConfig, prompts: PromptSet) -> None:
+    def check(source: GrammarSource) -> None:
+        spec = get_registry().grammar_by_name(config.structured_outputs_backend)
+        backend: type[GrammarBackend] = load_object(spec.load)
+        backend.check(source)
+
+    prompts.check_schemas(check)
 
 
 def _refuse_settings(config: EngineConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL.Image import Image
 
@@ -29,4 +29,4 @@ def to_send(task: Task) -> SentTask:
 
 def _carried(question: Question) -> Question:
     messages = with_pictures(question.messages, PLACE, any_file=True)
-    return Question(question.name, tuple(messages), dict(question.sampling), question.choices)
+    return replace(question, messages=tuple(messages), sampling=dict(question.sampling))

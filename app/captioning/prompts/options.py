@@ -75,7 +75,10 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help="the answer is one of these; of the prompt of that name, if there are several",
     )
     parser.add_argument(
-        "--schema", type=Path, metavar="FILE", help="not there yet, and refused: see --choices"
+        "--schema",
+        type=Path,
+        metavar="FILE",
+        help="a JSON Schema: each answer is JSON that is valid by it",
     )
 
 

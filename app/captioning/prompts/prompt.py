@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ....core.contracts.grammars import GrammarError, GrammarSource
 from ....core.protocol.request_error import RequestError
 from ....core.protocol.sampling_params import GREEDY_TEMPERATURE
 from ..picture import PictureError
 from ..task import Question
 from .examples import Example
 from .picture_facts import PictureFacts
-from .prompt_fields import DEFAULT_MAX_TOKENS, Label, check_sampling, postprocess_of, sampling_of
+from .prompt_fields import (
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_MAX_TOKENS_OF_JSON,
+    Label,
+    check_sampling,
+    form_of,
+    postprocess_of,
+    sampling_of,
+)
 from .template import Template
 
 _Message = Mapping[str, Any]
@@ -26,12 +35,15 @@ class Prompt:
         self, name: str, fields: Mapping[str, Any], examples: Sequence[Example], label: Label
     ) -> None:
         self.name = name
+        self._schema_label = label("schema")
         self.postprocess = postprocess_of(fields)
         self.num_examples = len(examples)
         self._text = Template(fields["text"], label("text"))
         self._system = Template(fields["system"], label("system")) if "system" in fields else None
         self._choices: tuple[str, ...] = fields.get("choices", ())
-        self._sampling = {"max_tokens": DEFAULT_MAX_TOKENS, **sampling_of(fields)}
+        self._form = form_of(fields, label)
+        most = DEFAULT_MAX_TOKENS if self._form is None else DEFAULT_MAX_TOKENS_OF_JSON
+        self._sampling = {"max_tokens": most, **sampling_of(fields)}
         check_sampling(self._sampling, label)
         self._seed = self._sampling.pop("seed", _default_seed(self._sampling))
         self._asked = [self._ask(example, label("examples")) for example in examples]
@@ -50,6 +62,14 @@ class Prompt:
         for template in self._templates:
             template.check_columns(known)
 
+    def check_schema(self, check: Callable[[GrammarSource], None]) -> None:
+        """Raises RequestError if answers can't be kept to its schema. check: GrammarBackend's."""
+        if self._form is not None:
+            try:
+                check(self._form.source)
+            except GrammarError as error:
+                raise RequestError(f"{self._schema_label}: {error}") from error
+
     def question(self, facts: PictureFacts, digest: str) -> Question:
         """For a picture. Raises PictureError if that lacks what a template asks for."""
         messages: list[_Message] = []
@@ -57,7 +77,8 @@ class Prompt:
             messages.append({"role": "system", "content": self._system.render(facts)})
         messages += self._turns
         messages.append(_user({"type": "image"}, self._text.render(facts)))
-        return Question(self.name, tuple(messages), self._sampling_for(digest), self._choices)
+        sampling = self._sampling_for(digest)
+        return Question(self.name, tuple(messages), sampling, self._choices, self._form)
 
     @property
     def _templates(self) -> list[Template]:
@@ -80,7 +101,8 @@ class Prompt:
         return {**self._sampling, "seed": _seed_for(self._seed, digest, self.name)}
 
     def _facts(self, fields: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:
-        given = {name: fields[name] for name in ("text", "system", "choices") if name in fields}
+        names = ("text", "system", "choices", "schema")
+        given = {name: fields[name] for name in names if name in fields}
         sampling = self._sampling | ({} if self._seed is None else {"seed": self._seed})
         shown = [
             {"digest": example.digest, "text": asked, "answer": example.answer}

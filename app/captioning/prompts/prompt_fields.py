@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from ....core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from ....core.protocol.request_error import RequestError
 from ....core.protocol.sampling_params import SamplingParams
 from ....core.protocol.setting import nearest
@@ -18,6 +19,8 @@ from .template import Template
 Label = Callable[[str], str]
 
 DEFAULT_MAX_TOKENS = 64
+#: Of answers under a schema, which are worth nothing if they are cut.
+DEFAULT_MAX_TOKENS_OF_JSON = 512
 
 _SAMPLING_HINTS = get_type_hints(SamplingParams)
 #: What is given to SamplingParams. The rest of its fields would be computed and not shown.
@@ -41,15 +44,21 @@ POSTPROCESS: dict[str, Any] = {
     "trigger_words": tuple[str, ...],
 }
 #: What may be said for all prompts at once.
-SHARED: dict[str, Any] = {"system": str, **SAMPLING, **POSTPROCESS}
+SHARED: dict[str, Any] = {"system": str, "schema": dict[str, Any], **SAMPLING, **POSTPROCESS}
 #: Of one prompt.
 OWN: dict[str, Any] = {"text": str, "choices": tuple[str, ...], "examples": tuple[Any, ...]}
+#: What would end an answer under a schema early, or leave no JSON of it.
+_NOT_WITH_SCHEMA = (
+    *("choices", "stop", "min_tokens"),
+    *("max_words", "prefix", "suffix", "trigger_words"),
+)
 _LOOKS_LIKE_FIELD = re.compile(r"\{\w[\w.]*(?:\|[^{}]*)?\}")
 _KINDS = {
     str: "a text",
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    dict[str, Any]: "a JSON Schema, as a table",
     tuple[str, ...]: "a list of texts (in quotes, where a word such as yes means another thing)",
     tuple[Any, ...]: "a list of tables with image and answer",
 }
@@ -61,6 +70,8 @@ def read_fields(given: Mapping[str, Any], known: Mapping[str, Any], label: Label
     fields = {name: _convert(value, known[name], label(name)) for name, value in given.items()}
     for name, value in fields.items():
         check_unicode(value, label(name))
+    if "schema" in fields:
+        form_of(fields, label)
     check_sampling(fields, label)
     for name in ("text", "system"):
         if name in fields:
@@ -99,6 +110,21 @@ def check_unicode(value: Any, label: str) -> None:
 def sampling_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Those that differ from the model's defaults."""
     return {name: fields[name] for name in SAMPLING if name in fields}
+
+
+def form_of(fields: Mapping[str, Any], label: Label) -> StructuredOutputsParams | None:
+    """What keeps answers to their schema, if there is one. Raises RequestError for one that can't
+    be, and for what answers under it can't be joined with."""
+    if "schema" not in fields:
+        return None
+    for name in _NOT_WITH_SCHEMA:
+        if fields.get(name):
+            raise RequestError(f"{label(name)} can't be joined with {label('schema')}")
+    try:
+        return StructuredOutputsParams(json=fields["schema"])
+    except RequestError as error:
+        reason = str(error).removeprefix(error.param or "").strip()
+        raise RequestError(f"{label('schema')} {reason}") from error
 
 
 def postprocess_of(fields: Mapping[str, Any]) -> PostProcess:

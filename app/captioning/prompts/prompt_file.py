@@ -32,6 +32,20 @@ def read_prompt_file(path: Path) -> dict[str, Any]:
     return given
 
 
+def read_schema(path: Path) -> dict[str, Any]:
+    """A JSON Schema. Raises RequestError for a file that can't be read, or holds none."""
+    shown = printable(str(path))
+    try:
+        given = _READERS[".json"](path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RequestError(f"--schema: {shown} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"--schema: {shown}: {error}") from error
+    if not isinstance(given, dict):
+        raise RequestError(f"--schema: {shown} must hold a JSON Schema, which is an object")
+    return given
+
+
 class _Loader(yaml.SafeLoader):
     """Keeps YAML's rule that the keys of a mapping differ: its base lets the last one win."""
 

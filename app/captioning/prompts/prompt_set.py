@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ....core.contracts.grammars import GrammarSource
 from ....core.protocol.media_limits import MediaLimits
 from ....core.protocol.request_error import RequestError
 from ... import DEFAULT_PROMPT
@@ -15,7 +16,7 @@ from .examples import read_example
 from .picture_facts import PictureFacts
 from .prompt import Prompt
 from .prompt_fields import OWN, SHARED, Label, read_fields
-from .prompt_file import read_prompt_file
+from .prompt_file import read_prompt_file, read_schema
 from .typed_prompts import add_choices, add_examples, option, read_typed
 
 DEFAULT_NAME = "caption"
@@ -65,19 +66,16 @@ class PromptSet:
         **shared: Any,
     ) -> PromptSet:
         """From options as they are typed: each prompt TEXT or NAME=TEXT, choices A,B,C or
-        NAME=A,B,C, examples IMAGE=ANSWER. shared: as in `of`, but that they win over what a file
-        says; None is not given.
+        NAME=A,B,C, examples IMAGE=ANSWER, a file with a JSON Schema. shared: as in `of`, but that
+        they win over what a file says; None is not given.
 
         Raises RequestError, which names the option, or the file and the field, at fault.
         """
-        if schema is not None:
-            raise RequestError(
-                "--schema: structured output isn't there yet; --choices a,b,c gives one of several "
-                "answers"
-            )
         if file is not None and prompts:
             raise RequestError("--prompt and --prompts are both given; move the text into the file")
         given = {name: value for name, value in shared.items() if value is not None}
+        if schema is not None:
+            given["schema"] = read_schema(schema)
         overrides = read_fields(given, SHARED, option)
         if file is not None:
             tables, defaults = _read_file(file)
@@ -110,6 +108,11 @@ class PromptSet:
         RequestError for a template that asks for another."""
         for prompt in self._prompts.values():
             prompt.check_columns(known)
+
+    def check_schemas(self, check: Callable[[GrammarSource], None]) -> None:
+        """Raises RequestError if answers can't be kept to a schema. check: GrammarBackend's."""
+        for prompt in self._prompts.values():
+            prompt.check_schema(check)
 
     def questions(self, picture: Picture, digest: str, data: bytes) -> tuple[Question, ...]:
         """What is asked of a picture. digest, data: of its file.

@@ -10,6 +10,8 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import jsonschema
+import octavo
 import pytest
 from octavo.__main__ import main
 from PIL import Image
@@ -151,6 +153,39 @@ def test_one_picture_to_standard_output(photos: Path, capfd: pytest.CaptureFixtu
     ]
 
 
+def test_captions_under_a_schema(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Valid by it, and those that are cut have failed."""
+    schema = {
+        "type": "object",
+        "properties": {"animal": {"enum": ["cat", "dog"]}, "sure": {"type": "boolean"}},
+        "required": ["animal", "sure"],
+        "additionalProperties": False,
+    }
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    command = ["caption", str(photos / "0.png"), "--schema", str(file), "--temperature", "1.5"]
+    assert main(command) == 0
+    (row,) = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    jsonschema.validate(json.loads(row["caption"]), schema)
+    rows = list(octavo.caption(photos, schema=schema, max_tokens=3))
+    assert len(rows) == 3
+    assert all("the answer was cut after 3 tokens" in row["error"] for row in rows)
+
+
+def test_a_schema_that_cannot_be_kept_to(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is said before a model is loaded."""
+    file = tmp_path / "schema.json"
+    file.write_text('{"properties": {"a": {"not": {}}}}')
+    assert main(["caption", str(photos), "--schema", str(file), "-o", str(tmp_path / "c.csv")]) == 2
+    said = capsys.readouterr().err
+    assert "--schema: the keyword 'not' at $.properties.a is not honoured" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -161,7 +196,7 @@ def test_one_picture_to_standard_output(photos: Path, capfd: pytest.CaptureFixtu
         ("photos -o c.jsonl --errors c.jsonl", "can't be two of output, errors and journal"),
         ("photos -o c.jsonl --fields file,colour", "colour"),
         ("photos/0.png -o c.jsonl --prompt {title}", "{title} is not known"),
-        ("photos -o c.jsonl --schema s.json", "structured output isn't there yet"),
+        ("photos -o c.jsonl --schema s.json", "s.json can't be read"),
         ("photos -o c.jsonl --overwrite --retry-failed", "--retry-failed goes on with a job"),
         ("photos -o c.jsonl --workers http://127.0.0.1:9 --dtype float32", "--dtype is of a model"),
         ("photos -o c.jsonl --workers http://127.0.0.1:9 --ray", "take one"),

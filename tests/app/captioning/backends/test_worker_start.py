@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from captioning_tasks import coloured, names, picture_of, question, reader
@@ -13,6 +14,7 @@ from octavo.app.captioning.backends import servers
 from octavo.app.captioning.backends.chat_requests import request_body
 from octavo.app.captioning.backends.http_workers import HttpWorkers
 from octavo.app.captioning.task import Captioned, Failed, Question
+from octavo.core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from octavo.core.protocol.errors import RequestError
 from odd_chat_server import OddServer, Reply, odd_server
 
@@ -150,6 +152,19 @@ def test_what_is_sent(server: OddServer) -> None:
     }
     assert text == {"type": "text", "text": "picture?"}
     assert shown["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+def test_a_schema_is_sent_as_the_api_has_it(server: OddServer) -> None:
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    form = StructuredOutputsParams(json=schema)
+    server.bodies.clear()
+    with closing(HttpWorkers([server.address])) as workers:
+        list(workers.run([PICTURE], reader(replace(question(), form=form))))
+    (body,) = server.bodies
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "caption", "strict": True, "schema": schema},
+    }
 
 
 @pytest.mark.parametrize(
