@@ -15,17 +15,11 @@ class AskedAnswers:
 
     def __init__(self, server: ServerState, body: ChatCompletionRequest) -> None:
         self._body, self._tools = body, body.callable_tools
-        reader = server.answers
+        self._forced = body.forced_calls
         if self._tools:
-            _check_tools(server)
-        if body.asked_form is not None:
-            if self._tools:
-                raise RequestError(
-                    f"tools can't be joined with {body.asked_form.param}: an answer of that form "
-                    "is no call; leave one of them out",
-                    "tools",
-                )
-            reader = None
+            _check_tools(server, self._forced is not None)
+        # An answer that has a form has no parts.
+        reader = server.answers if body.asked_form is None else None
         told_apart = reader is not None and reader.template.reads(bool(self._tools))
         self._reader = reader if told_apart else None
 
@@ -36,6 +30,11 @@ class AskedAnswers:
 
     def messages(self, output: RequestOutput) -> list[ChatMessage]:
         """Empty ones, for each of the answers."""
+        if self._forced is not None:
+            named = self._forced.name is not None
+            return [
+                ChatMessage(self._forced.parser(), ends_as_written=named) for _ in output.outputs
+            ]
         if self._reader is None:
             return [ChatMessage(None) for _ in output.outputs]
         body = self._body
@@ -48,11 +47,11 @@ class AskedAnswers:
         return [ChatMessage(parser(), body.include_reasoning) for _ in output.outputs]
 
 
-def _check_tools(server: ServerState) -> None:
+def _check_tools(server: ServerState, are_forced: bool) -> None:
     if not server.inputs.tokenizer.takes_tools:
         raise RequestError("tools: the model's chat template has no place for tools", "tools")
     reader, wanted = server.answers, server.config.response_template
-    if wanted != "none" and (reader is None or not reader.template.reads_calls):
+    if not are_forced and wanted != "none" and (reader is None or not reader.template.reads_calls):
         raise RequestError(
             "tools: it is not known how this model writes calls; start the server with a "
             "--response-template that says so, or with none to get answers as they are written",

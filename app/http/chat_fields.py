@@ -24,7 +24,6 @@ CHAT_FIELDS = FieldTable(
         "prompt_cache_retention": "blocks are kept for as long as there is room",
     },
     fixed={
-        "tool_choice": ("auto", "none"),
         "modalities": (["text"],),
         "function_call": ("auto", "none"),
         "functions": ([],),
@@ -60,6 +59,7 @@ CHAT_FIELDS = FieldTable(
         {
             "messages",
             "tools",
+            "tool_choice",
             "chat_template_kwargs",
             "logits_processors",
             "response_format",

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import secrets
 import string
-from typing import Any
+from typing import Any, Protocol
 
-from ...core.prompts.responses.answer_parser import AnswerParser
+from ...core.prompts.responses.answer_parser import AnswerParts
 from ...core.prompts.responses.response_template import FunctionCall
 
 #: An id's letters and their number, which Mistral's chat templates insist on.
 _ID_LETTERS, _ID_LENGTH = string.ascii_letters + string.digits, 9
 
 
+class Parser(Protocol):
+    """See AnswerParser."""
+
+    num_calls: int
+
+    def feed(self, text: str, last: bool = False) -> AnswerParts:
+        """Go on with more of the answer."""
+        ...
+
+
 class ChatMessage:
     """Of one answer. parser: takes its text apart; None if all of it is content.
-    include_reasoning: whether thoughts are told."""
+    include_reasoning: whether thoughts are told. ends_as_written: whether calls are no reason to
+    say that the answer ended for them, as in OpenAI's API where a function was named."""
 
-    def __init__(self, parser: AnswerParser | None, include_reasoning: bool = True) -> None:
+    def __init__(
+        self,
+        parser: Parser | None,
+        include_reasoning: bool = True,
+        ends_as_written: bool = False,
+    ) -> None:
         self._parser = parser
         self._include_reasoning = include_reasoning
+        self._ends_as_written = ends_as_written
 
     def delta(self, text: str, last: bool) -> dict[str, Any]:
         """More of the answer, as a stream tells it."""
@@ -43,7 +60,8 @@ class ChatMessage:
     def finish_reason(self, reason: str | None) -> str | None:
         """Why the answer ended, as clients of calls expect it."""
         called = self._parser is not None and self._parser.num_calls > 0
-        return "tool_calls" if called and reason == "stop" else reason
+        for_calls = called and reason == "stop" and not self._ends_as_written
+        return "tool_calls" if for_calls else reason
 
 
 def _written(call: FunctionCall) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ...core.protocol.request_error import RequestError
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from ..serving.chat_messages import template_options
 from ..serving.tools import read_tools
+from .forced_calls import ForcedCalls
 from .response_form import AskedForm, read_form
 
 #: Sampling fields that pass through as they are.
@@ -86,7 +87,8 @@ class ChatCompletionRequest(msgspec.Struct, dict=True):
     """The fields that are honoured; None takes the model's or the server's default.
 
     tools, chat_template_kwargs: given to the chat template, the former unless tool_choice is
-        "none"; calls of tools are then looked for in answers.
+        "none"; calls of tools are then looked for in answers. tool_choice "required", or a
+        function's name in OpenAI's way, makes calls of them; see ForcedCalls.
     parallel_tool_calls: False tells the first call of an answer and no other.
     include_reasoning: whether thoughts, where the model marks them, are told.
     add_generation_prompt: whether the prompt ends with what opens an answer; True unless
@@ -136,7 +138,7 @@ class ChatCompletionRequest(msgspec.Struct, dict=True):
     timeout: float | None = None
     max_image_tokens: int | None = None
     tools: list[Any] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     include_reasoning: bool = True
     skip_special_tokens: bool = True
@@ -252,13 +254,33 @@ class ChatCompletionRequest(msgspec.Struct, dict=True):
     @property
     def callable_tools(self) -> list[dict[str, Any]]:
         """The tools that answers may call, as a chat template takes them. Raises RequestError."""
-        tools = read_tools(self.tools)
+        tools = read_tools(self.tools, strict_allowed=self._forces_calls)
         return [] if self.tool_choice == "none" else tools
+
+    @cached_property
+    def forced_calls(self) -> ForcedCalls | None:
+        """What the answer must call, if it must. Raises RequestError."""
+        if not self._forces_calls:
+            return None
+        return ForcedCalls(
+            self.callable_tools, self.tool_choice, one_call=self.parallel_tool_calls is False
+        )
+
+    @property
+    def _forces_calls(self) -> bool:
+        return self.tool_choice not in (None, "auto", "none")
 
     @cached_property
     def asked_form(self) -> AskedForm | None:
         """What answers are kept to, if anything. Raises HttpError and RequestError."""
-        return read_form(self)
+        asked, forced = read_form(self), self.forced_calls
+        if asked is not None and self.callable_tools:
+            raise RequestError(
+                f"tools can't be joined with {asked.param}: an answer of that form is no call; "
+                'leave one of them out, or send "tool_choice": "none"',
+                "tools",
+            )
+        return asked if forced is None else AskedForm("tools", forced.form)
 
     def named(self, error: RequestError) -> RequestError:
         """The error by the name that the request has for the field at fault."""

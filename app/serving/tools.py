@@ -20,17 +20,17 @@ _FUNCTION_FIELDS: dict[str, tuple[type, str]] = {
 }
 
 
-def read_tools(tools: Any) -> list[dict[str, Any]]:
-    """The tools as a chat template takes them. Raises RequestError that names the field at
-    fault; what `parameters` holds is free."""
+def read_tools(tools: Any, strict_allowed: bool = False) -> list[dict[str, Any]]:
+    """The tools as a chat template takes them. strict_allowed: whether arguments are kept to their
+    schemas. Raises RequestError that names the field at fault; what `parameters` holds is free."""
     if tools is None:
         return []
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise RequestError("tools must be a list of definitions of functions", "tools")
-    return [_read_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+    return [_read_tool(tool, f"tools[{i}]", strict_allowed) for i, tool in enumerate(tools)]
 
 
-def _read_tool(tool: Any, param: str) -> dict[str, Any]:
+def _read_tool(tool: Any, param: str, strict_allowed: bool) -> dict[str, Any]:
     if not isinstance(tool, Mapping):
         raise RequestError(f"{param} must be an object with a function", param)
     kind = tool.get("type")
@@ -38,12 +38,15 @@ def _read_tool(tool: Any, param: str) -> dict[str, Any]:
         param = f"{param}.type"
         raise RequestError(f"{param} can only be function: no other tools are known here", param)
     refuse_unknown(tool, _TOOL_FIELDS, param)
-    read = {"type": "function", "function": _read_function(tool, f"{param}.function")}
+    read = {
+        "type": "function",
+        "function": _read_function(tool, f"{param}.function", strict_allowed),
+    }
     # In the order of its fields, in which templates write it.
     return {name: read[name] for name in tool if name in read} if "type" in tool else read
 
 
-def _read_function(tool: Mapping[str, Any], param: str) -> dict[str, Any]:
+def _read_function(tool: Mapping[str, Any], param: str, strict_allowed: bool) -> dict[str, Any]:
     function = tool.get("function")
     if not isinstance(function, Mapping) or not function.get("name"):
         raise RequestError(f"{param} must be an object with a name", param)
@@ -53,7 +56,11 @@ def _read_function(tool: Mapping[str, Any], param: str) -> dict[str, Any]:
         kind, description = _FUNCTION_FIELDS[name]
         if not isinstance(value, kind):
             raise RequestError(f"{param}.{name} must be {description}", f"{param}.{name}")
-    if given.pop("strict", False):
+    if given.pop("strict", False) and not strict_allowed:
         param = f"{param}.strict"
-        raise RequestError(f"{param} can only be false: answers can't be constrained", param)
+        raise RequestError(
+            f'{param} can only be true where tool_choice makes a call of the answer: "required", '
+            "or a function's name",
+            param,
+        )
     return given
