@@ -35,12 +35,23 @@ def _question(turn: Turn) -> list[Any]:
 
 def _answer(turn: Turn) -> list[Any]:
     below = _notes(turn) + timing_bar(turn.answer)
-    parts: list[Any] = [_text(turn.answer.text)] if turn.answer.text else []
+    parts: list[Any] = [_thoughts(turn)] if turn.answer.thoughts else []
+    parts += [_text(turn.answer.text)] if turn.answer.text else []
     return [*parts, gr.HTML(below, render=False, padding=False)] if below else parts
 
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": as_markdown(text)}
+
+
+def _thoughts(turn: Turn) -> gr.HTML:
+    """Folded once there is an answer."""
+    is_open = "" if turn.answer.text else " open"
+    text = escape(turn.answer.thoughts)
+    folded = (
+        f'<details class="octavo-thoughts"{is_open}><summary>Thoughts</summary>{text}</details>'
+    )
+    return gr.HTML(folded, render=False, padding=False)
 
 
 def _notes(turn: Turn) -> str:

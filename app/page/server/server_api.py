@@ -29,13 +29,15 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class AnswerSoFar:
-    """text: all there is of it. finish_reason, usage, timings: once they are known; see docs/api.md
+    """text: all there is of it. thoughts: what the model thinks before, if that is told apart.
+    finish_reason, usage, timings: once they are known; see docs/api.md
     for what they hold."""
 
     text: str = ""
     finish_reason: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
+    thoughts: str = ""
 
 
 class ServerApi:
@@ -109,17 +111,18 @@ class ServerApi:
                 yield answer
 
     async def _answer(self, body: Mapping[str, Any]) -> AsyncGenerator[AnswerSoFar]:
-        text, reason = "", None
+        text, thoughts, reason = "", "", None
         usage: Mapping[str, Any] = {}
         timings: Mapping[str, Any] = {}
         async with self._open("POST", "/v1/chat/completions", body) as response:
             async for chunk in _chunks(response):
                 for choice in chunk.get("choices") or ():
                     text += choice["delta"].get("content") or ""
+                    thoughts += choice["delta"].get("reasoning_content") or ""
                     reason = choice.get("finish_reason") or reason
                 usage = chunk.get("usage") or usage
                 timings = chunk.get("timings") or timings
-                yield AnswerSoFar(text, reason, usage, timings)
+                yield AnswerSoFar(text, reason, usage, timings, thoughts)
         if reason is None:
             raise ServerError("the server broke off; what came may be a part of the answer")
 

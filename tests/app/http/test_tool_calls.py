@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from octavo.app.page.ask.bubbles import bubbles
+from octavo.app.page.ask.conversation import Conversation, Turn
+from octavo.app.page.server.server_api import AnswerSoFar, ServerApi
 from openai import OpenAI
 from scripted_checkpoint import save_scripts
 from serving import chat, running_server
@@ -175,3 +180,23 @@ def test_an_operator_says_how_answers_are_read(tmp_path: Path) -> None:
         message = ask(base, "two")["message"]
         assert read(message["tool_calls"]) == CALLS
         assert message["content"].startswith("<think>Which city?</think>Let me look.")
+
+
+def test_the_page_shows_thoughts_apart(server: str) -> None:
+    async def ask() -> AnswerSoFar:
+        api, answer = ServerApi(server), AnswerSoFar()
+        messages = [{"role": "user", "content": "two"}]
+        sampling = {"temperature": 0, "max_tokens": 5}
+        async with aclosing(api.ask(messages, sampling)) as answers:
+            async for part in answers:
+                answer = part
+        await api.close()
+        return answer
+
+    answer = asyncio.run(ask())
+    assert (answer.text, answer.thoughts) == ("Let me look.", "Which city?")
+    conversation = Conversation()
+    conversation.turns.append(Turn("two", answer=answer))
+    thoughts, text, _ = bubbles(conversation)[1]["content"]
+    assert ">Which city?</details>" in thoughts.value
+    assert text == {"type": "text", "text": "Let me look."}
