@@ -55,7 +55,7 @@ def _model(vocab_size: int, successors: Mapping[int, int], eos: int) -> LlamaFor
         num_attention_heads=4,
         num_key_value_heads=4,
         head_dim=16,
-        max_position_embeddings=2048,
+        max_position_embeddings=8192,
         bos_token_id=eos,
         eos_token_id=eos,
         tie_word_embeddings=False,
