@@ -25,6 +25,7 @@ _GUIDED = {
 class _ResponseFormat(msgspec.Struct):
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: dict[str, Any] | None = None
+    schema: dict[str, Any] | None = None
     structures: list[Any] | None = None
     triggers: list[Any] | None = None
 
@@ -50,9 +51,8 @@ RESPONSE_FORMAT = FieldTable(
     _ResponseFormat,
     refused={
         "format": "a structural tag has structures and triggers",
-        "schema": "it belongs into json_schema",
     },
-    free=frozenset({"json_schema", "structures"}),
+    free=frozenset({"json_schema", "schema", "structures"}),
 )
 _NAMED_SCHEMA = FieldTable(
     _NamedSchema,
@@ -130,14 +130,18 @@ def _of_response_format(given: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
     param = "response_format"
     read = RESPONSE_FORMAT.read(given, f"{param}.")
     needed = {"json_schema": ("json_schema",), "structural_tag": ("structures", "triggers")}
-    belongs = needed.get(read.type, ())
-    for name in ("json_schema", "structures", "triggers"):
+    # As llama.cpp's server and older clients of it have a schema.
+    optional = {"json_object": ("schema",)}
+    for name in ("json_schema", "schema", "structures", "triggers"):
         value, place = getattr(read, name), f"{param}.{name}"
-        if name in belongs and value is None:
-            raise RequestError(f"{param} of type {read.type} needs {place}", place)
-        if name not in belongs and value is not None:
+        if name in needed.get(read.type, ()):
+            if value is None:
+                raise RequestError(f"{param} of type {read.type} needs {place}", place)
+        elif value is not None and name not in optional.get(read.type, ()):
             raise RequestError(f"{place} can't be joined with the type {read.type}", place)
-    if read.type == "json_object":
+    if read.schema is not None:
+        yield f"{param}.schema", {"json": read.schema}
+    elif read.type == "json_object":
         yield param, {"json_object": True}
     if read.json_schema is not None:
         place = f"{param}.json_schema."
