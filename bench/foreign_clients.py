@@ -88,7 +88,7 @@ def instructor_tools(url: str, model: str) -> object:
 
 def instructor_json(url: str, model: str) -> object:
     """By a JSON object, which the prompt describes: a model that can't follow it may answer any."""
-    from instructor.exceptions import InstructorRetryException
+    from instructor.core import InstructorRetryException
 
     try:
         return _instructor(url, model, "JSON")
