@@ -251,7 +251,7 @@ class ChatCompletionRequest(msgspec.Struct, dict=True):
                 raise RequestError(f"{name} is given twice", f"chat_template_kwargs.{name}")
         return template_options(self.callable_tools, {**given, **own})
 
-    @property
+    @cached_property
     def callable_tools(self) -> list[dict[str, Any]]:
         """The tools that answers may call, as a chat template takes them. Raises RequestError."""
         tools = read_tools(self.tools, strict_allowed=self._forces_calls)

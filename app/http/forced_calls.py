@@ -10,7 +10,7 @@ import msgspec
 
 from ...core.prompts.responses.answer_parser import AnswerParts
 from ...core.prompts.responses.response_template import FunctionCall
-from ...core.protocol.constraints.structured_outputs import StructuredOutputsParams
+from ...core.protocol.constraints.structured_outputs import MAX_BYTES, StructuredOutputsParams
 from ...core.protocol.request_error import RequestError
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -49,6 +49,12 @@ class ForcedCalls:
         }
         if not schemas:
             raise RequestError("tool_choice: there are no tools to call", "tool_choice")
+        # Before they are walked through, which is done between other requests.
+        if len(msgspec.json.encode(schemas)) > MAX_BYTES:
+            message = (
+                f"tools: their parameters have more than {MAX_BYTES} bytes, and can't be forced"
+            )
+            raise RequestError(message, "tools")
         self.name = None if tool_choice == "required" else _named(tool_choice, schemas)
         schema = _list_of_calls(schemas, one_call) if self.name is None else schemas[self.name]
         self.form = StructuredOutputsParams(json=schema)

@@ -21,7 +21,7 @@ from ...core.observe.request_events import RequestEvents
 from ...core.prompts.choices import choices_automaton
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import InputProcessor, RequestOptions
-from ...core.protocol.config import EngineConfig
+from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.constraints.token_automaton import TokenAutomaton
 from ...core.protocol.errors import RequestError
 from ...core.protocol.messages import EngineRequest, EngineStats, MediaPayload
@@ -65,6 +65,10 @@ class LoadedModel:
         **settings: Any,
     ) -> None:
         self._config = EngineConfig.of(str(model), settings)
+        if self._config.response_template not in ("auto", "none"):
+            raise ConfigError(
+                "response_template is for servers: here answers are told as they are written"
+            )
         self._life = ModelLife(type(self).__name__)
         urls = UrlReader.of(
             allowed_media_domains,

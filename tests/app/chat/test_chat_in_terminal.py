@@ -129,7 +129,10 @@ def test_commands_pictures_and_an_answer_that_is_ended(demo_server: str, tmp_pat
 
         terminal.say("/clear")
         assert saved(terminal, tmp_path / "chat.json") == messages[:1]
-        terminal.type("never asked", "C-c")
+        terminal.type("never asked")
+        # Ctrl-C throws away what the terminal holds and the program has not read.
+        terminal.wait_for("> never asked")
+        terminal.type("", "C-c")
         terminal.wait_for(f"> never asked{PROMPT}")
         terminal.type("", "C-c")
         terminal.wait_for(f"Ctrl-C once more ends, as does Ctrl-D{PROMPT}")

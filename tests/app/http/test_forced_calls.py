@@ -127,6 +127,19 @@ def test_openais_client_parses_a_forced_call(server: str) -> None:
                 "tools": [
                     {
                         "type": "function",
+                        "function": {"name": "a", "parameters": {"title": "a" * 2**17}},
+                    }
+                ],
+                "tool_choice": "required",
+            },
+            "tools",
+            "bytes",
+        ),
+        (
+            {
+                "tools": [
+                    {
+                        "type": "function",
                         "function": {"name": "weather", "parameters": {"not": {}}},
                     }
                 ],

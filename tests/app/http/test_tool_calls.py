@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from octavo import LLM, SamplingParams
 from octavo.app.page.ask.bubbles import bubbles
 from octavo.app.page.ask.conversation import Conversation, Turn
 from octavo.app.page.server.server_api import AnswerSoFar, ServerApi
+from octavo.core.protocol.config import ConfigError
 from openai import OpenAI
 from scripted_checkpoint import save_scripts
 from serving import chat, running_server
@@ -200,3 +202,19 @@ def test_the_page_shows_thoughts_apart(server: str) -> None:
     thoughts, text, _ = bubbles(conversation)[1]["content"]
     assert ">Which city?</details>" in thoughts.value
     assert text == {"type": "text", "text": "Let me look."}
+
+
+def test_offline_answers_are_told_as_they_are_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="response_template is for servers"):
+        LLM(response_template="hermes")
+    save_scripts(tmp_path, SCRIPTS, ["<mark>"], "<think>")
+    messages = [{"role": "user", "content": "odd"}]
+    with LLM(tmp_path) as llm:
+        texts = [
+            llm.chat(messages, SamplingParams(temperature=0, skip_special_tokens=skip))[0]
+            for skip in (True, False)
+        ]
+    assert [output.outputs[0].text for output in texts] == [
+        "It is <tool_call>{no</tool_call> so.",
+        "It is <tool_call>{no</tool_call><mark> so.",
+    ]

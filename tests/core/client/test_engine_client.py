@@ -88,14 +88,17 @@ async def in_child(
 
 async def use(engine: EngineClient, advance: Advance, events: Events) -> list[int]:
     """The tokens of a request, beside others that are refused or aborted."""
-    endless = SamplingParams(temperature=0, max_tokens=100, ignore_eos=True)
+    endless = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
     assert engine.alive
     assert engine.facts is not None
     total = engine.facts.num_blocks
     engine.submit(EngineRequest("kept", PROMPT, PARAMS, [], [], 0.0))
     engine.submit(EngineRequest("aborted", PROMPT, endless, [], [], 0.0))
-    engine.submit(EngineRequest("kept", PROMPT, PARAMS, [], [], 0.0))
+    # The first of this name still runs when the second comes, whichever process is the faster.
+    engine.submit(EngineRequest("twice", PROMPT, endless, [], [], 0.0))
+    engine.submit(EngineRequest("twice", PROMPT, endless, [], [], 0.0))
     engine.abort(Abort("aborted"))
+    engine.abort(Abort("twice"))
     engine.abort(Abort("unknown"))
     while not any(o.finish_reason == "length" for o in events.outputs):
         await advance()
@@ -103,7 +106,7 @@ async def use(engine: EngineClient, advance: Advance, events: Events) -> list[in
     while engine.stats.num_free_blocks != total:
         await advance()
     (refused,) = (o for o in events.outputs if o.failure is not None)
-    assert refused.request_id == "kept"
+    assert refused.request_id == "twice"
     assert "in use" in refused.failure.message
     assert not events.ended("aborted")
     assert any(isinstance(e, RequestsStarted) and "kept" in e.request_ids for e in events.told)
