@@ -13,7 +13,7 @@ from ...core.prompts.responses.response_template import FunctionCall
 from ...core.protocol.constraints.structured_outputs import MAX_BYTES, StructuredOutputsParams
 from ...core.protocol.request_error import RequestError
 
-_NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+_NO_PARAMETERS = {"properties": {}, "additionalProperties": False}
 _REF = "$ref"
 
 
@@ -43,8 +43,12 @@ class ForcedCalls:
         tool_choice: str | Mapping[str, Any] | None,
         one_call: bool,
     ) -> None:
+        # Arguments are an object, whether or not their schema says so.
         schemas = {
-            tool["function"]["name"]: tool["function"].get("parameters") or _NO_PARAMETERS
+            tool["function"]["name"]: {
+                "type": "object",
+                **(tool["function"].get("parameters") or _NO_PARAMETERS),
+            }
             for tool in tools
         }
         if not schemas:

@@ -27,7 +27,15 @@ def read_tools(tools: Any, strict_allowed: bool = False) -> list[dict[str, Any]]
         return []
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise RequestError("tools must be a list of definitions of functions", "tools")
-    return [_read_tool(tool, f"tools[{i}]", strict_allowed) for i, tool in enumerate(tools)]
+    read = [_read_tool(tool, f"tools[{i}]", strict_allowed) for i, tool in enumerate(tools)]
+    known = set[str]()
+    for i, tool in enumerate(read):
+        name = tool["function"]["name"]
+        if name in known:
+            param = f"tools[{i}].function.name"
+            raise RequestError(f"{param}: another tool is called {name!r}, too", param)
+        known.add(name)
+    return read
 
 
 def _read_tool(tool: Any, param: str, strict_allowed: bool) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Tokenizer:
         """Do now what would else be done for the first request, and takes up to a second."""
         self.token_bytes.prepare()
         if self._template is not None:
-            _ = self._template.takes_parts
+            _ = self._template.takes_parts, self._template.takes_tools
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a raw prompt, special tokens recognised, and added unless it begins a

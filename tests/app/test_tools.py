@@ -64,3 +64,9 @@ def test_what_a_template_would_ignore_is_named(demo_server: str, given: Any, par
         answer = chat(demo_server, tools=[given], tool_choice=choice)
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == param
+
+
+def test_two_tools_of_a_name_are_refused() -> None:
+    with pytest.raises(RequestError, match="another tool is called 'a', too") as raised:
+        read_tools([tool(), tool(description="b")])
+    assert raised.value.param == "tools[1].function.name"

@@ -26,6 +26,10 @@ class AnswerReader:
         self.template = template
         self._tokenizer = tokenizer
 
+    def prepare(self) -> None:
+        """Do now what would else be done for the first request."""
+        _ = self._opening, self._others
+
     def parsers(
         self,
         prompt_token_ids: Sequence[int],

@@ -24,7 +24,11 @@ def find_answer_reader(
     """wanted: see `response_template` of EngineConfig. None if answers are to be told as they are.
     Raises ConfigError."""
     template = _find_template(wanted, checkpoint, tokenizer, registry)
-    return AnswerReader(template, tokenizer) if template is not None else None
+    if template is None:
+        return None
+    reader = AnswerReader(template, tokenizer)
+    reader.prepare()
+    return reader
 
 
 def _find_template(

@@ -68,6 +68,14 @@ def test_a_named_function_is_called(server: str) -> None:
         assert choice["finish_reason"] == "stop"
 
 
+def test_arguments_are_an_object_if_their_schema_does_not_say_so(server: str) -> None:
+    parameters = {"properties": {"exact": {"type": "boolean"}}, "additionalProperties": False}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    for choice in choices(server, n=20, tool_choice=NAMED, tools=tools):
+        (call,) = choice["message"]["tool_calls"]
+        assert isinstance(json.loads(call["function"]["arguments"]), dict)
+
+
 @pytest.mark.parametrize("parallel", [False, None])
 def test_some_function_is_called(server: str, parallel: bool | None) -> None:
     found = choices(
