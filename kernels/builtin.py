@@ -39,6 +39,7 @@ _CPU = tuple(
         ("silu_and_mul", "ops"),
         ("gelu_tanh_and_mul", "ops"),
         ("sample_top_k_top_p", "sampling"),
+        ("mask_tokens", "sampling"),
         ("linear", "linear"),
         ("decoder", "decoder"),
         ("encoder", "encoder"),

@@ -16,6 +16,7 @@ from .ops import (
     AddRMSNorm,
     DequantLinear,
     GatedActivation,
+    MaskTokens,
     PagedAttention,
     RMSNorm,
     RotaryEmbedding,
@@ -63,6 +64,7 @@ class KernelTable:
     gelu_tanh_and_mul: GatedActivation
     dequant_linear: DequantLinear
     sample_top_k_top_p: SampleTopKTopP
+    mask_tokens: MaskTokens
     linear: PrepareLinear
     decoder: PrepareDecoder
     encoder: PrepareEncoder

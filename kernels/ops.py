@@ -243,6 +243,20 @@ class SampleTopKTopP(Protocol):
         ...
 
 
+class MaskTokens(Protocol):
+    """Rule tokens out of some rows of logits."""
+
+    def __call__(self, logits: Tensor, rows: Tensor, bitmask: Tensor) -> None:
+        """Change logits in place.
+
+        logits: [n, vocab_size] float32, the logits of a row contiguous.
+        rows: [m] int64, which of them, each once.
+        bitmask: [m, at least vocab_size / 32] int32, contiguous. Where bit i % 32, the lowest
+            first, of word i // 32 is not set, the logit of token i becomes -inf.
+        """
+        ...
+
+
 #: Operations that read or write the KV cache.
 KV_OPS = ("paged_attention", "write_kv", "rotary_write_kv", "decoder")
 #: Every operation by the name that `OCTAVO_KERNELS` and plugins use.
@@ -257,6 +271,7 @@ OPS = (
     "gelu_tanh_and_mul",
     "dequant_linear",
     "sample_top_k_top_p",
+    "mask_tokens",
     "linear",
     "decoder",
     "encoder",

@@ -8,16 +8,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-GrammarKind = Literal["json", "regex", "choice", "grammar", "structural_tag", "lark"]
+GrammarKind = Literal["json", "regex", "choice", "grammar", "structural_tag"]
 
 
 class GrammarSource(NamedTuple):
     """What an answer must be, as it was asked for.
 
     kind: "json" is a JSON Schema, "choice" a JSON list of strings, "grammar" a context-free
-        grammar in whatever notation the backend reads, "structural_tag" what vLLM calls so;
-        "lark" is a grammar that Octavo wrote, in llguidance's Lark, in which `<[id]>` is a special
-        token.
+        grammar in whatever notation the backend reads, "structural_tag" what vLLM calls so.
     text: of that kind; UTF-8, of a bounded size.
     """
 
@@ -72,7 +70,7 @@ class GrammarBackend(Protocol):
     it.
 
     Constructed as Class(tokens), where tokens are the bytes of each, by id. Those without bytes,
-    special tokens among them, are part of an answer only where a grammar names their ids.
+    special tokens among them, are never part of an answer.
     """
 
     def __init__(self, tokens: Sequence[bytes]) -> None: ...

@@ -107,7 +107,7 @@ class LanguageModel(Protocol):
         ...
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
-        """[num_rows, hidden_size] -> [num_rows, vocab_size]."""
+        """[num_rows, hidden_size] -> [num_rows, vocab_size], which the caller may change."""
         ...
 
 

@@ -133,10 +133,11 @@ class SamplingParams(
 
     @property
     def changes_logits(self) -> bool:
-        """Whether it changes logits at every step, before temperature and truncation."""
-        fields = self.allowed_token_ids, self.token_automaton, self.structured_outputs
-        limited = any(field is not None for field in fields) or bool(self.logit_bias)
-        return limited or self.penalises or bool(self.logits_processors)
+        """Whether it changes logits at every step, before temperature and truncation; by more than
+        structured_outputs."""
+        limited = self.allowed_token_ids is not None or self.token_automaton is not None
+        added = bool(self.logit_bias) or bool(self.logits_processors)
+        return limited or added or self.penalises
 
     @property
     def reads_prompt(self) -> bool:

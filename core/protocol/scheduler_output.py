@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .messages import MediaInput, MediaSpan, TokenLogprobs
+from .messages import Failure, MediaInput, MediaSpan, TokenLogprobs
 from .sampling_params import SamplingParams
 
 
@@ -106,13 +106,13 @@ class SampledTokens(msgspec.Struct, frozen=True, omit_defaults=True):
 
     logprobs: one of each token, if asked for.
     ended: whether the last completes the answer, so that no other can follow.
-    error: why there are no tokens.
+    failure: why there are no tokens.
     """
 
     token_ids: list[int]
     logprobs: list[TokenLogprobs] = []
     ended: bool = False
-    error: str | None = None
+    failure: Failure | None = None
 
 
 class StepResult(msgspec.Struct, frozen=True, omit_defaults=True):

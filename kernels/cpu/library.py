@@ -206,6 +206,10 @@ _SIGNATURES = {
         None,
         [_POINTER, _LONG, _LONG, _INT, *[_POINTER] * 5, _INT],
     ),
+    "octavo_mask_tokens": (
+        None,
+        [_POINTER, _LONG, _INT, _POINTER, _LONG, _POINTER, _LONG],
+    ),
     "octavo_encode_heads": (None, [_POINTER, _LONG, _INT, _INT, _POINTER, _INT, _INT]),
     "octavo_scatter": (_INT, [_POINTER, _POINTER, *[_LONG] * 6, _POINTER]),
     "octavo_decoder_create": (_POINTER, [POINTER(DecoderStruct)]),

@@ -4,6 +4,7 @@ from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
 from .kv_cache import write_kv
 from .linear import dequant_linear, dequantize
+from .masking import mask_tokens
 from .norm import add_rms_norm, rms_norm
 from .prepared import decoder, encoder, linear
 from .rotary import rotary_embedding, rotary_write_kv
@@ -17,6 +18,7 @@ __all__ = [
     "encoder",
     "gelu_tanh_and_mul",
     "linear",
+    "mask_tokens",
     "paged_attention",
     "rms_norm",
     "rotary_embedding",

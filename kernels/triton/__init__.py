@@ -4,6 +4,7 @@ from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
 from .kv_cache import write_kv
 from .linear import dequant_linear
+from .masking import mask_tokens
 from .norm import add_rms_norm, rms_norm
 from .rotary import rotary_embedding, rotary_write_kv
 from .sampling import sample_top_k_top_p
@@ -12,6 +13,7 @@ __all__ = [
     "add_rms_norm",
     "dequant_linear",
     "gelu_tanh_and_mul",
+    "mask_tokens",
     "paged_attention",
     "rms_norm",
     "rotary_embedding",

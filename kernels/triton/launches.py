@@ -16,6 +16,7 @@ from .activation import gelu_tanh_and_mul, silu_and_mul
 from .attention import paged_attention
 from .kv_cache import write_kv
 from .linear import dequant_linear
+from .masking import mask_tokens
 from .norm import add_rms_norm, rms_norm
 from .rotary import rotary_embedding, rotary_write_kv
 from .sampling import sample_top_k_top_p
@@ -181,6 +182,12 @@ def _sampling(vocab_size: int) -> Iterator[Launch]:
         "sample_top_k_top_p",
         f"vocabulary of {vocab_size}",
         partial(sample_top_k_top_p, logits, row, top_k, row, row),
+    )
+    bitmask = _tensor(32, -(-vocab_size // 32), dtype=torch.int32)
+    yield Launch(
+        "mask_tokens",
+        f"vocabulary of {vocab_size}",
+        partial(mask_tokens, logits, top_k, bitmask),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import struct
 
 import torch
 from octavo.kernels import reference
+from octavo.kernels.ops import MaskTokens
 from torch import Tensor
 
 
@@ -42,3 +45,27 @@ def assert_drawn(logits: Tensor, options: tuple[Tensor, ...], tokens: Tensor) ->
         near |= (low <= tokens) & (tokens <= high)
     assert near.all()
     assert (tokens != exact).sum() <= 2
+
+
+def assert_masks(mask_tokens: MaskTokens, logits: Tensor, chance: random.Random) -> None:
+    """Change logits [n, vocab_size], of which each row after the first has a mask: one of random
+    tokens, then one of all and one of none, and so on."""
+    count, vocab_size = logits.shape
+    before = logits.clone()
+    rows = chance.sample(range(1, count), count - 1)
+    allowed = {
+        row: [kind > 0 and (kind == 1 or chance.random() < 0.5) for _ in range(vocab_size)]
+        for row, kind in zip(rows, itertools.cycle((2, 1, 0)), strict=False)
+    }
+    words = -(-vocab_size // 32) + 1
+    bitmask = torch.tensor([_words(allowed[row], words) for row in rows], dtype=torch.int32)
+    mask_tokens(logits, torch.tensor(rows), bitmask)
+    for row in range(count):
+        kept = torch.tensor(allowed.get(row, [True] * vocab_size))
+        assert torch.equal(logits[row], before[row].masked_fill(~kept, float("-inf")))
+
+
+def _words(bits: list[bool], count: int) -> list[int]:
+    """As signed integers of 32 bits, the first bit the lowest."""
+    number = sum(bit << index for index, bit in enumerate(bits))
+    return list(struct.unpack(f"<{count}i", number.to_bytes(4 * count, "little")))

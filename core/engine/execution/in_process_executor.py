@@ -78,6 +78,7 @@ class InProcessExecutor:
         self._sampler = Sampler(
             device,
             kernels.sample_top_k_top_p,
+            kernels.mask_tokens,
             checkpoint.eos_token_ids,
             registry.logits_processors,
             self._grammars,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....kernels.ops import SampleTopKTopP
+from ....kernels.ops import MaskTokens, SampleTopKTopP
 from ...contracts.interfaces import LogitsProcessor
 from ...contracts.specs import LogitsProcessorSpec, load_object
+from ...protocol.messages import Failure
 from ...protocol.sampling_params import SamplingParams
 from ...protocol.scheduler_output import NewRequest, SampledTokens
 from .grammars.compiler import GrammarCompiler
@@ -39,12 +41,14 @@ class Sampler:
         self,
         device: torch.device,
         draw: SampleTopKTopP,
+        mask_tokens: MaskTokens,
         eos_token_ids: Sequence[int] = (),
         processors: Mapping[str, LogitsProcessorSpec] | None = None,
         grammars: GrammarCompiler | None = None,
     ) -> None:
         self._device = device
         self._draw = draw
+        self._mask_tokens = mask_tokens
         self._eos_token_ids = frozenset(eos_token_ids)
         self._processor_specs = processors or {}
         self._grammars = grammars
@@ -80,18 +84,19 @@ class Sampler:
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, request_ids: Sequence[str]) -> dict[str, SampledTokens]:
-        """logits: [num_requests, vocab_size], float32; returns a token for each request id."""
+        """logits: [num_requests, vocab_size], float32, which may be changed; returns a token for
+        each request id."""
         if not request_ids:
             return {}
         states = [self._states[request_id] for request_id in request_ids]
         grammars = [state.grammar for state in states if state.grammar is not None]
         self._masks.wait(grammars)
-        processed, errors = self._process(logits, states)
-        token_ids = self._choose(processed, states, errors)
+        processed, failures = self._process(logits, states)
+        token_ids = self._choose(processed, states, failures)
         sampled = {}
         for row, (request_id, state) in enumerate(zip(request_ids, states, strict=True)):
-            if row in errors:
-                sampled[request_id] = SampledTokens([], error=errors[row])
+            if row in failures:
+                sampled[request_id] = SampledTokens([], failure=failures[row])
                 continue
             token_id, count = token_ids[row], state.params.logprobs
             logprobs = [] if count is None else [describe_token(logits[row], token_id, count)]
@@ -103,35 +108,42 @@ class Sampler:
 
     def _process(
         self, logits: Tensor, states: Sequence[SamplingState]
-    ) -> tuple[Tensor, dict[int, str]]:
-        """Logits after everything but temperature and truncation, and which rows failed."""
+    ) -> tuple[Tensor, dict[int, Failure]]:
+        """Logits after everything but temperature and truncation, and which rows failed. They are
+        changed in place, unless log-probabilities are asked for, which are of the model's."""
         changed = [i for i, state in enumerate(states) if state.changes_logits]
-        if not changed:
+        grammars = [state.grammar for state in states]
+        if not changed and not any(grammars):
             return logits, {}
-        rows = logits.clone() if len(changed) == len(states) else logits[changed]
+        if any(state.params.logprobs is not None for state in states):
+            logits = logits.clone()
+        logits = logits.contiguous()
+        failures = self._apply_settings(logits, states, changed) if changed else {}
+        return logits, failures | apply_grammars(logits, grammars, self._mask_tokens)
+
+    def _apply_settings(
+        self, logits: Tensor, states: Sequence[SamplingState], changed: Sequence[int]
+    ) -> dict[int, Failure]:
+        """Change these rows of logits in place; returns which failed."""
+        rows = logits if len(changed) == len(states) else logits[changed]
         chosen = [states[i] for i in changed]
         apply_masks(rows, chosen, self._eos_token_ids)
-        errors = self._apply_processors(rows, chosen)
+        failures = self._apply_processors(rows, chosen)
         penalised = [i for i, state in enumerate(chosen) if state.params.penalises]
         if penalised:
             params = [chosen[i].params for i in penalised]
             histories = [chosen[i].history(logits.shape[-1], self._device) for i in penalised]
             rows[penalised] = apply_penalties(rows[penalised], params, histories)
         apply_automata(rows, chosen, self._eos_token_ids)
-        errors |= apply_grammars(rows, [state.grammar for state in chosen])
-        for row in rows.amax(dim=-1).isneginf().nonzero().flatten().tolist():
-            errors.setdefault(row, "its settings leave no token to choose")
-        for row in errors:
-            rows[row] = 0
-        if len(changed) == len(states):
-            return rows, errors
-        processed = logits.clone()
-        processed[changed] = rows
-        return processed, {changed[row]: error for row, error in errors.items()}
+        if rows is not logits:
+            logits[changed] = rows
+        return {changed[row]: failure for row, failure in failures.items()}
 
-    def _apply_processors(self, rows: Tensor, states: Sequence[SamplingState]) -> dict[int, str]:
+    def _apply_processors(
+        self, rows: Tensor, states: Sequence[SamplingState]
+    ) -> dict[int, Failure]:
         """Run plugins' processors row by row; one that fails costs its own request alone."""
-        errors: dict[int, str] = {}
+        failures: dict[int, Failure] = {}
         for row, state in enumerate(states):
             for name, arguments in state.params.logits_processors.items():
                 try:
@@ -140,28 +152,28 @@ class Sampler:
                     seen = state.prompt_token_ids, state.output_token_ids
                     rows[row] = state.processors[name](*seen, rows[row])
                 except Exception as error:  # noqa: BLE001 - plugin code
-                    errors[row] = f"logits processor {name!r} failed: {error}"
+                    message = f"logits processor {name!r} failed: {error}"
+                    failures[row] = Failure("failed", message)
                     break
-        return errors
+        return failures
 
     def _load_processor(self, name: str, arguments: Any) -> LogitsProcessor:
         factory: Callable[[Any], LogitsProcessor] = load_object(self._processor_specs[name].load)
         return factory(arguments)
 
     def _choose(
-        self, logits: Tensor, states: Sequence[SamplingState], errors: dict[int, str]
+        self, logits: Tensor, states: Sequence[SamplingState], failures: dict[int, Failure]
     ) -> list[int]:
-        """A token of each row; rows that are no numbers are added to `errors`."""
+        """A token of each row; rows that are no numbers are added to `failures`."""
         params = [state.params for state in states]
         if all(p.greedy for p in params):
-            settings = self._greedy_settings(len(params))
+            truncated, settings = logits, self._greedy_settings(len(params))
         else:
-            logits = apply_min_p(logits, params)
-            settings = self._settings(params, states)
-        token_ids: list[int] = self._draw(logits, *settings).tolist()
+            truncated, settings = apply_min_p(logits, params), self._settings(params, states)
+        token_ids: list[int] = self._draw(truncated, *settings).tolist()
         for row, token_id in enumerate(token_ids):
             if token_id < 0:
-                errors.setdefault(row, f"the model gave {logits[row].max().item()} as a logit")
+                failures.setdefault(row, _why_none(logits[row], states[row]))
         return token_ids
 
     def _settings(
@@ -184,6 +196,14 @@ class Sampler:
 
     def _tensor(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self._device)
+
+
+def _why_none(logits: Tensor, state: SamplingState) -> Failure:
+    """Why there is no token to draw from logits [vocab_size]."""
+    largest = logits.max().item()
+    if largest == -math.inf and (state.changes_logits or state.grammar is not None):
+        return Failure("invalid", "its settings leave no token to choose")
+    return Failure("failed", f"the model gave {largest} as a logit")
 
 
 def _uniform(state: SamplingState) -> float:

@@ -52,7 +52,7 @@ class SamplingState:
 
     @property
     def changes_logits(self) -> bool:
-        """Whether its settings change the logits of the next token."""
+        """Whether its settings, a grammar apart, change the logits of the next token."""
         return self._always_changed or len(self.output_token_ids) < self.params.min_tokens
 
     @property

@@ -365,8 +365,8 @@ class Scheduler:
 
     def _append(self, request: Request, sampled: SampledTokens) -> list[int]:
         """Take tokens in, up to one that ends the answer; returns those taken."""
-        if sampled.error is not None:
-            self._fail(request, Failure("failed", sampled.error))
+        if sampled.failure is not None:
+            self._fail(request, sampled.failure)
             return []
         if not request.num_output_tokens:
             request.timings.first_token = time.monotonic()

@@ -27,8 +27,6 @@ class StructuredOutputsParams(msgspec.Struct, metaclass=NamedFields, frozen=True
     grammar: a context-free grammar, in Lark's notation or, with "::=", in that of llama.cpp.
     structural_tag: as vLLM has it, a dict or a string: free text in which whatever follows one of
         the `triggers` has the form of one of the `structures`.
-    lark: a grammar as in `grammar`, in llguidance's Lark alone, which may name special tokens by
-        their ids, as `<[42]>`. None that a client wrote belongs here.
     """
 
     json: dict[str, Any] | str | None = None
@@ -37,7 +35,6 @@ class StructuredOutputsParams(msgspec.Struct, metaclass=NamedFields, frozen=True
     choice: tuple[str, ...] | None = None
     grammar: str | None = None
     structural_tag: dict[str, Any] | str | None = None
-    lark: str | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
@@ -72,7 +69,7 @@ class StructuredOutputsParams(msgspec.Struct, metaclass=NamedFields, frozen=True
             return GrammarSource("json", '{"type":"object"}')
         if self.choice is not None:
             return GrammarSource("choice", msgspec.json.encode(self.choice).decode())
-        kinds: tuple[GrammarKind, ...] = ("json", "regex", "grammar", "structural_tag", "lark")
+        kinds: tuple[GrammarKind, ...] = ("json", "regex", "grammar", "structural_tag")
         for kind in kinds:
             text = getattr(self, kind)
             if text is not None:

@@ -1,4 +1,5 @@
-// Top-k and top-p sampling without sorting the vocabulary; see kernels.ops.SampleTopKTopP.
+// Top-k and top-p sampling without sorting the vocabulary, and masks before it; see
+// kernels.ops.SampleTopKTopP and MaskTokens.
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -222,6 +223,18 @@ class RowSampler {
   std::vector<Token> kept_, ranked_;
 };
 
+constexpr int kWordBits = 32;
+
+// Words of nothing but ones, which are most where a text is free, leave their logits unread.
+void mask_row(float* logits, int32_t vocab_size, const int32_t* bitmask) {
+  for (int32_t start = 0; start < vocab_size; start += kWordBits) {
+    uint32_t word = uint32_t(bitmask[start / kWordBits]);
+    if (word == ~0u) continue;
+    int32_t count = std::min(kWordBits, vocab_size - start);
+    for (int32_t i = 0; i < count; ++i) logits[start + i] = word >> i & 1 ? logits[start + i] : kMinusInfinity;
+  }
+}
+
 }  // namespace
 
 }  // namespace octavo
@@ -237,4 +250,11 @@ OCTAVO_EXPORT void octavo_sample(const float* logits, int64_t stride, int64_t ro
     for (int64_t row = team.next(); row < rows; row = team.next())
       tokens[row] = sampler.sample(logits + row * stride, {temperature[row], top_k[row], top_p[row], uniform[row]});
   });
+}
+
+// logits: rows of vocab_size, `stride` apart. bitmask: for each of the `count` rows, `words` apart. One thread:
+// a row takes some microseconds.
+OCTAVO_EXPORT void octavo_mask_tokens(float* logits, int64_t stride, int32_t vocab_size, const int64_t* rows,
+                                      int64_t count, const int32_t* bitmask, int64_t words) {
+  for (int64_t i = 0; i < count; ++i) mask_row(logits + rows[i] * stride, vocab_size, bitmask + i * words);
 }

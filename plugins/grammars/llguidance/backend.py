@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -41,9 +42,10 @@ _REWORDED = {
     "too many (states|expressions)|fuel": "it is too complex: its regular expressions have too "
     "many states",
 }
-#: What begins a token that is named by its id, among the bytes that must follow.
-_SPECIAL = b"\xff"
 _MAX_MASK_THREADS = 8
+#: Of processor time, for all tokens of an answer. One takes some microseconds, and a grammar that
+#: can be read in ever more ways takes ever longer.
+_MAX_SECONDS_TO_ACCEPT = 1.0
 
 
 class LLGuidanceBackend:
@@ -55,12 +57,8 @@ class LLGuidanceBackend:
 
     @staticmethod
     def check(source: GrammarSource) -> None:
-        """See GrammarBackend: compiles it, and begins an answer, for a vocabulary of bytes. Where
-        tokens are named by their ids, only the schemas within are looked at."""
-        if source.kind == "lark":
-            to_lark(source)
-        else:
-            with_deep_stack(lambda: _check(source))
+        """See GrammarBackend: compiles it, and begins an answer, for a vocabulary of bytes."""
+        with_deep_stack(lambda: _check(source))
 
     def compile(self, source: GrammarSource) -> LLGuidanceGrammar:
         """See GrammarBackend."""
@@ -91,11 +89,16 @@ class LLGuidanceMatcher:
 
     def __init__(self, inner: LLMatcher) -> None:
         self.inner = inner
+        self._seconds = 0.0
 
     def accept(self, token_id: int) -> bool:
         """See GrammarMatcher."""
+        start = time.thread_time()
         accepted = self.inner.try_consume_tokens([token_id]) == 1
+        self._seconds += time.thread_time() - start
         _raise_error(self.inner)
+        if self._seconds > _MAX_SECONDS_TO_ACCEPT:
+            raise GrammarError("it is too complex: the answer can be read in too many ways")
         return accepted
 
     @property
@@ -151,9 +154,8 @@ def _begin(tokenizer: LLTokenizer, source: GrammarSource) -> LLMatcher:
     _raise_error(start)
     for warning in start.get_grammar_warnings():
         raise GrammarError(_shortened(warning))
-    # Matchers of which it is known what they are forced to are confused by tokens that have ids.
-    forced = start.deep_copy().compute_ff_bytes().partition(_SPECIAL)[0].decode(errors="ignore")
     trial = start.deep_copy()
+    forced = trial.compute_ff_bytes().decode(errors="ignore")
     trial.try_consume_tokens(tokenizer.greedy_tokenize(forced))
     trial.compute_bitmask()
     if "NoExtension" in trial.get_error():

@@ -79,10 +79,6 @@ def _grammar(text: str) -> str:
                 raise GrammarError(f"the rule attribute {name!r} is not honoured, only {known}")
     if "<" in bare:
         raise GrammarError("special tokens, as in <…>, can't be part of an answer")
-    return _lark(text)
-
-
-def _lark(text: str) -> str:
     # At the end, so that errors count the lines as the client does.
     return f"{text}\n{_OPTIONS}"
 
@@ -152,5 +148,4 @@ _WRITERS: dict[GrammarKind, Callable[[str], str]] = {
     "choice": _choice,
     "grammar": _grammar,
     "structural_tag": _structural_tag,
-    "lark": lambda text: _lark(_with_schemas(text)),
 }

@@ -215,6 +215,16 @@ def test_what_is_refused(demo_server: str, fields: dict[str, Any], param: str, s
     assert said in error["message"], error
 
 
+def test_a_form_that_gets_too_complex_is_the_clients_fault(demo_server: str) -> None:
+    """Though it could be compiled."""
+    grammar = 'start: x\nx: "a" | x x | x x x'
+    ends = {str(TOKENIZER.token_to_id("<|end|>")): -100}
+    response = chat(demo_server, guided_grammar=grammar, logit_bias=ends, max_tokens=400)
+    error = response.json()["error"]
+    assert response.status_code == 400, error
+    assert "too many ways" in error["message"]
+
+
 def test_an_answer_in_a_form_is_not_searched_for_thoughts(tmp_path: Path) -> None:
     """Nor for calls, which tools beside it would ask for."""
     thought = {"open": "{", "close": "}", "content": "text"}

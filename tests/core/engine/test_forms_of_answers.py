@@ -31,6 +31,7 @@ from octavo.kernels.dispatch import resolve_kernels
 from tokenizer_kinds import TIDIED, save_tokenizers
 
 SPEC = get_registry().grammar_by_name("llguidance")
+KERNELS = resolve_kernels()
 LIMIT = 400
 EOS = 1
 FREE = ("demo", "byte_level", "llama", "gemma", "metaspace")
@@ -135,7 +136,8 @@ class Answers:
         """The texts and tokens of answers that came to an end, one at most for each seed."""
         sampler = Sampler(
             torch.device("cpu"),
-            resolve_kernels().sample_top_k_top_p,
+            KERNELS.sample_top_k_top_p,
+            KERNELS.mask_tokens,
             [EOS],
             grammars=self.grammars,
         )
@@ -149,7 +151,7 @@ class Answers:
             while not ended and len(ids) < LIMIT:
                 logits = 2 * torch.randn(self.size, generator=generator) + self.closing
                 sampled = sampler.sample(logits[None], [request.request_id])[request.request_id]
-                assert sampled.error is None
+                assert sampled.failure is None
                 ended = sampled.ended or sampled.token_ids == [EOS]
                 ids += [] if sampled.token_ids == [EOS] else sampled.token_ids
             sampler.forget(request.request_id)
@@ -202,17 +204,10 @@ def test_other_forms(answers: dict[str, Answers], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FREE)
-def test_special_tokens_are_part_of_an_answer_only_where_they_are_named(
-    answers: dict[str, Answers], kind: str
-) -> None:
+def test_special_tokens_are_no_part_of_an_answer(answers: dict[str, Answers], kind: str) -> None:
     special = answers[kind].tokenizer.token_bytes._special - {EOS}
     for _, ids in answers[kind].draw(StructuredOutputsParams(regex="(.|\\n){1,30}"), 4):
         assert not special & set(ids)
-    named = min(special)
-    form = StructuredOutputsParams(lark=f'start: "a" <[{named}]> %json {json.dumps({"const": 1})}')
-    for text, ids in answers[kind].draw(form, 3):
-        assert text.strip() in ("a1", "a 1")
-        assert named in ids
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,15 @@ from octavo.core.contracts.specs import LogitsProcessorSpec
 from octavo.core.engine.execution.min_p import apply_min_p
 from octavo.core.engine.execution.sampler import Sampler
 from octavo.core.engine.scheduling.request import Request
-from octavo.core.protocol.messages import EngineRequest
+from octavo.core.protocol.messages import EngineRequest, Failure
 from octavo.core.protocol.request_error import RequestError
 from octavo.core.protocol.sampling_params import SamplingParams
 from octavo.core.protocol.scheduler_output import SampledTokens
 from octavo.kernels.dispatch import resolve_kernels
 from octavo.kernels.portable import numpy_sampling
 
-SAMPLERS = (numpy_sampling.sample_top_k_top_p, resolve_kernels().sample_top_k_top_p)
+KERNELS = resolve_kernels()
+SAMPLERS = (numpy_sampling.sample_top_k_top_p, KERNELS.sample_top_k_top_p)
 VOCAB = 9
 EOS = 2
 
@@ -37,7 +38,7 @@ def make_request(prompt: list[int], output: list[int], name: str = "r", **settin
 
 def make_sampler(*requests: Request, **options: Any) -> Sampler:
     """One that has given each request its output."""
-    sampler = Sampler(torch.device("cpu"), SAMPLERS[1], [EOS], **options)
+    sampler = Sampler(torch.device("cpu"), SAMPLERS[1], KERNELS.mask_tokens, [EOS], **options)
     for request in requests:
         sampler.add(request.announce())
         for token_id in request.token_ids[request.num_prompt_tokens :]:
@@ -46,7 +47,7 @@ def make_sampler(*requests: Request, **options: Any) -> Sampler:
 
 
 def sample(logits: torch.Tensor, *requests: Request, **options: Any) -> list[SampledTokens]:
-    sampled = make_sampler(*requests, **options).sample(logits, ids(requests))
+    sampled = make_sampler(*requests, **options).sample(logits.clone(), ids(requests))
     return [sampled[request.request_id] for request in requests]
 
 
@@ -251,7 +252,7 @@ def test_penalties_count_what_is_generated_on_the_way() -> None:
     logits[0, 5], logits[0, 6] = 2.0, 1.5
     request = make_request([1], [], temperature=0, frequency_penalty=1.0)
     sampler = make_sampler(request)
-    sampled = [sampler.sample(logits, ids([request])) for _ in range(4)]
+    sampled = [sampler.sample(logits.clone(), ids([request])) for _ in range(4)]
     assert [step[request.request_id].token_ids for step in sampled] == [[5], [6], [5], [6]]
 
 
@@ -283,8 +284,8 @@ def test_settings_that_leave_no_token_fail_alone() -> None:
     impossible = make_request([1], [], allowed_token_ids=(4,), bad_word_ids=[[4]])
     fine = make_request([1], [], "fine", temperature=0.0)
     failed, chosen = sample(logits, impossible, fine)
-    assert failed.error == "its settings leave no token to choose"
-    assert chosen.error is None
+    assert failed.failure == Failure("invalid", "its settings leave no token to choose")
+    assert chosen.failure is None
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -298,8 +299,8 @@ def test_logits_that_are_no_numbers_fail_alone(broken: float) -> None:
     ]
     sampled = sample(logits, *requests)
     for token in sampled[:2]:
-        assert token.error == f"the model gave {broken} as a logit"
-    assert [(token.token_ids, token.error) for token in sampled[2:]] == [([6], None)] * 2
+        assert token.failure == Failure("failed", f"the model gave {broken} as a logit")
+    assert [(token.token_ids, token.failure) for token in sampled[2:]] == [([6], None)] * 2
 
 
 class OnlyEven:
@@ -324,7 +325,9 @@ def test_logits_processors_from_plugins() -> None:
     plain = make_request([1], [], "c", temperature=0)
     first, second, third = sample(logits, multiple, failing, plain, processors=processors)
     assert (first.token_ids, third.token_ids) == ([7], [8])
-    assert second.error == "logits processor 'only-multiples' failed: three is too many"
+    assert second.failure == Failure(
+        "failed", "logits processor 'only-multiples' failed: three is too many"
+    )
     wrong = SamplingParams(logits_processors={"only-multiples": {}})
     with pytest.raises(ValueError, match="logits processor 'only-multiples' refused"):
         make_sampler(processors=processors).check(wrong)

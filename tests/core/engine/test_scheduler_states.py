@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from numpy.typing import NDArray
 from octavo.core.engine.execution.grammars.compiler import CompiledGrammar, GrammarCompiler
 from octavo.core.engine.execution.sampler import Sampler
 from octavo.core.engine.scheduling.request import Request, RequestStatus
@@ -45,15 +46,25 @@ def allowed_after(compiled: CompiledGrammar, token_ids: Sequence[int]) -> torch.
     """Which tokens may follow by the grammar, as one says that begins anew, [VOCAB]."""
     matcher = compiled.grammar.matcher()
     assert all(matcher.accept(token_id) for token_id in token_ids)
-    bits = np.unpackbits(compiled.backend.mask([matcher]).bitmask.view(np.uint8), bitorder="little")
-    allowed = torch.from_numpy(bits[:VOCAB].astype(bool))
+    allowed = as_bools(compiled.backend.mask([matcher]).bitmask)
     allowed[EOS] = matcher.may_end
     return allowed
 
 
+def as_bools(bitmask: NDArray[np.int32]) -> torch.Tensor:
+    bits = np.unpackbits(bitmask.view(np.uint8), bitorder="little")
+    return torch.from_numpy(bits[:VOCAB].astype(bool))
+
+
 def make_sampler() -> Sampler:
-    draw = resolve_kernels().sample_top_k_top_p
-    return Sampler(torch.device("cpu"), draw, [EOS], grammars=GRAMMARS)
+    kernels = resolve_kernels()
+    return Sampler(
+        torch.device("cpu"),
+        kernels.sample_top_k_top_p,
+        kernels.mask_tokens,
+        [EOS],
+        grammars=GRAMMARS,
+    )
 
 
 @dataclass
@@ -292,7 +303,8 @@ class SchedulerLives(RuleBasedStateMachine):
             if state is not None and state.grammar is not None and not request.status.finished:
                 grammar, ids = state.grammar, request.token_ids[request.num_prompt_tokens :]
                 self.engine.sampler._masks.wait([grammar])
-                assert torch.equal(~grammar.banned, allowed_after(self.compiled(request), ids))
+                expected = allowed_after(self.compiled(request), ids)
+                assert torch.equal(as_bools(grammar.bitmask), expected)
 
     def compiled(self, request: Request) -> CompiledGrammar:
         form = request.sampling_params.structured_outputs

@@ -158,7 +158,7 @@ def test_others_in_the_batch_and_preemption_change_nothing(checkpoints: dict[str
 def test_settings_that_leave_nothing_fail(llm: LLM) -> None:
     automaton = automaton_of(["cat"], llm)
     params = SamplingParams(max_tokens=20, min_tokens=15, token_automaton=automaton)
-    with pytest.raises(RuntimeError, match="leave no token to choose"):
+    with pytest.raises(RequestError, match="leave no token to choose"):
         llm.chat(conversation("a", []), params)
 
 

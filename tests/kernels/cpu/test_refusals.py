@@ -13,7 +13,7 @@ from cpu_kernels.weights import random_weight
 from octavo.kernels.cpu import ops
 from octavo.kernels.cpu.decoder import decoder
 from octavo.kernels.cpu.packing import pack
-from octavo.kernels.cpu.sampling import sample_top_k_top_p
+from octavo.kernels.cpu.sampling import mask_tokens, sample_top_k_top_p
 from octavo.kernels.ops import AttentionMetadata
 from torch import Tensor
 
@@ -133,6 +133,7 @@ def test_writes_to_the_cache(metadata: tuple[AttentionMetadata, int]) -> None:
 def test_single_operations() -> None:
     x = torch.randn(5, 64)
     heads = torch.randn(5, 2, 16)
+    rows, bits = torch.arange(2), torch.zeros(2, 2, dtype=torch.int32)
     packed = pack([random_weight("float32", 33, 64)], torch.float32)
     for call, name in (
         (lambda: ops.rms_norm(x, torch.ones(63), 1e-6), "weight"),
@@ -151,6 +152,11 @@ def test_single_operations() -> None:
             ),
             "temperature",
         ),
+        (lambda: mask_tokens(x.double(), rows, bits), "logits"),
+        (lambda: mask_tokens(x, rows[:1], bits), "rows"),
+        (lambda: mask_tokens(x, rows + 4, bits), "rows"),
+        (lambda: mask_tokens(x, rows, bits.long()), "bitmask"),
+        (lambda: mask_tokens(x, rows, bits[:, :1].contiguous()), "bitmask"),
     ):
         with pytest.raises(ValueError, match=name):
             call()

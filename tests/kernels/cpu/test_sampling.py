@@ -7,10 +7,11 @@ import random
 
 import pytest
 import torch
+from octavo.kernels import reference
 from octavo.kernels.cpu import sampling
-from octavo.kernels.ops import SampleTopKTopP
+from octavo.kernels.ops import MaskTokens, SampleTopKTopP
 from octavo.kernels.portable import numpy_sampling
-from sampling_checks import assert_drawn, settings
+from sampling_checks import assert_drawn, assert_masks, settings
 
 pytestmark = pytest.mark.usefixtures("level")
 KERNELS = {"cpu": sampling.sample_top_k_top_p, "numpy": numpy_sampling.sample_top_k_top_p}
@@ -50,3 +51,12 @@ def test_rows_without_a_largest_logit(kernel: SampleTopKTopP, broken: float, pla
     temperature, ones = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.ones(4)
     tokens = kernel(logits, temperature, torch.zeros(4).long(), ones, ones / 2)
     assert tokens.tolist() == [0, -1, -1, 35]
+
+
+@pytest.mark.parametrize("mask_tokens", [sampling.mask_tokens, reference.mask_tokens])
+@pytest.mark.parametrize("vocab_size", [1, 31, 32, 33, 4099])
+def test_masks(mask_tokens: MaskTokens, vocab_size: int) -> None:
+    logits = torch.randn(7, vocab_size + 3)
+    beyond = logits[:, vocab_size:].clone()
+    assert_masks(mask_tokens, logits[:, :vocab_size], random.Random(vocab_size))
+    assert torch.equal(logits[:, vocab_size:], beyond)

@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 from octavo.kernels import triton as kernels
-from sampling_checks import assert_drawn, settings
+from sampling_checks import assert_drawn, assert_masks, settings
 from triton_interpreted.support import fresh_seed, guarded_outputs
 
 
@@ -62,3 +62,11 @@ def check_rows_without_a_largest_logit(broken: float) -> None:
     temperature, ones = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.ones(4)
     tokens = kernels.sample_top_k_top_p(logits, temperature, torch.zeros(4).long(), ones, ones / 2)
     assert tokens.tolist() == [0, -1, -1, 35]
+
+
+@pytest.mark.parametrize("vocab_size", [1, 33, 2050])
+def check_masks(vocab_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(fresh_seed())
+    with guarded_outputs(monkeypatch) as guarded:
+        logits = guarded.place(torch.randn(7, vocab_size + 3))
+        assert_masks(kernels.mask_tokens, logits[:, :vocab_size], chance)
