@@ -15,10 +15,12 @@ class ChatError(Exception):
 
 @dataclass(frozen=True)
 class Piece:
-    """What comes next of an answer. finish_reason: of the last one, "stop" or "length"."""
+    """What comes next of an answer, and of what is thought before it. finish_reason: of the last
+    one, "stop" or "length"."""
 
     text: str
     finish_reason: str | None = None
+    thought: str = ""
 
 
 class Backend(Protocol):

@@ -10,6 +10,7 @@ import msgspec
 
 from ...core.checkpoints.find_checkpoint import find_checkpoint
 from ...core.client.request_state import RequestState
+from ...core.prompts.responses.answer_parser import AnswerParser
 from ...core.protocol.config import EngineConfig
 from ...core.protocol.errors import (
     RequestError,
@@ -17,6 +18,7 @@ from ...core.protocol.errors import (
     RequestTimeoutError,
     error_for,
 )
+from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import SamplingParams
 from ..offline.llm import LLM
 from ..offline.offline_run import OfflineRun
@@ -49,20 +51,36 @@ class LocalBackend:
         """As `Backend` has it."""
         with held_interrupts() as check:
             try:
-                params = self._llm.default_sampling_params(**{"max_tokens": None, **sampling})
-                sent = 0
+                given = {"max_tokens": None, **sampling}
+                if self._llm.thought_reader is not None:
+                    given["skip_special_tokens"] = False
+                parser, sent = None, 0
+                params = self._llm.default_sampling_params(**given)
                 for state in _steps(self._llm, messages, params):
                     check()
-                    completion = state.to_output().outputs[0]
+                    output = state.to_output()
+                    (completion,) = output.outputs
                     text, sent = completion.text[sent:], len(completion.text)
+                    parser = parser or self._parser(output)
                     if text or completion.finish_reason:
-                        yield Piece(text, completion.finish_reason)
+                        yield _piece(parser, text, completion.finish_reason)
             except (RequestError, RequestFailedError, RequestTimeoutError) as error:
                 raise ChatError(str(error)) from error
 
     def close(self) -> None:
         """As `Backend` has it."""
         self._llm.close()
+
+    def _parser(self, output: RequestOutput) -> AnswerParser | None:
+        reader = self._llm.thought_reader
+        return None if reader is None else reader.parsers(output.prompt_token_ids)()
+
+
+def _piece(parser: AnswerParser | None, text: str, finish_reason: str | None) -> Piece:
+    if parser is None:
+        return Piece(text, finish_reason)
+    parts = parser.feed(text, last=finish_reason is not None)
+    return Piece(parts.content, finish_reason, parts.reasoning)
 
 
 def for_one_conversation(config: EngineConfig) -> EngineConfig:

@@ -13,6 +13,8 @@ from .picture_display import Protocol, detect_protocol, draw
 #: What moves the cursor, changes colours or asks the terminal for something: never from a model.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_PALE, _PLAIN = "\x1b[2m", "\x1b[22m"
+
 
 class Screen:
     """Where somebody talks, everything is in one place, and pictures are shown if they can be.
@@ -23,10 +25,23 @@ class Screen:
         #: A file or a pipe gets an answer as it is.
         self._is_terminal = out.isatty()
         self._beside = out if is_talk else errors
+        self._thinking = False
         self._protocol: Protocol | None = detect_protocol(os.environ) if is_talk else None
+
+    def thought(self, text: str) -> None:
+        """What is new of what is thought before an answer, at once; pale in a terminal."""
+        if not text:
+            return
+        self._thinking = True
+        if self._beside.isatty():
+            text = f"{_PALE}{_CONTROLS.sub('', text)}{_PLAIN}"
+        print(text, end="", file=self._beside, flush=True)
 
     def answer(self, text: str) -> None:
         """What is new of an answer, at once."""
+        if text and self._thinking:
+            self._thinking = False
+            print(file=self._beside, flush=True)
         self._out.write(_CONTROLS.sub("", text) if self._is_terminal else text)
         self._out.flush()
 

@@ -13,7 +13,7 @@ from ...core.protocol.media_limits import MediaLimits
 from ...core.protocol.setting import nearest
 from .backend import ChatError, Piece
 from .server_errors import message_of, refusal, unreachable
-from .server_events import chunks
+from .server_events import Delta, chunks
 
 #: Seconds. A long prompt takes its time before the first word, which has no limit.
 _TIMEOUT = httpx.Timeout(None, connect=10)
@@ -61,8 +61,9 @@ class ServerBackend:
                         raise ChatError(f"{self._url}: {message_of(chunk.error)}")
                     for choice in chunk.choices or ():
                         ended = ended or choice.finish_reason is not None
-                        text = choice.delta and choice.delta.content
-                        yield Piece(text or "", choice.finish_reason)
+                        delta = choice.delta or Delta()
+                        thought = delta.reasoning_content or ""
+                        yield Piece(delta.content or "", choice.finish_reason, thought)
         except httpx.HTTPError as error:
             raise unreachable(self._url, error) from error
         except UnicodeEncodeError as error:

@@ -14,6 +14,7 @@ class Delta(msgspec.Struct):
     """What is new of a message."""
 
     content: str | None = None
+    reasoning_content: str | None = None
 
 
 class Choice(msgspec.Struct):

@@ -38,6 +38,7 @@ class Talk:
                 for piece in pieces:
                     answer += piece.text
                     reason = piece.finish_reason or reason
+                    self.screen.thought(piece.thought)
                     self.screen.answer(piece.text)
         except KeyboardInterrupt:
             if answer:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...core.process.together import together
 from ...core.prompts.input_processor import RequestOptions
+from ...core.prompts.responses.answer_reader import reader_of_thoughts
 from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
@@ -65,11 +66,10 @@ async def captions(http: Request) -> Response:
     files, fields = _read_fields(form)
     check_model(fields.pop("model", None), server.model_name)
     prompt = fields.pop("prompt", DEFAULT_PROMPT)
-    reader = server.answers
-    told_apart = reader is not None and reader.template.reads(calls=False)
+    reader = reader_of_thoughts(server.answers)
     params = SamplingParams(
         **{**server.inputs.default_sampling, "max_tokens": _MAX_TOKENS, **fields},
-        skip_special_tokens=not told_apart,
+        skip_special_tokens=reader is None,
     )
     images = [await _read_image(server, file, i) for i, file in enumerate(files)]
     options = RequestOptions(arrival=arrival, client=client_of(http))
@@ -81,7 +81,7 @@ async def captions(http: Request) -> Response:
             "index": i,
             "filename": _text(file.filename or "", errors="replace"),
             # Thoughts are no caption.
-            "caption": reader.content(answer) if reader and told_apart else answer.outputs[0].text,
+            "caption": reader.content(answer) if reader else answer.outputs[0].text,
             "finish_reason": answer.outputs[0].finish_reason,
             "usage": usage(answer),
         }

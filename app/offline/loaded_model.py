@@ -6,6 +6,7 @@ import gc
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,8 @@ from ...core.observe.request_events import RequestEvents
 from ...core.prompts.choices import choices_automaton
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import InputProcessor, RequestOptions
+from ...core.prompts.responses.answer_reader import AnswerReader, reader_of_thoughts
+from ...core.prompts.responses.find_answer_reader import find_answer_reader
 from ...core.protocol.config import ConfigError, EngineConfig
 from ...core.protocol.constraints.token_automaton import TokenAutomaton
 from ...core.protocol.errors import RequestError
@@ -77,7 +80,7 @@ class LoadedModel:
             self._config.max_image_bytes,
         )
         unmap_read_pages()  # by importing torch
-        checkpoint = find_checkpoint(self._config.model, self._config.mmproj)
+        self._checkpoint = checkpoint = find_checkpoint(self._config.model, self._config.mmproj)
         registry = get_registry()
         self._inputs = InputProcessor(
             checkpoint,
@@ -139,6 +142,14 @@ class LoadedModel:
         space. Raises RequestError for choices that can't be answers."""
         self._life.check()
         return choices_automaton(choices, self._inputs.tokenizer)
+
+    @cached_property
+    def thought_reader(self) -> AnswerReader | None:
+        """Tells what its answers say from its thoughts; their texts must come with special tokens.
+        None if they are to be told as they are written. Raises ConfigError."""
+        wanted, tokenizer = self._config.response_template, self._inputs.tokenizer
+        reader = find_answer_reader(wanted, self._checkpoint, tokenizer, get_registry())
+        return reader_of_thoughts(reader)
 
     def prepare_tokenizer(self) -> None:
         """Do now what the first conversation would else wait for, for a second or so."""

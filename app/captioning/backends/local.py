@@ -21,6 +21,7 @@ from .backend import Read
 from .shown_pictures import with_pictures
 
 if TYPE_CHECKING:  # what is checked before a model is loaded needs no torch
+    from ....core.prompts.responses.answer_reader import AnswerReader
     from ...offline.llm import LLM
 
 
@@ -45,6 +46,7 @@ class LocalBackend:
             llm_class = load_object("octavo.app.offline.llm:LLM")
             self._llm = llm_class(**asdict(self._config))
             self._llm.prepare_tokenizer()
+            _ = self._llm.thought_reader  # before threads ask for it
 
     def run(self, pictures: Iterable[Picture | None], read: Read) -> Iterator[Outcome]:
         """See Backend."""
@@ -70,7 +72,7 @@ class LocalBackend:
 
         groups = llm.stream_groups(pictures, prepare, processors, is_enough, _READERS)
         for context, outputs in groups:
-            yield _outcome(context, outputs) if isinstance(context, Task) else context
+            yield _outcome(llm, context, outputs) if isinstance(context, Task) else context
 
     def drain(self) -> None:
         """See Backend."""
@@ -95,7 +97,11 @@ def _requests(
     shown = {"type": "image", "image": task.content}
     conversations = []
     for question in task.questions:
-        params = llm.default_sampling_params(**question.sampling, structured_outputs=question.form)
+        params = llm.default_sampling_params(
+            **question.sampling,
+            structured_outputs=question.form,
+            skip_special_tokens=_reader(llm, question) is None,
+        )
         if question.choices:
             # The checkpoint's stop strings could end a choice in its midst.
             automaton = automaton_of(question.choices)
@@ -104,22 +110,31 @@ def _requests(
     return llm.prepare_chats(conversations)
 
 
-def _outcome(task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:
+def _reader(llm: LLM, question: Question) -> AnswerReader | None:
+    """Tells thoughts from an answer; one that is kept to a form has none."""
+    if question.choices or question.form is not None:
+        return None
+    return llm.thought_reader
+
+
+def _outcome(llm: LLM, task: Task, outputs: list[RequestOutput | Exception]) -> Outcome:
     answers = {}
     for question, output in zip(task.questions, outputs, strict=True):
         if isinstance(output, Exception):
             return Failed(task.picture, _about(question, task, output), task)
-        answer = _answer(question, output)
+        answer = _answer(llm, question, output)
         if (fault := question.fault_of(answer)) is not None:
             return Failed(task.picture, _about(question, task, fault), task)
         answers[question.name] = answer
     return Captioned(task, answers)
 
 
-def _answer(question: Question, output: RequestOutput) -> Answer:
+def _answer(llm: LLM, question: Question, output: RequestOutput) -> Answer:
     (completion,) = output.outputs
+    reader = _reader(llm, question)
+    text = completion.text if reader is None else reader.content(output)
     return Answer(
-        completion.text.strip() if question.choices else completion.text,
+        text.strip() if question.choices else text,
         completion.finish_reason or "",
         len(output.prompt_token_ids),
         len(completion.token_ids),

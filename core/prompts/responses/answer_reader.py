@@ -19,6 +19,11 @@ _TAIL = 128
 _NOTHING = SkippedTexts(())
 
 
+def reader_of_thoughts(reader: AnswerReader | None) -> AnswerReader | None:
+    """The reader, if an answer without calls may have anything beside what it says."""
+    return reader if reader is not None and reader.template.reads(calls=False) else None
+
+
 class AnswerReader:
     """A model's way to write answers, and its tokenizer, by which they are read."""
 

@@ -13,6 +13,7 @@ import pytest
 from octavo import LLM
 from octavo.__main__ import main
 from PIL import Image
+from scripted_checkpoint import save_scripts
 
 OPTIONS = ("--temperature=0", "--max-tokens=12", "--dtype=float32")
 
@@ -165,3 +166,17 @@ def test_one_question_and_what_can_not_begin(
     ):
         assert main(["chat", "--prompt", "Hello", *options]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_thoughts_are_no_part_of_what_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, saved = tmp_path / "model", tmp_path / "talk.json"
+    script = ["<think>", "Who is ", "this?", "</think>", "Good ", "day."]
+    save_scripts(model, {"Hello": script}, [], "<think> </think>")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"Hello\n/save {saved}\n"))
+    assert main(["chat", str(model)]) == 0
+    written = capsys.readouterr()
+    assert written.out == "Good day.\n"
+    assert "Who is this?\n" in written.err
+    assert json.loads(saved.read_text())["messages"] == said("Hello", "Good day.")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from octavo.__main__ import main
@@ -16,7 +17,7 @@ from slow_chat_server import SlowServer, cut_stream, event, refusal, slow_server
 
 PICTURE = Path(__file__).parents[3] / "examples" / "images" / "dog.png"
 #: The largest numbers of tokens that the slow server has answers of their own for.
-CUT, FULL, STRANGE, FAILING = 2, 3, 4, 5
+CUT, FULL, STRANGE, FAILING, THINKING = 2, 3, 4, 5, 6
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,19 @@ def slow() -> Iterator[SlowServer]:
         server.raw[FULL] = refusal("503 Service Unavailable")
         server.raw[STRANGE] = stream(b"data: no chunk\n\n")
         server.raw[FAILING] = stream(event({"error": {"message": "it broke"}}))
+        parts = (
+            {"reasoning_content": "Well, "},
+            {"reasoning_content": "well."},
+            {"content": "Yes."},
+        )
+        server.raw[THINKING] = stream(b"".join(event(choice(delta)) for delta in parts))
         yield server
+
+
+def choice(delta: dict[str, str]) -> dict[str, Any]:
+    """A chunk; its content ends the answer."""
+    reason = "stop" if "content" in delta else None
+    return {"choices": [{"delta": delta, "finish_reason": reason}]}
 
 
 def run(base_url: str, *arguments: str) -> int:
@@ -65,6 +78,7 @@ def test_it_streams_in_a_pipe_until_ctrl_c(demo_server: str) -> None:
         (FULL, "", "not ready (503): no room; ask again in a while"),
         (STRANGE, "", "the server sent what is no chunk of an answer"),
         (FAILING, "", "it broke"),
+        (THINKING, "Yes.\n", "Well, well."),
     ],
 )
 def test_what_a_server_may_answer(
@@ -75,7 +89,8 @@ def test_what_a_server_may_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = [f"--max-tokens={max_tokens}", "--system=Be brief.", "--prompt=Hello"]
-    assert run(slow.base_url, *options) == (2 if message else 0)
+    failed = message and max_tokens != THINKING
+    assert run(slow.base_url, *options) == (2 if failed else 0)
     written = capsys.readouterr()
     assert written.out == shown
     assert message in written.err
