@@ -23,7 +23,6 @@ from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
 from ..serving.chat_pipeline import Chat, generate
 from ..serving.server_state import ServerState
-from .chat_response import usage
 from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .errors import HttpError
@@ -31,6 +30,7 @@ from .field_table import shortened
 from .json_body import check_model
 from .request_body import body_chunks
 from .request_ids import answer_id
+from .usage import usage
 
 _MAX_TOKENS = 64
 _MAX_FIELDS = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -18,14 +18,14 @@ from ..serving.chat_messages import read_messages
 from ..serving.chat_pipeline import Chat, beam_search, generate
 from ..serving.server_state import ServerState
 from .asked_answers import AskedAnswers
-from .chat_fields import CHAT_FIELDS, STREAM_OPTIONS
+from .chat_fields import CHAT_FIELDS
 from .chat_request import ChatCompletionRequest
-from .chat_response import ChatResponses, ChunkCursor, event
+from .chat_response import ChatResponses, ChunkCursor
 from .client_identity import client_of
 from .clients import last_of, unless_gone
-from .errors import ENGINE_ERRORS, engine_error_body
+from .event_stream import DONE, event, until_failed
 from .json_body import check_model, read_fields
-from .request_ids import answer_id, unexpected
+from .request_ids import answer_id
 
 
 async def chat_completions(http: Request) -> Response:
@@ -45,7 +45,7 @@ async def _answer(
 ) -> Response:
     """Raises what ENGINE_ERRORS names."""
     body.check(server.facts.max_logprobs, server.config.scheduling_policy)
-    streaming = STREAM_OPTIONS.read(body.stream_options or {}, "stream_options.")
+    include_usage = body.includes_usage
     answers = AskedAnswers(server, body)
     messages, images = read_messages(body.messages)
     chat = Chat(
@@ -73,7 +73,7 @@ async def _answer(
     # Only with its first output has a request passed all that can refuse it with a status.
     first = await unless_gone(http, anext(outputs))
     return StreamingResponse(
-        _stream(http, responses, first, outputs, streaming.include_usage),
+        until_failed(http, _stream(responses, first, outputs, include_usage)),
         media_type="text/event-stream",
     )
 
@@ -89,35 +89,27 @@ async def _whole(responses: ChatResponses, output: RequestOutput) -> Response:
 
 
 async def _stream(
-    http: Request,
     responses: ChatResponses,
     first: RequestOutput,
     rest: AsyncGenerator[RequestOutput],
     include_usage: bool,
-) -> AsyncIterator[bytes]:
-    """Server-sent events. The status is sent by then, so a failure is an event too, and the end
-    of a stream that says [DONE] nowhere."""
+) -> AsyncGenerator[bytes]:
     cursor = ChunkCursor(responses)
     output = first
 
     def written(chunk: dict[str, Any]) -> bytes:
         return event({**chunk, "usage": None} if include_usage else chunk)
 
-    try:
-        async with aclosing(rest):
-            for completion in first.outputs:
-                opening = {"role": "assistant", "content": ""}
-                yield written(responses.chunk(completion.index, opening))
-            for chunk in cursor.next_chunks(first):
+    async with aclosing(rest):
+        for completion in first.outputs:
+            opening = {"role": "assistant", "content": ""}
+            yield written(responses.chunk(completion.index, opening))
+        for chunk in cursor.next_chunks(first):
+            yield written(chunk)
+        async for output in rest:
+            for chunk in cursor.next_chunks(output):
                 yield written(chunk)
-            async for output in rest:
-                for chunk in cursor.next_chunks(output):
-                    yield written(chunk)
-        last = responses.last_chunk(output, include_usage)
-        if last is not None:
-            yield event(last)
-        yield b"data: [DONE]\n\n"
-    except ENGINE_ERRORS as error:
-        yield event(engine_error_body(error)[1])
-    except Exception as error:  # noqa: BLE001 - logged, and told to the client
-        yield event(unexpected(http, error))
+    last = responses.last_chunk(output, include_usage)
+    if last is not None:
+        yield event(last)
+    yield DONE

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .chat_request import ChatCompletionRequest, StreamOptions
+from .chat_request import ChatCompletionRequest
 from .field_table import FieldTable
-from .response_form import NO_WHITE_SPACE
+from .text_request import FIXED, FREE, HARMLESS, REFUSED
 
 _NO_AUDIO = "the model gives text only"
 _TEMPLATE = "use chat_template_kwargs, if the model's template knows it"
@@ -13,7 +13,7 @@ _OWN_TEMPLATE = "prompts are written by the model's own chat template"
 CHAT_FIELDS = FieldTable(
     ChatCompletionRequest,
     harmless={
-        "user": "a name of the caller, for the provider's records",
+        **HARMLESS,
         "safety_identifier": "a name of the caller, for the provider's records",
         "metadata": "notes for the provider's records",
         "store": "answers are kept nowhere",
@@ -28,48 +28,23 @@ CHAT_FIELDS = FieldTable(
         "function_call": ("auto", "none"),
         "functions": ([],),
         "echo": (False,),
-        "include_stop_str_in_output": (False,),
-        "spaces_between_special_tokens": (True,),
+        **FIXED,
         "add_special_tokens": (False,),
-        "return_tokens_as_token_ids": (False,),
-        "return_token_ids": (False,),
         "best_of": (1,),
     },
     refused={
+        **REFUSED,
         "audio": _NO_AUDIO,
         "moderation": "nothing is moderated",
         "reasoning_effort": _TEMPLATE,
         "thinking_token_budget": "the length of thoughts is not limited; max_tokens limits all",
         "verbosity": "ask for a short or a long answer in the prompt",
         "web_search_options": "the server searches nothing",
-        "guided_decoding_backend": "the operator chooses it, by --structured-outputs-backend",
-        "guided_whitespace_pattern": NO_WHITE_SPACE,
-        "structural_tag": "it belongs into structured_outputs",
         "chat_template": _OWN_TEMPLATE,
         "documents": _TEMPLATE,
-        "truncate_prompt_tokens": "a prompt is taken whole or refused; shorten it",
         "mm_processor_kwargs": "use max_image_tokens or an image's detail",
         "media_io_kwargs": "the operator's flags say how images are read",
-        "request_id": "the answer's id is the server's",
-        "kv_transfer_params": "blocks are not moved between servers",
-        "vllm_xargs": "there are none",
         "images": "put them into a message's content, as parts of type image_url",
     },
-    free=frozenset(
-        {
-            "messages",
-            "tools",
-            "tool_choice",
-            "chat_template_kwargs",
-            "logits_processors",
-            "response_format",
-            "structured_outputs",
-            "guided_json",
-        }
-    ),
-)
-
-STREAM_OPTIONS = FieldTable(
-    StreamOptions,
-    fixed={"include_obfuscation": (False,), "continuous_usage_stats": (False,)},
+    free=FREE | {"messages", "tools", "tool_choice", "chat_template_kwargs"},
 )

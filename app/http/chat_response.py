@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from ...core.prompts.token_bytes import TextSoFar
 from ...core.prompts.tokenizer import Tokenizer
-from ...core.protocol.messages import TokenLogprobs
 from ...core.protocol.outputs import CompletionOutput, RequestOutput
 from .chat_message import ChatMessage
+from .prompt_logprobs import prompt_logprobs
 from .request_timings import timings
+from .usage import usage
 
 
 class ChatResponses:
@@ -36,7 +35,7 @@ class ChatResponses:
 
     def completion(self, output: RequestOutput) -> dict[str, Any]:
         """The whole answer."""
-        body = self._head | {
+        return self._head | {
             "object": "chat.completion",
             "choices": [
                 self._choice(completion, message)
@@ -44,15 +43,8 @@ class ChatResponses:
             ],
             "usage": usage(output),
             **self._timings(output),
+            **prompt_logprobs(output, self._tokens),
         }
-        if output.prompt_logprobs is not None:
-            body["prompt_logprobs"] = [
-                entry and self._prompt_entry(token_id, entry)
-                for token_id, entry in zip(
-                    output.prompt_token_ids, output.prompt_logprobs, strict=True
-                )
-            ]
-        return body
 
     def chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         """A piece of one answer."""
@@ -106,21 +98,6 @@ class ChatResponses:
             "bytes": self._tokens.bytes_in(text, token_id),
         }
 
-    def _prompt_entry(self, token_id: int, entry: TokenLogprobs) -> dict[str, Any]:
-        """vLLM's form: token id to log-probability, rank and text; the token itself first."""
-        described = {token_id: (entry.chosen, entry.rank)}
-        likeliest = zip(entry.top_ids, entry.top_logprobs, strict=True)
-        for rank, (other_id, logprob) in enumerate(likeliest, start=1):
-            described.setdefault(other_id, (logprob, rank))
-        return {
-            str(key): {
-                "logprob": logprob,
-                "rank": rank,
-                "decoded_token": self._tokens.name(key),
-            }
-            for key, (logprob, rank) in described.items()
-        }
-
 
 class ChunkCursor:
     """Cuts each answer of a growing output into the parts that were not sent yet."""
@@ -162,23 +139,3 @@ class ChunkCursor:
             token_text = self._token_texts[index]
             choice["logprobs"] = self._responses.logprobs(completion, sent_tokens, token_text)
         return chunk
-
-
-def usage(output: RequestOutput) -> dict[str, Any]:
-    """Tokens in and out."""
-    prompt = len(output.prompt_token_ids)
-    generated = sum(len(completion.token_ids) for completion in output.outputs)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": generated,
-        "total_tokens": prompt + generated,
-        "prompt_tokens_details": {
-            "cached_tokens": output.num_cached_tokens,
-            "image_tokens": output.num_image_tokens,
-        },
-    }
-
-
-def event(content: object) -> bytes:
-    """One server-sent event."""
-    return b"data: " + msgspec.json.encode(content) + b"\n\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -16,10 +15,10 @@ from ...core.client.loaded_request import LoadedRequest
 from ...core.prompts.image_part import ImagePart
 from ...core.prompts.input_processor import BuiltRequest, RequestOptions
 from ...core.prompts.sized_image import SizedImage
-from ...core.protocol.errors import RequestTimeoutError
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from .server_state import ServerState
+from .time_limit import WRITING, time_limit
 
 
 class Chat(msgspec.Struct, frozen=True):
@@ -61,7 +60,7 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
     """The request with its images ready, within the request's time."""
     chat = msgspec.structs.replace(chat, options=chat.options.with_defaults(server.config))
     async with AsyncExitStack() as stack:
-        async with _time_limit(chat):
+        async with time_limit(chat.options, "reading its images" if chat.images else WRITING):
             num_bytes = server.inputs.check_cost(
                 chat.messages, chat.template_options, chat.params, server.facts
             )
@@ -91,24 +90,3 @@ async def _build(
 
     # Tokenising a long prompt holds the processor; the event loop must not wait for it.
     return await server.prompts.run(chat.options.client, num_bytes, build)
-
-
-@asynccontextmanager
-async def _time_limit(chat: Chat) -> AsyncIterator[None]:
-    """Raises RequestTimeoutError if a request is not ready for the engine in time, which watches
-    it from then on."""
-    options = chat.options
-    queued = options.queue_timeout
-    given = [seconds for seconds in (queued, options.timeout) if seconds is not None]
-    started = options.arrival if options.arrival is not None else time.monotonic()
-    seconds = started + min(given) - time.monotonic() if given else None
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        is_queued = queued is not None and queued == min(given)
-        what = "started" if is_queued else "finished"
-        why = "reading its images" if chat.images else "writing its prompt"
-        raise RequestTimeoutError(
-            f"the request was not {what} within its timeout: {why} took too long", is_queued
-        ) from error
