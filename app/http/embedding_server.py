@@ -57,6 +57,7 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
     routes = [
         Route("/v1/embeddings", embeddings, methods=["POST"]),
         Route("/v1/chat/completions", no_text, methods=["POST"]),
+        Route("/v1/completions", no_text, methods=["POST"]),
         Route("/v1/captions", no_text, methods=["POST"]),
     ]
     return create_application(state, routes, allowed_origins)

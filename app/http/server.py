@@ -32,6 +32,7 @@ from ..serving.server_state import ServerState
 from .application import create_application, not_served
 from .captions import captions
 from .chat_completions import chat_completions
+from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
 
@@ -49,6 +50,7 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
     )
     routes = [
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
     ]

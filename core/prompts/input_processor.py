@@ -163,11 +163,21 @@ class InputProcessor:
         """The bytes of text that are to be tokenised for a chat.
 
         Raises RequestError, before any of it is, if they can't fit the context."""
-        longest = self.tokenizer.longest_token
-        words = PromptBudget(facts.max_model_len, longest)
-        words.spend_text(params.bad_words, "bad_words")
-        prompt = PromptBudget(facts.max_model_len, longest)
-        return prompt.spend(messages, template_options) + words.num_bytes
+        prompt = PromptBudget(facts.max_model_len, self.tokenizer.longest_token)
+        return prompt.spend(messages, template_options) + self._cost_of_words(params, facts)
+
+    def check_prompt_cost(
+        self, prompt: str | Sequence[int], param: str, params: SamplingParams, facts: EngineFacts
+    ) -> int:
+        """The same for a prompt that is text, or token ids, and its name in errors."""
+        budget = PromptBudget(facts.max_model_len, self.tokenizer.longest_token)
+        budget.spend_text(prompt, param)
+        return budget.num_bytes + self._cost_of_words(params, facts)
+
+    def _cost_of_words(self, params: SamplingParams, facts: EngineFacts) -> int:
+        budget = PromptBudget(facts.max_model_len, self.tokenizer.longest_token)
+        budget.spend_text(params.bad_words, "bad_words")
+        return budget.num_bytes
 
     def encode_chat(
         self, messages: Sequence[dict[str, Any]], template_options: Mapping[str, Any] | None = None

@@ -97,12 +97,12 @@ class Tokenizer:
         if self._template is not None:
             _ = self._template.takes_parts, self._template.takes_tools
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a raw prompt, special tokens recognised, and added unless it begins a
-        sequence itself."""
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a raw prompt, special tokens recognised, and added, if they are to be,
+        unless it begins a sequence itself."""
         text = self._complete(text)
         begins = self._bos is not None and self._bos in text
-        return self._encode(text, not begins)
+        return self._encode(text, add_special_tokens and not begins)
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a piece of a template, special tokens recognised and none added."""

@@ -17,6 +17,8 @@ DEMO_SERVER_FILES = frozenset(
         "test_bench_serve.py",
         "test_chat_in_terminal.py",
         "test_chat_with_server.py",
+        "test_completion_fields.py",
+        "test_completions.py",
         "test_honoured_fields.py",
         "test_hostile_bodies.py",
         "test_http.py",

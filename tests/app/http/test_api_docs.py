@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from octavo.app.http.captions import FIELDS as CAPTION_FIELDS
 from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable
 from openai.types import EmbeddingCreateParams
-from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsBase as ChatCompletionCreateParamsBase,
+)
+from openai.types.completion_create_params import CompletionCreateParamsBase
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -33,6 +37,7 @@ def rows(table: FieldTable[Any]) -> dict[str, str]:
 
 TABLES = {
     "chat/completions": rows(CHAT_FIELDS),
+    "completions": rows(COMPLETION_FIELDS),
     "embeddings": rows(EMBEDDING_FIELDS),
     "captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
 }
@@ -46,5 +51,6 @@ def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
 
 
 def test_all_of_openais_fields_are_known() -> None:
-    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["chat/completions"])
+    assert set(ChatCompletionCreateParamsBase.__annotations__) <= set(TABLES["chat/completions"])
+    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["completions"])
     assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["embeddings"])

@@ -1,0 +1,92 @@
+"""The way of raw prompts, without a chat's template, to the engine's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+
+import msgspec
+
+from ...core.prompts.input_processor import BuiltRequest, RequestOptions
+from ...core.protocol.errors import RequestError
+from ...core.protocol.outputs import RequestOutput
+from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
+from .server_state import ServerState
+from .time_limit import WRITING, time_limit
+
+#: As OpenAI's API has it.
+DEFAULT_MAX_TOKENS = 16
+#: By which an InputProcessor knows the prompt.
+_PROMPT_PARAMS = ("prompt", "prompt_token_ids", "messages")
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """A prompt that is to be gone on with.
+
+    prompt: text, or token ids. param: its name in the request. params: whose max_tokens is
+    DEFAULT_MAX_TOKENS, or what the context leaves, if it is None. add_special_tokens: whether those
+    that begin a sequence are put before a text, unless it has them.
+    """
+
+    request_id: str
+    prompt: str | list[int]
+    param: str
+    params: SamplingParams
+    options: RequestOptions
+    add_special_tokens: bool = True
+
+
+async def build(server: ServerState, completion: Completion) -> BuiltRequest:
+    """The request, within its time. Raises RequestError, which names the prompt if it is at fault,
+    and what ENGINE_ERRORS names."""
+    options = completion.options.with_defaults(server.config)
+    facts, inputs = server.facts, server.inputs
+    num_bytes = inputs.check_prompt_cost(
+        completion.prompt, completion.param, completion.params, facts
+    )
+
+    def built() -> BuiltRequest:
+        prompt, params = completion.prompt, completion.params
+        if isinstance(prompt, str):
+            prompt = inputs.tokenizer.encode(prompt, completion.add_special_tokens)
+        if params.max_tokens is None:
+            room = max(1, facts.max_model_len - len(prompt))
+            limit = min(max(DEFAULT_MAX_TOKENS, params.min_tokens), room)
+            params = msgspec.structs.replace(params, max_tokens=limit)
+        return inputs.build(completion.request_id, prompt, [], params, facts, options)
+
+    try:
+        async with time_limit(options, WRITING):
+            return await server.prompts.run(options.client, num_bytes, built)
+    except RequestError as error:
+        if error.param not in _PROMPT_PARAMS:
+            raise
+        message = str(error).replace("the prompt", completion.param, 1)
+        raise RequestError(message, completion.param) from error
+
+
+async def generate(server: ServerState, built: BuiltRequest) -> AsyncGenerator[RequestOutput]:
+    """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
+    request = built.request
+    with server.engine.admission(request.request_id, request.client, request.sampling_params.n):
+        reload = partial(server.loader.reload, built)
+        async with (
+            server.loader.loading(built) as loaded,
+            aclosing(server.engine.generate(loaded, reload)) as outputs,
+        ):
+            async for output in outputs:
+                yield output
+
+
+async def beam_search(
+    server: ServerState, built: BuiltRequest, params: BeamSearchParams
+) -> RequestOutput:
+    """The best hypotheses. Raises what ENGINE_ERRORS names."""
+    request = built.request
+    room = server.facts.max_model_len - len(request.prompt_token_ids)
+    params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
+    with server.engine.admission(request.request_id, request.client, params.beam_width):
+        async with server.loader.loading(built) as loaded:
+            reload = partial(server.loader.reload, built)
+            return await server.engine.beam_search(loaded, params, reload)
