@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ... import __version__
 from ...core.observe.http_metrics import HttpMetrics
 from ..serving.server_info import ServerInfo
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
@@ -60,6 +61,8 @@ def create_application(
     allowed_origins: see ListenConfig."""
     every = [
         Route("/health", _health),
+        Route("/ping", _health, methods=["GET", "POST"]),
+        Route("/version", _version),
         Route("/info", _info),
         Route("/metrics", _metrics),
         Route("/v1/models", _list_models),
@@ -86,12 +89,17 @@ def not_served(message: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _health(request: Request) -> Response:
-    """GET /health: 200 while requests can be taken."""
+    """GET /health, and /ping as some platforms call it: 200 while requests can be taken."""
     server: Served = request.app.state.server
     if not server.alive:
         body = error_body("the engine is restarting", "server_error", None, "engine_dead")
         return JSONResponse(body, status_code=503)
     return JSONResponse({"status": "ok", **server.health()})
+
+
+async def _version(request: Request) -> Response:
+    """GET /version, of Octavo."""
+    return JSONResponse({"version": __version__})
 
 
 async def _info(request: Request) -> Response:

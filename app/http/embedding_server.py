@@ -59,6 +59,8 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
         Route("/v1/chat/completions", no_text, methods=["POST"]),
         Route("/v1/completions", no_text, methods=["POST"]),
         Route("/v1/captions", no_text, methods=["POST"]),
+        Route("/tokenize", no_text, methods=["POST"]),
+        Route("/detokenize", no_text, methods=["POST"]),
     ]
     return create_application(state, routes, allowed_origins)
 

@@ -58,6 +58,7 @@ class LoadingApp:
         self._app: ASGIApp = Starlette(
             routes=[
                 Route("/health", self._health),
+                Route("/ping", self._health, methods=["GET", "POST"]),
                 Route("/{path:path}", self._refuse, methods=_METHODS),
             ],
             middleware=middleware(allowed_origins),

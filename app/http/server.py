@@ -35,6 +35,7 @@ from .chat_completions import chat_completions
 from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
+from .tokenizing import detokenize, tokenize
 
 #: A request that every model can answer.
 _EXAMPLE = (
@@ -53,6 +54,8 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
+        Route("/tokenize", tokenize, methods=["POST"]),
+        Route("/detokenize", detokenize, methods=["POST"]),
     ]
     return create_application(state, routes, allowed_origins)
 

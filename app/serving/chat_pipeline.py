@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from functools import partial
 from typing import Any
 
@@ -55,19 +60,32 @@ async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams)
             return await server.engine.beam_search(loaded, params, reload)
 
 
+async def prompt_tokens(server: ServerState, chat: Chat) -> list[int]:
+    """What the engine would be given, those of images too, whatever their number. Raises what
+    ENGINE_ERRORS names."""
+    options = chat.options.with_defaults(server.config)
+
+    with server.engine.admission(chat.request_id, options.client, chat.params.n):
+        async with _time_limit(chat, options):
+            num_bytes = _check_cost(server, chat)
+            images = await _read_images(server, chat)
+
+            def placed() -> list[int]:
+                token_ids = server.inputs.encode_chat(chat.messages, chat.template_options)
+                return server.inputs.place(token_ids, images, server.facts, options).token_ids
+
+            return await server.prompts.run(options.client, num_bytes, placed)
+
+
 @asynccontextmanager
 async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
     """The request with its images ready, within the request's time."""
     chat = msgspec.structs.replace(chat, options=chat.options.with_defaults(server.config))
     async with AsyncExitStack() as stack:
-        async with time_limit(chat.options, "reading its images" if chat.images else WRITING):
-            num_bytes = server.inputs.check_cost(
-                chat.messages, chat.template_options, chat.params, server.facts
-            )
+        async with _time_limit(chat, chat.options):
+            num_bytes = _check_cost(server, chat)
             started = time.monotonic()
-            images = await server.intake.read(
-                chat.images, chat.options.cache_salt, server.inputs.size_of_features
-            )
+            images = await _read_images(server, chat)
             reading = time.monotonic() - started
             built = await _build(server, chat, images, num_bytes)
             started = time.monotonic()
@@ -75,6 +93,20 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
             if images:
                 loaded.image_seconds = reading + time.monotonic() - started
         yield loaded, partial(server.loader.reload, built)
+
+
+def _time_limit(chat: Chat, options: RequestOptions) -> AbstractAsyncContextManager[None]:
+    return time_limit(options, "reading its images" if chat.images else WRITING)
+
+
+def _check_cost(server: ServerState, chat: Chat) -> int:
+    """The bytes of text that are to be tokenised. Raises RequestError if they are too many."""
+    return server.inputs.check_cost(chat.messages, chat.template_options, chat.params, server.facts)
+
+
+async def _read_images(server: ServerState, chat: Chat) -> list[SizedImage]:
+    salt = chat.options.cache_salt
+    return await server.intake.read(chat.images, salt, server.inputs.size_of_features)
 
 
 async def _build(

@@ -202,9 +202,7 @@ class InputProcessor:
         arrival = time.monotonic() if options.arrival is None else options.arrival
         if not token_ids:
             raise RequestError("the prompt is empty", "prompt")
-        if images and self._images is None:
-            raise RequestError("the model takes no images", images[0].param)
-        prompt = self._place(token_ids, images, facts, options)
+        prompt = self.place(token_ids, images, facts, options)
         length = len(prompt.token_ids)
         self._check_ids(prompt, facts)
         self._check_params(params, facts)
@@ -230,13 +228,17 @@ class InputProcessor:
         placed = sorted(prompt.images, key=lambda image: image.image.content is not None)
         return BuiltRequest(request, {image.media_key: image for image in placed}, facts)
 
-    def _place(
+    def place(
         self,
         token_ids: Sequence[int],
         images: Sequence[SizedImage],
         facts: EngineFacts,
-        options: RequestOptions,
+        options: RequestOptions = _NO_OPTIONS,
     ) -> PlacedPrompt:
+        """Expand the placeholders, whatever the length. Raises RequestError, naming the image at
+        fault."""
+        if images and self._images is None:
+            raise RequestError("the model takes no images", images[0].param)
         if self._images is None:
             return PlacedPrompt.of_text(token_ids, options.cache_salt)
         return self._images.place(

@@ -30,6 +30,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_structured_outputs.py",
         "test_timings.py",
         "test_tool_calls.py",
+        "test_tokenizing.py",
         "test_tools.py",
     }
 )

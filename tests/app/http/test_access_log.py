@@ -95,12 +95,12 @@ def test_paths_queries_and_forwarded_addresses(
     ("access_log", "paths"),
     [
         ("answers", ["/healthy", "/v1/models?x=/health", "/"]),
-        ("all", ["/health", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]),
+        ("all", ["/health", "/ping", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]),
         ("none", []),
     ],
 )
 def test_what_is_polled_is_left_out(access_log: str, paths: list[str], log: io.StringIO) -> None:
-    asked = ["/health", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]
+    asked = ["/health", "/ping", "/healthy", "/metrics?x", "/v1/models?x=/health", "/"]
     heads = [f"GET {path} HTTP/1.1".encode() for path in asked]
     asyncio.run(answers(*heads, access_log=access_log))
     lines = [line for line in log.getvalue().splitlines() if "uvicorn.access" in line]

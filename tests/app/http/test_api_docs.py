@@ -13,6 +13,7 @@ from octavo.app.http.chat_fields import CHAT_FIELDS
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable
+from octavo.app.http.tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from openai.types import EmbeddingCreateParams
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsBase as ChatCompletionCreateParamsBase,
@@ -36,21 +37,23 @@ def rows(table: FieldTable[Any]) -> dict[str, str]:
 
 
 TABLES = {
-    "chat/completions": rows(CHAT_FIELDS),
-    "completions": rows(COMPLETION_FIELDS),
-    "embeddings": rows(EMBEDDING_FIELDS),
-    "captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
+    "v1/chat/completions": rows(CHAT_FIELDS),
+    "v1/completions": rows(COMPLETION_FIELDS),
+    "v1/embeddings": rows(EMBEDDING_FIELDS),
+    "v1/captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
+    "tokenize": rows(TOKENIZE_FIELDS),
+    "detokenize": rows(DETOKENIZE_FIELDS),
 }
 
 
 @pytest.mark.parametrize("path", TABLES)
 def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
-    section = DOCS.read_text().split(f"## Fields of POST /v1/{path}\n")[1].split("\n## ")[0]
+    section = DOCS.read_text().split(f"## Fields of POST /{path}\n")[1].split("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
     assert listed == list(TABLES[path].items())
 
 
 def test_all_of_openais_fields_are_known() -> None:
-    assert set(ChatCompletionCreateParamsBase.__annotations__) <= set(TABLES["chat/completions"])
-    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["completions"])
-    assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["embeddings"])
+    assert set(ChatCompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/chat/completions"])
+    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/completions"])
+    assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["v1/embeddings"])

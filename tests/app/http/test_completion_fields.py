@@ -131,9 +131,7 @@ ROWS: dict[str, Row] = {
         "x",
         {"prompt": "Hello", "max_tokens": 8, "temperature": 0, "n": 2},
     ),
-    "length_penalty": Row(
-        -10, differs, 1e300, {**BEAMS, "prompt": "I can", "max_tokens": 40}
-    ),
+    "length_penalty": Row(-10, differs, 1e300, {**BEAMS, "prompt": "I can", "max_tokens": 40}),
     "early_stopping": Row(True, lambda plain, a: len(a["choices"]) == 2, "now", BEAMS),
     "priority": Row(1, named, 2**70),
     "cache_salt": Row(

@@ -262,7 +262,12 @@ def test_a_bad_image_is_named(url: str, url_of: Any, message: str) -> None:
 
 
 def test_what_such_a_model_has_not(url: str) -> None:
-    for answer in (chat(url), httpx.post(f"{url}/v1/captions", files={"image": b"x"})):
+    others = [
+        httpx.post(f"{url}/{path}", json={"prompt": "x"})
+        for path in ("v1/completions", "tokenize", "detokenize")
+    ]
+    captions = httpx.post(f"{url}/v1/captions", files={"image": b"x"})
+    for answer in (chat(url), captions, *others):
         message, param = refusal(answer, 404)
         assert "'tiny-siglip' gives embeddings and no text" in message
         assert "POST /v1/embeddings" in message

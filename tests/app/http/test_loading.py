@@ -56,6 +56,7 @@ def test_what_is_waited_for_is_told_and_then_served(caplog: pytest.LogCaptureFix
             assert (health.status_code, health.headers["Retry-After"]) == (503, "2")
             waiting_for = ["the weights", "pictures"]
             assert health.json() == {"status": "loading", "waiting_for": waiting_for}
+            assert (await client.post("/ping")).json() == health.json()
             refused = await client.post("/v1/chat/completions", json={"messages": []})
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
             assert refused.json()["error"]["code"] == "loading"
