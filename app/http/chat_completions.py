@@ -14,18 +14,15 @@ from starlette.responses import Response, StreamingResponse
 
 from ...core.protocol.errors import RequestError
 from ...core.protocol.outputs import RequestOutput
-from ..serving.chat_messages import read_messages
-from ..serving.chat_pipeline import Chat, beam_search, generate
+from ..serving.chat_pipeline import beam_search, generate
 from ..serving.server_state import ServerState
-from .asked_answers import AskedAnswers
+from .asked_chat import read_chat
 from .chat_fields import CHAT_FIELDS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor
-from .client_identity import client_of
 from .clients import last_of, unless_gone
 from .event_stream import DONE, event, until_failed
 from .json_body import check_model, read_fields
-from .request_ids import answer_id
 
 
 async def chat_completions(http: Request) -> Response:
@@ -44,18 +41,8 @@ async def _answer(
     http: Request, server: ServerState, body: ChatCompletionRequest, arrival: float
 ) -> Response:
     """Raises what ENGINE_ERRORS names."""
-    body.check(server.facts.max_logprobs, server.config.scheduling_policy)
     include_usage = body.includes_usage
-    answers = AskedAnswers(server, body)
-    messages, images = read_messages(body.messages)
-    chat = Chat(
-        answer_id(http, "chatcmpl"),
-        messages,
-        images,
-        body.sampling_params(server.inputs.default_sampling, answers.are_taken_apart),
-        body.options(arrival, client_of(http)),
-        body.template_options(),
-    )
+    chat, answers = read_chat(http, server, body, arrival, "chatcmpl")
     responses = ChatResponses(
         chat.request_id,
         server.model_name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -14,19 +15,24 @@ from .request_ids import unexpected
 DONE = b"data: [DONE]\n\n"
 
 
-def event(content: object) -> bytes:
+def event(content: object, name: str | None = None) -> bytes:
     """One server-sent event."""
-    return b"data: " + msgspec.json.encode(content) + b"\n\n"
+    head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    return head + b"data: " + msgspec.json.encode(content) + b"\n\n"
 
 
-async def until_failed(http: Request, events: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+async def until_failed(
+    http: Request,
+    events: AsyncGenerator[bytes],
+    told: Callable[[dict[str, Any]], bytes] = event,
+) -> AsyncIterator[bytes]:
     """The status is sent by then, so a failure is an event too, and the end of a stream that says
-    [DONE] nowhere."""
+    [DONE] nowhere. told: the event of the body that would have told of it."""
     try:
         async with aclosing(events):
             async for written in events:
                 yield written
     except ENGINE_ERRORS as error:
-        yield event(engine_error_body(error)[1])
+        yield told(engine_error_body(error)[1])
     except Exception as error:  # noqa: BLE001 - logged, and told to the client
-        yield event(unexpected(http, error))
+        yield told(unexpected(http, error))

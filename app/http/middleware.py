@@ -18,7 +18,7 @@ def middleware(allowed_origins: Sequence[str]) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=tuple(allowed_origins),
-        allow_methods=("GET", "HEAD", "POST"),
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
         allow_headers=("*",),
         expose_headers=_SHOWN_HEADERS,
     )

@@ -35,6 +35,7 @@ from .chat_completions import chat_completions
 from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
+from .responses.responses import create_response, kept_response
 from .tokenizing import detokenize, tokenize
 
 #: A request that every model can answer.
@@ -52,6 +53,8 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
     routes = [
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/responses", create_response, methods=["POST"]),
+        Route("/v1/responses/{id}", kept_response, methods=["GET", "DELETE"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
         Route("/tokenize", tokenize, methods=["POST"]),

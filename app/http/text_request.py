@@ -244,7 +244,11 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
 
     def named(self, error: RequestError) -> RequestError:
         """The error by the name that the request has for the field at fault."""
-        return error if self.asked_form is None else self.asked_form.named(error)
+        try:
+            form = self.asked_form
+        except RequestError as unread:
+            return unread
+        return error if form is None else form.named(error)
 
     @property
     def limit(self) -> int | None:

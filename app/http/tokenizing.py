@@ -11,17 +11,15 @@ from starlette.responses import JSONResponse, Response
 
 from ...core.protocol.errors import RequestError
 from ...core.protocol.sampling_params import SamplingParams
-from ..serving.chat_messages import read_messages
 from ..serving.chat_pipeline import Chat, prompt_tokens
 from ..serving.server_state import ServerState
-from .asked_answers import AskedAnswers
+from .asked_chat import read_chat
 from .chat_fields import CHAT_FIELDS
 from .chat_request import ChatCompletionRequest
 from .client_identity import client_of
 from .clients import unless_gone
 from .field_table import FieldTable
 from .json_body import check_model, read_fields
-from .request_ids import answer_id
 
 #: Of chats, what is refused here as there.
 _REFUSED = ("chat_template", "documents", "mm_processor_kwargs", "media_io_kwargs")
@@ -140,15 +138,4 @@ async def _of_prompt(
 
 def _chat(http: Request, server: ServerState, body: TokenizeRequest) -> Chat:
     asked = ChatCompletionRequest(messages=body.messages or [], **body.chat_fields())
-    asked.check(server.facts.max_logprobs, server.config.scheduling_policy)
-    # Refused here as where they are to be called.
-    AskedAnswers(server, asked)
-    messages, images = read_messages(asked.messages)
-    return Chat(
-        answer_id(http, "tokens"),
-        messages,
-        images,
-        SamplingParams(),
-        asked.options(time.monotonic(), client_of(http)),
-        asked.template_options(),
-    )
+    return read_chat(http, server, asked, time.monotonic(), "tokens").chat

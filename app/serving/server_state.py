@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
@@ -17,6 +17,7 @@ from ...core.protocol.messages import EngineFacts
 from ...core.registry.registry import Registry
 from .image_intake import ImageIntake
 from .prompt_pool import PromptPool
+from .response_store import ResponseStore
 from .server_info import ServerInfo, server_info
 
 
@@ -37,6 +38,7 @@ class ServerState:
     model_name: str
     max_body_bytes: int
     started: int
+    responses: ResponseStore = field(default_factory=ResponseStore)
 
     @property
     def facts(self) -> EngineFacts:

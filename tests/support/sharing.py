@@ -27,6 +27,8 @@ DEMO_SERVER_FILES = frozenset(
         "test_http_workers.py",
         "test_light_processes.py",
         "test_printed_blocks.py",
+        "test_responses.py",
+        "test_responses_fields.py",
         "test_structured_outputs.py",
         "test_timings.py",
         "test_tool_calls.py",

@@ -13,12 +13,14 @@ from octavo.app.http.chat_fields import CHAT_FIELDS
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable
+from octavo.app.http.responses.responses_fields import RESPONSES_FIELDS
 from octavo.app.http.tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from openai.types import EmbeddingCreateParams
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsBase as ChatCompletionCreateParamsBase,
 )
 from openai.types.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -39,6 +41,7 @@ def rows(table: FieldTable[Any]) -> dict[str, str]:
 TABLES = {
     "v1/chat/completions": rows(CHAT_FIELDS),
     "v1/completions": rows(COMPLETION_FIELDS),
+    "v1/responses": rows(RESPONSES_FIELDS),
     "v1/embeddings": rows(EMBEDDING_FIELDS),
     "v1/captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
     "tokenize": rows(TOKENIZE_FIELDS),
@@ -56,4 +59,5 @@ def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
 def test_all_of_openais_fields_are_known() -> None:
     assert set(ChatCompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/chat/completions"])
     assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/completions"])
+    assert set(ResponseCreateParamsBase.__annotations__) <= set(TABLES["v1/responses"])
     assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["v1/embeddings"])

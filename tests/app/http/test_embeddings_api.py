@@ -264,7 +264,7 @@ def test_a_bad_image_is_named(url: str, url_of: Any, message: str) -> None:
 def test_what_such_a_model_has_not(url: str) -> None:
     others = [
         httpx.post(f"{url}/{path}", json={"prompt": "x"})
-        for path in ("v1/completions", "tokenize", "detokenize")
+        for path in ("v1/completions", "v1/responses", "tokenize", "detokenize")
     ]
     captions = httpx.post(f"{url}/v1/captions", files={"image": b"x"})
     for answer in (chat(url), captions, *others):

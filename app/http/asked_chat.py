@@ -1,0 +1,40 @@
+"""From the body of a chat to what the engine is asked, and to how its answers are read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from starlette.requests import Request
+
+from ..serving.chat_messages import read_messages
+from ..serving.chat_pipeline import Chat
+from ..serving.server_state import ServerState
+from .asked_answers import AskedAnswers
+from .chat_request import ChatCompletionRequest
+from .client_identity import client_of
+from .request_ids import answer_id
+
+
+class AskedChat(NamedTuple):
+    """What is asked, and what its answers are taken apart into."""
+
+    chat: Chat
+    answers: AskedAnswers
+
+
+def read_chat(
+    http: Request, server: ServerState, body: ChatCompletionRequest, arrival: float, kind: str
+) -> AskedChat:
+    """kind: which its id begins with. Raises HttpError and RequestError."""
+    body.check(server.facts.max_logprobs, server.config.scheduling_policy)
+    answers = AskedAnswers(server, body)
+    messages, images = read_messages(body.messages)
+    chat = Chat(
+        answer_id(http, kind),
+        messages,
+        images,
+        body.sampling_params(server.inputs.default_sampling, answers.are_taken_apart),
+        body.options(arrival, client_of(http)),
+        body.template_options(),
+    )
+    return AskedChat(chat, answers)
