@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -95,15 +96,8 @@ async def tokenize(http: Request) -> Response:
         tokens = await unless_gone(http, prompt_tokens(server, _chat(http, server, body)))
     else:
         tokens = await _of_prompt(server, body.prompt, body.add_special_tokens, client_of(http))
-    entry = server.inputs.tokenizer.token_id_text
-    return JSONResponse(
-        {
-            "count": len(tokens),
-            "max_model_len": server.facts.max_model_len,
-            "tokens": tokens,
-            "token_strs": list(map(entry, tokens)) if body.return_token_strs else None,
-        }
-    )
+    content = await asyncio.to_thread(_written, server, tokens, body.return_token_strs)
+    return Response(content, media_type="application/json")
 
 
 async def detokenize(http: Request) -> Response:
@@ -111,14 +105,15 @@ async def detokenize(http: Request) -> Response:
     server: ServerState = http.app.state.server
     body = await read_fields(http, DETOKENIZE_FIELDS, server.max_body_bytes)
     check_model(body.model, server.model_name)
-    for i, token_id in enumerate(body.tokens):
-        if not 0 <= token_id < server.facts.vocab_size:
-            raise RequestError(
-                f"tokens[{i}] is {token_id}, outside the vocabulary of {server.facts.vocab_size}",
-                f"tokens[{i}]",
-            )
 
     def text() -> str:
+        for i, token_id in enumerate(body.tokens):
+            if not 0 <= token_id < server.facts.vocab_size:
+                raise RequestError(
+                    f"tokens[{i}] is {token_id}, outside the vocabulary of "
+                    f"{server.facts.vocab_size}",
+                    f"tokens[{i}]",
+                )
         return server.inputs.tokenizer.decode(body.tokens, skip_special_tokens=False)
 
     prompt = await server.prompts.run(client_of(http), len(body.tokens), text)
@@ -134,6 +129,19 @@ async def _of_prompt(
         return server.inputs.tokenizer.encode(prompt, add_special_tokens is not False)
 
     return await server.prompts.run(client, num_bytes, encoded)
+
+
+def _written(server: ServerState, tokens: list[int], with_strs: bool) -> bytes:
+    """Of many tokens, so much that the event loop must not wait for it."""
+    entry = server.inputs.tokenizer.token_id_text
+    return msgspec.json.encode(
+        {
+            "count": len(tokens),
+            "max_model_len": server.facts.max_model_len,
+            "tokens": tokens,
+            "token_strs": list(map(entry, tokens)) if with_strs else None,
+        }
+    )
 
 
 def _chat(http: Request, server: ServerState, body: TokenizeRequest) -> Chat:

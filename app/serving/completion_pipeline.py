@@ -41,29 +41,41 @@ async def build(server: ServerState, completion: Completion) -> BuiltRequest:
     """The request, within its time. Raises RequestError, which names the prompt if it is at fault,
     and what ENGINE_ERRORS names."""
     options = completion.options.with_defaults(server.config)
-    facts, inputs = server.facts, server.inputs
-    num_bytes = inputs.check_prompt_cost(
-        completion.prompt, completion.param, completion.params, facts
-    )
-
-    def built() -> BuiltRequest:
-        prompt, params = completion.prompt, completion.params
-        if isinstance(prompt, str):
-            prompt = inputs.tokenizer.encode(prompt, completion.add_special_tokens)
-        if params.max_tokens is None:
-            room = max(1, facts.max_model_len - len(prompt))
-            limit = min(max(DEFAULT_MAX_TOKENS, params.min_tokens), room)
-            params = msgspec.structs.replace(params, max_tokens=limit)
-        return inputs.build(completion.request_id, prompt, [], params, facts, options)
-
     try:
         async with time_limit(options, WRITING):
-            return await server.prompts.run(options.client, num_bytes, built)
+            return await _build(server, completion, options)
     except RequestError as error:
         if error.param not in _PROMPT_PARAMS:
             raise
         message = str(error).replace("the prompt", completion.param, 1)
         raise RequestError(message, completion.param) from error
+
+
+async def _build(
+    server: ServerState, completion: Completion, options: RequestOptions
+) -> BuiltRequest:
+    prompt, params = completion.prompt, completion.params
+    inputs, facts = server.inputs, server.facts
+    num_bytes = inputs.check_prompt_cost(prompt, completion.param, params, facts)
+
+    def built() -> BuiltRequest:
+        token_ids = (
+            inputs.tokenizer.encode(prompt, completion.add_special_tokens)
+            if isinstance(prompt, str)
+            else prompt
+        )
+        limited = _limited(params, facts.max_model_len - len(token_ids))
+        return inputs.build(completion.request_id, token_ids, [], limited, facts, options)
+
+    return await server.prompts.run(options.client, num_bytes, built)
+
+
+def _limited(params: SamplingParams, room: int) -> SamplingParams:
+    """With the limit of an answer. room: what the prompt leaves of the context."""
+    if params.max_tokens is not None:
+        return params
+    limit = min(max(DEFAULT_MAX_TOKENS, params.min_tokens), max(1, room))
+    return msgspec.structs.replace(params, max_tokens=limit)
 
 
 async def generate(server: ServerState, built: BuiltRequest) -> AsyncGenerator[RequestOutput]:

@@ -170,9 +170,13 @@ class InputProcessor:
         self, prompt: str | Sequence[int], param: str, params: SamplingParams, facts: EngineFacts
     ) -> int:
         """The same for a prompt that is text, or token ids, and its name in errors."""
+        words = self._cost_of_words(params, facts)
+        if not isinstance(prompt, str):
+            self._check_room(len(prompt), facts)
+            return words
         budget = PromptBudget(facts.max_model_len, self.tokenizer.longest_token)
         budget.spend_text(prompt, param)
-        return budget.num_bytes + self._cost_of_words(params, facts)
+        return budget.num_bytes + words
 
     def _cost_of_words(self, params: SamplingParams, facts: EngineFacts) -> int:
         budget = PromptBudget(facts.max_model_len, self.tokenizer.longest_token)
@@ -317,7 +321,8 @@ class InputProcessor:
                     "token_automaton",
                 )
 
-    def _check_length(self, length: int, params: SamplingParams, facts: EngineFacts) -> None:
+    def _check_room(self, length: int, facts: EngineFacts) -> int:
+        """What a prompt of so many tokens leaves of the context."""
         room = facts.max_model_len - length
         if room < 1:
             raise RequestError(
@@ -325,6 +330,10 @@ class InputProcessor:
                 "room for an answer",
                 "messages",
             )
+        return room
+
+    def _check_length(self, length: int, params: SamplingParams, facts: EngineFacts) -> None:
+        room = self._check_room(length, facts)
         if params.max_tokens is not None and params.max_tokens > room:
             raise RequestError(
                 f"max_tokens is {params.max_tokens}, but a prompt of {length} tokens leaves "

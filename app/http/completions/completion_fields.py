@@ -21,5 +21,5 @@ COMPLETION_FIELDS = FieldTable(
         "max_completion_tokens": "it is called max_tokens here",
         "top_logprobs": "logprobs says how many",
     },
-    free=FREE,
+    free=FREE | {"prompt"},
 )

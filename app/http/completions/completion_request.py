@@ -30,7 +30,7 @@ class CompletionRequest(TextRequest, dict=True):
         them.
     """
 
-    prompt: str | list[str | int | list[int]]
+    prompt: Any
     best_of: int | None = None
     logprobs: int | None = None
     echo: bool = False
@@ -52,32 +52,31 @@ class CompletionRequest(TextRequest, dict=True):
                 "prompt too",
                 "prompt_logprobs",
             )
-        if self.include_timings and len(self.prompts()) > 1:
-            raise RequestError("include_timings needs a single prompt", "include_timings")
 
     def prompts(self) -> list[tuple[str, str | list[int]]]:
-        """Each prompt, after its name in errors. Raises RequestError."""
-        if isinstance(self.prompt, str):
-            return [("prompt", self.prompt)]
-        items: list[Any] = self.prompt
-        if items and all(isinstance(item, int) for item in items):
-            return [("prompt", items)]
-        if not items:
-            raise RequestError("prompt is empty; send a text or token ids", "prompt")
-        if len(items) > _MAX_PROMPTS:
+        """Each prompt, after its name in errors. Of token ids there may be millions, which take
+        their time. Raises RequestError."""
+        given = self.prompt
+        if isinstance(given, str) or _are_ids(given):
+            return [("prompt", given)]
+        if not isinstance(given, list) or not given:
+            raise RequestError(
+                "prompt must be a text, token ids, or a list of at least one of either", "prompt"
+            )
+        if len(given) > _MAX_PROMPTS:
             param = f"prompt[{_MAX_PROMPTS}]"
             raise RequestError(
-                f"{param}: the request has {len(items)} prompts, more than the {_MAX_PROMPTS} "
+                f"{param}: the request has {len(given)} prompts, more than the {_MAX_PROMPTS} "
                 "allowed; send fewer",
                 param,
             )
-        for i, item in enumerate(items):
-            if isinstance(item, int):
-                param = f"prompt[{i}]"
-                raise RequestError(
-                    f"{param} is a token id; among other prompts, token ids are a list", param
-                )
-        return [(f"prompt[{i}]", item) for i, item in enumerate(items)]
+        named = [(f"prompt[{i}]", item) for i, item in enumerate(given)]
+        for param, item in named:
+            if not isinstance(item, str) and item != [] and not _are_ids(item):
+                raise RequestError(f"{param} must be a text or a list of token ids", param)
+        if self.include_timings and len(named) > 1:
+            raise RequestError("include_timings needs a single prompt", "include_timings")
+        return named
 
     def sampling_params(
         self, defaults: dict[str, Any], keeps_special_tokens: bool = False
@@ -111,3 +110,7 @@ class CompletionRequest(TextRequest, dict=True):
     @property
     def _echoes_logprobs(self) -> bool:
         return self.echo and self.logprobs is not None
+
+
+def _are_ids(given: Any) -> bool:
+    return isinstance(given, list) and bool(given) and all(type(item) is int for item in given)

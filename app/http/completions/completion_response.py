@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ....core.prompts.tokenizer import Tokenizer
@@ -76,7 +77,8 @@ class CompletionResponses:
         found = []
         for answer in output.outputs:
             index = prompt_index * len(output.outputs) + answer.index
-            said = self._choices[index].next(self._echoed(prompt_index), output, answer)
+            echoed = partial(self._echoed, prompt_index)
+            said = self._choices[index].next(echoed, output, answer)
             if said is not None:
                 found.append({"index": index, **said})
         return found
@@ -125,17 +127,19 @@ class _Choice:
         self._sent_text = self._sent_tokens = 0
 
     def next(
-        self, echoed: str, output: RequestOutput, answer: CompletionOutput
+        self, echoed: Callable[[], str], output: RequestOutput, answer: CompletionOutput
     ) -> dict[str, Any] | None:
-        """What is new since the last call; None if there is nothing."""
+        """What is new since the last call; None if there is nothing. echoed: gives what the text
+        begins with."""
         prompt = output.prompt_logprobs if self._echoes_logprobs else []
         if self._ended or prompt is None:
             return None
         text, tables = answer.text[self._sent_text :], []
         if not self._begun:
-            text = echoed + text
+            beginning = echoed()
+            text = beginning + text
             if self._table is not None and prompt:
-                tables.append(self._table.of_prompt(echoed, output.prompt_token_ids, prompt))
+                tables.append(self._table.of_prompt(beginning, output.prompt_token_ids, prompt))
         token_ids = answer.token_ids[self._sent_tokens :]
         if self._table is not None and answer.logprobs is not None:
             new = answer.logprobs[self._sent_tokens :]

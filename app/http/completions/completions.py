@@ -51,13 +51,14 @@ async def _answer(
     defaults = server.inputs.default_sampling
     beams = body.beam_search_params(server.facts.max_model_len, defaults)
     request_id = answer_id(http, "cmpl")
-    asked = _asked(http, server, body, request_id, arrival)
+    prompts = await asyncio.to_thread(body.prompts)
+    asked = _asked(http, server, body, prompts, request_id, arrival)
     responses = CompletionResponses(
         request_id,
         server.model_name,
         server.inputs.tokenizer,
         body,
-        [completion.prompt for completion in asked],
+        [prompt for _, prompt in prompts],
     )
     # All of them, so that one that can't be served is refused before any has an answer.
     built = await unless_gone(http, together(build(server, completion) for completion in asked))
@@ -74,11 +75,15 @@ async def _answer(
 
 
 def _asked(
-    http: Request, server: ServerState, body: CompletionRequest, request_id: str, arrival: float
+    http: Request,
+    server: ServerState,
+    body: CompletionRequest,
+    prompts: Sequence[tuple[str, str | list[int]]],
+    request_id: str,
+    arrival: float,
 ) -> list[Completion]:
     params = body.sampling_params(server.inputs.default_sampling)
     options = body.options(arrival, client_of(http))
-    prompts = body.prompts()
     return [
         Completion(
             request_id if len(prompts) == 1 else f"{request_id}-{i}",

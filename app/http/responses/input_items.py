@@ -59,17 +59,22 @@ class ChatMessages:
         old = error.param
         if old is None:
             return error
-        new = old
-        for place in sorted(self._places, key=len, reverse=True):
-            if old == place or old.startswith((f"{place}.", f"{place}[")):
-                item = self._places[place]
-                part = "" if item in _WITHOUT_PARTS else old.removeprefix(place)
-                new = _URL.sub(r".\1", item + part)
-                break
-        else:
-            for pattern, name in _OTHER_NAMES:
-                new = pattern.sub(name, new)
+        new = self._name_of_part(old)
+        for pattern, name in _OTHER_NAMES:
+            new = pattern.sub(name, new)
         return RequestError(str(error).replace(old, new), new) if new != old else error
+
+    def _name_of_part(self, name: str) -> str:
+        """Of a part of a message, what its item calls it; any other name as it is."""
+        place = name
+        while place not in self._places:
+            end = max(place.rfind("."), place.rfind("["))
+            if end < 0:
+                return name
+            place = place[:end]
+        item = self._places[place]
+        part = "" if item in _WITHOUT_PARTS else name.removeprefix(place)
+        return _URL.sub(r".\1", item + part)
 
     def _add_message(self, item: Mapping[str, Any], param: str) -> None:
         role = item.get("role")

@@ -40,6 +40,11 @@ async def create_response(http: Request) -> Response:
     check_model(body.model, server.model_name)
     body.check()
     conversation = await read_conversation(server.responses, body)
+    most = server.facts.max_model_len
+    if len(conversation.items) > most:
+        raise RequestError(
+            f"input: there are more items than the context has tokens, {most}", "input"
+        )
     messages = ChatMessages(body.instructions)
     for param, item in conversation.items:
         messages.add(item, param)

@@ -274,6 +274,7 @@ TEXT = {"type": "input_text", "text": "x"}
     [
         ({"input": []}, "input"),
         ({"input": None}, "input"),
+        ({"input": [USER] * 2049}, "input"),
         ({"input": ["x"]}, "input[0]"),
         ({"input": [USER, {**USER, "role": "tool"}]}, "input[1].role"),
         ({"input": [{**USER, "zzz": 1}]}, "input[0].zzz"),
