@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..app.http.chat_fields import CHAT_FIELDS
+from ..app.http.chat.chat_fields import CHAT_FIELDS
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ..serving.server_media import ServerMedia
 from ..serving.server_state import ServerState
 from .application import create_application, not_served
 from .captions import captions
-from .chat_completions import chat_completions
+from .chat.chat_completions import chat_completions
 from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp

@@ -14,9 +14,9 @@ from ...core.protocol.errors import RequestError
 from ...core.protocol.sampling_params import SamplingParams
 from ..serving.chat_pipeline import Chat, prompt_tokens
 from ..serving.server_state import ServerState
-from .asked_chat import read_chat
-from .chat_fields import CHAT_FIELDS
-from .chat_request import ChatCompletionRequest
+from .chat.asked_chat import read_chat
+from .chat.chat_fields import CHAT_FIELDS
+from .chat.chat_request import ChatCompletionRequest
 from .client_identity import client_of
 from .clients import unless_gone
 from .field_table import FieldTable

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ....core.protocol.outputs import CompletionOutput
-from ..chat_message import ChatMessage
+from ..chat.chat_message import ChatMessage
 
 Event = dict[str, Any]
 #: Of items that grow, by their type: the type of their part, and of the events about its text.

@@ -9,7 +9,7 @@ from typing import Any
 from ....core.prompts.tokenizer import Tokenizer
 from ....core.protocol.outputs import RequestOutput
 from ....core.protocol.sampling_params import SamplingParams
-from ..asked_answers import AskedAnswers
+from ..chat.asked_answers import AskedAnswers
 from .output_items import Event, OutputItems
 from .responses_request import ResponsesRequest
 

@@ -19,7 +19,7 @@ from ....core.protocol.outputs import RequestOutput
 from ...serving.chat_pipeline import generate
 from ...serving.response_store import StoredResponse
 from ...serving.server_state import ServerState
-from ..asked_chat import read_chat
+from ..chat.asked_chat import read_chat
 from ..clients import unless_gone
 from ..errors import HttpError
 from ..event_stream import event, until_failed

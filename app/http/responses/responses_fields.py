@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..chat_fields import CHAT_FIELDS
+from ..chat.chat_fields import CHAT_FIELDS
 from ..field_table import FieldTable
 from ..text_request import REFUSED
 from .responses_request import ResponsesRequest

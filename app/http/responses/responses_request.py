@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ....core.protocol.request_error import RequestError
-from ..chat_request import ChatCompletionRequest
+from ..chat.chat_request import ChatCompletionRequest
 from ..field_table import FieldTable
 
 #: Fields that mean to the chat what they mean here.

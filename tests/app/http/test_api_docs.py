@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from octavo.app.http.captions import FIELDS as CAPTION_FIELDS
-from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.app.http.chat.chat_fields import CHAT_FIELDS
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable

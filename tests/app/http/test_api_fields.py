@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from octavo.app.http.chat_fields import CHAT_FIELDS
+from octavo.app.http.chat.chat_fields import CHAT_FIELDS
 from serving import chat
 
 GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}

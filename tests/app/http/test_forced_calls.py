@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from octavo.app.http.forced_calls import ForcedCalls
+from octavo.app.http.chat.forced_calls import ForcedCalls
 from openai import OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 from scripted_checkpoint import save_scripts

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from octavo import LLM, SamplingParams
 from octavo.app import DEMO_MODEL
-from octavo.app.http.chat_fields import CHAT_FIELDS
-from octavo.app.http.chat_request import ChatCompletionRequest
+from octavo.app.http.chat.chat_fields import CHAT_FIELDS
+from octavo.app.http.chat.chat_request import ChatCompletionRequest
 from octavo.core.protocol.request_error import RequestError
 from serving import chat
 from tokenizers import Tokenizer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from octavo import LLM, SamplingParams
-from octavo.app.http.chat_request import ChatCompletionRequest
+from octavo.app.http.chat.chat_request import ChatCompletionRequest
 from octavo.core.checkpoints.generation_defaults import _HARMLESS, _HONOURED, GenerationDefaults
 from octavo.core.protocol.config import ConfigError
 from text_checkpoints import save_text_model

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from octavo.app import DEMO_MODEL
-from octavo.app.http.chat_message import ChatMessage
-from octavo.app.http.chat_response import ChatResponses, ChunkCursor
+from octavo.app.http.chat.chat_message import ChatMessage
+from octavo.app.http.chat.chat_response import ChatResponses, ChunkCursor
 from octavo.core.checkpoints.checkpoint import Checkpoint
 from octavo.core.client.request_state import RequestState
 from octavo.core.prompts.token_bytes import TextSoFar

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from ...core.prompts.token_bytes import TextSoFar
-from ...core.prompts.tokenizer import Tokenizer
-from ...core.protocol.outputs import CompletionOutput, RequestOutput
+from ....core.prompts.token_bytes import TextSoFar
+from ....core.prompts.tokenizer import Tokenizer
+from ....core.protocol.outputs import CompletionOutput, RequestOutput
+from ..prompt_logprobs import prompt_logprobs
+from ..request_timings import timings
+from ..usage import usage
 from .chat_message import ChatMessage
-from .prompt_logprobs import prompt_logprobs
-from .request_timings import timings
-from .usage import usage
 
 
 class ChatResponses:

@@ -12,17 +12,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ...core.protocol.errors import RequestError
-from ...core.protocol.outputs import RequestOutput
-from ..serving.chat_pipeline import beam_search, generate
-from ..serving.server_state import ServerState
+from ....core.protocol.errors import RequestError
+from ....core.protocol.outputs import RequestOutput
+from ...serving.chat_pipeline import beam_search, generate
+from ...serving.server_state import ServerState
+from ..clients import last_of, unless_gone
+from ..event_stream import DONE, event, until_failed
+from ..json_body import check_model, read_fields
 from .asked_chat import read_chat
 from .chat_fields import CHAT_FIELDS
 from .chat_request import ChatCompletionRequest
 from .chat_response import ChatResponses, ChunkCursor
-from .clients import last_of, unless_gone
-from .event_stream import DONE, event, until_failed
-from .json_body import check_model, read_fields
 
 
 async def chat_completions(http: Request) -> Response:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...core.protocol.errors import RequestError
-from ...core.protocol.outputs import RequestOutput
-from ..serving.server_state import ServerState
+from ....core.protocol.errors import RequestError
+from ....core.protocol.outputs import RequestOutput
+from ...serving.server_state import ServerState
 from .chat_message import ChatMessage
 from .chat_request import ChatCompletionRequest
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..field_table import FieldTable
+from ..text_request import FIXED, FREE, HARMLESS, REFUSED
 from .chat_request import ChatCompletionRequest
-from .field_table import FieldTable
-from .text_request import FIXED, FREE, HARMLESS, REFUSED
 
 _NO_AUDIO = "the model gives text only"
 _TEMPLATE = "use chat_template_kwargs, if the model's template knows it"

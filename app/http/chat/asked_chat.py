@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 
-from ..serving.chat_messages import read_messages
-from ..serving.chat_pipeline import Chat
-from ..serving.server_state import ServerState
+from ...serving.chat_messages import read_messages
+from ...serving.chat_pipeline import Chat
+from ...serving.server_state import ServerState
+from ..client_identity import client_of
+from ..request_ids import answer_id
 from .asked_answers import AskedAnswers
 from .chat_request import ChatCompletionRequest
-from .client_identity import client_of
-from .request_ids import answer_id
 
 
 class AskedChat(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from ...core.prompts.responses.answer_parser import AnswerParts
-from ...core.prompts.responses.response_template import FunctionCall
-from ...core.protocol.constraints.structured_outputs import MAX_BYTES, StructuredOutputsParams
-from ...core.protocol.request_error import RequestError
+from ....core.prompts.responses.answer_parser import AnswerParts
+from ....core.prompts.responses.response_template import FunctionCall
+from ....core.protocol.constraints.structured_outputs import MAX_BYTES, StructuredOutputsParams
+from ....core.protocol.request_error import RequestError
 
 _NO_PARAMETERS = {"properties": {}, "additionalProperties": False}
 _REF = "$ref"

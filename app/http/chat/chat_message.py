@@ -6,8 +6,8 @@ import secrets
 import string
 from typing import Any, Protocol
 
-from ...core.prompts.responses.answer_parser import AnswerParts
-from ...core.prompts.responses.response_template import FunctionCall
+from ....core.prompts.responses.answer_parser import AnswerParts
+from ....core.prompts.responses.response_template import FunctionCall
 
 #: An id's letters and their number, which Mistral's chat templates insist on.
 _ID_LETTERS, _ID_LENGTH = string.ascii_letters + string.digits, 9

@@ -6,14 +6,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from ...core.prompts.input_processor import RequestOptions
-from ...core.protocol.request_error import RequestError
-from ...core.protocol.sampling_params import check_num_logprobs
-from ..serving.chat_messages import template_options
-from ..serving.tools import read_tools
+from ....core.prompts.input_processor import RequestOptions
+from ....core.protocol.request_error import RequestError
+from ....core.protocol.sampling_params import check_num_logprobs
+from ...serving.chat_messages import template_options
+from ...serving.tools import read_tools
+from ..response_form import AskedForm, read_form
+from ..text_request import TextRequest
 from .forced_calls import ForcedCalls
-from .response_form import AskedForm, read_form
-from .text_request import TextRequest
 
 #: As OpenAI's API has them.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
