@@ -64,6 +64,54 @@ def openai_tool_stream(url: str, model: str) -> object:
     return call.function.parsed_arguments
 
 
+def openai_completions(url: str, model: str) -> object:
+    """A prompt without a chat, whose answer has a form."""
+    completion = _openai(url).completions.create(
+        model=model,
+        prompt=QUESTION,
+        max_tokens=MAX_TOKENS,
+        extra_body={"structured_outputs": {"json": Colour.model_json_schema()}},
+    )
+    return Colour.model_validate_json(completion.choices[0].text)
+
+
+def openai_responses(url: str, model: str) -> object:
+    """A pydantic model as text_format."""
+    response = _openai(url).responses.parse(
+        model=model, input=QUESTION, text_format=Colour, max_output_tokens=MAX_TOKENS
+    )
+    return response.output_parsed
+
+
+def openai_responses_stream(url: str, model: str) -> object:
+    """The same as a stream, of a conversation that goes on."""
+    client = _openai(url)
+    first = client.responses.create(model=model, input=QUESTION, max_output_tokens=9)
+    with client.responses.stream(
+        model=model,
+        input="And now?",
+        previous_response_id=first.id,
+        text_format=Colour,
+        max_output_tokens=MAX_TOKENS,
+    ) as stream:
+        return stream.get_final_response().output_parsed
+
+
+def openai_responses_tool(url: str, model: str) -> object:
+    """A function that must be called."""
+    from openai import pydantic_function_tool
+
+    response = _openai(url).responses.parse(
+        model=model,
+        input=QUESTION,
+        tools=[pydantic_function_tool(Colour)],
+        tool_choice={"type": "function", "name": "Colour"},
+        max_output_tokens=MAX_TOKENS,
+    )
+    (call,) = response.output
+    return call.parsed_arguments
+
+
 def langchain_json_schema(url: str, model: str) -> object:
     """with_structured_output, by response_format."""
     return _langchain(url, model).with_structured_output(Colour).invoke(QUESTION)
@@ -79,6 +127,12 @@ def langchain_bind_tools(url: str, model: str) -> object:
     """bind_tools, one of which must be called."""
     answer = _langchain(url, model).bind_tools([Colour], tool_choice="required").invoke(QUESTION)
     return Colour(**answer.tool_calls[0]["args"])
+
+
+def langchain_responses(url: str, model: str) -> object:
+    """with_structured_output, by text.format of a response."""
+    chat = _langchain(url, model, use_responses_api=True)
+    return chat.with_structured_output(Colour).invoke(QUESTION)
 
 
 def instructor_tools(url: str, model: str) -> object:
@@ -115,6 +169,11 @@ def pydantic_ai_native(url: str, model: str) -> object:
     return _pydantic_ai(url, model, NativeOutput(Colour))
 
 
+def pydantic_ai_responses(url: str, model: str) -> object:
+    """output_type, by a function that a response must call."""
+    return _pydantic_ai(url, model, Colour, "OpenAIResponsesModel")
+
+
 def llm_schema(url: str, model: str) -> object:
     """`llm --schema`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -141,14 +200,20 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("openai", openai_stream),
     ("openai", openai_tool),
     ("openai", openai_tool_stream),
+    ("openai", openai_completions),
+    ("openai", openai_responses),
+    ("openai", openai_responses_stream),
+    ("openai", openai_responses_tool),
     ("langchain-openai", langchain_json_schema),
     ("langchain-openai", langchain_function_calling),
     ("langchain-openai", langchain_bind_tools),
+    ("langchain-openai", langchain_responses),
     ("instructor", instructor_tools),
     ("instructor", instructor_json),
     ("instructor", instructor_json_schema),
     ("pydantic-ai-slim", pydantic_ai_tool),
     ("pydantic-ai-slim", pydantic_ai_native),
+    ("pydantic-ai-slim", pydantic_ai_responses),
     ("llm", llm_schema),
 )
 
@@ -171,10 +236,10 @@ def _forced(model: str) -> dict[str, Any]:
     }
 
 
-def _langchain(url: str, model: str) -> Any:
+def _langchain(url: str, model: str, **settings: Any) -> Any:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(base_url=url, api_key="none", model=model, max_tokens=MAX_TOKENS)
+    return ChatOpenAI(base_url=url, api_key="none", model=model, max_tokens=MAX_TOKENS, **settings)
 
 
 def _instructor(url: str, model: str, mode: str) -> object:
@@ -186,12 +251,13 @@ def _instructor(url: str, model: str, mode: str) -> object:
     )
 
 
-def _pydantic_ai(url: str, model: str, output_type: Any) -> object:
+def _pydantic_ai(url: str, model: str, output_type: Any, kind: str = "OpenAIChatModel") -> object:
     from pydantic_ai import Agent
-    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.models import openai
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    chat = OpenAIChatModel(model, provider=OpenAIProvider(base_url=url, api_key="none"))
+    provider = OpenAIProvider(base_url=url, api_key="none")
+    chat = getattr(openai, kind)(model, provider=provider)
     agent = Agent(chat, output_type=output_type, model_settings={"max_tokens": MAX_TOKENS})
     return agent.run_sync(QUESTION).output
 
