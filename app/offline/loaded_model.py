@@ -272,7 +272,7 @@ class LoadedModel:
 
     def _prepare(self, prompt: Any, params: SamplingParams, priority: int = 0) -> EngineRequest:
         read = read_prompt(prompt, self._inputs.tokenizer)
-        options = RequestOptions(priority=priority, cache_salt=read.cache_salt)
+        options = RequestOptions(priority=priority, cache_salt=read.cache_salt, continues_text=True)
         return self._build(read.token_ids, read.images, params, options)
 
     def _build(

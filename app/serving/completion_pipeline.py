@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -40,7 +41,7 @@ class Completion(msgspec.Struct, frozen=True):
 async def build(server: ServerState, completion: Completion) -> BuiltRequest:
     """The request, within its time. Raises RequestError, which names the prompt if it is at fault,
     and what ENGINE_ERRORS names."""
-    options = completion.options.with_defaults(server.config)
+    options = replace(completion.options.with_defaults(server.config), continues_text=True)
     try:
         async with time_limit(options, WRITING):
             return await _build(server, completion, options)

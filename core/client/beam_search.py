@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ..prompts.detokenizer import Detokenizer
 from ..prompts.tokenizer import Tokenizer
 from ..protocol.messages import EngineRequest, TokenLogprobs
 from ..protocol.outputs import CompletionOutput, RequestOutput
@@ -86,7 +87,7 @@ class BeamSearch:
         outputs = [
             CompletionOutput(
                 index,
-                tokenizer.decode(hypothesis.token_ids),
+                self._text(hypothesis, tokenizer),
                 list(hypothesis.token_ids),
                 None,
                 cumulative_logprob=hypothesis.logprob,
@@ -96,6 +97,11 @@ class BeamSearch:
         ]
         request = self._request
         return RequestOutput(request.request_id, request.prompt_token_ids, outputs, self.done)
+
+    def _text(self, hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
+        detokenizer = Detokenizer(tokenizer, before=self._request.text_context)
+        detokenizer.add(hypothesis.token_ids, last=True)
+        return detokenizer.text
 
     def _ends(self, candidate: Hypothesis) -> bool:
         return self._step >= self._params.max_tokens or self._stops(candidate)

@@ -26,7 +26,8 @@ class RequestState:
     def __init__(self, request: EngineRequest, tokenizer: Tokenizer) -> None:
         self.request = request
         params = request.sampling_params
-        self._answers = [_AnswerState(i, params, tokenizer) for i in range(params.n)]
+        before = request.text_context
+        self._answers = [_AnswerState(i, params, tokenizer, before) for i in range(params.n)]
         self._prompt_logprobs: list[TokenLogprobs | None] | None = None
         self._num_cached_tokens = 0
         self._timings = [RequestTimings(arrival=request.arrival_time) for _ in self._answers]
@@ -73,6 +74,7 @@ class RequestState:
             self._num_cached_tokens,
             sum(span.length for span in self.request.spans),
             self._image_sources,
+            self.request.text_context,
         )
 
     def _end_now(self, index: int) -> None:
@@ -103,9 +105,11 @@ class RequestState:
 
 
 class _AnswerState:
-    def __init__(self, index: int, params: SamplingParams, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, index: int, params: SamplingParams, tokenizer: Tokenizer, before: list[int]
+    ) -> None:
         self._params = params
-        self._detokenizer = Detokenizer(tokenizer, params.skip_special_tokens)
+        self._detokenizer = Detokenizer(tokenizer, params.skip_special_tokens, before)
         self._hold_back = max((len(s) for s in params.stop), default=1) - 1
         self._stop_search_start = 0
         wants_logprobs = params.logprobs is not None

@@ -14,15 +14,23 @@ class Detokenizer:
 
     Only the tokens after the last safe point are decoded again at each step, with those before
     it as context, as a tokenizer may join or space tokens by what precedes them.
+
+    before: tokens that the text goes on with, not part of it. Without any it begins as texts do:
+    some tokenizers leave the first word's space out.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        skip_special_tokens: bool = True,
+        before: Sequence[int] = (),
+    ) -> None:
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
         # Those before the last safe point and after it; what came earlier is not kept.
-        self._context: list[int] = []
+        self._context = list(before)
         self._pending: list[int] = []
-        self._context_text = ""
+        self._context_text = self._decode(self._context) if before else ""
         self.text = ""
 
     def add(self, token_ids: Sequence[int], last: bool) -> None:

@@ -37,6 +37,7 @@ class RequestOptions:
     max_image_tokens: what each of its images may take of the prompt.
     arrival: when it arrived, in seconds of `time.monotonic`; None for now.
     client: who sent it; clients take turns.
+    continues_text: whether its answers go on with the text of the prompt.
     """
 
     priority: int = 0
@@ -46,6 +47,7 @@ class RequestOptions:
     max_image_tokens: int | None = None
     arrival: float | None = None
     client: str = ""
+    continues_text: bool = False
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -227,6 +229,7 @@ class InputProcessor:
             options.timeout,
             facts.encoder_digest,
             options.client,
+            continues_text=options.continues_text,
         )
         # Of an image that is named and shown, the one with its content.
         placed = sorted(prompt.images, key=lambda image: image.image.content is not None)

@@ -100,6 +100,13 @@ class TokenBytes:
                 found.setdefault(bytes(self._bytes_after(context, token_id)), []).append(token_id)
         return found
 
+    def after(self, token_ids: Sequence[int]) -> TextSoFar:
+        """A text of these tokens."""
+        text = TextSoFar()
+        for token_id in token_ids:
+            self.append(text, token_id)
+        return text
+
     def append(self, text: TextSoFar, token_id: int) -> None:
         """Move on behind a token."""
         if self._is_shown(token_id):

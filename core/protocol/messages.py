@@ -10,6 +10,9 @@ from .runtime_facts import RuntimeFacts
 from .sampling_params import SamplingParams
 from .shared_array import SharedArray
 
+#: A character is of no more tokens than its bytes.
+_CONTEXT_LENGTH = 4
+
 
 class MediaSpan(msgspec.Struct, frozen=True):
     """A run of prompt tokens [offset, offset + length) that stand for features of an image.
@@ -92,6 +95,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     image_seconds: what reading and preparing its images took.
     submit_time: when it was handed over; 0 for the time at which the engine takes it.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
+    continues_text: whether its answers go on with the text of the prompt.
     """
 
     request_id: str
@@ -111,6 +115,16 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     log_id: str = ""
     image_seconds: float = 0.0
     submit_time: float = 0.0
+    continues_text: bool = False
+
+    @property
+    def text_context(self) -> list[int]:
+        """The tokens, at the prompt's end, that the texts of answers are decoded after. What has a
+        form is a text of its own, and so are answers in a chat."""
+        params = self.sampling_params
+        has_form = params.structured_outputs is not None or params.token_automaton is not None
+        goes_on = self.continues_text and not has_form
+        return self.prompt_token_ids[-_CONTEXT_LENGTH:] if goes_on else []
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

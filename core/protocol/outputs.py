@@ -44,6 +44,7 @@ class RequestOutput:
     num_cached_tokens: how much of the prompt came from the prefix cache.
     num_image_tokens: how much of it stands for features of images.
     metrics: of several answers, up to the first token those of the one that got it first.
+    text_context: the last tokens of the prompt, if the texts of the answers go on with them.
     image_sources: of each image as often as it is shown, in order, where its features came from:
         "encoded" now, the "engine"'s own cache, the encoder store by its name, or the "request"
         itself; "prefix" if none were needed, as its tokens were in the prefix cache. Empty until
@@ -59,3 +60,4 @@ class RequestOutput:
     num_cached_tokens: int = 0
     num_image_tokens: int = 0
     image_sources: list[str] = field(default_factory=list)
+    text_context: list[int] = field(default_factory=list)

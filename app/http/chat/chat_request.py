@@ -125,7 +125,11 @@ class ChatCompletionRequest(TextRequest, dict=True):
     def options(self, arrival: float, client: str) -> RequestOptions:
         """What is asked for beside sampling. client: who asks. Raises RequestError."""
         options = super().options(arrival, client)
-        return replace(options, max_image_tokens=self.max_image_tokens)
+        return replace(
+            options,
+            max_image_tokens=self.max_image_tokens,
+            continues_text=bool(self.continue_final_message),
+        )
 
     @property
     def limit(self) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +37,7 @@ class ChatResponses:
         return self._head | {
             "object": "chat.completion",
             "choices": [
-                self._choice(completion, message)
+                self._choice(completion, message, self.text_before(output))
                 for completion, message in zip(output.outputs, self.messages(output), strict=True)
             ],
             "usage": usage(output),
@@ -58,6 +57,10 @@ class ChatResponses:
         if not said:
             return None
         return self._head | {"object": "chat.completion.chunk", "choices": [], **said}
+
+    def text_before(self, output: RequestOutput) -> TextSoFar:
+        """What the text of an answer goes on with."""
+        return self._tokens.after(output.text_context)
 
     def logprobs(
         self, completion: CompletionOutput, first: int, text: TextSoFar
@@ -82,13 +85,15 @@ class ChatResponses:
     def _timings(self, output: RequestOutput) -> dict[str, Any]:
         return {"timings": timings(output)} if self._include_timings else {}
 
-    def _choice(self, completion: CompletionOutput, message: ChatMessage) -> dict[str, Any]:
+    def _choice(
+        self, completion: CompletionOutput, message: ChatMessage, before: TextSoFar
+    ) -> dict[str, Any]:
         return {
             "index": completion.index,
             "message": message.whole(completion.text),
             "finish_reason": message.finish_reason(completion.finish_reason),
             "stop_reason": completion.stop_reason,
-            "logprobs": self.logprobs(completion, 0, TextSoFar()),
+            "logprobs": self.logprobs(completion, 0, before),
         }
 
     def _entry(self, text: TextSoFar, token_id: int, logprob: float) -> dict[str, Any]:
@@ -105,13 +110,16 @@ class ChunkCursor:
     def __init__(self, responses: ChatResponses) -> None:
         self._responses = responses
         self._sent: dict[int, tuple[int, int]] = {}
-        self._token_texts: defaultdict[int, TextSoFar] = defaultdict(TextSoFar)
+        self._token_texts: dict[int, TextSoFar] = {}
         self._messages: list[ChatMessage] = []
         self._ended: set[int] = set()
 
     def next_chunks(self, output: RequestOutput) -> list[dict[str, Any]]:
         """Chunks for what is new since the last call."""
         self._messages = self._messages or self._responses.messages(output)
+        for completion in output.outputs:
+            if completion.index not in self._token_texts:
+                self._token_texts[completion.index] = self._responses.text_before(output)
         return [chunk for c in output.outputs if (chunk := self._next_chunk(c)) is not None]
 
     def _next_chunk(self, completion: CompletionOutput) -> dict[str, Any] | None:

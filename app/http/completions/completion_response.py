@@ -140,6 +140,8 @@ class _Choice:
             text = beginning + text
             if self._table is not None and prompt:
                 tables.append(self._table.of_prompt(beginning, output.prompt_token_ids, prompt))
+            if self._table is not None:
+                self._table.go_on_with(output.text_context)
         token_ids = answer.token_ids[self._sent_tokens :]
         if self._table is not None and answer.logprobs is not None:
             new = answer.logprobs[self._sent_tokens :]

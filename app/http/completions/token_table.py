@@ -32,10 +32,13 @@ class TokenTable:
             name = self._tokens.name(token_id)
             stands = text.startswith(name, self._num_characters)
             self._append(token_id, name if stands else "")
-        self._context = TextSoFar()
         self._num_characters = len(text)
         self._decoder.reset()
         return self._table(token_ids, logprobs, offsets)
+
+    def go_on_with(self, token_ids: Sequence[int]) -> None:
+        """What follows is an answer that goes on with these tokens."""
+        self._context = self._tokens.after(token_ids)
 
     def of_answer(
         self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs], ended_by_token: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from octavo.app import DEMO_MODEL
 from octavo.app.http.completions.side_by_side import side_by_side
 from openai import BadRequestError, OpenAI
 from serving import running_server, wait_until
+from tokenizer_kinds import save_tokenizers
 from tokenizers import Tokenizer, processors
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
@@ -285,10 +286,13 @@ def test_a_client_that_leaves_frees_the_blocks(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def beginning(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama whose tokenizer begins sequences with <s>."""
-    folder = tmp_path_factory.mktemp("beginning") / "llama"
+def spaced(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama whose tokenizer begins sequences with <s>, and marks words by the space before."""
+    folder = tmp_path_factory.mktemp("spaced") / "llama"
     shutil.copytree(checkpoints["llama"], folder)
+    shutil.copytree(
+        save_tokenizers(tmp_path_factory.mktemp("tokenizers"))["llama"], folder, dirs_exist_ok=True
+    )
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     begin = ("<s>", tokenizer.token_to_id("<s>"))
     template: Any = processors.TemplateProcessing("<s> $A", None, [begin])
@@ -297,27 +301,80 @@ def beginning(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-def test_a_sequence_begins_as_the_tokenizer_begins_it(beginning: Path) -> None:
+@pytest.fixture(scope="module")
+def spaced_offline(spaced: Path) -> Iterator[LLM]:
+    with LLM(spaced, dtype="float32") as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def spaced_server(spaced: Path) -> Iterator[str]:
+    with running_server(str(spaced), "--dtype=float32") as base:
+        yield base
+
+
+@pytest.fixture(scope="module")
+def spaced_tokenizer(spaced: Path) -> Any:
+    return AutoTokenizer.from_pretrained(spaced)
+
+
+def test_a_sequence_begins_as_the_tokenizer_begins_it(
+    spaced_server: str, spaced_offline: LLM, spaced_tokenizer: Any
+) -> None:
     """Once, whether or not the text does so itself, and not if the request says so."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(beginning)
-    ids = tokenizer("Hello")["input_ids"]
-    plain = tokenizer("Hello", add_special_tokens=False)["input_ids"]
-    assert ids == [tokenizer.bos_token_id, *plain]
-    with LLM(beginning, dtype="float32") as llm:
-        (expected,) = llm.generate("Hello", SamplingParams(temperature=0), use_tqdm=False)
+    ids = spaced_tokenizer("The café")["input_ids"]
+    plain = spaced_tokenizer("The café", add_special_tokens=False)["input_ids"]
+    assert ids == [spaced_tokenizer.bos_token_id, *plain]
+    given: dict[str, Any] = {"temperature": 0, "allowed_token_ids": list(range(3, 300))}
+    params = SamplingParams(**given)
+    (expected,) = spaced_offline.generate("The café", params, use_tqdm=False)
     assert expected.prompt_token_ids == ids
-    with running_server(str(beginning), "--dtype=float32") as base:
-        for prompt in ("Hello", "<s>Hello", ids):
-            answer = post(base, prompt=prompt, temperature=0).json()
-            assert answer["choices"][0]["text"] == expected.outputs[0].text
-            assert answer["usage"]["prompt_tokens"] == len(ids)
-        answer = post(base, prompt="Hello", temperature=0, add_special_tokens=False).json()
-        assert answer["usage"]["prompt_tokens"] == len(plain)
-        answer = post(base, temperature=0, max_tokens=0, echo=True, logprobs=0).json()
-        (choice,) = answer["choices"]
-        assert choice["text"] == "Hello"
-        assert choice["logprobs"]["tokens"][0] == "<s>"
-        assert choice["logprobs"]["text_offset"][:2] == [0, 0]
+    for prompt in ("The café", "<s>The café", ids):
+        answer = post(spaced_server, prompt=prompt, **given).json()
+        assert answer["choices"][0]["text"] == expected.outputs[0].text
+        assert answer["usage"]["prompt_tokens"] == len(ids)
+    given = {"prompt": "The café", "max_tokens": 1, "add_special_tokens": False}
+    assert post(spaced_server, **given).json()["usage"]["prompt_tokens"] == len(plain)
+    given = {"prompt": "The café", "max_tokens": 0, "echo": True, "logprobs": 0}
+    (choice,) = post(spaced_server, **given).json()["choices"]
+    assert choice["text"] == "The café"
+    assert choice["logprobs"]["tokens"][0] == "<s>"
+    assert choice["logprobs"]["text_offset"][:2] == [0, 0]
+
+
+@pytest.mark.parametrize("prompt", ["The café", [0]], ids=str)
+def test_an_answer_goes_on_with_the_prompt_s_text(
+    spaced_server: str, spaced_offline: LLM, spaced_tokenizer: Any, prompt: Any
+) -> None:
+    """As transformers decodes both together: a space before a word only after another one."""
+    is_text = isinstance(prompt, str)
+    alone: Any = prompt if is_text else {"prompt_token_ids": prompt}
+    vocabulary = spaced_tokenizer.get_vocab().items()
+    words = [i for entry, i in vocabulary if len(entry) > 1 and entry[0] == "▁" != entry[1]]
+    given: dict[str, Any] = {"temperature": 0, "allowed_token_ids": words, "logprobs": 0}
+    given |= {"ignore_eos": True}
+    (output,) = spaced_offline.generate(alone, SamplingParams(**given), use_tqdm=False)
+    ids, answer_ids = output.prompt_token_ids, output.outputs[0].token_ids
+    before, both = (
+        spaced_tokenizer.decode(shown, skip_special_tokens=True)
+        for shown in (ids, [*ids, *answer_ids])
+    )
+    expected = both.removeprefix(before)
+    assert expected.startswith(" ") == is_text
+    assert output.outputs[0].text == expected
+    beams = BeamSearchParams(beam_width=1, max_tokens=4)
+    (found,) = spaced_offline.beam_search([alone], beams)[0].outputs
+    both = spaced_tokenizer.decode([*ids, *found.token_ids], skip_special_tokens=True)
+    assert found.text == both.removeprefix(before)
+    for echo in (False, True):
+        (choice,) = post(spaced_server, prompt=prompt, echo=echo, **given).json()["choices"]
+        assert choice["text"] == (prompt if echo and is_text else "") + expected
+        table = choice["logprobs"]
+        ends = [*table["text_offset"][1:], len(choice["text"])]
+        pieces = [choice["text"][i:j] for i, j in zip(table["text_offset"], ends, strict=True)]
+        answer_pieces, tokens = pieces[-len(answer_ids) :], table["tokens"][-len(answer_ids) :]
+        assert "".join(answer_pieces) == expected
+        assert answer_pieces[1:] == tokens[1:]
 
 
 def test_the_first_failure_ends_what_runs_side_by_side() -> None:

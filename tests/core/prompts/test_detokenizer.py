@@ -15,9 +15,15 @@ from octavo.core.client.request_state import RequestState
 from octavo.core.prompts.tokenizer import Tokenizer
 from octavo.core.protocol.messages import EngineOutput, EngineRequest, TokenLogprobs
 from octavo.core.protocol.sampling_params import SamplingParams
+from tokenizer_kinds import CORPUS, KINDS, save_tokenizers
 from transformers import AutoTokenizer
 
 TOKENIZER = Tokenizer(Checkpoint("demo", Path(DEMO_MODEL)))
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return save_tokenizers(tmp_path_factory.mktemp("tokenizers"))
 
 
 def state(**options: object) -> RequestState:
@@ -39,6 +45,32 @@ def test_streamed_text_is_the_text_of_all_tokens(token_ids: list[int]) -> None:
         seen = text
     whole = AutoTokenizer.from_pretrained(DEMO_MODEL)
     assert seen == whole.decode(token_ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_goes_on_with_a_prompt_is_spaced_as_in_the_whole(
+    tokenizers: dict[str, Path], kind: str
+) -> None:
+    """As transformers decodes both together."""
+    checkpoint = Checkpoint("x", tokenizers[kind])
+    whole = AutoTokenizer.from_pretrained(tokenizers[kind])
+    texts = [text for text in CORPUS for _ in range(8)]
+    num_compared = 0
+    for i, text in enumerate(texts):
+        ids = whole(text, add_special_tokens=False)["input_ids"]
+        cut = 1 + i * (len(ids) - 2) // len(texts)
+        params = SamplingParams(max_tokens=None)
+        request = EngineRequest("r", ids[:cut], params, [], [], 0.0, continues_text=True)
+        answer = RequestState(request, Tokenizer(checkpoint))
+        for position in range(cut, len(ids)):
+            reason = "length" if position == len(ids) - 1 else None
+            answer.update(EngineOutput("r", 0, [ids[position]], finish_reason=reason))
+        before, both = whole.decode(ids[:cut]), whole.decode(ids)
+        # Characters may be cut, and tokenizers may take space back.
+        if both.startswith(before):
+            num_compared += 1
+            assert answer.to_output().outputs[0].text == both[len(before) :]
+    assert num_compared > len(texts) // 2
 
 
 @settings(max_examples=60, deadline=None)
