@@ -83,7 +83,7 @@ TOKENIZE_FIELDS = FieldTable(
     refused={name: CHAT_FIELDS.refused[name] for name in _REFUSED},
     free=frozenset({"messages", "tools", "chat_template_kwargs"}),
 )
-DETOKENIZE_FIELDS = FieldTable(DetokenizeRequest)
+DETOKENIZE_FIELDS = FieldTable(DetokenizeRequest, free=frozenset({"tokens"}))
 
 
 async def tokenize(http: Request) -> Response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Self
 
 from .media_error import MediaError, MediaErrorKind
 
@@ -41,6 +42,13 @@ class RequestError(OneOfMany, ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+    def renamed(self, param: str) -> Self:
+        """The same error, by another name of the part at fault."""
+        error = copy(self)
+        error.args = (str(self).replace(self.param, param) if self.param else str(self),)
+        error.param = param
+        return error
 
 
 class ImageError(RequestError):

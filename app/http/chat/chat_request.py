@@ -120,7 +120,7 @@ class ChatCompletionRequest(TextRequest, dict=True):
         newer = "max_completion_tokens"
         if error.param != "max_tokens" or self.max_completion_tokens is None:
             return error
-        return RequestError(str(error).replace("max_tokens", newer), newer)
+        return error.renamed(newer)
 
     def options(self, arrival: float, client: str) -> RequestOptions:
         """What is asked for beside sampling. client: who asks. Raises RequestError."""

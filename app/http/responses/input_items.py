@@ -47,12 +47,20 @@ class ChatMessages:
         if not isinstance(item, Mapping):
             raise RequestError(f"{param} must be an object with a type", param)
         kind = item.get("type") or "message"
-        if kind not in _ITEM_FIELDS:
+        if not isinstance(kind, str) or kind not in _ITEM_FIELDS:
             raise RequestError(
                 f"{param}.type can only be one of {', '.join(_ITEM_FIELDS)} here", f"{param}.type"
             )
         refuse_unknown(item, _ITEM_FIELDS[kind], param)
-        getattr(self, f"_add_{kind}")(item, param)
+        match kind:
+            case "message":
+                self._add_message(item, param)
+            case "function_call":
+                self._add_function_call(item, param)
+            case "function_call_output":
+                self._add_function_call_output(item, param)
+            case "reasoning":
+                self._add_reasoning(item, param)
 
     def named(self, error: RequestError) -> RequestError:
         """A chat's error, by the name that the request has for the part at fault."""
@@ -62,7 +70,7 @@ class ChatMessages:
         new = self._name_of_part(old)
         for pattern, name in _OTHER_NAMES:
             new = pattern.sub(name, new)
-        return RequestError(str(error).replace(old, new), new) if new != old else error
+        return error.renamed(new) if new != old else error
 
     def _name_of_part(self, name: str) -> str:
         """Of a part of a message, what its item calls it; any other name as it is."""
@@ -110,8 +118,11 @@ class ChatMessages:
         if item.get("summary"):
             place = f"{param}.summary"
             raise RequestError(f"{place} can only be empty here: send content, or leave it", place)
+        content = item.get("content") or []
+        if not isinstance(content, list):
+            raise RequestError(f"{param}.content must be a list of parts", f"{param}.content")
         thoughts = ""
-        for i, part in enumerate(item.get("content") or []):
+        for i, part in enumerate(content):
             place = f"{param}.content[{i}]"
             if not isinstance(part, Mapping) or part.get("type") != "reasoning_text":
                 raise RequestError(f"{place} must be a part of type reasoning_text", place)

@@ -20,6 +20,7 @@ from ...serving.chat_pipeline import generate
 from ...serving.response_store import StoredResponse
 from ...serving.server_state import ServerState
 from ..chat.asked_chat import read_chat
+from ..chat.chat_request import ChatCompletionRequest
 from ..clients import unless_gone
 from ..errors import HttpError
 from ..event_stream import event, until_failed
@@ -30,6 +31,7 @@ from .input_items import ChatMessages
 from .output_items import Event
 from .response_writer import ResponseWriter
 from .responses_fields import RESPONSES_FIELDS
+from .responses_request import ResponsesRequest
 
 
 async def create_response(http: Request) -> Response:
@@ -48,26 +50,37 @@ async def create_response(http: Request) -> Response:
     messages = ChatMessages(body.instructions)
     for param, item in conversation.items:
         messages.add(item, param)
-    chat_body = body.to_chat(messages.messages)
+    chat = body.to_chat(messages.messages)
     try:
-        asked = read_chat(http, server, chat_body, arrival, "resp")
-        chat = asked.chat
-        writer = ResponseWriter(
-            chat.request_id.replace("-", "_"),
-            server.model_name,
-            body,
-            chat.params,
-            asked.answers,
-            server.inputs.tokenizer,
-            conversation.is_kept,
-        )
-        outputs = generate(server, chat)
-        if not body.stream:
-            return await unless_gone(http, _whole(server, writer, outputs, conversation))
-        # Only with its first output has a request passed all that can refuse it with a status.
-        first = await unless_gone(http, anext(outputs))
+        return await _answer(http, server, body, chat, conversation, arrival)
     except RequestError as error:
-        raise messages.named(chat_body.named(error)) from None
+        raise messages.named(chat.named(error)) from None
+
+
+async def _answer(
+    http: Request,
+    server: ServerState,
+    body: ResponsesRequest,
+    chat_body: ChatCompletionRequest,
+    conversation: Conversation,
+    arrival: float,
+) -> Response:
+    """Raises what ENGINE_ERRORS names."""
+    chat, answers = read_chat(http, server, chat_body, arrival, "resp")
+    writer = ResponseWriter(
+        chat.request_id.replace("-", "_"),
+        server.model_name,
+        body,
+        chat.params,
+        answers,
+        server.inputs.tokenizer,
+        conversation.is_kept,
+    )
+    outputs = generate(server, chat)
+    if not body.stream:
+        return await unless_gone(http, _whole(server, writer, outputs, conversation))
+    # Only with its first output has a request passed all that can refuse it with a status.
+    first = await unless_gone(http, anext(outputs))
     return StreamingResponse(
         until_failed(
             http,

@@ -280,6 +280,8 @@ TEXT = {"type": "input_text", "text": "x"}
         ({"input": [{**USER, "zzz": 1}]}, "input[0].zzz"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
         ({"input": [{"type": "web_search_call"}]}, "input[0].type"),
+        ({"input": [{"type": ["message"]}]}, "input[0].type"),
+        ({"input": [{"type": "reasoning", "content": 1}]}, "input[0].content"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": [{**USER, "content": [{"type": "text", "text": "x"}]}]}, "input[0].content[0]"),
         ({"input": [{**USER, "content": [{**TEXT, "zzz": 1}]}]}, "input[0].content[0].zzz"),
@@ -367,6 +369,13 @@ def test_refusals_name_what_is_at_fault(
     assert error["param"] == param
     assert "messages" not in error["message"]
     assert "max_tokens" not in error["message"]
+
+
+def test_what_an_image_s_fault_is_stays_told(url: str) -> None:
+    part = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    error = post(url, input=[{**USER, "content": [part]}]).json()["error"]
+    assert (error["param"], error["code"]) == ("input[0].content[0].image_url", "invalid_image")
+    assert error["message"].startswith("input[0].content[0].image_url: ")
 
 
 def test_the_sdk_raises_refusals(client: OpenAI) -> None:
