@@ -14,6 +14,7 @@ from ..core.contracts.grammars import (
 )
 from ..core.contracts.specs import (
     CONTRACT_VERSION,
+    CallForm,
     EncoderExample,
     EncoderSpec,
     EncoderStoreSpec,
@@ -37,6 +38,7 @@ from ..core.registry.hookspecs import hookimpl
 __all__ = [
     "CONTRACT_VERSION",
     "BatchMask",
+    "CallForm",
     "EncoderExample",
     "EncoderSpec",
     "EncoderStoreSpec",

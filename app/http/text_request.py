@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ...core.prompts.input_processor import RequestOptions
+from ...core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from ...core.protocol.request_error import RequestError
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
 from .field_table import FieldTable
@@ -181,17 +182,22 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
         return read_form(self)
 
     def sampling_params(
-        self, defaults: dict[str, Any], keeps_special_tokens: bool = False
+        self,
+        defaults: dict[str, Any],
+        keeps_special_tokens: bool = False,
+        form: StructuredOutputsParams | None = None,
     ) -> SamplingParams:
         """The sampling settings, on top of the model's defaults. keeps_special_tokens: in the text,
-        whatever is asked for. Raises RequestError."""
+        whatever is asked for. form: what answers are kept to if none is asked for. Raises
+        RequestError."""
+        form = form if self.asked_form is None else self.asked_form.form
         given = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
         stop = (self.stop,) if isinstance(self.stop, str) else self.stop
         given["stop"] = None if stop is None else tuple(stop)
-        if self.asked_form is not None:
+        if form is not None:
             # The checkpoint's stop strings could end a form in its midst.
             defaults = {**defaults, "stop": ()}
-            given["structured_outputs"] = self.asked_form.form
+            given["structured_outputs"] = form
         return SamplingParams(
             **defaults
             | {name: value for name, value in given.items() if value is not None}

@@ -20,6 +20,16 @@ _FUNCTION_FIELDS: dict[str, tuple[type, str]] = {
 }
 
 
+def strict_tools(tools: Any) -> dict[str, str]:
+    """Of tools that `read_tools` has read, those that are strict: by name, the field that says so
+    in the request."""
+    return {
+        tool["function"]["name"]: f"tools[{i}].function.strict"
+        for i, tool in enumerate(tools or ())
+        if tool["function"].get("strict")
+    }
+
+
 def read_tools(tools: Any, strict_allowed: bool = False) -> list[dict[str, Any]]:
     """The tools as a chat template takes them. strict_allowed: whether arguments are kept to their
     schemas. Raises RequestError that names the field at fault; what `parameters` holds is free."""

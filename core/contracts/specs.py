@@ -114,6 +114,21 @@ class LogitsProcessorSpec:
 
 
 @dataclass(frozen=True)
+class CallForm:
+    """How models write a call whose arguments are a JSON object, where they do it in one way: by
+    it, arguments can be kept to their schema.
+
+    trigger: what begins a call, and nothing else in an answer.
+    begin: all before the arguments, the trigger first; `{name}` in it is the function's name.
+    end: all after them.
+    """
+
+    trigger: str
+    begin: str
+    end: str
+
+
+@dataclass(frozen=True)
 class ResponseTemplateSpec:
     """How a family of models writes thoughts and calls of functions.
 
@@ -122,12 +137,15 @@ class ResponseTemplateSpec:
         reasoning_content and tool_calls, of which any may be missing, and without anchors.
     marks: texts that the chat templates of such models have in them, all of them. Of several
         templates that fit a model, the one with the longest marks is taken.
+    call_form: how the models write calls. Without it, functions that are to be called strictly
+        are refused unless a call is forced.
     """
 
     name: str
     template: JsonDict
     marks: tuple[str, ...]
     contract_version: int | None = None
+    call_form: CallForm | None = None
 
 
 @dataclass(frozen=True)

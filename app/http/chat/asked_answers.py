@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ....core.prompts.responses.answer_reader import AnswerReader
+from ....core.prompts.responses.strict_calls import strict_calls
+from ....core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from ....core.protocol.errors import RequestError
 from ....core.protocol.outputs import RequestOutput
 from ...serving.server_state import ServerState
@@ -22,6 +25,8 @@ class AskedAnswers:
         reader = server.answers if body.asked_form is None else None
         told_apart = reader is not None and reader.template.reads(bool(self._tools))
         self._reader = reader if told_apart else None
+        #: What keeps calls that an answer need not have to their schemas, if any are strict.
+        self.form_of_calls = _form_of_calls(self._reader, body) if body.strict_tools else None
 
     @property
     def are_taken_apart(self) -> bool:
@@ -57,3 +62,17 @@ def _check_tools(server: ServerState, are_forced: bool) -> None:
             "--response-template that says so, or with none to get answers as they are written",
             "tools",
         )
+
+
+def _form_of_calls(
+    reader: AnswerReader | None, body: ChatCompletionRequest
+) -> StructuredOutputsParams:
+    call = None if reader is None else reader.call_form
+    if call is None:
+        param = next(iter(body.strict_tools.values()))
+        raise RequestError(
+            f"{param} can only be true for this model where tool_choice makes a call of the "
+            'answer: "required", or a function\'s name',
+            param,
+        )
+    return strict_calls(call, body.callable_tools, body.strict_tools)

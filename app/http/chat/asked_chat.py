@@ -33,7 +33,9 @@ def read_chat(
         answer_id(http, kind),
         messages,
         images,
-        body.sampling_params(server.inputs.default_sampling, answers.are_taken_apart),
+        body.sampling_params(
+            server.inputs.default_sampling, answers.are_taken_apart, answers.form_of_calls
+        ),
         body.options(arrival, client_of(http)),
         body.template_options(),
     )

@@ -10,11 +10,13 @@ from ....core.prompts.input_processor import RequestOptions
 from ....core.protocol.request_error import RequestError
 from ....core.protocol.sampling_params import check_num_logprobs
 from ...serving.chat_messages import template_options
-from ...serving.tools import read_tools
+from ...serving.tools import read_tools, strict_tools
 from ..response_form import AskedForm, read_form
 from ..text_request import TextRequest
 from .forced_calls import ForcedCalls
 
+#: Of strict tools, the field that the request doesn't have.
+_FORM_OF_CALLS = "structured_outputs.structural_tag"
 #: As OpenAI's API has them.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -86,8 +88,15 @@ class ChatCompletionRequest(TextRequest, dict=True):
     @cached_property
     def callable_tools(self) -> list[dict[str, Any]]:
         """The tools that answers may call, as a chat template takes them. Raises RequestError."""
-        tools = read_tools(self.tools, strict_allowed=self._forces_calls)
+        tools = read_tools(self.tools, strict_allowed=True)
         return [] if self.tool_choice == "none" else tools
+
+    @property
+    def strict_tools(self) -> dict[str, str]:
+        """Those that answers may, and need not, call with nothing but what their schemas say: by
+        name, the field that says so."""
+        may_call = bool(self.callable_tools) and not self._forces_calls
+        return strict_tools(self.tools) if may_call else {}
 
     @cached_property
     def forced_calls(self) -> ForcedCalls | None:
@@ -117,6 +126,8 @@ class ChatCompletionRequest(TextRequest, dict=True):
     def named(self, error: RequestError) -> RequestError:
         """The error by the name that the request has for the field at fault."""
         error = super().named(error)
+        if error.param == _FORM_OF_CALLS and self.structured_outputs is None:
+            error = error.renamed("tools")
         newer = "max_completion_tokens"
         if error.param != "max_tokens" or self.max_completion_tokens is None:
             return error

@@ -10,10 +10,10 @@ import msgspec
 
 from ....core.prompts.responses.answer_parser import AnswerParts
 from ....core.prompts.responses.response_template import FunctionCall
+from ....core.prompts.responses.strict_calls import arguments_schema
 from ....core.protocol.constraints.structured_outputs import MAX_BYTES, StructuredOutputsParams
 from ....core.protocol.request_error import RequestError
 
-_NO_PARAMETERS = {"properties": {}, "additionalProperties": False}
 _REF = "$ref"
 
 
@@ -43,14 +43,7 @@ class ForcedCalls:
         tool_choice: str | Mapping[str, Any] | None,
         one_call: bool,
     ) -> None:
-        # Arguments are an object, whether or not their schema says so.
-        schemas = {
-            tool["function"]["name"]: {
-                "type": "object",
-                **(tool["function"].get("parameters") or _NO_PARAMETERS),
-            }
-            for tool in tools
-        }
+        schemas = {tool["function"]["name"]: arguments_schema(tool) for tool in tools}
         if not schemas:
             raise RequestError("tool_choice: there are no tools to call", "tool_choice")
         # Before they are walked through, which is done between other requests.

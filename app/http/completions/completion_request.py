@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ....core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from ....core.protocol.request_error import RequestError
 from ....core.protocol.sampling_params import (
     BeamSearchParams,
@@ -79,10 +80,13 @@ class CompletionRequest(TextRequest, dict=True):
         return named
 
     def sampling_params(
-        self, defaults: dict[str, Any], keeps_special_tokens: bool = False
+        self,
+        defaults: dict[str, Any],
+        keeps_special_tokens: bool = False,
+        form: StructuredOutputsParams | None = None,
     ) -> SamplingParams:
         """See TextRequest."""
-        params = super().sampling_params(defaults, keeps_special_tokens)
+        params = super().sampling_params(defaults, keeps_special_tokens, form)
         if not self._echoes_logprobs:
             return params
         return msgspec.structs.replace(params, prompt_logprobs=self.logprobs)

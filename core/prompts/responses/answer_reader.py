@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from ...contracts.specs import JsonDict
+from ...contracts.specs import CallForm, JsonDict
 from ...protocol.outputs import RequestOutput
 from ..tokenizer import Tokenizer
 from .answer_parser import AnswerParser
@@ -53,6 +53,14 @@ class AnswerReader:
         """Of a request's first answer, whose text has special tokens: what is no thought."""
         parser = self.parsers(output.prompt_token_ids)()
         return parser.feed(output.outputs[0].text, last=True).content
+
+    @property
+    def call_form(self) -> CallForm | None:
+        """How the model writes calls, if that is known, and if neither in that nor in thoughts are
+        special tokens, as no form has any."""
+        marks = json.dumps(self.template.splitting(calls=True), ensure_ascii=False)
+        has_special = any(text in marks for text in self._tokenizer.special_texts)
+        return None if has_special else self.template.call_form
 
     def _begun_in(self, token_ids: Sequence[int]) -> str:
         """What a prompt has of the answer already, such as a mark that opens thoughts."""

@@ -37,7 +37,8 @@ def _find_template(
     if wanted == "none":
         return None
     if wanted in registry.response_templates:
-        return ResponseTemplate(wanted, registry.response_templates[wanted].template)
+        spec = registry.response_templates[wanted]
+        return ResponseTemplate(wanted, spec.template, spec.call_form)
     if wanted != "auto":
         return ResponseTemplate(wanted, _read_file(wanted, registry))
     own = checkpoint.response_template
@@ -51,7 +52,7 @@ def _find_template(
         return None
     # The one that says most of how the model writes.
     spec = max(fitting, key=lambda spec: len("".join(spec.marks)))
-    return ResponseTemplate(spec.name, _of_this_model(spec, written))
+    return ResponseTemplate(spec.name, _of_this_model(spec, written), spec.call_form)
 
 
 def _of_this_model(spec: ResponseTemplateSpec, written: str) -> dict[str, Any]:

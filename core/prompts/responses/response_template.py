@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...contracts.specs import JsonDict
+from ...contracts.specs import CallForm, JsonDict
 from ...protocol.config import ConfigError
 
 CONTENT, REASONING, CALLS = "content", "reasoning_content", "tool_calls"
@@ -33,12 +33,14 @@ class ResponseTemplate:
     """A response template, checked. Imports transformers.
 
     name: in listings and messages. template: as transformers defines it; its anchors are not
-    looked at, as the model's chat template says where an answer begins. Raises ConfigError for one
-    that transformers refuses, or with fields that are unknown here.
+    looked at, as the model's chat template says where an answer begins. call_form: how calls are
+    written, if that is known. Raises ConfigError for one that transformers refuses, or with fields
+    that are unknown here.
     """
 
-    def __init__(self, name: str, template: JsonDict) -> None:
+    def __init__(self, name: str, template: JsonDict, call_form: CallForm | None = None) -> None:
         self.name = name
+        self.call_form = call_form
         self._fields = self._read_fields(template)
         self._parse("", self._fields)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ....core.contracts.specs import CONTRACT_VERSION, ResponseTemplateSpec
+from ....core.contracts.specs import CONTRACT_VERSION, CallForm, ResponseTemplateSpec
 from ....core.registry.hookspecs import hookimpl
 
 TEMPLATE = {
@@ -18,11 +18,18 @@ TEMPLATE = {
         "content": {"content": "text"},
     }
 }
+CALL_FORM = CallForm(
+    trigger="<tool_call>",
+    begin='<tool_call>\n{"name": "{name}", "arguments": ',
+    end="}\n</tool_call>",
+)
 
 
 @hookimpl
 def octavo_register_response_templates(register: Callable[[ResponseTemplateSpec], None]) -> None:
     """Register the template."""
     register(
-        ResponseTemplateSpec("hermes", TEMPLATE, ("<tool_call>", "</tool_call>"), CONTRACT_VERSION)
+        ResponseTemplateSpec(
+            "hermes", TEMPLATE, ("<tool_call>", "</tool_call>"), CONTRACT_VERSION, CALL_FORM
+        )
     )

@@ -128,7 +128,6 @@ def test_openais_client_parses_a_forced_call(server: str) -> None:
             "no tool is called 'wether'; there are weather, nothing",
         ),
         ({"tool_choice": NAMED, "response_format": {"type": "json_object"}}, None, "joined"),
-        ({"tool_choice": "auto"}, "tools[0].function.strict", "tool_choice"),
         ({"tool_choice": NAMED, "stop": ["a"]}, "stop", "joined"),
         (
             {

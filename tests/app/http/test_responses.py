@@ -348,7 +348,6 @@ TEXT = {"type": "input_text", "text": "x"}
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "name": "f", "zzz": 1}]}, "tools[0].zzz"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
-        ({"tools": [{"type": "function", "name": "f", "strict": True}]}, "tools[0].strict"),
         ({"tools": [{"type": "function", "name": "f"}]}, "tools"),
         ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.type"),
         ({"tool_choice": "required"}, "tool_choice"),
