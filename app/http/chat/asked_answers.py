@@ -33,6 +33,11 @@ class AskedAnswers:
         """Whether their texts are to come with special tokens, by which that is done."""
         return self._reader is not None
 
+    @property
+    def are_text_alone(self) -> bool:
+        """Whether neither thoughts nor calls are looked for in them."""
+        return self._reader is None and self._forced is None
+
     def messages(self, output: RequestOutput) -> list[ChatMessage]:
         """Empty ones, for each of the answers."""
         if self._forced is not None:

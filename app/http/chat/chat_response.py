@@ -9,6 +9,7 @@ from typing import Any
 from ....core.prompts.token_bytes import TextSoFar
 from ....core.prompts.tokenizer import Tokenizer
 from ....core.protocol.outputs import CompletionOutput, RequestOutput
+from ..answer_logprobs import answer_logprobs
 from ..prompt_logprobs import prompt_logprobs
 from ..request_timings import timings
 from ..usage import usage
@@ -65,22 +66,11 @@ class ChatResponses:
     def logprobs(
         self, completion: CompletionOutput, first: int, text: TextSoFar
     ) -> dict[str, Any] | None:
-        """OpenAI's form of log-probabilities of the tokens from a position on, up to which the
-        text goes and which it is moved on from; None if they were not asked for."""
+        """Of the tokens from a position on; see `answer_logprobs`. None if they were not asked
+        for."""
         if completion.logprobs is None:
             return None
-        content = []
-        new = zip(completion.token_ids[first:], completion.logprobs[first:], strict=True)
-        for token_id, position in new:
-            top = zip(position.top_ids, position.top_logprobs, strict=True)
-            content.append(
-                self._entry(text, token_id, position.chosen)
-                | {"top_logprobs": [self._entry(text, *other) for other in top]}
-            )
-            self._tokens.append(text, token_id)
-        if content and completion.ended_by_token:
-            content[-1]["bytes"] = None
-        return {"content": content}
+        return {"content": answer_logprobs(self._tokens, completion, first, text)}
 
     def _timings(self, output: RequestOutput) -> dict[str, Any]:
         return {"timings": timings(output)} if self._include_timings else {}
@@ -94,13 +84,6 @@ class ChatResponses:
             "finish_reason": message.finish_reason(completion.finish_reason),
             "stop_reason": completion.stop_reason,
             "logprobs": self.logprobs(completion, 0, before),
-        }
-
-    def _entry(self, text: TextSoFar, token_id: int, logprob: float) -> dict[str, Any]:
-        return {
-            "token": self._tokens.name(token_id),
-            "logprob": logprob,
-            "bytes": self._tokens.bytes_in(text, token_id),
         }
 
 

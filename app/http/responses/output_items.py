@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ....core.prompts.token_bytes import TextSoFar, TokenBytes
 from ....core.protocol.outputs import CompletionOutput
+from ..answer_logprobs import answer_logprobs
 from ..chat.chat_message import ChatMessage
 
 Event = dict[str, Any]
@@ -20,10 +22,16 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
 class OutputItems:
     """Of one answer: its thoughts and text, and then its calls, as a parser does not tell what was
-    written before a call from what came after it. message: takes its text apart."""
+    written before a call from what came after it. message: takes its text apart.
 
-    def __init__(self, message: ChatMessage) -> None:
+    Log-probabilities, if they were asked for, are those of a single text.
+    """
+
+    def __init__(self, message: ChatMessage, tokens: TokenBytes) -> None:
         self._message = message
+        self._tokens = tokens
+        self._token_text = TextSoFar()
+        self._logprobs: list[dict[str, Any]] = []
         self._sent = 0
         self._ended = False
         self.items: list[dict[str, Any]] = []
@@ -38,11 +46,13 @@ class OutputItems:
         if self._ended or not (text or ended):
             return
         self._sent, self._ended = len(completion.text), ended
+        first = len(self._logprobs)
+        self._logprobs += answer_logprobs(self._tokens, completion, first, self._token_text)
         delta = self._message.delta(text, ended)
         if thoughts := delta.get("reasoning_content"):
             yield from self._grow("reasoning", thoughts)
         if content := delta.get("content"):
-            yield from self._grow("message", content)
+            yield from self._grow("message", content, self._logprobs[first:])
         self._calls += delta.get("tool_calls", ())
         if ended:
             yield from self._finish(completion.finish_reason == "length")
@@ -64,14 +74,16 @@ class OutputItems:
         for call in self._calls:
             yield from self._call(call)
 
-    def _grow(self, kind: str, text: str) -> Iterator[Event]:
+    def _grow(
+        self, kind: str, text: str, logprobs: Sequence[dict[str, Any]] = ()
+    ) -> Iterator[Event]:
         if self._text is None or self.items[-1]["type"] != kind:
             yield from self._close("completed")
             yield from self._open(kind)
             if len(self.items) > 1:
                 text = text.lstrip("\n")  # which parts it from another piece of its kind
         self._text = (self._text or "") + text
-        yield self._about_text("delta", {"delta": text})
+        yield self._about_text("delta", {"delta": text}, logprobs)
 
     def _open(self, kind: str) -> Iterator[Event]:
         fields: dict[str, Any] = {"role": "assistant"} if kind == "message" else {"summary": []}
@@ -83,7 +95,7 @@ class OutputItems:
         """End the item that grows, if there is one."""
         if self._text is None:
             return
-        yield self._about_text("done", {"text": self._text})
+        yield self._about_text("done", {"text": self._text}, self._logprobs)
         yield self._about_part("done")
         yield self._end({"status": status, "content": [self._part()]})
         self._text = None
@@ -122,13 +134,16 @@ class OutputItems:
         about = f"response.content_part.{what}"
         return {"type": about, **self._place(), "content_index": 0, "part": self._part()}
 
-    def _about_text(self, what: str, fields: dict[str, Any]) -> Event:
+    def _about_text(
+        self, what: str, fields: dict[str, Any], logprobs: Sequence[dict[str, Any]]
+    ) -> Event:
         kind = self.items[-1]["type"]
         about = f"{_PARTS[kind][1]}.{what}"
-        logprobs: dict[str, Any] = {"logprobs": []} if kind == "message" else {}
-        return {"type": about, **self._place(), "content_index": 0, **fields, **logprobs}
+        told = {"logprobs": list(logprobs)} if kind == "message" else {}
+        return {"type": about, **self._place(), "content_index": 0, **fields, **told}
 
     def _part(self) -> dict[str, Any]:
         kind = self.items[-1]["type"]
-        notes: dict[str, Any] = {"annotations": [], "logprobs": []} if kind == "message" else {}
+        told = {"annotations": [], "logprobs": list(self._logprobs)}
+        notes: dict[str, Any] = told if kind == "message" else {}
         return {"type": _PARTS[kind][0], "text": self._text, **notes}

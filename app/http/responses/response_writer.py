@@ -53,6 +53,7 @@ class ResponseWriter:
             "text": body.text or {"format": {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
             "tools": body.tools or [],
+            "top_logprobs": body.top_logprobs or 0,
             "top_p": params.top_p,
             "truncation": "disabled",
             "usage": None,
@@ -67,7 +68,7 @@ class ResponseWriter:
         """Events about what is new."""
         if self._items is None:
             (message,) = self._answers.messages(output)
-            self._items = OutputItems(message)
+            self._items = OutputItems(message, self._tokenizer.token_bytes)
         for event in self._items.next(output.outputs[0]):
             yield self._numbered(event)
 

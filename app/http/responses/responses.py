@@ -67,6 +67,12 @@ async def _answer(
 ) -> Response:
     """Raises what ENGINE_ERRORS names."""
     chat, answers = read_chat(http, server, chat_body, arrival, "resp")
+    if body.includes_logprobs and not answers.are_text_alone:
+        raise RequestError(
+            "include: log-probabilities are told of text alone, and this answer is searched for "
+            "thoughts or calls",
+            "include",
+        )
     writer = ResponseWriter(
         chat.request_id.replace("-", "_"),
         server.model_name,

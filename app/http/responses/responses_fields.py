@@ -24,8 +24,6 @@ RESPONSES_FIELDS = FieldTable(
     fixed={
         "truncation": ("disabled",),
         "background": (False,),
-        "include": ([],),
-        "top_logprobs": (0,),
     },
     refused={
         **REFUSED,

@@ -11,6 +11,7 @@ from ....core.protocol.request_error import RequestError
 from ..chat.chat_request import ChatCompletionRequest
 from ..field_table import FieldTable
 
+_LOGPROBS = "message.output_text.logprobs"
 #: Fields that mean to the chat what they mean here.
 _PASSED_ON = (
     "model",
@@ -74,6 +75,7 @@ class ResponsesRequest(msgspec.Struct):
 
     input: a text, or items; see input_items.py.
     previous_response_id: of a response that is kept, whose conversation the input goes on with.
+    include: log-probabilities of the text, of whose likeliest tokens there are top_logprobs.
     store: whether the response is kept; None keeps it if there is room.
     text: the form of the answer. tools, tool_choice: in the flat shape of this API.
     """
@@ -89,6 +91,8 @@ class ResponsesRequest(msgspec.Struct):
     tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     previous_response_id: str | None = None
+    include: list[str] | None = None
+    top_logprobs: int | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     stream: bool = False
@@ -114,6 +118,17 @@ class ResponsesRequest(msgspec.Struct):
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options needs stream to be true", "stream_options")
         _STREAM_OPTIONS.read(self.stream_options or {}, "stream_options.")
+        for i, name in enumerate(self.include or ()):
+            if name != _LOGPROBS:
+                param = f"include[{i}]"
+                raise RequestError(f"{param} can only be {_LOGPROBS} here", param)
+        if self.top_logprobs and not self.includes_logprobs:
+            raise RequestError(f"top_logprobs needs include to name {_LOGPROBS}", "top_logprobs")
+
+    @property
+    def includes_logprobs(self) -> bool:
+        """Whether the text's log-probabilities are to be told."""
+        return bool(self.include)
 
     def items(self) -> list[tuple[str, Any]]:
         """The input's items, each after its name in errors."""
@@ -126,6 +141,8 @@ class ResponsesRequest(msgspec.Struct):
         return ChatCompletionRequest(
             messages=messages,
             max_completion_tokens=self.max_output_tokens,
+            logprobs=self.includes_logprobs,
+            top_logprobs=self.top_logprobs,
             response_format=_response_format(self.text),
             tools=None if self.tools is None else list(_chat_tools(self.tools)),
             tool_choice=_chat_tool_choice(self.tool_choice),

@@ -139,6 +139,25 @@ def test_a_stream_tells_events_in_order(client: OpenAI) -> None:
     assert (created.response.status, created.response.output) == ("in_progress", [])
 
 
+def test_log_probabilities_are_those_of_a_chat(client: OpenAI, url: str) -> None:
+    asked: Any = {"model": MODEL, "input": QUESTION, "top_logprobs": 2, **GREEDY}
+    asked["include"] = ["message.output_text.logprobs"]
+    response = client.responses.create(**asked)
+    body = chat(url, QUESTION, logprobs=True, top_logprobs=2, temperature=0, max_tokens=40).json()
+    expected = body["choices"][0]["logprobs"]["content"]
+    (item,) = response.to_dict()["output"]  # type: ignore[misc]
+    assert item["content"][0]["logprobs"] == expected
+    events = list(client.responses.create(stream=True, **asked))
+    told: list[Any] = []
+    for event in events:
+        if event.type == "response.output_text.delta":
+            told += [entry.to_dict() for entry in event.logprobs]
+        if event.type == "response.output_text.done":
+            assert [entry.to_dict() for entry in event.logprobs] == expected
+    # The token that ended the answer adds no text.
+    assert told == expected[:-1]
+
+
 def test_events_have_their_names(url: str) -> None:
     answer = post(url, stream=True, **GREEDY)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -353,6 +372,9 @@ TEXT = {"type": "input_text", "text": "x"}
         ({"tool_choice": "required"}, "tool_choice"),
         ({"previous_response_id": "resp_zzz"}, "previous_response_id"),
         ({"metadata": {"a": 1}}, "metadata"),
+        ({"include": ["reasoning.encrypted_content"]}, "include[0]"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"top_logprobs": 21, "include": ["message.output_text.logprobs"]}, "top_logprobs"),
         (
             {"stream": True, "stream_options": {"include_obfuscation": True}},
             "stream_options.include_obfuscation",

@@ -40,6 +40,11 @@ def text(answer: Answer) -> str:
     return found
 
 
+def logprobs(answer: Answer) -> list[Any]:
+    found: list[Any] = answer["output"][0]["content"][0]["logprobs"]
+    return found
+
+
 def prompt(answer: Answer) -> int:
     count: int = answer["usage"]["input_tokens"]
     return count
@@ -86,6 +91,17 @@ ROWS: dict[str, Row] = {
     "tools": Row([], is_the_same, [{"zzz": 1}]),
     "tool_choice": Row("none", is_the_same, "required"),
     "parallel_tool_calls": Row(False, lambda plain, a: not a["parallel_tool_calls"], "x"),
+    "include": Row(
+        ["message.output_text.logprobs"],
+        lambda plain, a: len(logprobs(a)) == a["usage"]["output_tokens"] and not logprobs(plain),
+        ["reasoning.encrypted_content"],
+    ),
+    "top_logprobs": Row(
+        3,
+        lambda plain, a: [len(entry["top_logprobs"]) for entry in logprobs(a)[:2]] == [3, 3],
+        21,
+        {**GREEDY, "include": ["message.output_text.logprobs"]},
+    ),
     "store": Row(False, lambda plain, a: (plain["store"], a["store"]) == (True, False), "x"),
     "metadata": Row({"a": "b"}, lambda plain, a: a["metadata"] == {"a": "b"}, {"a": 1}),
     "stream": Row(True, lambda plain, a: a["type"] == "response.completed", "x"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from octavo.app.http.responses.input_items import ChatMessages
 from octavo.core.protocol.request_error import RequestError
-from openai import OpenAI, pydantic_function_tool
+from openai import BadRequestError, OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 from scripted_checkpoint import save_scripts
 from serving import chat, running_server
@@ -259,9 +259,15 @@ def test_calls_are_forced_and_parsed(client: OpenAI, asked: dict[str, Any], choi
     assert isinstance(call.parsed_arguments, Colour)
 
 
+def test_log_probabilities_are_of_text_alone(client: OpenAI, asked: dict[str, Any]) -> None:
+    with pytest.raises(BadRequestError, match="thoughts or calls") as raised:
+        client.responses.create(input="two", include=["message.output_text.logprobs"], **asked)
+    assert raised.value.param == "include"
+
+
 def test_an_unknown_function_can_not_be_forced(client: OpenAI, asked: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match="no tool is called 'wether'") as raised:
+    with pytest.raises(BadRequestError, match="no tool is called 'wether'") as raised:
         client.responses.create(
             input="plain", tool_choice={"type": "function", "name": "wether"}, **asked
         )
-    assert raised.value.param == "tool_choice.name"  # type: ignore[attr-defined]
+    assert raised.value.param == "tool_choice.name"
