@@ -16,7 +16,7 @@ CHAT_FIELDS = FieldTable(
         **HARMLESS,
         "safety_identifier": "a name of the caller, for the provider's records",
         "metadata": "notes for the provider's records",
-        "store": "answers are kept nowhere",
+        "store": "answers of chats are kept nowhere",
         "service_tier": "there is one",
         "prediction": "makes answers come sooner, never others",
         "prompt_cache_key": "what prompts share is found without it",
