@@ -11,10 +11,13 @@ from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 import httpx
+import msgspec
 import pytest
 from octavo.app.http.event_stream import until_failed
+from octavo.app.http.responses.conversation import read_conversation
+from octavo.app.http.responses.responses_request import ResponsesRequest
 from octavo.app.serving.response_store import ResponseStore, StoredResponse
-from octavo.core.protocol.errors import RequestTimeoutError
+from octavo.core.protocol.errors import RequestError, RequestTimeoutError
 from openai import BadRequestError, NotFoundError, OpenAI
 from PIL import Image
 from pydantic import BaseModel
@@ -281,6 +284,24 @@ def test_a_store_has_bounds() -> None:
     assert [name for name in "abcd" if store.get(name)] == ["d"]
     store.keep("e", StoredResponse(b"x" * 101, b""))
     assert not any(store.get(name) for name in "abcde")
+
+
+def test_conversations_that_are_too_large_are_not_kept() -> None:
+    """Which the response says, and a request that insists is told."""
+    store = ResponseStore(max_bytes=400)
+
+    def keeps(**fields: Any) -> bool:
+        body = msgspec.convert(fields, ResponsesRequest)
+        return asyncio.run(read_conversation(store, body)).is_kept
+
+    assert keeps(input="x" * 40)
+    assert not keeps(input="x" * 40, store=False)
+    assert not keeps(input="x" * 100)
+    with pytest.raises(RequestError, match="send store: false"):
+        keeps(input="x" * 100, store=True)
+    item = {"role": "user", "content": "y" * 60}
+    store.keep("a", StoredResponse(b"{}", msgspec.json.encode([item])))
+    assert not keeps(input="x" * 40, previous_response_id="a")
 
 
 USER = {"role": "user", "content": "x"}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from octavo.app.http.responses.input_items import ChatMessages
 from octavo.core.protocol.request_error import RequestError
-from openai import BadRequestError, OpenAI, pydantic_function_tool
+from openai import BadRequestError, NotFoundError, OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 from scripted_checkpoint import save_scripts
-from serving import chat, running_server
+from serving import chat, is_healthy, running_server, wait_until
 
 _CALL = '{"name": "weather", "arguments": {"city": "Oslo"}}'
 _OTHER = '{"name": "weather", "arguments": {"days": "3"}}'
@@ -271,3 +274,26 @@ def test_an_unknown_function_can_not_be_forced(client: OpenAI, asked: dict[str, 
             input="plain", tool_choice={"type": "function", "name": "wether"}, **asked
         )
     assert raised.value.param == "tool_choice.name"
+
+
+def test_an_engine_that_dies_fails_the_response(
+    client: OpenAI, asked: dict[str, Any], url: str
+) -> None:
+    """In the last event, as the stream has begun; it isn't kept. The last test, for its server."""
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
+    form: Any = {"format": {"type": "json_schema", "name": "many", "schema": numbers}}
+    given = {**asked, "tools": [], "max_output_tokens": 5000}
+    pid = httpx.get(f"{url}/health").json()["engine_pid"]
+    events: list[Any] = []
+    for event in client.responses.create(input="plain", text=form, stream=True, **given):
+        events.append(event)
+        if len(events) == 9:
+            os.kill(pid, signal.SIGKILL)
+    last = events[-1]
+    assert last.type == "response.failed"
+    assert last.response.status == "failed"
+    assert "the engine died (killed by signal 9)" in last.response.error.message
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    with pytest.raises(NotFoundError):
+        client.responses.retrieve(last.response.id)
+    wait_until(lambda: is_healthy(url), 30)
