@@ -17,9 +17,12 @@ from ...core.checkpoints.checkpoint import Checkpoint
 from ...core.protocol.config import ConfigError
 
 _library: Any = AutoProcessor
-#: "Alice's Adventures in Wonderland" by Lewis Carroll, who died in 1898; it was published in 1865
-#: and is in the public domain. A line for each paragraph.
-_BUILT_IN = Path(__file__).with_name("alice_in_wonderland.txt.xz")
+#: Texts of several kinds, as what is found on one kind holds less for others. All are in the public
+#: domain, by authors who died long ago: tales, "Alice's Adventures in Wonderland" by Lewis Carroll
+#: (1865) and two of "The Adventures of Sherlock Holmes" by Arthur Conan Doyle (1892); lectures,
+#: "The Chemical History of a Candle" by Michael Faraday (1861); a pamphlet, "Common Sense" by
+#: Thomas Paine (1776). A line for each paragraph.
+_BUILT_IN = Path(__file__).with_name("texts")
 _QUESTION = "Describe this picture in detail."
 _TEXTS, _LINES = (".txt",), (".jsonl",)
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
@@ -46,11 +49,11 @@ def read_samples(
     checkpoint: Checkpoint, source: Path | None, count: int, length: int, takes_images: bool
 ) -> Samples:
     """At most count samples, of at most length tokens where they are text: spread evenly over the
-    source, a file or a folder, or the text that comes with Octavo.
+    source, a file or a folder, or the texts that come with Octavo.
 
     Raises ConfigError if that holds nothing to calibrate on.
     """
-    files = _files(source) if source is not None else [_BUILT_IN]
+    files = _files(source) if source is not None else sorted(_BUILT_IN.glob("*.txt.xz"))
     pictures = [path for path in files if path.suffix.lower() in _PICTURES]
     if pictures and not takes_images:
         raise ConfigError(f"--calibration {source}: {checkpoint.name} takes no pictures")
@@ -92,7 +95,7 @@ def _documents(path: Path, tokenizer: Any) -> Iterator[str]:
     kind = path.suffix.lower()
     if kind in _PICTURES:
         return
-    if path == _BUILT_IN:
+    if path.parent == _BUILT_IN:
         yield lzma.decompress(path.read_bytes()).decode()
         return
     try:
