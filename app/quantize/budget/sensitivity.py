@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from ....core.protocol.config import ConfigError
 from ....core.quantization.rounding.grid import Grid, round_to_nearest
-from ..forward_passes import Call, ForwardPasses, run_block
+from ..backward_passes import Stage, between, block_gradients, run_stage
+from ..forward_passes import ForwardPasses
 from ..inputs import layers_by_input
 from ..samples import Sample
 from ..source_model import SourceModel, in_float32
@@ -49,13 +49,13 @@ def expected_losses(
     blocks, and one block's weights in float32. Raises ConfigError if gradients are not finite.
     """
     passes = ForwardPasses(source.model, source.blocks, samples)
-    stages: list[_Stage] = []
+    stages: list[Stage] = []
     together = []
     for index, block in enumerate(source.blocks):
         calls = passes.next_calls(stages[-1].outputs) if stages else passes.first_calls()
         with in_float32(block):
             together.append(layers_by_input(block, source.linears(index), calls[0]))
-            stages.append(_run(block, calls))
+            stages.append(run_stage(block, calls))
     gradients = _gradients_of_labels(passes, stages[-1])
     found: list[Losses] = []
     for index in reversed(range(len(stages))):
@@ -65,11 +65,7 @@ def expected_losses(
             losses, gradients = _of_block(block, rounding, stage, gradients)
         found.insert(0, losses)
         if stages:
-            # What a model does between two blocks, if anything.
-            gradients = [
-                torch.autograd.grad(_hidden(call), end, gradient)[0]
-                for call, end, gradient in zip(stage.calls, stages[-1].ends, gradients, strict=True)
-            ]
+            gradients = between(stages[-1], stage, gradients)
     if not all(gradient.isfinite().all() for gradient in gradients):
         raise ConfigError("the model's gradients are no finite numbers on these samples")
     num_tokens = sum(sample["input_ids"].shape[1] for sample in samples)
@@ -85,27 +81,7 @@ def expected_losses(
     ]
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """What a block was called with and gave, for each sample. ends: its hidden states, as the
-    leaves that gradients are taken at."""
-
-    calls: Sequence[Call]
-    outputs: list[Any]
-    ends: list[Tensor]
-
-
-def _run(block: nn.Module, calls: Sequence[Call]) -> _Stage:
-    stage = _Stage(calls, [], [])
-    for call in calls:
-        output = run_block(block, call)
-        end = _first(output).detach().requires_grad_()
-        stage.ends.append(end)
-        stage.outputs.append(end if isinstance(output, Tensor) else (end, *output[1:]))
-    return stage
-
-
-def _gradients_of_labels(passes: ForwardPasses, last: _Stage) -> list[Tensor]:
+def _gradients_of_labels(passes: ForwardPasses, last: Stage) -> list[Tensor]:
     """Of the log-probabilities of labels, at the last block's hidden states."""
     generator = torch.Generator().manual_seed(0)
     gradients = []
@@ -144,51 +120,17 @@ def _rounding(
 def _of_block(
     block: nn.Module,
     rounding: Mapping[str, _Rounding],
-    stage: _Stage,
+    stage: Stage,
     gradients: Sequence[Tensor],
 ) -> tuple[Losses, list[Tensor]]:
     """The losses, summed over tokens, and gradients at the block's inputs."""
     losses = {name: dict.fromkeys(each.changes, 0.0) for name, each in rounding.items()}
+    weights = [each.layer.weight for each in rounding.values()]
     before = []
     for call, gradient in zip(stage.calls, gradients, strict=True):
-        own, of_weights = _backward(block, rounding, call, gradient)
+        own, at_weights = block_gradients(block, weights, call, gradient)
         before.append(own)
-        for name, at_weight in of_weights.items():
+        for name, at_weight in zip(rounding, at_weights, strict=True):
             for grid, change in rounding[name].changes.items():
                 losses[name][grid] += 0.5 * float((at_weight * change).sum(-1).square().sum())
     return losses, before
-
-
-def _backward(
-    block: nn.Module, rounding: Mapping[str, _Rounding], call: Call, gradient: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradients at the block's hidden states, and at the weights of its layers."""
-    start = _hidden(call).detach().requires_grad_()
-    changed = _with_hidden(call, start)
-    weights = [each.layer.weight.requires_grad_() for each in rounding.values()]
-    try:
-        with torch.enable_grad():
-            output = type(block).forward(block, *changed.args, **changed.kwargs)
-        own, *others = torch.autograd.grad(
-            _first(output), [start, *weights], gradient, materialize_grads=True
-        )
-    finally:
-        for weight in weights:
-            weight.requires_grad_(False)
-    return own, dict(zip(rounding, others, strict=True))
-
-
-def _first(output: Any) -> Tensor:
-    hidden: Tensor = output if isinstance(output, Tensor) else output[0]
-    return hidden
-
-
-def _hidden(call: Call) -> Tensor:
-    hidden: Tensor = call.args[0] if call.args else call.kwargs["hidden_states"]
-    return hidden
-
-
-def _with_hidden(call: Call, hidden: Tensor) -> Call:
-    if call.args:
-        return replace(call, args=(hidden, *call.args[1:]))
-    return replace(call, kwargs={**call.kwargs, "hidden_states": hidden})
