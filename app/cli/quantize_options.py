@@ -53,11 +53,17 @@ def add_quantize_options(parser: CommandParser, model_help: str) -> None:
         help="of gptq: added to the Hessian's diagonal, as a share of its mean (default: 0.01)",
     )
     parser.add_argument(
+        "--no-tuning",
+        action="store_true",
+        help="of int4: leave scales as they are found layer by layer, which takes about half as "
+        "long and loses more",
+    )
+    parser.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE_OR_DIR",
         help='a text (.txt, .jsonl with "text" or "messages"), or a folder of texts and pictures '
-        "(default: a text that comes with Octavo)",
+        "(default: texts that come with Octavo)",
     )
     parser.add_argument(
         "--num-samples", type=count, help="pieces and pictures to calibrate on (default: 64)"

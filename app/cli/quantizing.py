@@ -26,6 +26,7 @@ def quantize_and_print(options: argparse.Namespace) -> None:
         options.bits_budget,
         options.damping,
         options.act_order,
+        options.no_tuning,
     )
     _log.disable_progress_bar()
     job = Job(
@@ -40,5 +41,9 @@ def quantize_and_print(options: argparse.Namespace) -> None:
     print_table(report.rows())
     before, after = report.bytes_before / 1e6, report.bytes_after / 1e6
     print(f"{report.bits:.3f} bits a weight in the layers above, scales and zeros counted")
+    if report.divergences:
+        plain, tuned = report.divergences
+        kept = "" if tuned < plain else ": left as they were"
+        print(f"scales tuned: KL on held-out samples {plain:.5f} before, {tuned:.5f} now{kept}")
     print(f"weights: {before:.1f} MB before, {after:.1f} MB now, in {report.output}")
     print(f"next: octavo serve {report.output}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...core.protocol.config import ConfigError
 from ...core.quantization.rounding.gptq import gptq
 from ...core.quantization.rounding.grid import Grid, Rounded, round_to_nearest
+from ...core.quantization.rounding.refine import refine
 from .recipe import Recipe
 
 
@@ -51,6 +52,8 @@ def _round_layer(
         rounded = round_to_nearest(weight, grid, dtype, products.diagonal())
     else:
         rounded = gptq(weight, products, grid, dtype, recipe.damping, recipe.ordered)
+    if recipe.refines:
+        rounded = refine(weight, rounded, products, grid, dtype, recipe.damping)
     return RoundedLayer(rounded, grid, _output_error(rounded.values() - weight, weight, products))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...core.quantization.rounding.packed import from_stored, stored_tensors
+from ...core.quantization.rounding.packed import stored_tensors
 from .block_rounding import round_layers
+from .finished_blocks import FinishedBlocks
 from .forward_passes import Call, ForwardPasses, run_block
 from .inputs import gather_products
 from .layer_grids import LayerGrids
@@ -32,14 +33,20 @@ class BlockRounding:
     def run(self) -> Iterator[list[LayerReport]]:
         """Finish all blocks; gives what became of each one's layers. One block's weights at a time
         are in memory, in float32."""
+        if all(self.folder.holds(index) for index in range(len(self.names))):
+            # An earlier run was at what follows.
+            yield from (self.folder.get(index)[1] for index in range(len(self.names)))
+            return
         passes = ForwardPasses(self.source.model, self.source.blocks, self.samples)
         calls = passes.first_calls()
+        finished = FinishedBlocks(self.source, self.names, self.grids)
         for index, block in enumerate(self.source.blocks):
             is_last = index + 1 == len(self.names)
             with in_float32(block):
                 if not self.folder.holds(index):
                     self._finish(index, calls)
-                report = self._put_in_place(index)
+                tensors, report = self.folder.get(index)
+                finished.put_in_place(index, tensors)
                 outputs = [] if is_last else [run_block(block, call) for call in calls]
             yield report
             if not is_last:
@@ -70,19 +77,3 @@ class BlockRounding:
             for name, grid in grids.items()
         ]
         self.folder.put(index, tensors, notes)
-
-    def _put_in_place(self, index: int) -> list[LayerReport]:
-        """The weights of a finished block, as whoever loads them has them."""
-        tensors, reports = self.folder.get(index)
-        names = self.names[index]
-        for name, parameter in self.source.blocks[index].named_parameters():
-            if names.get(name) in tensors:
-                parameter.data = tensors[names[name]].float()
-        for name, layer in self.source.linears(index).items():
-            grid, prefix = self.grids[index][name], names[f"{name}.weight"].removesuffix("weight")
-            if grid is not None:
-                own = {
-                    k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)
-                }
-                layer.weight.data = from_stored(own, grid).values()
-        return reports

@@ -30,7 +30,8 @@ class Recipe:
     """solver: how numbers are found; "clip" is to the nearest, with ranges that fit the inputs.
     grids: where they may lie. budget: most bits a weight, on average, by which each layer's grid is
     chosen; None if each gets the first that fits it. scales: whether inputs are scaled before, see
-    `search_scaling`. damping, ordered: see `gptq`."""
+    `search_scaling`. damping, ordered: see `gptq`. refines: whether `refine` follows it.
+    tunes: whether `tune_scales` comes last."""
 
     solver: Solver
     grids: tuple[Grid, ...]
@@ -38,6 +39,8 @@ class Recipe:
     scales: bool = False
     damping: float = 0.01
     ordered: bool = False
+    refines: bool = False
+    tunes: bool = False
 
     @property
     def calibrates(self) -> bool:
@@ -58,6 +61,7 @@ def make_recipe(
     bits_budget: float | None = None,
     damping: float | None = None,
     act_order: bool = False,
+    no_tuning: bool = False,
 ) -> Recipe:
     """None is the method's default. Raises ConfigError for settings that it doesn't take."""
     if method not in METHODS:
@@ -70,10 +74,12 @@ def make_recipe(
         "--bits-budget": bits_budget is not None,
         "--damping": damping is not None,
         "--act-order": act_order,
+        "--no-tuning": no_tuning,
     }
     taken = set() if method in _WHOLE else set(_INTEGERS)
     taken |= {"--float8"} if method in ("rtn", "gptq") else set()
     taken |= {"--damping", "--act-order"} if method == "gptq" else set()
+    taken |= {"--no-tuning"} if method == "int4" else set()
     taken |= {"--bits-budget"} if method in _BUDGETED else set()
     for option, is_given in given.items():
         if is_given and option not in taken:
@@ -98,7 +104,15 @@ def make_recipe(
     if float8:
         grids = (_FLOAT8,)
     if method == "int4":
-        return Recipe("gptq", grids, bits_budget, scales=True, ordered=True)
+        return Recipe(
+            "gptq",
+            grids,
+            bits_budget,
+            scales=True,
+            ordered=True,
+            refines=True,
+            tunes=not no_tuning,
+        )
     if method == "rtn":
         return Recipe("rtn", grids, bits_budget)
     if method == "awq":

@@ -28,13 +28,15 @@ class LayerReport:
 @dataclass(frozen=True)
 class Report:
     """layers: of each block. bytes_before, bytes_after: of all weights. bits: a weight, of the
-    blocks' linear layers with scales and zeros."""
+    blocks' linear layers with scales and zeros. divergences: before and after tuning, see
+    `TuningResult`; None if nothing was tuned."""
 
     output: Path
     layers: Sequence[Sequence[LayerReport]]
     bytes_before: int
     bytes_after: int
     bits: float
+    divergences: tuple[float, float] | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """Of a table, with its headings: a row for each kind of layer."""

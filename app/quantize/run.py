@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ...core.checkpoints.weights_digest import weights_digest
 from ...core.protocol.config import ConfigError
 from .blocks import BlockRounding
 from .budget.choice import check_budget, choose_grids
+from .finished_blocks import FinishedBlocks
 from .layer_grids import GridCosts, LayerGrids, first_grids, grid_costs, num_weights, total_bits
 from .layer_targets import layer_targets, plain_patterns
 from .recipe import Recipe
@@ -27,6 +28,8 @@ from .report import LayerReport, Report
 from .samples import Samples, read_samples
 from .source_model import SourceModel, load_source
 from .stored_names import find_stored_names
+from .tuning.result import TuningResult
+from .tuning.tune import can_tune, tune_scales
 from .work_folder import WorkFolder, check_output
 from .write_checkpoint import SHARD_BYTES, quantization_settings, write_checkpoint
 
@@ -35,7 +38,7 @@ _NUM_SAMPLES, _SAMPLE_LEN = 64, 512
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for. calibration: a file or a folder; None for the text that comes along.
+    """What is asked for. calibration: a file or a folder; None for the texts that come along.
     num_samples, sample_len: None for 64 pieces of 512 tokens."""
 
     model: str
@@ -85,10 +88,11 @@ def _make(
     # A bar where standard error is a terminal.
     bar = tqdm(rounding.run(), total=len(names), unit="block", leave=False, disable=None)
     reports: list[list[LayerReport]] = list(bar)
+    tuned = _tuned(FinishedBlocks(source, names, grids), job.recipe, samples, folder)
     write_checkpoint(
         folder.begin_whole(),
         checkpoint.path,
-        _all_tensors(checkpoint, folder, names, grids),
+        _all_tensors(checkpoint, folder, names, grids, tuned.scales if tuned else {}),
         settings,
         job.shard_bytes,
     )
@@ -96,7 +100,21 @@ def _make(
     after = sum(path.stat().st_size for path in folder.whole.glob("*.safetensors"))
     folder.finish()
     bits = total_bits(costs, grids) / num_weights(source)
-    return Report(job.output, reports, before, after, bits)
+    divergences = (tuned.before, tuned.after) if tuned else None
+    return Report(job.output, reports, before, after, bits, divergences)
+
+
+def _tuned(
+    blocks: FinishedBlocks, recipe: Recipe, samples: Samples, folder: WorkFolder
+) -> TuningResult | None:
+    """As an earlier run did it, if one did; None if there is nothing to do."""
+    if not recipe.tunes or not can_tune(samples.inputs):
+        return None
+    result = folder.get_tuned()
+    if result is None:
+        result = tune_scales(blocks, samples.inputs, folder)
+        folder.put_tuned(result)
+    return result
 
 
 def _check_plain(checkpoint: Checkpoint) -> None:
@@ -132,12 +150,14 @@ def _samples(
     if length > most:
         raise ConfigError(f"--sample-len {length}: {checkpoint.name} takes {most} tokens")
     samples = read_samples(checkpoint, job.calibration, count, length, source.takes_images)
-    origin = "Octavo's own text" if job.calibration is None else str(job.calibration)
+    origin = "Octavo's own texts" if job.calibration is None else str(job.calibration)
     pictures = f", {samples.num_pictures} with a picture" if samples.num_pictures else ""
     tell(
         f"calibrating on {len(samples.inputs)} samples of {origin}{pictures}: "
         f"{samples.num_tokens} tokens"
     )
+    if job.recipe.tunes and not can_tune(samples.inputs):
+        tell("scales are not tuned: of one sample, none can be held out")
     if source.takes_images and not samples.num_pictures:
         tell("none shows a picture: --calibration takes a folder with some, for a model of images")
     return samples
@@ -206,12 +226,13 @@ def _all_tensors(
     folder: WorkFolder,
     names: Sequence[dict[str, str]],
     grids: LayerGrids,
+    tuned: Mapping[str, Tensor],
 ) -> Iterator[tuple[str, Tensor]]:
-    """The source's, but for those that blocks have in their place."""
+    """The source's, but for those that blocks have in their place, with tuned ones in theirs."""
     replaced = set()
     for index, own in enumerate(names):
         made, _ = folder.get(index)
-        yield from made.items()
+        yield from ((name, tuned.get(name, tensor)) for name, tensor in made.items())
         replaced |= {own[f"{layer}.weight"] for layer in grids[index] if grids[index][layer]}
         replaced |= set(made)
     for name, tensor in checkpoint.weights():

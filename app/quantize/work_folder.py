@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,9 +21,11 @@ from ...core.protocol.config import ConfigError
 from ...core.quantization.rounding.grid import Grid
 from .layer_grids import LayerGrids
 from .report import LayerReport
+from .tuning.result import TuningResult
 
 _SETTINGS, _GRIDS = "settings.json", "grids.json"
 _WHOLE, _REPORTS = "checkpoint", "reports"
+_TUNING, _TUNED, _RESULT = "tuning.pt", "tuned.safetensors", "result"
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,36 @@ class WorkFolder:
                 for each in json.loads(file.metadata()[_REPORTS])
             ]
             return {name: file.get_tensor(name) for name in names}, reports
+
+    def put_tuning(self, state: Mapping[str, Any]) -> None:
+        """Keep how far tuning is."""
+        temporary = (self.path / _TUNING).with_suffix(".writing")
+        torch.save(dict(state), temporary)
+        temporary.replace(self.path / _TUNING)
+
+    def get_tuning(self) -> dict[str, Any] | None:
+        """What was kept, if it was."""
+        kept = self.path / _TUNING
+        if not kept.is_file():
+            return None
+        state: dict[str, Any] = torch.load(kept, weights_only=True)
+        return state
+
+    def put_tuned(self, result: TuningResult) -> None:
+        """Keep what came of tuning."""
+        temporary = (self.path / _TUNED).with_suffix(".writing")
+        noted = json.dumps({"before": result.before, "after": result.after})
+        save_file(dict(result.scales), temporary, {_RESULT: noted})
+        temporary.replace(self.path / _TUNED)
+
+    def get_tuned(self) -> TuningResult | None:
+        """That, if it is there."""
+        kept = self.path / _TUNED
+        if not kept.is_file():
+            return None
+        with safe_open(kept, framework="pt") as file:
+            scales = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return TuningResult(scales, **json.loads(file.metadata()[_RESULT]))
 
     def begin_whole(self) -> Path:
         """An empty folder for the checkpoint."""

@@ -184,7 +184,8 @@ def test_one_blocks_weights_are_in_memory(tmp_path: Path) -> None:
         run(model, tmp_path / "out", "int4")
     finally:
         handle.remove()
-    assert len(seen) == 4 * 7
+    # And the head.
+    assert len(seen) == 4 * 7 + 1
     assert most == 7
 
 
@@ -247,6 +248,7 @@ def save_gpt2(folder: Path) -> None:
     [
         ("MODEL -o OUT --method int4 --bits 8", "--bits does not go with --method int4"),
         ("MODEL -o OUT --method rtn --act-order", "--act-order does not go with --method rtn"),
+        ("MODEL -o OUT --method gptq --no-tuning", "--no-tuning does not go with --method gptq"),
         ("MODEL -o OUT --method gptq --bits 3", "--bits 3: must be 4 or 8"),
         ("MODEL -o OUT --method gptq --group-size 48", "--group-size 48: must be"),
         ("MODEL -o OUT --method gptq --damping 0", "--damping 0.0: must be"),
