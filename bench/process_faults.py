@@ -1,6 +1,7 @@
 """Every process of a server stopped, killed and terminated, at every stage.
 
     python -m octavo.bench.process_faults [--rounds N] [--embedding-model MODEL]
+        [--process NAME ...] [--stage STAGE ...]
 
 Prints a table: what became of the server, the slowest return to service, the clients that were
 not told, and the processes that were left 5 s after the server's end. Exits with 1 if a bound is
@@ -50,6 +51,8 @@ _MODULES = {
     "embedder": b"core.embedding.embedding_process",
     "media host": b"core.media_pool.host",
 }
+_OF_CHATS = ("server", "engine", "media host", "picture worker")
+_OF_EMBEDDINGS = ("server", "embedder")
 _ROUNDS_OF_CLIENTS = 3
 _ARGUMENTS = (
     "--dtype=float32",
@@ -312,40 +315,63 @@ def _embeddings(number: int) -> list[Ask]:
     ]
 
 
-async def main(
-    rounds: int, embedding_model: str | None, processes: Sequence[str], stages: Sequence[str]
-) -> bool:
+def _places(names: Sequence[str], options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Processes of these and stages that were asked for."""
+    return [
+        (process, stage)
+        for process in names
+        for stage in options.stage or _STAGES
+        if process in (options.process or names)
+        # There is none yet.
+        and (process, stage) != ("picture worker", "loading")
+    ]
+
+
+async def main(options: argparse.Namespace) -> bool:
     """Returns whether everything that is promised held."""
     print(describe_machine())
     kinds: list[tuple[tuple[str, ...], Callable[[int], list[Ask]], tuple[str, ...]]] = [
-        (_ARGUMENTS, _chats, ("server", "engine", "media host", "picture worker"))
+        (_ARGUMENTS, _chats, _OF_CHATS)
     ]
-    if embedding_model is not None:
-        kinds.append(((embedding_model, *_ARGUMENTS[2:]), _embeddings, ("server", "embedder")))
+    if options.embedding_model is not None:
+        kinds.append(((options.embedding_model, *_ARGUMENTS[2:]), _embeddings, _OF_EMBEDDINGS))
     outcomes = []
     for arguments, asks, names in kinds:
         faults = Faults(arguments, asks, seed=0)
-        for process in names:
-            for stage in stages or _STAGES:
-                if (process, stage) == ("picture worker", "loading"):
-                    continue  # there is none yet
-                if processes and process not in processes:
-                    continue
-                for number in _SIGNALS:
-                    outcomes.append(await faults.run(process, stage, number, rounds))
-                    print(json.dumps(outcomes[-1].row()), file=sys.stderr, flush=True)
+        for process, stage in _places(names, options):
+            for number in _SIGNALS:
+                outcomes.append(await faults.run(process, stage, number, options.rounds))
+                print(json.dumps(outcomes[-1].row()), file=sys.stderr, flush=True)
         await faults.close()
     print_table([_COLUMNS, *(outcome.row() for outcome in outcomes)])
     return all(outcome.is_good for outcome in outcomes)
 
 
-if __name__ == "__main__":
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Of a command line; ends the process with a message for processes and stages that there are
+    not, rather than with an empty table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20, help="of each fault")
     parser.add_argument("--embedding-model", help="also try a server of embeddings")
-    parser.add_argument("--process", action="append", default=[], help="only these")
+    parser.add_argument(
+        "--process",
+        action="append",
+        default=[],
+        choices=dict.fromkeys((*_OF_CHATS, *_OF_EMBEDDINGS)),
+        help="only these",
+    )
     parser.add_argument("--stage", action="append", default=[], choices=_STAGES, help="only these")
-    options = parser.parse_args()
-    given = (options.rounds, options.embedding_model, options.process, options.stage)
-    good = asyncio.run(main(*given))
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: must be at least 1")
+    for process in options.process:
+        if process not in _OF_CHATS and options.embedding_model is None:
+            parser.error(f"--process {process}: only a server of --embedding-model has one")
+        if not _places([process], options):
+            parser.error(f"--process {process}: there is none at --stage {options.stage[0]}")
+    return options
+
+
+if __name__ == "__main__":
+    good = asyncio.run(main(read_options(sys.argv[1:])))
     sys.exit(0 if good else 1)
