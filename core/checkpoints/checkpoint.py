@@ -10,13 +10,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..contracts.specs import JsonDict, load_object
+from ..contracts.specs import JsonDict, StoredTensor, load_object
 from ..protocol.config import ConfigError
 from .ask_transformers import ask, stamp_files
 from .hf_config import complete_config, is_known_type
 from .json_file import read_json_file
 from .unreadable import unreadable
-from .weight_files import WeightFiles, find_weights
+from .weight_files import WeightFiles, find_weights, read_header
 
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
 #: Bytes of tensors for which a file is opened anew, which takes as long as copying a megabyte.
@@ -111,11 +111,7 @@ class Checkpoint:
     @property
     def dtype(self) -> str | None:
         """The number format that the config names, if any."""
-        for config in (self.config, self.config.get("text_config") or {}):
-            dtype = config.get("dtype") or config.get("torch_dtype")
-            if dtype:
-                return str(dtype)
-        return None
+        return named_dtype(self.config)
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -173,6 +169,20 @@ class Checkpoint:
         for path in files.present():
             yield from (name for name in _names_in(path) if files.holds(path, name))
 
+    def stored_tensors(self) -> dict[str, StoredTensor]:
+        """Those of `weights` by name, as the files have them, whose headers alone are read. Raises
+        ConfigError as `weights` does, and for a file that is truncated."""
+        files = self._weight_files()
+        try:
+            return {
+                name: tensor
+                for path in files.present()
+                for name, tensor in read_header(path).items()
+                if files.holds(path, name)
+            }
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+
     def weight_paths(self) -> list[Path]:
         """The files that hold the weights, without links, as a hub's cache has them. Raises
         ConfigError as `weights` does."""
@@ -183,6 +193,15 @@ class Checkpoint:
             return find_weights(self.path)
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from error
+
+
+def named_dtype(config: JsonDict) -> str | None:
+    """The number format that a config names, if any."""
+    for part in (config, config.get("text_config") or {}):
+        dtype = part.get("dtype") or part.get("torch_dtype")
+        if dtype:
+            return str(dtype)
+    return None
 
 
 def _names_in(path: Path) -> list[str]:

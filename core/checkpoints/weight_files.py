@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..contracts.specs import StoredTensor
 from ..protocol.config import ConfigError
 from .json_file import read_json_file
 from .unreadable import unreadable
@@ -69,15 +70,17 @@ def find_weights(folder: Path) -> WeightFiles:
     return WeightFiles(folder, shards)
 
 
-def check_whole(path: Path) -> None:
-    """Raises ConfigError for a file of safetensors that ends before its tensors do, as its header
-    (https://huggingface.co/docs/safetensors) says where each lies."""
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """By name the tensors of a file of safetensors, whose header
+    (https://huggingface.co/docs/safetensors) says where each lies. Raises ConfigError for one that
+    ends before its tensors do."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             header_size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(header_size, size)))
         header.pop("__metadata__", None)
+        tensors = {name: _stored_tensor(entry) for name, entry in header.items()}
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         wanted = 8 + header_size + end
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -86,6 +89,12 @@ def check_whole(path: Path) -> None:
         raise ConfigError(
             f"{path} is truncated: it has {size} bytes of {wanted}; copy or download it again"
         )
+    return tensors
+
+
+def _stored_tensor(entry: Mapping[str, Any]) -> StoredTensor:
+    start, end = entry["data_offsets"]
+    return StoredTensor(str(entry["dtype"]), tuple(entry["shape"]), end - start)
 
 
 def _is_plain(name: Any) -> bool:

@@ -87,17 +87,32 @@ class EncoderSpec:
     contract_version: int | None = None
 
 
+class StoredTensor(NamedTuple):
+    """A tensor of a checkpoint before it is read. dtype: as safetensors names it, such as "BF16".
+    nbytes: of its numbers in that."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
 @dataclass(frozen=True)
 class QuantSpec:
     """A quantisation method.
 
     name: as in `quantization_config.quant_method` of checkpoints, and for --quantization.
     load: "module:Class" of a QuantMethod (see `core.contracts.interfaces`).
+    held: "module:function", without torch, for a method that holds what a checkpoint stores in
+        other sizes than its files do, such as dequantised: function(settings, tensors, float_bytes)
+        gives the bytes that those tensors take once they are loaded, by their names. settings: the
+        checkpoint's `quantization_config`. tensors: each StoredTensor by its name. float_bytes: of
+        a plain weight's number.
     """
 
     name: str
     load: str
     contract_version: int | None = None
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -288,5 +303,6 @@ __all__ = [
     "QuantSpec",
     "RepeatedPlaceholder",
     "ResponseTemplateSpec",
+    "StoredTensor",
     "load_object",
 ]

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...kernels.processor import has_bf16
 from ..protocol.config import ConfigError
 from ..system import memory
+from .dtype_choice import choose_dtype_name
 
 _DTYPES = {
     "float32": torch.float32,
@@ -55,13 +55,8 @@ def _check_cuda(device: torch.device) -> None:
 
 
 def choose_dtype(name: str, checkpoint_dtype: str | None, device: torch.device) -> torch.dtype:
-    """The named dtype; "auto" is the checkpoint's unless the device has no instructions for it."""
-    if name != "auto":
-        return _DTYPES[name]
-    dtype = _DTYPES.get(checkpoint_dtype or "", torch.float32)
-    if device.type == "cpu" and dtype != torch.float32 and not has_bf16():
-        return torch.float32
-    return torch.bfloat16 if device.type == "cpu" and dtype == torch.float16 else dtype
+    """See `choose_dtype_name`."""
+    return _DTYPES[choose_dtype_name(name, checkpoint_dtype, device.type == "cpu")]
 
 
 def choose_kv_cache_dtype(

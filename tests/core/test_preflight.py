@@ -96,6 +96,13 @@ def test_an_architecture_without_a_plugin(model: Path) -> None:
     assert "names Unheard" in refusal(model, "--model-impl", "octavo")
 
 
+def test_more_memory_than_there_is_for_weights_that_are_dequantised(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (model / "config.json").write_text(json.dumps(config))
+    assert "is more than there is" in refusal(model, "--kv-cache-memory=1TiB", "--device=cpu")
+
+
 def test_more_memory_than_there_is() -> None:
     said = refusal("--kv-cache-memory", "1TiB", "--device", "cpu")
     assert "kv_cache_memory 1024.0 GiB is more than there is" in said

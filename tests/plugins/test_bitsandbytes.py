@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 import torch
 from octavo import LLM
 from octavo.core.protocol.config import ConfigError
-from parity import GREEDY, Reference, check_equal, conversation
+from parity import GREEDY, Reference, check_equal, conversation, conversations
+from PIL import Image
 from quantised_checkpoints import save_quantised
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from vision_checkpoints.llava import save_llava
 
 NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
@@ -68,6 +71,37 @@ def check(folder: Path, settings: Mapping[str, Any], quantise: Any) -> None:
     prompt = conversation("What is this?", [])
     answer = LLM(stored, dtype="float32", kv_cache_memory=2**24).chat(prompt, GREEDY)[0]
     check_equal(answer, Reference(plain).answer(prompt))
+
+
+@pytest.mark.parametrize("tower", ["clip", "siglip"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_towers_projectors_and_heads(
+    bits: int,
+    tower: str,
+    pictures: list[Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All linear layers of a model of images, those that bitsandbytes skips by default too."""
+    monkeypatch.setenv("OCTAVO_KERNELS", "decoder=reference,linear=reference,encoder=reference")
+    layers = r"(_proj|\.fc[12]|\.linear_[12]|(^|\.)lm_head)$"
+
+    def quantise(name: str, weight: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        # Of codes that are as small as random weights are.
+        if bits == 4:
+            return four_bits(weight, "nf4", 64, True, "float32")
+        return eight_bits(name, weight)
+
+    save = partial(save_llava, tower=tower)
+    settings = EIGHT if bits == 8 else {**FOUR, "bnb_4bit_quant_type": "nf4"}
+    plain, stored = save_quantised(tmp_path, settings, quantise, save, layers)
+    marker = "SCB" if bits == 8 else "weight.absmax"
+    quantised = {name for name in load_file(stored / "model.safetensors") if marker in name}
+    for part in ("vision_tower", "multi_modal_projector.linear_1", "lm_head", "language_model"):
+        assert any(part in name for name in quantised)
+    llm, reference = LLM(stored, dtype="float32", kv_cache_memory=2**24), Reference(plain)
+    for prompt in conversations(True, pictures):
+        check_equal(llm.chat(prompt, GREEDY)[0], reference.answer(prompt))
 
 
 def test_eight_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

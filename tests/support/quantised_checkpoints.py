@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +93,17 @@ def save_quantised(
     folder: Path,
     settings: Mapping[str, Any],
     quantise: Callable[[str, Tensor], tuple[Tensor, Mapping[str, Tensor]]],
+    save: Callable[[Path], Path] | None = None,
+    chosen: str = r"\.layers\..*_proj$",
 ) -> tuple[Path, Path]:
-    """The same Llama twice: with the layers' weights rounded, and with what is stored of those.
-    quantise: gives both for a weight."""
-    plain, stored = save_family(folder / "plain", "Llama", SIZES), folder / "stored"
-    save_family(stored, "Llama", SIZES)
+    """The same model twice, a Llama by default: with some layers' weights rounded, and with what is
+    stored of those. quantise: gives both for a weight. chosen: finds the layers' names."""
+    save = save or partial(save_family, family="Llama", settings=SIZES)
+    plain, stored = save(folder / "plain"), save(folder / "stored")
     weights = load_file(plain / "model.safetensors")
     tensors = dict(weights)
-    for name in [name for name in weights if ".layers." in name and name.endswith("_proj.weight")]:
+    layers = (name.removesuffix(".weight") for name in weights if name.endswith(".weight"))
+    for name in [f"{layer}.weight" for layer in layers if re.search(chosen, layer)]:
         weights[name], made = quantise(name, weights[name])
         del tensors[name]
         layer = name.removesuffix("weight")

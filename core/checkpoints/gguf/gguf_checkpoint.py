@@ -24,14 +24,14 @@ from transformers import (
     modeling_gguf_pytorch_utils,
 )
 
-from ...contracts.specs import JsonDict, load_object
+from ...contracts.specs import JsonDict, StoredTensor, load_object
 from ...protocol.config import ConfigError
 from ..checkpoint import Checkpoint
 from .gguf_config import check_architecture, gguf_config
 from .gguf_file import GgufFile, GgufTensor, read_gguf
 from .gguf_metadata import FACTOR_TENSORS, GgufMetadata
 from .gguf_tokenizer import check_tokenizer, tokenizer_parts
-from .gguf_values import dequantized
+from .gguf_values import as_stored, dequantized
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +176,10 @@ class GgufCheckpoint(Checkpoint):
     def weight_names(self) -> Iterator[str]:
         """None: whether the head is tied, the config has from the tensors."""
         return iter(())
+
+    def stored_tensors(self) -> dict[str, StoredTensor]:
+        """See Checkpoint."""
+        return {self.places[name]: as_stored(tensor) for name, tensor in self.tensors()}
 
     def weight_paths(self) -> list[Path]:
         """The file, whose tensors may be quantised."""

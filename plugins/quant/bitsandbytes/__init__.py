@@ -14,5 +14,6 @@ def octavo_register_quant(register: Callable[[QuantSpec], None]) -> None:
             name="bitsandbytes",
             load=f"{__name__}.method:BitsAndBytesMethod",
             contract_version=CONTRACT_VERSION,
+            held=f"{__name__}.held:held_bytes",
         )
     )

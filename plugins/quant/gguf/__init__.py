@@ -11,6 +11,9 @@ def octavo_register_quant(register: Callable[[QuantSpec], None]) -> None:
     """Register the method."""
     register(
         QuantSpec(
-            name="gguf", load=f"{__name__}.method:GgufMethod", contract_version=CONTRACT_VERSION
+            name="gguf",
+            load=f"{__name__}.method:GgufMethod",
+            contract_version=CONTRACT_VERSION,
+            held=f"{__name__}.held:held_bytes",
         )
     )

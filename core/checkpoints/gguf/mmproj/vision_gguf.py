@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ....contracts.interfaces import LANGUAGE_MODEL
-from ....contracts.specs import JsonDict
+from ....contracts.specs import JsonDict, StoredTensor
 from ....protocol.config import NO_MMPROJ, ConfigError
 from ...checkpoint import Checkpoint
 from ...hf_config import complete_config
 from ..gguf_checkpoint import GgufCheckpoint
-from ..gguf_values import dequantized
+from ..gguf_values import as_stored, dequantized
 from .kinds import read_projector
 from .mmproj_file import MmprojFile
 from .projector import Projector
@@ -154,6 +154,14 @@ class VisionGguf(Checkpoint):
     def weight_names(self) -> Iterator[str]:
         """See GgufCheckpoint."""
         return self.text.weight_names()
+
+    def stored_tensors(self) -> dict[str, StoredTensor]:
+        """See GgufCheckpoint; the language model's are named as `quantization_config` does."""
+        text = self.text.stored_tensors().items()
+        return {
+            **{f"{LANGUAGE_MODEL}.{name}": tensor for name, tensor in text},
+            **{name: as_stored(tensor) for name, tensor in self.mmproj.tensors.items()},
+        }
 
     def weight_paths(self) -> list[Path]:
         """Both files."""
