@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -205,10 +204,8 @@ def _chat(parser: CommandParser, options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    llm_class = load_object("octavo.app.offline.llm:LLM")
     verify = load_object("octavo.app.verify.verify:verify_and_print")
-    config = engine_config(options)
-    agrees = verify(llm_class(**asdict(config)), config, options.image, options.max_tokens)
+    agrees = verify(engine_config(options), options.image, options.max_tokens)
     return 0 if agrees else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,14 +23,15 @@ from .reference import Reference
 from .report import print_report
 
 
-def verify_and_print(
-    llm: LLM, config: EngineConfig, files: Sequence[Path], max_tokens: int
-) -> bool:
-    """Compare, print a table, and say whether nothing differs. config: what `llm` was made with.
+def verify_and_print(config: EngineConfig, files: Sequence[Path], max_tokens: int) -> bool:
+    """Compare, print a table, and say whether nothing differs.
 
-    Raises ConfigError if transformers can't load the checkpoint.
+    Raises ConfigError or UnsupportedModelError if either side can't load the checkpoint.
     """
     checkpoint = find_checkpoint(config.model, config.mmproj)
+    # What transformers has no way to load is told before the model is loaded here.
+    assert checkpoint.transformers_source
+    llm = LLM(**asdict(config))
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, checkpoint.dtype, device)
     reference = Reference(checkpoint, dtype, device)

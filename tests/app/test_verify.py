@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import write_gguf
+from mmproj_files import FOLDERS, write_mmproj
 from octavo import LLM
 from octavo.__main__ import main
 from octavo.app.verify.cases import make_cases
@@ -83,6 +85,21 @@ def test_models_that_can_not_be_compared(
     (tmp_path / "tokenizer.json").unlink()
     assert main(["verify", str(folder)]) == 2
     assert "no usable tokenizer" in capsys.readouterr().err
+
+
+def test_files_with_a_projector_are_compared_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = FOLDERS["smolvlm"](tmp_path / "folder")
+    model = str(write_gguf(tmp_path / "model.gguf", folder))
+    write_mmproj(tmp_path / "mmproj.gguf", folder)
+    with monkeypatch.context() as patched:
+        # Refused before a model is loaded that nothing can be compared with.
+        patched.delattr("octavo.app.verify.verify.LLM")
+        assert main(["verify", model]) == 2
+    assert "by --mmproj none" in capsys.readouterr().err
+    assert main(["verify", model, "--mmproj", "none", "--max-tokens", "4"]) == 0
+    assert "0 different, 0 skipped" in capsys.readouterr().out
 
 
 def test_differences_are_told_from_ties() -> None:

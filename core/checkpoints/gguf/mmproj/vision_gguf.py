@@ -169,6 +169,7 @@ class VisionGguf(Checkpoint):
 
     def _not_by_transformers(self) -> ConfigError:
         return ConfigError(
-            f"{self.name}: transformers has no processor of pictures for GGUF files; its language "
-            f"model alone is there by --mmproj {NO_MMPROJ}"
+            f"{self.name}: transformers has no processor of pictures for GGUF files; name the "
+            "folder in Hugging Face format that they were made of instead, or the language model "
+            f"alone, by --mmproj {NO_MMPROJ}"
         )
