@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from glob import escape
 from pathlib import Path
 
 from ..contracts.specs import load_object
 from ..protocol.config import ConfigError
 from .checkpoint import Checkpoint
 from .gguf.mmproj.find_projector import find_projector, is_projector
-from .weight_files import INDEX, WHOLE, find_weights
-
-logger = logging.getLogger(__name__)
-
-#: Files of a model beside the shards that its index names.
-_HUB_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", WHOLE]
+from .hub import download, is_hub_id
 
 
 def find_checkpoint(name: str, mmproj: str | None = None) -> Checkpoint:
-    """A local folder, a GGUF file, or a hub repository, downloaded if it is not cached.
+    """A local folder, a GGUF file, or a hub repository or a GGUF file of one, downloaded if it is
+    not cached.
 
     mmproj: see EngineConfig. Raises ConfigError if it is none of these, if its config can't be
     read, or if `mmproj` is no file or is not for it.
@@ -31,14 +25,10 @@ def find_checkpoint(name: str, mmproj: str | None = None) -> Checkpoint:
         return _in_folder(name, path, mmproj)
     if not is_hub_id(name):
         raise ConfigError(f"model {name!r} is neither a folder nor a GGUF file")
-    return _in_folder(name, _download(name), mmproj)
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name is one of the hub's, rather than of a file or a folder, even if there is no
-    such file."""
-    names_file = name.startswith((".", "/", "~")) or name.endswith(".gguf")
-    return not names_file and not Path(name).exists()
+    found = download(name, mmproj)
+    if found.path.is_file():
+        return _in_gguf_file(name, found.path, found.mmproj)
+    return _in_folder(name, found.path, mmproj)
 
 
 def _in_folder(name: str, folder: Path, mmproj: str | None) -> Checkpoint:
@@ -66,21 +56,3 @@ def _in_gguf_file(name: str, path: Path, mmproj: str | None) -> Checkpoint:
         pair = load_object("octavo.core.checkpoints.gguf.mmproj.vision_gguf:pair_files")
         checkpoint = pair(name, path, projector)
     return checkpoint
-
-
-def _download(name: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    logger.info("looking for %s on the Hugging Face hub", name)
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_PATTERNS))
-        if not (folder / WHOLE).is_file() and (folder / INDEX).is_file():
-            shards = [escape(shard) for shard in find_weights(folder).names]
-            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=shards))
-        return folder
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        raise ConfigError(
-            f"model {name!r} is neither a local folder nor available from the Hugging Face hub: "
-            f"{error}"
-        ) from error

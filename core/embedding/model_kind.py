@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checkpoints.find_checkpoint import find_checkpoint, is_hub_id
+from ..checkpoints.find_checkpoint import find_checkpoint
+from ..checkpoints.hub import download, is_hub_id
 from ..checkpoints.json_file import read_json_file
+from ..protocol.config import NO_MMPROJ
 
 #: Of names of open_clip's models, as "open_clip:MODEL:WEIGHTS".
 PREFIX = "open_clip:"
@@ -25,7 +27,10 @@ def gives_embeddings(name: str) -> bool:
     if name.startswith(PREFIX):
         return True
     path = Path(name).expanduser()
+    if is_hub_id(name):
+        path = download(name, NO_MMPROJ).path
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
         return False  # of GGUF files, none is such a model
-    described = read_json_file(find_checkpoint(name).path / "config.json")
+    folder = path if path.is_dir() else find_checkpoint(name).path
+    described = read_json_file(folder / "config.json")
     return described.get("model_type") in MODEL_TYPES

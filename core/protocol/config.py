@@ -25,7 +25,8 @@ class EngineConfig:
     options, the keys of its `--config` files, the variables of its environment and
     docs/settings.md are made from them. Raises ConfigError for a value that can't work.
 
-    model: a local folder, a GGUF file or a repository id on the Hugging Face hub.
+    model: a local folder, a GGUF file or a repository id on the Hugging Face hub, with a colon and
+        the name or the quantisation of one of its GGUF files after it, as in owner/model:Q4_K_M.
     """
 
     model: str

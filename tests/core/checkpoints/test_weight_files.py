@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shutil import copytree
-from threading import Thread
 
-import huggingface_hub
 import pytest
 import torch
+from hub_server import served_as_hub
 from octavo.core.checkpoints.checkpoint import Checkpoint
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.embedding.hugging_face_embedder import HuggingFaceEmbedder
@@ -109,70 +106,13 @@ def test_other_forms_are_named(whole: Path, tmp_path: Path) -> None:
         list(Checkpoint("small", folder).weights())
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face hub's interface as a download needs, for one repository."""
-
-    taken: list[str]
-    commit = "0" * 40
-
-    def __init__(self, folder: Path, taken: list[str], *arguments: object) -> None:
-        self.folder, self.taken = folder, taken
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/"):
-            files = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
-            listing = {"id": "some/model", "sha": self.commit, "siblings": files}
-            if "/tree/" in path:
-                listing = [  # type: ignore[assignment]
-                    {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name}
-                    for f in sorted(self.folder.iterdir())
-                ]
-            content = json.dumps(listing).encode()
-        else:
-            name = path.rsplit("/", 1)[1]
-            content = (self.folder / name).read_bytes()
-            if body:
-                self.taken.append(name)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{path.rsplit("/", 1)[1]}"')
-        self.send_header("X-Repo-Commit", self.commit)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        """Not to the tests' output."""
-
-
 @pytest.fixture
 def hub(
     sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Path, list[str]]]:
     """The repository's folder, and the names of the files that were downloaded."""
-    taken: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, sharded, taken))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    constants = huggingface_hub.constants
-    address = f"http://127.0.0.1:{server.server_port}"
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield sharded, taken
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_as_hub(sharded, tmp_path / "cache", monkeypatch) as taken:
+        yield sharded, taken
 
 
 def test_the_hub_gives_the_files_that_are_read(hub: tuple[Path, list[str]]) -> None:
