@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from octavo.__main__ import main
+from octavo.bench.methods import speed
 from octavo.bench.methods.text import cut_windows, read_novel
 from octavo.core.checkpoints.find_checkpoint import find_checkpoint
 from octavo.core.prompts.tokenizer import Tokenizer
-from text_checkpoints import save_text_model
+from text_checkpoints import save_family, save_text_model
 from transformers import AutoModelForCausalLM
 
 CHEAP = ("--tokens=1024", "--num-questions=1", "--kv-cache-memory=16MiB")
@@ -83,3 +84,41 @@ def test_others_are_refused(
     assert "there is a row with the name four-bits already" in capsys.readouterr().err
     assert main(["bench", "accuracy", f"--beside={quantised}"]) == 2
     assert "--beside goes with --methods" in capsys.readouterr().err
+
+
+def test_speeds(quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = save_family(tmp_path, "Llama", {"max_position_embeddings": 1024})
+    config = json.loads((quantised / "config.json").read_text())
+    made = shutil.copytree(quantised, tmp_path / "four-bits")
+    longer = json.dumps({**config, "max_position_embeddings": 1024})
+    (made / "config.json").write_text(longer)
+    assert speed.main([str(model), "--methods=int8", f"--beside={made}"]) == 0
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["method", "tokens/s"]
+    cells = {name: [float(cell) for cell in rest] for name, *rest in map(str.split, rows)}
+    assert list(cells) == ["bfloat16", "int8", "four-bits"]
+    assert all(len(row) == 4 and min(row) > 0 for row in cells.values())
+    assert cells["bfloat16"][1::2] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["MODEL", "--methods=int7"], "'int7' is unknown"),
+        (["MODEL", "--beside=MODEL"], "is not quantised"),
+        (["QUANTISED"], "is quantised with compressed-tensors: name it --beside"),
+        (["MODEL"], "max_model_len 513 is beyond the model's own limit of 512"),
+    ],
+)
+def test_speeds_that_can_not_be_compared(
+    words: list[str],
+    message: str,
+    model: Path,
+    quantised: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = {"MODEL": str(model), "QUANTISED": str(quantised)}
+    for name, folder in folders.items():
+        words = [word.replace(name, folder) for word in words]
+    assert speed.main(words) == 2
+    assert message in capsys.readouterr().err
