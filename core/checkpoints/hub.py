@@ -122,10 +122,10 @@ def _choose(name: str, models: Sequence[str], wanted: str) -> str:
     found = [file for file in models if not wanted or _is_called(file, wanted)]
     exact = [file for file in found if wanted in (file, PurePosixPath(file).name)]
     found = exact or found
-    listed = ", ".join(models)
+    listed = ", ".join(models) or "none"
     if not found:
-        raise ConfigError(f"model {name!r}: {repo} has no GGUF file of that name, but {listed}")
-    if _PART.search(found[0]):
+        raise ConfigError(f"model {name!r}: {repo} has no such GGUF file; there are: {listed}")
+    if all(map(_PART.search, found)):
         raise ConfigError(
             f"model {name!r}: {found[0]} is one of several parts; join them first by llama.cpp's "
             "llama-gguf-split --merge"

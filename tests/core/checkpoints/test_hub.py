@@ -87,7 +87,7 @@ def test_what_is_in_the_cache_is_served_without_the_hub(
     assert find_checkpoint(f"{REPO}:Q8_0").path == path
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert find_checkpoint(f"{REPO}:Q8_0").path == path
-    with pytest.raises(ConfigError, match=r"no GGUF file of that name, but m-Q8_0\.gguf$"):
+    with pytest.raises(ConfigError, match=r"no such GGUF file; there are: m-Q8_0\.gguf$"):
         find_checkpoint(f"{REPO}:Q4_K_M")
     assert taken == ["m-Q8_0.gguf"]
 
@@ -98,9 +98,9 @@ def test_what_is_in_the_cache_is_served_without_the_hub(
         ("", r"has several GGUF files, name one after a colon, as in some/model-GGUF:a-Q4_0\.gguf"),
         ("", r"a-Q4_0\.gguf, b-Q4_0\.gguf, c-00001-of-00002\.gguf, c-00002-of-00002\.gguf$"),
         (":Q4_0", r"several GGUF files of that name, .*a-Q4_0\.gguf, b-Q4_0\.gguf"),
-        (":Q8_0", r"no GGUF file of that name, but a-Q4_0\.gguf, b-Q4_0\.gguf"),
+        (":Q8_0", r"no such GGUF file; there are: a-Q4_0\.gguf, b-Q4_0\.gguf"),
         (":c", r"c-00001-of-00002\.gguf is one of several parts; join them"),
-        (":mmproj", r"no GGUF file of that name"),
+        (":mmproj", r"no such GGUF file"),
     ],
 )
 def test_what_is_refused(
@@ -111,6 +111,23 @@ def test_what_is_refused(
     with pytest.raises(ConfigError, match=message):
         find_checkpoint(REPO + asked)
     assert not taken
+
+
+def test_files_in_parts_beside_a_whole_one(repository: Path, file: Path, taken: list[str]) -> None:
+    """They come first in the list, and are what could be meant, too."""
+    fill(repository, file, "a-Q8_0-00001-of-00002.gguf", "a-Q8_0-00002-of-00002.gguf")
+    fill(repository, file, "m-Q4_K_M.gguf")
+    with pytest.raises(ConfigError, match=r"has several GGUF files, name one .*m-Q4_K_M\.gguf$"):
+        find_checkpoint(REPO)
+    assert find_checkpoint(f"{REPO}:Q4_K_M").path.name == "m-Q4_K_M.gguf"
+    with pytest.raises(ConfigError, match=r"is one of several parts; join them"):
+        find_checkpoint(f"{REPO}:Q8_0")
+
+
+def test_a_repository_without_such_files(repository: Path, taken: list[str]) -> None:
+    (repository / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"no such GGUF file; there are: none"):
+        find_checkpoint(f"{REPO}:Q4_K_M")
 
 
 def test_the_only_projector(repository: Path, tmp_path: Path, taken: list[str]) -> None:
