@@ -53,7 +53,6 @@ def test_the_order_of_fields_is_kept_as_templates_write_it() -> None:
         (tool(parameters="{}"), "tools[0].function.parameters"),
         (tool(description=["b"]), "tools[0].function.description"),
         (tool(strict="yes"), "tools[0].function.strict"),
-        (pydantic_function_tool(Weather), "tools[0].function.strict"),
     ],
 )
 def test_what_a_template_would_ignore_is_named(demo_server: str, given: Any, param: str) -> None:
@@ -64,6 +63,12 @@ def test_what_a_template_would_ignore_is_named(demo_server: str, given: Any, par
         answer = chat(demo_server, tools=[given], tool_choice=choice)
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == param
+
+
+def test_strict_tools_are_refused_where_no_call_is_kept_to_its_schema() -> None:
+    with pytest.raises(RequestError) as raised:
+        read_tools([pydantic_function_tool(Weather)])
+    assert raised.value.param == "tools[0].function.strict"
 
 
 def test_two_tools_of_a_name_are_refused() -> None:
