@@ -100,7 +100,8 @@ async def use(engine: EngineClient, advance: Advance, events: Events) -> list[in
     engine.abort(Abort("aborted"))
     engine.abort(Abort("twice"))
     engine.abort(Abort("unknown"))
-    while not any(o.finish_reason == "length" for o in events.outputs):
+    # The requests may come to a child one by one, and the first of them end before the last came.
+    while not (events.ended("kept") and any(o.failure for o in events.outputs)):
         await advance()
     # The state is told with the last step, and after it when the last request is gone.
     while engine.stats.num_free_blocks != total:
