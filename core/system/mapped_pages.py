@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,6 +14,15 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ +(/.*)$")
 #: Libraries that come with torch, which are never unloaded.
 _LIBRARY = re.compile(r"/(?:torch/lib|nvidia)/.*\.so[.\d]*$")
 _FACT = re.compile(r"(Rss|Anonymous): +(\d+) kB$")
+#: Bytes of files that a process must have come to hold before it is worth the time to look where
+#: they are: 20 to 40 ms, as the kernel counts the pages of every mapping.
+_WORTHWHILE = 32 * 2**20
+
+
+class _Held:
+    """Bytes of files that this process held when pages were let go last, or fewer since."""
+
+    before = 0
 
 
 class _Mapping(NamedTuple):
@@ -34,13 +44,30 @@ def unmap_read_pages(weights: Collection[Path] = ()) -> int:
     GPU: together 150 MiB; quantising a layer reads all of it. The page cache keeps the pages, and
     what is used again is mapped again, in some microseconds for 64 KiB. Parts that were written to,
     such as tables of relocated addresses, are left alone. Where the system has no such tables,
-    nothing is done.
+    nothing is done; nor where less than 32 MiB have come since the last time.
     """
     try:
-        madvise = ctypes.CDLL(None).madvise
-        mappings = list(_mappings(frozenset(map(str, weights))))
+        held = _held()
+        # Files may have been closed since.
+        _Held.before = min(_Held.before, held)
+        if held < _Held.before + _WORTHWHILE:
+            return 0
+        freed = _unmap(frozenset(map(str, weights)))
+        _Held.before = _held()
     except (OSError, AttributeError, TypeError):
         return 0
+    return freed
+
+
+def _held() -> int:
+    """Bytes that this process holds of files and of shared memory."""
+    statm = Path("/proc/self/statm").read_text().split()
+    return int(statm[2]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _unmap(weights: frozenset[str]) -> int:
+    madvise = ctypes.CDLL(None).madvise
+    mappings = list(_mappings(weights))
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     freed = 0
     for mapping in mappings:

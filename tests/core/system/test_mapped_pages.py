@@ -6,9 +6,17 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
+from octavo.core.system import mapped_pages
 from octavo.core.system.mapped_pages import unmap_read_pages
 from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have let go of pages."""
+    monkeypatch.setattr(mapped_pages._Held, "before", 0)
 
 
 def kib_of(file: str) -> Counter[str]:
@@ -50,8 +58,28 @@ def test_weights_are_let_go_but_for_what_was_written(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "read.safetensors")
     unmap_read_pages([tmp_path / "other"])
     assert kib_of("/read.safetensors")["Rss"] == resident
+    mapped_pages._Held.before = 0
     assert unmap_read_pages([link.resolve(), tmp_path / "written.safetensors"]) > 0
     assert kib_of("/read.safetensors")["Rss"] < resident
     assert written[5] == -1
     assert torch.equal(read, stored)
     assert read.sum() + written.sum() == total
+
+
+def test_the_table_is_read_again_where_much_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.zeros(mapped_pages._WORTHWHILE // 4)}, path)
+    unmap_read_pages()
+    with monkeypatch.context() as patch:
+        patch.setattr(mapped_pages, "_mappings", unread)
+        assert unmap_read_pages([path]) == 0
+    weight = load_file(path)["weight"]
+    assert float(weight.sum()) == 0
+    assert unmap_read_pages([path]) >= mapped_pages._WORTHWHILE
+    assert kib_of("/weights.safetensors")["Rss"] < 1024
+
+
+def unread(_: object) -> None:
+    raise AssertionError("the table is read")
