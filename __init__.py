@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from .core.system.garbage import paused_collections
+from .core.system.openmp import limit_spinning
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,5 +37,6 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    limit_spinning()
     with paused_collections():
         return getattr(import_module(_LAZY[name], __name__), name)
