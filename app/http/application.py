@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,8 @@ from starlette.routing import Route
 from ... import __version__
 from ...core.observe.http_metrics import HttpMetrics
 from ..serving.server_info import ServerInfo
+from .api_document.docs_page import docs_page
+from .api_document.document import api_document, encoded
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
 from .json_body import check_model
 from .middleware import middleware
@@ -65,6 +68,8 @@ def create_application(
         Route("/version", _version),
         Route("/info", _info),
         Route("/metrics", _metrics),
+        Route("/openapi.json", _openapi),
+        Route("/docs", _docs),
         Route("/v1/models", _list_models),
         Route("/v1/models/{id:path}", _list_models),
         *routes,
@@ -76,16 +81,23 @@ def create_application(
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = server
+    # Written when it is first asked for: that takes as long as some requests.
+    app.state.api = cache(partial(api_document, [route for route in every if is_served(route)]))
     return app
 
 
 def not_served(message: str) -> Callable[[Request], Awaitable[Response]]:
     """The handler of an endpoint that the model has no answers for."""
+    return partial(_refuse, message)
 
-    async def refuse(request: Request) -> Response:
-        raise HttpError(404, message, "model")
 
-    return refuse
+def is_served(route: Route) -> bool:
+    """Whether a route is to another handler than that."""
+    return not isinstance(route.endpoint, partial) or route.endpoint.func is not _refuse
+
+
+async def _refuse(message: str, request: Request) -> Response:
+    raise HttpError(404, message, "model")
 
 
 async def _health(request: Request) -> Response:
@@ -113,6 +125,16 @@ async def _metrics(request: Request) -> Response:
     server: Served = request.app.state.server
     exposition = generate_latest(server.metrics_registry())
     return Response(exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _openapi(request: Request) -> Response:
+    """GET /openapi.json, of the endpoints that the model has answers for."""
+    return Response(encoded(request.app.state.api()), media_type="application/json")
+
+
+async def _docs(request: Request) -> Response:
+    """GET /docs, the same as a page."""
+    return docs_page(request.app.state.api())
 
 
 async def _list_models(request: Request) -> Response:

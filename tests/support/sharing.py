@@ -11,6 +11,7 @@ from xdist.scheduler import LoadFileScheduling
 #: The files that ask the server of the fixture `demo_server`: one process starts it for all.
 DEMO_SERVER_FILES = frozenset(
     {
+        "test_api_document.py",
         "test_api_fields.py",
         "test_api_strictness.py",
         "test_asking_a_server.py",

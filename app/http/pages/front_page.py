@@ -48,8 +48,8 @@ def _api(address: str, loaded: LoadedApp | None) -> str:
     base = escape(f"{address}/v1")
     html = (
         f"<h2>The API</h2>\n<p>It is like OpenAI's, at <code>{base}</code>; see "
-        '<a href="/v1/models">/v1/models</a>, <a href="/health">/health</a> and '
-        '<a href="/metrics">/metrics</a>.</p>\n'
+        '<a href="/docs">/docs</a>, <a href="/v1/models">/v1/models</a>, '
+        '<a href="/health">/health</a> and <a href="/metrics">/metrics</a>.</p>\n'
     )
     if loaded is None or loaded.example is None:
         return html

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import jsonschema
 import numpy as np
 import open_clip
 import pytest
@@ -105,6 +106,14 @@ def refusal(response: httpx.Response, status: int = 400) -> tuple[str, str]:
     error = response.json()["error"]
     assert error["type"] == "invalid_request_error"
     return error["message"], error["param"]
+
+
+def test_the_document_has_what_is_answered(url: str) -> None:
+    document = httpx.get(f"{url}/openapi.json").json()
+    assert "/v1/embeddings" in document["paths"]
+    assert "/v1/chat/completions" not in document["paths"]
+    answer = post(url, ["a dog"]).json()
+    jsonschema.validate(answer, {"$ref": "#/components/schemas/Embeddings", **document})
 
 
 def test_texts_by_the_openai_sdk(client: OpenAI, url: str, model: EmbeddingModel) -> None:

@@ -1,0 +1,1 @@
+"""The OpenAPI document of a server, and the page that shows it."""

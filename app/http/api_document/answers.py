@@ -1,0 +1,214 @@
+"""What answers hold, for the API's document; tests hold real answers against it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Error(msgspec.Struct):
+    """param: the part of the request at fault. code: a short name of what is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(msgspec.Struct):
+    """In OpenAI's shape."""
+
+    error: Error
+
+
+class PromptTokensDetails(msgspec.Struct):
+    """cached_tokens: that another prompt with the same beginning had left. image_tokens: that stand
+    for images."""
+
+    cached_tokens: int
+    image_tokens: int
+
+
+class Usage(msgspec.Struct):
+    """Tokens in and out."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class FunctionCall(msgspec.Struct):
+    """arguments: JSON in a text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    """A call that the answer asks for."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class AnswerMessage(msgspec.Struct):
+    """content: None beside calls. reasoning_content: thoughts, where the model marks them."""
+
+    role: Literal["assistant"]
+    content: str | None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatChoice(msgspec.Struct):
+    """stop_reason: the stop string or token that ended the answer."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    stop_reason: str | int | None
+    logprobs: dict[str, Any] | None
+
+
+class ChatCompletion(msgspec.Struct):
+    """With `stream`, pieces of it come as events, the last one `[DONE]`."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionChoice(msgspec.Struct):
+    """stop_reason: the stop string or token that ended the answer."""
+
+    index: int
+    text: str
+    finish_reason: Literal["stop", "length"]
+    stop_reason: str | int | None
+    logprobs: dict[str, Any] | None
+
+
+class Completion(msgspec.Struct):
+    """With `stream`, pieces of it come as events, the last one `[DONE]`."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class Response(msgspec.Struct):
+    """With `stream`, events tell how it grows. output: messages, thoughts and calls."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    model: str
+    output: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    incomplete_details: dict[str, Any] | None
+    previous_response_id: str | None
+    store: bool
+    usage: dict[str, Any] | None
+
+
+class DeletedResponse(msgspec.Struct):
+    """It is kept no more."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class Caption(msgspec.Struct):
+    """Of one picture."""
+
+    index: int
+    filename: str
+    caption: str
+    finish_reason: Literal["stop", "length"]
+    usage: Usage
+
+
+class Captions(msgspec.Struct):
+    """In the order of the pictures."""
+
+    object: Literal["list"]
+    model: str
+    data: list[Caption]
+
+
+class Embedding(msgspec.Struct):
+    """embedding: numbers, or base64 of them in float32, little-endian."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsUsage(msgspec.Struct):
+    """Tokens of texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(msgspec.Struct):
+    """In the order of the input."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+
+
+class Tokens(msgspec.Struct):
+    """max_model_len: tokens that a prompt and its answer may have. token_strs: if asked for."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class Prompt(msgspec.Struct):
+    """The text of tokens."""
+
+    prompt: str
+
+
+class Model(msgspec.Struct):
+    """created: when the server started, in seconds of the epoch."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class Models(msgspec.Struct):
+    """That are served."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Health(msgspec.Struct):
+    """Requests can be taken."""
+
+    status: Literal["ok"]
+
+
+class Version(msgspec.Struct):
+    """Of Octavo."""
+
+    version: str
