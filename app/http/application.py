@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -43,7 +43,7 @@ class Served(Protocol):
     def health(self) -> Mapping[str, int | None]:
         """Of the model's process, for GET /health."""
 
-    def model_facts(self) -> Mapping[str, int]:
+    def model_facts(self) -> Mapping[str, Any]:
         """What GET /v1/models tells of the model beside OpenAI's fields."""
 
     def info(self) -> ServerInfo:

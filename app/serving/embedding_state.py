@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -43,9 +44,14 @@ class EmbeddingState:
         """Of the embedder's process."""
         return {"engine_pid": self.embedder.pid}
 
-    def model_facts(self) -> dict[str, int]:
+    def model_facts(self) -> dict[str, Any]:
         """What the model's clients may want to know."""
-        return {"dimensions": self.embedder.ready.dimension}
+        return {
+            "dimensions": self.embedder.ready.dimension,
+            "input_modalities": ["text", "image"],
+            "output_modalities": ["embedding"],
+            "features": ["embeddings"],
+        }
 
     def info(self) -> ServerInfo:
         """What is told of the server."""

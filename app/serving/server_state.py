@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -16,6 +17,7 @@ from ...core.protocol.config import EngineConfig
 from ...core.protocol.messages import EngineFacts
 from ...core.registry.registry import Registry
 from .image_intake import ImageIntake
+from .model_features import model_features
 from .prompt_pool import PromptPool
 from .response_store import ResponseStore
 from .server_info import ServerInfo, server_info
@@ -60,9 +62,14 @@ class ServerState:
             "encoder_cache_pinned_bytes": stats.encoder_cache_pinned_bytes,
         }
 
-    def model_facts(self) -> dict[str, int]:
+    def model_facts(self) -> dict[str, Any]:
         """What the model's clients may want to know."""
-        return {"max_model_len": self.facts.max_model_len}
+        return {
+            "max_model_len": self.facts.max_model_len,
+            "input_modalities": ["text", *(["image"] if self.inputs.takes_images else [])],
+            "output_modalities": ["text"],
+            "features": model_features(self.inputs, self.answers),
+        }
 
     def info(self) -> ServerInfo:
         """What is told of the server."""

@@ -23,11 +23,15 @@ class GrammarCheck:
         self._token_bytes = token_bytes
         self._check = lru_cache(_REMEMBERED)(self._compile)
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why none can be, if so."""
+        return obstacle(self._token_bytes)
+
     def check(self, form: StructuredOutputsParams) -> None:
         """Raises RequestError. It may take a good part of a second: not for an event loop."""
-        why = obstacle(self._token_bytes)
-        if why is not None:
-            raise RequestError(f"structured_outputs: {why}", "structured_outputs")
+        if self.obstacle is not None:
+            raise RequestError(f"structured_outputs: {self.obstacle}", "structured_outputs")
         try:
             self._check(form.source)
         except GrammarError as error:

@@ -139,6 +139,16 @@ class InputProcessor:
         GenerationDefaults."""
         return dict(self._defaults.sampling)
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model does."""
+        return self._images is not None
+
+    @property
+    def takes_forms(self) -> bool:
+        """Whether answers can be kept to one, which the vocabulary decides."""
+        return self._grammars.obstacle is None
+
     def size_of_features(self, param: str) -> ImageSize:
         """A size for features that come without their image's, where any will do.
 

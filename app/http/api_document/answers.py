@@ -187,12 +187,18 @@ class Prompt(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """created: when the server started, in seconds of the epoch."""
+    """created: when the server started, in seconds of the epoch. max_model_len: tokens that a
+    prompt and its answer may have; dimensions: of vectors. features: see docs/api.md."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    input_modalities: list[Literal["text", "image"]]
+    output_modalities: list[Literal["text", "embedding"]]
+    features: list[str]
+    max_model_len: int | msgspec.UnsetType = msgspec.UNSET
+    dimensions: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Models(msgspec.Struct):

@@ -87,6 +87,23 @@ def test_usage_is_null_in_every_chunk_but_the_last(url: str) -> None:
     assert usages[-1]["completion_tokens"] == 2
 
 
+def test_a_model_tells_what_it_takes(url: str) -> None:
+    (listed,) = httpx.get(f"{url}/v1/models").json()["data"]
+    assert listed["input_modalities"] == ["text", "image"]
+    assert listed["output_modalities"] == ["text"]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    asked: dict[str, dict[str, Any]] = {
+        "chat": {},
+        "structured_outputs": {"guided_regex": "a"},
+        "tools": {"tools": [tool]},
+        "forced_tools": {"tools": [tool], "tool_choice": "required"},
+    }
+    answered = [
+        name for name, given in asked.items() if chat(url, max_tokens=20, **given).is_success
+    ]
+    assert listed["features"] == answered == ["chat", "structured_outputs"]
+
+
 def test_methods_and_models(url: str) -> None:
     listed = httpx.get(f"{url}/v1/models").json()["data"][0]
     assert httpx.get(f"{url}/v1/models/{listed['id']}").json() == listed

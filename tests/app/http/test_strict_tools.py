@@ -144,3 +144,6 @@ def test_models_that_can_not_be_kept_to_schemas(
         error = response.json()["error"]
         assert (response.status_code, error["param"]) == (400, "tools[1].function.strict"), error
         assert "tool_choice" in error["message"]
+        (model,) = httpx.get(f"{base}/v1/models").json()["data"]
+        assert {"tools", "forced_tools"} <= set(model["features"])
+        assert "strict_tools" not in model["features"]

@@ -53,6 +53,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield base
 
 
+def test_the_model_says_that_it_calls(server: str) -> None:
+    (model,) = httpx.get(f"{server}/v1/models").json()["data"]
+    assert model["input_modalities"] == ["text"]
+    can = ["chat", "structured_outputs", "tools", "forced_tools", "strict_tools", "reasoning"]
+    assert model["features"] == can
+
+
 def ask(base: str, script: str, **fields: Any) -> dict[str, Any]:
     given = {"temperature": 0, "max_tokens": 50, "tools": TOOLS, **fields}
     answer = chat(base, script, **given)
