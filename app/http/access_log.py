@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from .pages.page_path import is_of_page
 
 #: What probes and Prometheus ask for every few seconds, for as long as the server runs.
-_POLLED = ("/health", "/ping", "/metrics")
+_POLLED = ("/health", "/health/live", "/health/ready", "/ping", "/metrics")
 
 
 def _is_for_an_answer(record: logging.LogRecord) -> bool:

@@ -21,6 +21,7 @@ from .api_document.docs_page import docs_page
 from .api_document.document import api_document, encoded
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
 from .json_body import check_model
+from .loading import answer_alive
 from .middleware import middleware
 from .request_counts import RequestCounts
 
@@ -64,6 +65,8 @@ def create_application(
     allowed_origins: see ListenConfig."""
     every = [
         Route("/health", _health),
+        Route("/health/ready", _health),
+        Route("/health/live", answer_alive),
         Route("/ping", _health, methods=["GET", "POST"]),
         Route("/version", _version),
         Route("/info", _info),
@@ -101,7 +104,8 @@ async def _refuse(message: str, request: Request) -> Response:
 
 
 async def _health(request: Request) -> Response:
-    """GET /health, and /ping as some platforms call it: 200 while requests can be taken."""
+    """GET /health and /health/ready, and /ping as some platforms call it: 200 while requests can be
+    taken."""
     server: Served = request.app.state.server
     if not server.alive:
         body = error_body("the engine is restarting", "server_error", None, "engine_dead")

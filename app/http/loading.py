@@ -44,6 +44,11 @@ class LoadedApp:
         return f"curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
 
 
+async def answer_alive(request: Request) -> Response:
+    """GET /health/live: 200 as long as the process answers, whether it can take requests or not."""
+    return JSONResponse({"status": "ok"})
+
+
 class LoadingApp:
     """An ASGI application that refuses requests with 503 until there is one to pass them to.
 
@@ -58,6 +63,8 @@ class LoadingApp:
         self._app: ASGIApp = Starlette(
             routes=[
                 Route("/health", self._health),
+                Route("/health/ready", self._health),
+                Route("/health/live", answer_alive),
                 Route("/ping", self._health, methods=["GET", "POST"]),
                 Route("/{path:path}", self._refuse, methods=_METHODS),
             ],

@@ -209,7 +209,7 @@ class Models(msgspec.Struct):
 
 
 class Health(msgspec.Struct):
-    """Requests can be taken."""
+    """All is well."""
 
     status: Literal["ok"]
 

@@ -57,6 +57,8 @@ class Operation:
 #: By method and path.
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/health"): Operation("Whether requests can be taken", answers.Health),
+    ("GET", "/health/ready"): Operation("As /health", answers.Health),
+    ("GET", "/health/live"): Operation("Whether the server's process answers", answers.Health),
     ("GET", "/ping"): Operation("As /health", answers.Health),
     ("POST", "/ping"): Operation("As /health", answers.Health),
     ("GET", "/version"): Operation("Octavo's version", answers.Version),

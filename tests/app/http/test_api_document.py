@@ -100,7 +100,11 @@ def test_kept_responses_and_captions_are(demo_server: str, document: dict[str, A
 
 
 @pytest.mark.parametrize(
-    "path", ["/health", "/ping", "/version", "/info", "/metrics", "/v1/models", "/openapi.json"]
+    "path",
+    [
+        *("/health", "/health/ready", "/health/live", "/ping", "/version", "/info", "/metrics"),
+        *("/v1/models", "/openapi.json"),
+    ],
 )
 def test_facts_are(demo_server: str, document: dict[str, Any], path: str) -> None:
     answer = httpx.get(demo_server + path)

@@ -47,7 +47,7 @@ def test_the_front_page_tells_what_is_there_by_now() -> None:
     assert "<script" not in page.text
     # Nothing of elsewhere, also if a browser knows no Content-Security-Policy.
     assert set(re.findall(r"(?:href|src)=\"([^\"]*)\"", page.text)) == {
-        *("/favicon.ico", "/v1/models", "/health", "/metrics")
+        *("/favicon.ico", "/docs", "/v1/models", "/health", "/metrics")
     }
     alive = False
     assert "whose engine is restarting" in ask(app, "/").text

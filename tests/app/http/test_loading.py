@@ -57,6 +57,9 @@ def test_what_is_waited_for_is_told_and_then_served(caplog: pytest.LogCaptureFix
             waiting_for = ["the weights", "pictures"]
             assert health.json() == {"status": "loading", "waiting_for": waiting_for}
             assert (await client.post("/ping")).json() == health.json()
+            assert (await client.get("/health/ready")).json() == health.json()
+            live = await client.get("/health/live")
+            assert (live.status_code, live.json()) == (200, {"status": "ok"})
             refused = await client.post("/v1/chat/completions", json={"messages": []})
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
             assert refused.json()["error"]["code"] == "loading"

@@ -167,6 +167,7 @@ def test_a_killed_engine_comes_back(url: str) -> None:
         assert answer.status_code == (200 if streamed else 503)
     assert chat(url).status_code == 503
     assert httpx.get(f"{url}/health").status_code == 503
+    assert httpx.get(f"{url}/health/live").status_code == 200
     wait_until(lambda: is_healthy(url), 30)
     assert chat(url, max_tokens=2).status_code == 200
     assert metric(url, "engine_restarts_total") == 1
