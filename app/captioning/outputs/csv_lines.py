@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from ....core.protocol.errors import RequestError
+from ...whole_files import replace_file, sync_folder
 from ..picture import printable
 from .destination import would_be_overwritten
 from .fields import FILE, choose_fields
 from .output_options import OutputOptions
 from .row import Row
-from .safe_files import replace_file, sync_folder
 
 
 class CsvLines:

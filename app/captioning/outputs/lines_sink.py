@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from .destination import check_destination
+from .growing_file import GrowingFile
 from .output_options import OutputOptions
 from .row import Row
-from .safe_files import GrowingFile
 from .sink import START, Position
 
 

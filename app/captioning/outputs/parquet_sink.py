@@ -8,13 +8,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ....core.protocol.errors import RequestError
+from ...whole_files import naming_file, replacing, sync_folder
 from ..picture import printable
 from .destination import check_destination
 from .fields import FILE, choose_fields
 from .output_options import OutputOptions
 from .parquet_tables import fits, schema_of, to_schema, to_table
 from .row import Row
-from .safe_files import naming_file, replacing, sync_folder
 from .sink import START, Position
 
 if TYPE_CHECKING:

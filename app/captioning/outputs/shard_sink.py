@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 
 from ....core.protocol.errors import RequestError
+from ...whole_files import naming_file
 from ..picture import printable
 from .destination import check_folder, would_be_overwritten
 from .fields import FILE, choose_fields, record
+from .growing_file import GrowingFile
 from .output_options import OutputOptions
 from .picture_format import picture_ending
 from .row import Row
-from .safe_files import GrowingFile, naming_file
 from .shard_names import SampleKeys
 from .sink import START, Position
 

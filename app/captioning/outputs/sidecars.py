@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
+from ...whole_files import replace_file, sync_folder
 from ..picture import printable
 from .fields import choose_fields, record
 from .output_options import OutputOptions
 from .picture_format import is_picture_file
 from .row import Row
-from .safe_files import replace_file, sync_folder
 from .sidecar_claims import SidecarClaims
 from .sidecar_kinds import JSON, XMP, SidecarKind, parse_sidecars
 from .sink import START, Position

@@ -9,11 +9,11 @@ from io import FileIO
 from typing import Any
 
 from ....core.protocol.errors import RequestError
+from ...whole_files import naming_file, write_whole
 from ..picture import printable
 from .json_lines import JsonLines
 from .output_options import OutputOptions
 from .row import Row
-from .safe_files import naming_file, write_whole
 from .sink import START, Position
 
 
