@@ -43,6 +43,7 @@ FLOORS = (
     "plugin",
     "plugins",
     "app",
+    "app.batches",
     "app.serving",
     "app.http",
     "app.offline",

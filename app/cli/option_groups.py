@@ -63,6 +63,12 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "drain_timeout",
         "allowed_origins",
     ),
+    "files and batches": (
+        "batch_dir",
+        "max_batch_file_mib",
+        "max_batch_disk_mib",
+        "max_batch_lines",
+    ),
     "the page": ("ui", "base_url", "api_key"),
     "memory": (
         "kv_cache_memory",

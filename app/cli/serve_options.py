@@ -6,6 +6,7 @@ import argparse
 import re
 
 from .. import DEMO_MODEL
+from .batch_options import add_batch_options
 from .command_parser import CommandParser
 from .engine_options import add_engine_options
 from .intake_options import add_intake_options
@@ -39,6 +40,7 @@ def add_serve_options(parser: CommandParser, model_help: str) -> None:
         help=f"of a request; more is refused with 413 (default: {_MAX_BODY_MIB})",
     )
     add_listen_options(parser)
+    add_batch_options(parser)
     parser.add_argument(
         "--allowed-origins",
         nargs="+",

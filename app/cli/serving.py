@@ -18,6 +18,7 @@ from ...core.protocol.config import ConfigError
 from .. import DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
 from ..http.pages.page_process import PAGE_MODULE, PageConfig
+from .batch_options import batch_config
 from .engine_options import engine_config
 from .intake_options import intake_config
 
@@ -43,7 +44,7 @@ def serve(options: argparse.Namespace) -> int:
         if child is not None:
             until_served.enter_context(child)
         page = until_served.enter_context(spawned_page()) if options.ui else None
-        listen = listen_config(options, sockets, page)
+        listen = listen_config(options, sockets, page, batch_config(options))
         run = load_object("octavo.app.http.serve:serve")
         return cast(int, run(config, intake, name, listen, child))
 
@@ -56,9 +57,12 @@ def spawned_page(base_url: str | None = None, api_key: str | None = None) -> Ite
 
 
 def listen_config(
-    options: argparse.Namespace, sockets: list[socket.socket], page: PageConfig | None
+    options: argparse.Namespace,
+    sockets: list[socket.socket],
+    page: PageConfig | None,
+    batches: Any = None,
 ) -> Any:
-    """A ListenConfig. sockets: bound ones. page: a PageConfig."""
+    """A ListenConfig. sockets: bound ones. batches: a BatchConfig."""
     return load_object("octavo.app.http.listen:ListenConfig")(
         sockets,
         options.max_body_mib * 2**20,
@@ -67,6 +71,7 @@ def listen_config(
         tuple(options.allowed_origins),
         options.access_log,
         page,
+        batches,
     )
 
 

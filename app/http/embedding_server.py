@@ -25,6 +25,8 @@ from ..serving.embedding_state import EmbeddingState
 from ..serving.intake_config import IntakeConfig
 from ..serving.server_images import ServerImages
 from .application import create_application, not_served
+from .batches.batch_service import running_batches
+from .batches.routes import batch_routes
 from .embeddings import embeddings
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
@@ -44,6 +46,8 @@ _SETTINGS = {
 }
 _SETTINGS_OF_IMAGES = ("encoder_cache", "image_", "max_image_pixels", "max_image_bytes")
 
+#: That a batch may be of.
+_BATCH_ENDPOINTS = ("/v1/embeddings",)
 #: A request that every model can answer.
 _EXAMPLE = ("/v1/embeddings", '{"input": "a red car"}')
 
@@ -61,6 +65,7 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
         Route("/v1/responses", no_text, methods=["POST"]),
         Route("/v1/responses/{id}", no_text, methods=["GET", "DELETE"]),
         Route("/v1/captions", no_text, methods=["POST"]),
+        *batch_routes(),
         Route("/tokenize", no_text, methods=["POST"]),
         Route("/detokenize", no_text, methods=["POST"]),
     ]
@@ -106,7 +111,15 @@ async def load(
         )
         # No answer is sent in pieces, so none has begun that would need to be ended.
         application = create_app(state, listen.allowed_origins)
-        yield LoadedApp(application, lambda: None, _EXAMPLE, lambda: state.alive)
+        async with running_batches(
+            application,
+            listen.batches,
+            _BATCH_ENDPOINTS,
+            state.model_name,
+            state.max_body_bytes,
+            lambda: state.alive,
+        ) as stop_batches:
+            yield LoadedApp(application, lambda: None, _EXAMPLE, lambda: state.alive, stop_batches)
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

@@ -19,6 +19,7 @@ from ...core.process.together import together
 from ...core.prompts.image_part import ImagePart
 from ...core.protocol.errors import RequestTimeoutError
 from ..serving.embedding_state import EmbeddingState
+from .background import is_background
 from .client_identity import client_of
 from .clients import unless_gone
 from .embeddings_request import EmbeddingsRequest
@@ -58,8 +59,10 @@ async def embeddings(http: Request) -> Response:
     body.check_dimensions(server.embedder.ready.dimension)
     items = body.items(server.embedder.ready.max_text_bytes)
     caller = _Caller(body.cache_salt or "", client_of(http))
-    with server.embedder.admission(caller.client):
-        work = _within(server.request_timeout, server, items, caller)
+    background = is_background(http)
+    with server.embedder.admission(caller.client, background):
+        seconds = None if background else server.request_timeout
+        work = _within(seconds, server, items, caller)
         results = await unless_gone(http, work)
     # Writing out many vectors holds the processor; the event loop must not wait for it.
     content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from .acceptor import Acceptor, default_max_connections
 from .access_log import ACCESS_LOGS, access_log
+from .batches.batch_service import BatchConfig
 from .bound_sockets import port_refusal
 from .loading import LoadedApp, LoadingApp
 from .open_requests import OpenRequests
@@ -43,7 +44,7 @@ class ListenConfig:
     """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
     requests have to end once the server is told to. max_connections: beyond, they wait; None is
     what the limit on open files allows. allowed_origins: of web pages that may use the API from a
-    browser; "*" is any. access_log: see `access_log`. page: None for a server without one."""
+    browser; "*" is any. access_log: see `access_log`. page, batches: None for a server without."""
 
     sockets: list[socket.socket]
     max_body_bytes: int
@@ -52,6 +53,7 @@ class ListenConfig:
     allowed_origins: tuple[str, ...] = ()
     access_log: str = ACCESS_LOGS[0]
     page: PageConfig | None = None
+    batches: BatchConfig | None = None
 
 
 async def run_app(
@@ -80,7 +82,7 @@ async def run_app(
                     seconds = loading.open(loaded)
                     signals.is_serving = True
                     ends = [
-                        _end(server, requests, listen.drain_timeout, signals, loaded.cut),
+                        _end(server, requests, listen.drain_timeout, signals, loaded),
                         _end_visits(page, requests, signals),
                     ]
                     endings = [asyncio.ensure_future(end) for end in ends]
@@ -146,12 +148,13 @@ async def _end(
     requests: OpenRequests,
     drain_timeout: float,
     signals: StopSignals,
-    cut: Callable[[], None],
+    loaded: LoadedApp,
 ) -> None:
     """When told to stop, take no more connections, and cut what is not done in time. To be
     cancelled once all has ended."""
     await signals.stop.wait()
     server.should_exit = True
+    loaded.drain()
     if requests.num_open:
         logger.info("%d requests have %g s to end", requests.num_open, drain_timeout)
     with contextlib.suppress(TimeoutError):
@@ -159,7 +162,7 @@ async def _end(
             await signals.hurry.wait()
     if requests.num_open:
         logger.warning("%d requests are cut", requests.num_open)
-    cut()
+    loaded.cut()
     requests.cut()
     # Clients that don't read what they are told are hung up on.
     await asyncio.sleep(_LAST_WORDS_S)

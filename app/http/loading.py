@@ -27,7 +27,8 @@ _RETRY_AFTER_S = 2
 class LoadedApp:
     """An application whose model is ready.
 
-    cut: ends the answers that have begun, so that their clients are told. example: the body of a
+    cut: ends the answers that have begun, so that their clients are told. drain: ends what no
+    client waits for, when the server is told to stop. example: the body of a
     request, in JSON, that shows what the server does, and its path. alive: whether it can be asked
     now.
     """
@@ -36,6 +37,7 @@ class LoadedApp:
     cut: Callable[[], None]
     example: tuple[str, str] | None = None
     alive: Callable[[], bool] = lambda: True
+    drain: Callable[[], None] = lambda: None
 
     def curl(self, address: str) -> str:
         """The example as one types it. address: the server's, without a path."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.requests import Request
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...core.observe.http_metrics import HttpMetrics
+from .background import is_background
 
 
 class RequestCounts:
@@ -21,7 +23,7 @@ class RequestCounts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_background(Request(scope)):
             await self._app(scope, receive, send)
             return
         matching = (r.path for r in self._routes if r.matches(scope)[0] is not Match.NONE)

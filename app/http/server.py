@@ -30,6 +30,8 @@ from ..serving.prompt_pool import PromptPool
 from ..serving.server_media import ServerMedia
 from ..serving.server_state import ServerState
 from .application import create_application, not_served
+from .batches.batch_service import running_batches
+from .batches.routes import batch_routes
 from .captions import captions
 from .chat.chat_completions import chat_completions
 from .completions.completions import completions
@@ -38,6 +40,8 @@ from .loading import LoadedApp, LoadingApp
 from .responses.responses import create_response, kept_response
 from .tokenizing import detokenize, tokenize
 
+#: That a batch may be of.
+_BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 #: A request that every model can answer.
 _EXAMPLE = (
     "/v1/chat/completions",
@@ -57,6 +61,7 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
         Route("/v1/responses/{id}", kept_response, methods=["GET", "DELETE"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
+        *batch_routes(),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
     ]
@@ -132,7 +137,15 @@ async def load(
         end = EngineDeadError("the server is shutting down")
         cut = partial(engine.fail_open_requests, end)
         application = create_app(state, listen.allowed_origins)
-        yield LoadedApp(application, cut, _EXAMPLE, lambda: state.alive)
+        async with running_batches(
+            application,
+            listen.batches,
+            _BATCH_ENDPOINTS,
+            state.model_name,
+            state.max_body_bytes,
+            lambda: state.alive,
+        ) as stop_batches:
+            yield LoadedApp(application, cut, _EXAMPLE, lambda: state.alive, stop_batches)
     finally:
         if media is not None:
             await media.close()

@@ -237,8 +237,9 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
             ignore_eos=bool(self.ignore_eos),
         )
 
-    def options(self, arrival: float, client: str) -> RequestOptions:
-        """What is asked for beside sampling. client: who asks. Raises RequestError."""
+    def options(self, arrival: float, client: str, background: bool) -> RequestOptions:
+        """What is asked for beside sampling. client: who asks. background: whether it has only
+        what others leave. Raises RequestError."""
         return RequestOptions(
             self.priority,
             self.cache_salt or "",
@@ -246,6 +247,7 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
             self.timeout,
             arrival=arrival,
             client=client,
+            background=background,
         )
 
     def named(self, error: RequestError) -> RequestError:

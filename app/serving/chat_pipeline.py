@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
+    AbstractContextManager,
     AsyncExitStack,
     aclosing,
     asynccontextmanager,
@@ -42,7 +43,7 @@ class Chat(msgspec.Struct, frozen=True):
 
 async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOutput]:
     """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
-    with server.engine.admission(chat.request_id, chat.options.client, chat.params.n):
+    with _admission(server, chat, chat.params.n):
         async with (
             _prepared(server, chat) as (loaded, reload),
             aclosing(server.engine.generate(loaded, reload)) as outputs,
@@ -53,7 +54,7 @@ async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOut
 
 async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams) -> RequestOutput:
     """The best hypotheses. Raises what ENGINE_ERRORS names."""
-    with server.engine.admission(chat.request_id, chat.options.client, params.beam_width):
+    with _admission(server, chat, params.beam_width):
         async with _prepared(server, chat) as (loaded, reload):
             room = server.facts.max_model_len - len(loaded.request.prompt_token_ids)
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
@@ -65,7 +66,7 @@ async def prompt_tokens(server: ServerState, chat: Chat) -> list[int]:
     ENGINE_ERRORS names."""
     options = chat.options.with_defaults(server.config)
 
-    with server.engine.admission(chat.request_id, options.client, chat.params.n):
+    with _admission(server, chat, chat.params.n):
         async with _time_limit(chat, options):
             num_bytes = _check_cost(server, chat)
             images = await _read_images(server, chat)
@@ -75,6 +76,11 @@ async def prompt_tokens(server: ServerState, chat: Chat) -> list[int]:
                 return server.inputs.place(token_ids, images, server.facts, options).token_ids
 
             return await server.prompts.run(options.client, num_bytes, placed)
+
+
+def _admission(server: ServerState, chat: Chat, num_answers: int) -> AbstractContextManager[None]:
+    options = chat.options
+    return server.engine.admission(chat.request_id, options.client, num_answers, options.background)
 
 
 @asynccontextmanager

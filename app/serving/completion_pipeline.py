@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ...core.prompts.input_processor import BuiltRequest, RequestOptions
 from ...core.protocol.errors import RequestError
+from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
 from .server_state import ServerState
@@ -82,7 +83,7 @@ def _limited(params: SamplingParams, room: int) -> SamplingParams:
 async def generate(server: ServerState, built: BuiltRequest) -> AsyncGenerator[RequestOutput]:
     """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
     request = built.request
-    with server.engine.admission(request.request_id, request.client, request.sampling_params.n):
+    with _admission(server, request, request.sampling_params.n):
         reload = partial(server.loader.reload, built)
         async with (
             server.loader.loading(built) as loaded,
@@ -99,7 +100,15 @@ async def beam_search(
     request = built.request
     room = server.facts.max_model_len - len(request.prompt_token_ids)
     params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
-    with server.engine.admission(request.request_id, request.client, params.beam_width):
+    with _admission(server, request, params.beam_width):
         async with server.loader.loading(built) as loaded:
             reload = partial(server.loader.reload, built)
             return await server.engine.beam_search(loaded, params, reload)
+
+
+def _admission(
+    server: ServerState, request: EngineRequest, num_answers: int
+) -> AbstractContextManager[None]:
+    return server.engine.admission(
+        request.request_id, request.client, num_answers, request.background
+    )

@@ -104,12 +104,18 @@ class AsyncEngine:
         return self._client.stats
 
     @contextmanager
-    def admission(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
-        """A client's request of so many answers is open, from its arrival to its end.
+    def admission(
+        self, request_id: str, client: str, num_answers: int, background: bool = False
+    ) -> Iterator[None]:
+        """A client's request of so many answers is open, from its arrival to its end. One in the
+        background takes no other's place: who sends it bounds their number.
 
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         self._client.check_alive()
+        if background:
+            yield
+            return
         with self._admission.enter(request_id, client, num_answers):
             yield
 

@@ -80,12 +80,16 @@ class AsyncEmbedder:
         await self._child.stop()
 
     @contextmanager
-    def admission(self, client: str) -> Iterator[None]:
-        """A client's request is open, from its arrival to its end.
+    def admission(self, client: str, background: bool = False) -> Iterator[None]:
+        """A client's request is open, from its arrival to its end. One in the background takes no
+        other's place: who sends it bounds their number.
 
         Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
         """
         self._child.check_alive()
+        if background:
+            yield
+            return
         try:
             with self._admission.enter(next(self._ids), client, 1):
                 self._metrics.record_open(self._admission.num_open)

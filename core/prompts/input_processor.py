@@ -38,6 +38,7 @@ class RequestOptions:
     arrival: when it arrived, in seconds of `time.monotonic`; None for now.
     client: who sent it; clients take turns.
     continues_text: whether its answers go on with the text of the prompt.
+    background: whether it has only what others leave; it has no timeout but its own.
     """
 
     priority: int = 0
@@ -48,6 +49,7 @@ class RequestOptions:
     arrival: float | None = None
     client: str = ""
     continues_text: bool = False
+    background: bool = False
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -66,6 +68,8 @@ class RequestOptions:
 
     def with_defaults(self, config: EngineConfig) -> RequestOptions:
         """With the operator's timeouts, where the request has none of its own."""
+        if self.background:
+            return self
         return replace(
             self,
             queue_timeout=self.queue_timeout or config.queue_timeout,
@@ -240,6 +244,7 @@ class InputProcessor:
             facts.encoder_digest,
             options.client,
             continues_text=options.continues_text,
+            background=options.background,
         )
         # Of an image that is named and shown, the one with its content.
         placed = sorted(prompt.images, key=lambda image: image.image.content is not None)

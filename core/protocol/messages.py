@@ -96,6 +96,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     submit_time: when it was handed over; 0 for the time at which the engine takes it.
     queue_timeout, timeout: seconds until it must have been scheduled, and must have ended.
     continues_text: whether its answers go on with the text of the prompt.
+    background: whether it comes after all that are not, under every policy.
     """
 
     request_id: str
@@ -116,6 +117,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     image_seconds: float = 0.0
     submit_time: float = 0.0
     continues_text: bool = False
+    background: bool = False
 
     @property
     def text_context(self) -> list[int]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from ...serving.chat_messages import read_messages
 from ...serving.chat_pipeline import Chat
 from ...serving.server_state import ServerState
+from ..background import is_background
 from ..client_identity import client_of
 from ..request_ids import answer_id
 from .asked_answers import AskedAnswers
@@ -36,7 +37,7 @@ def read_chat(
         body.sampling_params(
             server.inputs.default_sampling, answers.are_taken_apart, answers.form_of_calls
         ),
-        body.options(arrival, client_of(http)),
+        body.options(arrival, client_of(http), is_background(http)),
         body.template_options(),
     )
     return AskedChat(chat, answers)

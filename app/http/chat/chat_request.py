@@ -133,9 +133,9 @@ class ChatCompletionRequest(TextRequest, dict=True):
             return error
         return error.renamed(newer)
 
-    def options(self, arrival: float, client: str) -> RequestOptions:
-        """What is asked for beside sampling. client: who asks. Raises RequestError."""
-        options = super().options(arrival, client)
+    def options(self, arrival: float, client: str, background: bool) -> RequestOptions:
+        """See TextRequest."""
+        options = super().options(arrival, client, background)
         return replace(
             options,
             max_image_tokens=self.max_image_tokens,

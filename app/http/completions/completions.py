@@ -19,6 +19,7 @@ from ....core.protocol.outputs import RequestOutput
 from ....core.protocol.sampling_params import BeamSearchParams
 from ...serving.completion_pipeline import Completion, beam_search, build, generate
 from ...serving.server_state import ServerState
+from ..background import is_background
 from ..client_identity import client_of
 from ..clients import last_of, unless_gone
 from ..event_stream import DONE, event, until_failed
@@ -83,7 +84,7 @@ def _asked(
     arrival: float,
 ) -> list[Completion]:
     params = body.sampling_params(server.inputs.default_sampling)
-    options = body.options(arrival, client_of(http))
+    options = body.options(arrival, client_of(http), is_background(http))
     return [
         Completion(
             request_id if len(prompts) == 1 else f"{request_id}-{i}",

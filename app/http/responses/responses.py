@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -19,6 +20,7 @@ from ....core.protocol.outputs import RequestOutput
 from ...serving.chat_pipeline import generate
 from ...serving.response_store import StoredResponse
 from ...serving.server_state import ServerState
+from ..background import is_background
 from ..chat.asked_chat import read_chat
 from ..chat.chat_request import ChatCompletionRequest
 from ..clients import unless_gone
@@ -40,6 +42,9 @@ async def create_response(http: Request) -> Response:
     body = await read_fields(http, RESPONSES_FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
+    if is_background(http) and body.store is None:
+        # Of a batch, they would take the room of conversations; its output keeps them.
+        body = msgspec.structs.replace(body, store=False)
     body.check()
     conversation = await read_conversation(server.responses, body)
     most = server.facts.max_model_len

@@ -90,6 +90,7 @@ class Request:
     bad_word_ids: list[list[int]] = field(default_factory=list)
     bidirectional: list[tuple[int, int]] = field(default_factory=list)
     priority: int = 0
+    background: bool = False
     cache_salt: str = ""
     client: str = ""
     log_id: str = ""
@@ -142,6 +143,7 @@ class Request:
             bad_word_ids=message.bad_word_ids,
             bidirectional=message.bidirectional,
             priority=message.priority,
+            background=message.background,
             cache_salt=message.cache_salt,
             client=message.client,
             log_id=message.log_id or message.request_id,

@@ -8,19 +8,21 @@ from operator import attrgetter
 
 from .request import Request
 
+#: Whether a request is in the background, and its priority.
+RequestClass = tuple[bool, int]
 #: Gives a request's class: lower ones are served first and preempted last. Within one, clients
 #: take turns, and what one client sent is served in the order in which it came.
-SchedulingPolicy = Callable[[Request], int]
+SchedulingPolicy = Callable[[Request], RequestClass]
 
 
-def fcfs(request: Request) -> int:
+def fcfs(request: Request) -> RequestClass:
     """First come, first served; clients take turns."""
-    return 0
+    return request.background, 0
 
 
-def priority(request: Request) -> int:
+def priority(request: Request) -> RequestClass:
     """Lower `priority` first; first come, first served among equals, where clients take turns."""
-    return request.priority
+    return request.background, request.priority
 
 
 POLICIES: dict[str, SchedulingPolicy] = {"fcfs": fcfs, "priority": priority}

@@ -22,7 +22,7 @@ from .kv_cache_manager import KVCacheManager
 from .media_inbox import MediaInbox
 from .parked_requests import ParkedRequests
 from .request import Request, RequestStatus
-from .request_queue import POLICIES, RequestQueue
+from .request_queue import POLICIES, RequestClass, RequestQueue
 
 
 class Scheduler:
@@ -53,7 +53,7 @@ class Scheduler:
         self.kv_cache = kv_cache
         self.encoder_cache = encoder_cache
         self._policy = POLICIES[policy]
-        self._turns: dict[int, FairTurns] = {}
+        self._turns: dict[RequestClass, FairTurns] = {}
         self.waiting = RequestQueue()
         self.running = RequestQueue()
         self._parked = ParkedRequests()
@@ -100,7 +100,7 @@ class Scheduler:
         request.sequence_number = self._num_added
         turns = self._turns.setdefault(self._policy(request), FairTurns())
         turns.take(request)
-        request.rank = (self._policy(request), request.turn, request.sequence_number)
+        request.rank = (*self._policy(request), request.turn, request.sequence_number)
         self._num_added += 1
         self._requests[request.request_id] = request
         self._deadlines.add(request)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from octavo.app.http.batches.batch_endpoints import BATCH_FIELDS
 from octavo.app.http.captions import FIELDS as CAPTION_FIELDS
 from octavo.app.http.chat.chat_fields import CHAT_FIELDS
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
@@ -16,6 +17,7 @@ from octavo.app.http.field_table import FieldTable
 from octavo.app.http.responses.responses_fields import RESPONSES_FIELDS
 from octavo.app.http.tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from openai.types import EmbeddingCreateParams
+from openai.types.batch_create_params import BatchCreateParams
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsBase as ChatCompletionCreateParamsBase,
 )
@@ -43,6 +45,7 @@ TABLES = {
     "v1/completions": rows(COMPLETION_FIELDS),
     "v1/responses": rows(RESPONSES_FIELDS),
     "v1/embeddings": rows(EMBEDDING_FIELDS),
+    "v1/batches": rows(BATCH_FIELDS),
     "v1/captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
     "tokenize": rows(TOKENIZE_FIELDS),
     "detokenize": rows(DETOKENIZE_FIELDS),
@@ -61,3 +64,4 @@ def test_all_of_openais_fields_are_known() -> None:
     assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/completions"])
     assert set(ResponseCreateParamsBase.__annotations__) <= set(TABLES["v1/responses"])
     assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["v1/embeddings"])
+    assert set(BatchCreateParams.__annotations__) <= set(TABLES["v1/batches"])

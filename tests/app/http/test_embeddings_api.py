@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 import re
 import signal
@@ -34,7 +35,7 @@ from octavo.app.serving.embedding_state import EmbeddingState
 from octavo.core.embedding.embedder_messages import EmbedderReady
 from octavo.core.embedding.embedding_metrics import EmbeddingMetrics
 from octavo.core.observe.http_metrics import HttpMetrics
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from PIL import Image
 from prometheus_client import CollectorRegistry
 from redis import Redis
@@ -60,8 +61,10 @@ def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(siglip: Path) -> Iterator[str]:
-    with running_server(str(siglip), "--max-image-pixels=1000000", "--media-workers=1") as base:
+def url(siglip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("batches")
+    options = "--max-image-pixels=1000000", "--media-workers=1", f"--batch-dir={folder}"
+    with running_server(str(siglip), *options) as base:
         yield base
 
 
@@ -114,6 +117,27 @@ def test_the_document_has_what_is_answered(url: str) -> None:
     assert "/v1/chat/completions" not in document["paths"]
     answer = post(url, ["a dog"]).json()
     jsonschema.validate(answer, {"$ref": "#/components/schemas/Embeddings", **document})
+
+
+def test_a_batch_has_the_same_vectors(client: OpenAI) -> None:
+    lines = [
+        {"custom_id": text, "method": "POST", "url": "/v1/embeddings", "body": {"input": text}}
+        for text in TEXTS
+    ]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    file = client.files.create(file=("in.jsonl", data), purpose="batch")
+    made = {"input_file_id": file.id, "completion_window": "24h"}
+    with pytest.raises(BadRequestError, match="endpoint can only be /v1/embeddings here"):
+        client.batches.create(**made, endpoint="/v1/chat/completions")
+    batch = client.batches.create(**made, endpoint="/v1/embeddings")
+    wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+    output = client.batches.retrieve(batch.id).output_file_id
+    assert output is not None
+    rows = [json.loads(row) for row in client.files.content(output).text.splitlines()]
+    vectors = [row["response"]["body"]["data"][0]["embedding"] for row in rows]
+    assert [row["custom_id"] for row in rows] == list(TEXTS)
+    online = client.embeddings.create(model="tiny-siglip", input=list(TEXTS))
+    np.testing.assert_allclose(vectors, [item.embedding for item in online.data], **TOLERANCE)
 
 
 def test_texts_by_the_openai_sdk(client: OpenAI, url: str, model: EmbeddingModel) -> None:

@@ -212,6 +212,21 @@ def test_priority_goes_first_and_preempts() -> None:
     assert [r.parent_id for r in scheduler.waiting] == ["low1", "low2"]
 
 
+@pytest.mark.parametrize("policy", ["fcfs", "priority"])
+def test_the_background_has_what_others_leave(policy: str) -> None:
+    scheduler = make_scheduler(num_blocks=16, budget=24, max_num_seqs=2, policy=policy)
+    batch = [add(scheduler, f"batch{i}", [10 + i] * 8, background=True) for i in range(3)]
+    step(scheduler)
+    assert [r.status.name for r in batch] == ["RUNNING", "RUNNING", "WAITING"]
+    # The last to come, and of the least priority.
+    online = add(scheduler, "online", [30] * 8, priority=9)
+    assert step(scheduler).preempted == ["batch1/0"]
+    assert online.status is RequestStatus.RUNNING
+    add(scheduler, "more", [31] * 8)
+    assert step(scheduler).preempted == ["batch0/0"]
+    assert [r.parent_id for r in scheduler.waiting] == ["batch0", "batch1", "batch2"]
+
+
 def test_fcfs_never_lets_a_later_request_preempt() -> None:
     scheduler = make_scheduler(num_blocks=4, budget=24)
     first = add(scheduler, "first", [10] * 11)
