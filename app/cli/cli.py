@@ -26,6 +26,7 @@ from .engine_options import add_engine_options, engine_config
 from .failures import guarded
 from .log_options import log_setup
 from .quantize_options import add_quantize_options
+from .run_batch_options import add_run_batch_options
 from .serve_options import add_serve_options
 from .serving import default_name, serve
 
@@ -72,6 +73,13 @@ def build_parser() -> tuple[CommandParser, Commands]:
     )
     add_demo_options(demo, _MODEL_HELP)
     demo.set_defaults(run=partial(run_demo, demo))
+    batch = commands.add_parser(
+        "run-batch",
+        help="answer a file of requests, without a server",
+        examples=["octavo run-batch requests.jsonl -o answers.jsonl"],
+    )
+    add_run_batch_options(batch, _MODEL_HELP)
+    batch.set_defaults(run=_run_batch)
     caption = commands.add_parser(
         "caption",
         help="caption any number of pictures, each exactly once",
@@ -192,6 +200,10 @@ def _add_deploy(parser: CommandParser) -> None:
     parser.add_argument("--skip", action="append", default=[], metavar="PASS", help="leave it out")
     add_engine_options(parser)
     parser.set_defaults(run=_deploy)
+
+
+def _run_batch(options: argparse.Namespace) -> int:
+    return cast(int, load_object("octavo.app.cli.run_batch:run_batch")(options))
 
 
 def _caption(options: argparse.Namespace) -> int:

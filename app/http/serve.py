@@ -29,18 +29,19 @@ def serve(
     Raises ConfigError or UnsupportedModelError if the model can't be loaded.
     """
     loading = LoadingApp(model_name, listen.allowed_origins)
-    load = partial(_load, loading, config, intake, listen, child)
-    return run_until_stopped(lambda signals: run_app(loading, load, listen, signals))
+    loads = partial(load, loading, config, intake, listen, child)
+    return run_until_stopped(lambda signals: run_app(loading, loads, listen, signals))
 
 
 @asynccontextmanager
-async def _load(
+async def load(
     loading: LoadingApp,
     config: EngineConfig,
     intake: IntakeConfig,
     listen: ListenConfig,
     child: Spawned | None,
 ) -> AsyncIterator[LoadedApp]:
+    """The application around a model of either kind, both until the end. See `serve`."""
     if child is not None:
         # Which of the two it is, a model on a hub says only once it is here.
         with loading.waiting_for("the model's files"):
