@@ -208,6 +208,74 @@ class Models(msgspec.Struct):
     data: list[Model]
 
 
+class File(msgspec.Struct):
+    """bytes: its size. created_at: in seconds of the epoch."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"]
+
+
+class DeletedFile(msgspec.Struct):
+    """It is kept no more."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+class Files(msgspec.Struct):
+    """A page of them. has_more: whether others come after it."""
+
+    object: Literal["list"]
+    data: list[File]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Batch(msgspec.Struct):
+    """output_file_id, error_file_id: of what was answered, and of what could not be. Times are in
+    seconds of the epoch."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    status: Literal[
+        "validating",
+        "failed",
+        "in_progress",
+        "finalizing",
+        "completed",
+        "expired",
+        "cancelling",
+        "cancelled",
+    ]
+    input_file_id: str
+    output_file_id: str | None
+    error_file_id: str | None
+    completion_window: str
+    created_at: int
+    expires_at: int
+    request_counts: dict[str, int]
+    errors: dict[str, Any] | None
+    metadata: dict[str, str] | None
+
+
+class Batches(msgspec.Struct):
+    """A page of them. has_more: whether others come after it."""
+
+    object: Literal["list"]
+    data: list[Batch]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class Health(msgspec.Struct):
     """All is well."""
 

@@ -21,6 +21,7 @@ _ERRORS = {
     400: "The request is at fault; `param` names the part",
     404: "There is no such model, response or endpoint",
     408: "The body did not come in time",
+    409: "What is asked for can't be done in this state",
     411: "The form must come with its length",
     413: "The body is too large",
     415: "The body is of another kind",
@@ -29,9 +30,10 @@ _ERRORS = {
     502: "An image's own server failed",
     503: "The server is full, or its engine restarts; see Retry-After",
     504: "It took too long",
+    507: "There is no room on the disk",
 }
 #: Of requests without a body.
-_ERRORS_OF_GET = (404, 503)
+_ERRORS_OF_GET = (400, 404, 409, 503)
 
 
 def api_document(routes: Sequence[Route]) -> dict[str, Any]:
@@ -74,6 +76,8 @@ def _written(
     parameters = [
         {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
         for each in re.findall(r"\{(\w+)\}", path)
+    ] + [
+        {"name": each, "in": "query", "schema": schema} for each, schema in described.query.items()
     ]
     if parameters:
         operation["parameters"] = parameters

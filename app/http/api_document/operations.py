@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from ...serving.server_info import ServerInfo
+from ..batches.batch_endpoints import BATCH_FIELDS
 from ..chat.chat_fields import CHAT_FIELDS
 from ..completions.completion_fields import COMPLETION_FIELDS
 from ..embeddings import FIELDS as EMBEDDING_FIELDS
@@ -35,13 +36,28 @@ _CAPTIONS_FORM: dict[str, Any] = {
     "required": ["image"],
     "additionalProperties": False,
 }
+#: As for captions; see batches/files.py.
+_FILE_FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "purpose": {"const": "batch"},
+    },
+    "required": ["file", "purpose"],
+    "additionalProperties": False,
+}
+_PAGE: dict[str, Any] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    "after": {"type": "string"},
+}
 
 
 @dataclass(frozen=True)
 class Operation:
     """An endpoint and one of its methods.
 
-    body: of the fields of its JSON body. form: in place of that, the schema of its form.
+    body: of the fields of its JSON body. form: in place of that, the schema of its form. query:
+        schemas of its parameters by their names.
     answer: what 200 brings as JSON. text: the type of media that it brings in place of JSON.
     streams: whether `stream` makes events of the answer.
     """
@@ -50,6 +66,7 @@ class Operation:
     answer: type[msgspec.Struct] | None = None
     body: FieldTable[Any] | None = None
     form: Mapping[str, Any] | None = None
+    query: Mapping[str, Any] = field(default_factory=dict)
     text: str | None = None
     streams: bool = False
 
@@ -87,6 +104,25 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/embeddings"): Operation(
         "Vectors of texts and pictures", answers.Embeddings, EMBEDDING_FIELDS
     ),
+    ("POST", "/v1/files"): Operation("Keep a file of requests", answers.File, form=_FILE_FORM),
+    ("GET", "/v1/files"): Operation(
+        "The files that are kept",
+        answers.Files,
+        query={
+            **_PAGE,
+            "order": {"enum": ["asc", "desc"]},
+            "purpose": {"enum": ["batch", "batch_output"]},
+        },
+    ),
+    ("GET", "/v1/files/{id}"): Operation("A file that is kept", answers.File),
+    ("DELETE", "/v1/files/{id}"): Operation("Delete a file", answers.DeletedFile),
+    ("GET", "/v1/files/{id}/content"): Operation(
+        "The bytes of a file", text="application/octet-stream"
+    ),
+    ("POST", "/v1/batches"): Operation("Answer a file's requests", answers.Batch, BATCH_FIELDS),
+    ("GET", "/v1/batches"): Operation("The batches", answers.Batches, query=_PAGE),
+    ("GET", "/v1/batches/{id}"): Operation("Where a batch stands", answers.Batch),
+    ("POST", "/v1/batches/{id}/cancel"): Operation("End a batch", answers.Batch),
     ("POST", "/tokenize"): Operation(
         "The tokens of a prompt or a chat", answers.Tokens, TOKENIZE_FIELDS
     ),

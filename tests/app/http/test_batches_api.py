@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import openai
 import pytest
 from openai import OpenAI
@@ -63,6 +64,19 @@ def ended(client: OpenAI, batch: Batch) -> Batch:
 
     wait_until(has_ended, 120)
     return client.batches.retrieve(batch.id)
+
+
+def test_answers_are_as_the_document_has_them(url: str, client: OpenAI) -> None:
+    document = httpx.get(f"{url}/openapi.json").json()
+    batch = ended(client, begun(client, [line("a")]))
+    for path, name in (
+        ("batches", "Batches"),
+        (f"batches/{batch.id}", "Batch"),
+        ("files", "Files"),
+        (f"files/{batch.output_file_id}", "File"),
+    ):
+        answer = httpx.get(f"{url}/v1/{path}").json()
+        jsonschema.validate(answer, {"$ref": f"#/components/schemas/{name}", **document})
 
 
 def rows(client: OpenAI, file_id: str | None) -> dict[str, dict[str, Any]]:
