@@ -12,11 +12,15 @@ _KEY = secrets.token_bytes(16)
 
 
 def client_of(http: Request) -> str:
-    """A short name of who sent a request: of the Authorization header if there is one, else of
-    the connection's address. The header itself is not in it."""
+    """A short name of who sent a request: of the Authorization header if there is one, or of
+    X-Api-Key, else of the connection's address. The header itself is not in it."""
     authorization = http.headers.get("authorization")
+    api_key = http.headers.get("x-api-key")
     if authorization:
         sender = f"authorization {authorization}"
+    elif api_key:
+        # The same key is the same client by either API.
+        sender = f"authorization Bearer {api_key}"
     else:
         sender = f"address {http.client.host if http.client else ''}"
     return hashlib.blake2b(sender.encode(), digest_size=8, key=_KEY).hexdigest()

@@ -64,6 +64,8 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
         Route("/v1/completions", no_text, methods=["POST"]),
         Route("/v1/responses", no_text, methods=["POST"]),
         Route("/v1/responses/{id}", no_text, methods=["GET", "DELETE"]),
+        Route("/v1/messages", no_text, methods=["POST"]),
+        Route("/v1/messages/count_tokens", no_text, methods=["POST"]),
         Route("/v1/captions", no_text, methods=["POST"]),
         *batch_routes(),
         Route("/tokenize", no_text, methods=["POST"]),

@@ -1,4 +1,5 @@
-"""Errors in OpenAI's shape."""
+"""Errors and their status, in the shape of the API that was asked; OpenAI's unless its path says
+otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from ...core.protocol.errors import (
     EngineDeadError,
@@ -18,6 +20,7 @@ from ...core.protocol.errors import (
     RequestTimeoutError,
     TooManyPromptsError,
 )
+from .error_shapes import shaped
 
 #: What the engine may raise while a good request runs.
 ENGINE_ERRORS = (
@@ -62,12 +65,19 @@ def error_body(message: str, kind: str, param: str | None, code: str | None) -> 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def error_response(
+    scope: Scope, body: dict[str, object], status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer that tells of an error. scope: of its request. body: as `error_body` makes it."""
+    return JSONResponse(shaped(scope, status, body), status_code=status, headers=headers)
+
+
 async def handle_http_error(request: Request, error: Exception) -> Response:
     """Answer an HttpError."""
     assert isinstance(error, HttpError)
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     body = error_body(str(error), kind, error.param, error.code)
-    return JSONResponse(body, status_code=error.status, headers=error.headers)
+    return error_response(request.scope, body, error.status, error.headers)
 
 
 async def handle_engine_error(request: Request, error: Exception) -> Response:
@@ -76,7 +86,7 @@ async def handle_engine_error(request: Request, error: Exception) -> Response:
     status, body = engine_error_body(error)
     seconds = getattr(error, "retry_after", None) or _RETRY_AFTER_S
     headers = {"Retry-After": str(seconds)} if status in (429, 503) else None
-    return JSONResponse(body, status_code=status, headers=headers)
+    return error_response(request.scope, body, status, headers)
 
 
 def engine_error_body(error: Exception) -> tuple[int, dict[str, object]]:
@@ -115,7 +125,7 @@ async def handle_not_found(request: Request, error: Exception) -> Response:
         message += f"; use {allowed}"
         headers = {"Allow": allowed}
     body = error_body(message, "invalid_request_error", None, None)
-    return JSONResponse(body, status_code=error.status_code, headers=headers)
+    return error_response(request.scope, body, error.status_code, headers)
 
 
 #: For every server's application.

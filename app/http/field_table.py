@@ -62,6 +62,8 @@ class FieldTable(Generic[Body]):
         except msgspec.ValidationError as error:
             path = _path_of(str(error))
             message = str(error).replace("`$.", f"`{within}").replace("`$", "`")
+            if within and not _PATH.search(str(error)):
+                message = f"{message} - at `{within.removesuffix('.')}`"
             raise HttpError(400, message, within + path or None) from error
 
     def knows(self, name: str) -> bool:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import error_body
+from .errors import error_body, error_response
 from .middleware import middleware
 
 logger = logging.getLogger(__name__)
@@ -105,4 +105,5 @@ class LoadingApp:
         what = f"{self.model_name} is loading and waits for {self.awaited}"
         message = f"{what}; send the request again soon"
         body = error_body(message, "server_error", None, "loading")
-        return JSONResponse(body, 503, {"Retry-After": str(_RETRY_AFTER_S)})
+        headers = {"Retry-After": str(_RETRY_AFTER_S)}
+        return error_response(request.scope, body, 503, headers)

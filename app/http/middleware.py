@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from .request_ids import RequestIds
 
-_SHOWN_HEADERS = ("Retry-After", "X-Request-Id")
+_SHOWN_HEADERS = ("Retry-After", "X-Request-Id", "Request-Id")
 
 
 def middleware(allowed_origins: Sequence[str]) -> list[Middleware]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import HttpError, error_body
+from .errors import HttpError, error_body, error_response
 
 #: A body may take so long, and a second more for so many bytes of it that have come.
 BODY_TIMEOUT_S = 30.0
@@ -64,7 +63,8 @@ class OpenRequests:
                 raise
             if not request.has_begun:
                 body = error_body(_STOPPING, "server_error", None, "shutting_down")
-                await JSONResponse(body, 503, {"Retry-After": "1"})(scope, receive, request.send)
+                answer = error_response(scope, body, 503, {"Retry-After": "1"})
+                await answer(scope, receive, request.send)
         finally:
             del self._open[task]
             if not self._open:

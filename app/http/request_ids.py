@@ -7,15 +7,17 @@ import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...core.system.log_context import about_requests
-from .errors import error_body
+from .error_shapes import asks_for_messages
+from .errors import error_body, error_response
 
 logger = logging.getLogger(__name__)
 
 _HEADER = "X-Request-Id"
+#: Where Anthropic's clients look for it.
+_HEADER_OF_MESSAGES = "Request-Id"
 _KIND = "req"
 
 
@@ -40,7 +42,10 @@ class RequestIds:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)[_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[_HEADER] = request_id
+                if asks_for_messages(scope):
+                    headers[_HEADER_OF_MESSAGES] = request_id
             await send(message)
 
         with about_requests(request_id):
@@ -49,7 +54,7 @@ class RequestIds:
             except Exception as error:
                 if started:  # too late for a status; the connection is cut
                     raise
-                response = JSONResponse(unexpected(Request(scope), error), status_code=500)
+                response = error_response(scope, unexpected(Request(scope), error), 500)
                 await response(scope, receive, send_with_id)
 
 

@@ -37,6 +37,7 @@ from .chat.chat_completions import chat_completions
 from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
+from .messages.messages import count_tokens, create_message
 from .responses.responses import create_response, kept_response
 from .tokenizing import detokenize, tokenize
 
@@ -59,6 +60,8 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/responses", create_response, methods=["POST"]),
         Route("/v1/responses/{id}", kept_response, methods=["GET", "DELETE"]),
+        Route("/v1/messages", create_message, methods=["POST"]),
+        Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
         *batch_routes(),

@@ -41,7 +41,6 @@ _DEFAULTS_NOT_IN_BEAMS = {
     "stop": "; send stop: [] to search without it",
     "bad_words_ids": "",
 }
-_MAX_STOPS = 4
 
 #: For the FieldTable of each of these requests; see there.
 HARMLESS = {"user": "a name of the caller, for the provider's records"}
@@ -83,6 +82,10 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
     include_timings: whether the answer says what it took; see `timings` in request_timings.py.
     """
 
+    #: The most stop strings, as in OpenAI's API.
+    max_stops: ClassVar[int] = 4
+    #: See RequestOptions.
+    cuts_to_context: ClassVar[bool] = False
     #: What a beam search does without; each may have a value that asks for nothing.
     not_in_beams: ClassVar[dict[str, tuple[Any, ...]]] = {
         "stream": (),
@@ -156,9 +159,9 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
             raise RequestError("prompt_logprobs can't be joined with stream", "prompt_logprobs")
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options needs stream to be true", "stream_options")
-        if isinstance(self.stop, list) and len(self.stop) > _MAX_STOPS:
+        if isinstance(self.stop, list) and len(self.stop) > self.max_stops:
             raise RequestError(
-                f"stop has {len(self.stop)} strings, more than the {_MAX_STOPS} allowed", "stop"
+                f"stop has {len(self.stop)} strings, more than the {self.max_stops} allowed", "stop"
             )
         if self.priority and scheduling_policy != "priority":
             raise RequestError(
@@ -248,6 +251,7 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
             arrival=arrival,
             client=client,
             background=background,
+            cuts_to_context=self.cuts_to_context,
         )
 
     def named(self, error: RequestError) -> RequestError:

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 _PROBE = "octavoprobe"
+#: By which templates know whether the model is to think before it answers.
+_THINKING_SWITCHES = ("enable_thinking", "thinking")
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -42,6 +44,15 @@ class ChatTemplate:
         """Whether the template writes the tools that it is given."""
         function = {"name": _PROBE, "description": _PROBE, "parameters": _NO_PARAMETERS}
         return _PROBE in self._probe({"tools": [{"type": "function", "function": function}]})
+
+    @cached_property
+    def thinking_switch(self) -> str | None:
+        """The option that has the model think before it answers, or not; None if there is none."""
+        answer = {"add_generation_prompt": True}
+        for name in _THINKING_SWITCHES:
+            if self._probe({**answer, name: True}) != self._probe({**answer, name: False}):
+                return name
+        return None
 
     @cached_property
     def answer_opening(self) -> str:

@@ -39,6 +39,8 @@ class RequestOptions:
     client: who sent it; clients take turns.
     continues_text: whether its answers go on with the text of the prompt.
     background: whether it has only what others leave; it has no timeout but its own.
+    cuts_to_context: whether a max_tokens that is more than the prompt leaves of the context is cut
+        to that; it is refused otherwise.
     """
 
     priority: int = 0
@@ -50,6 +52,7 @@ class RequestOptions:
     client: str = ""
     continues_text: bool = False
     background: bool = False
+    cuts_to_context: bool = False
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -226,6 +229,9 @@ class InputProcessor:
         length = len(prompt.token_ids)
         self._check_ids(prompt, facts)
         self._check_params(params, facts)
+        room = self._check_room(length, facts)
+        if options.cuts_to_context and params.max_tokens is not None:
+            params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
         self._check_length(length, params, facts)
         params = self._limited(length, params, facts)
         request = EngineRequest(

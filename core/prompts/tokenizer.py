@@ -87,6 +87,11 @@ class Tokenizer:
         return self._template.answer_opening if self._template is not None else ""
 
     @property
+    def thinking_switch(self) -> str | None:
+        """See ChatTemplate."""
+        return self._template.thinking_switch if self._template is not None else None
+
+    @property
     def takes_tools(self) -> bool:
         """Whether the chat template writes of tools."""
         return self._template is not None and self._template.takes_tools

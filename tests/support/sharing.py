@@ -27,6 +27,8 @@ DEMO_SERVER_FILES = frozenset(
         "test_http_sampling.py",
         "test_http_workers.py",
         "test_light_processes.py",
+        "test_messages.py",
+        "test_messages_fields.py",
         "test_printed_blocks.py",
         "test_responses.py",
         "test_responses_fields.py",

@@ -286,3 +286,39 @@ class Version(msgspec.Struct):
     """Of Octavo."""
 
     version: str
+
+
+class Message(msgspec.Struct):
+    """In Anthropic's shape. With `stream`, events tell how it grows. content: blocks."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: Literal[
+        "end_turn", "tool_use", "max_tokens", "stop_sequence", "model_context_window_exceeded"
+    ]
+    stop_sequence: str | None
+    usage: dict[str, int]
+
+
+class InputTokens(msgspec.Struct):
+    """Of a prompt."""
+
+    input_tokens: int
+
+
+class MessagesErrorDetails(msgspec.Struct):
+    """The message names the part of the request at fault."""
+
+    type: str
+    message: str
+
+
+class MessagesError(msgspec.Struct):
+    """In Anthropic's shape."""
+
+    type: Literal["error"]
+    error: MessagesErrorDetails
+    request_id: str | None

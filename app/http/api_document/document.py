@@ -10,7 +10,6 @@ import msgspec
 from starlette.routing import Route
 
 from .... import __version__
-from .answers import ErrorAnswer
 from .body_schema import Schema, answer_schema, body_schema
 from .operations import OPERATIONS, Operation
 
@@ -40,13 +39,12 @@ def api_document(routes: Sequence[Route]) -> dict[str, Any]:
     """routes: those that the server has answers for. Raises KeyError for one that OPERATIONS
     doesn't describe."""
     components: dict[str, Schema] = {}
-    error = answer_schema(ErrorAnswer, components)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = path_of(route)
         for method in sorted((route.methods or set()) - {"HEAD"}):
             described = OPERATIONS[method, path]
-            written = _written(method, path, described, error, components)
+            written = _written(method, path, described, components)
             paths.setdefault(path, {})[method.lower()] = written
     return {
         "openapi": "3.1.0",
@@ -66,7 +64,7 @@ def path_of(route: Route) -> str:
 
 
 def _written(
-    method: str, path: str, described: Operation, error: Schema, components: dict[str, Schema]
+    method: str, path: str, described: Operation, components: dict[str, Schema]
 ) -> dict[str, Any]:
     name = "_".join(re.findall(r"\w+", path))
     operation: dict[str, Any] = {
@@ -84,7 +82,7 @@ def _written(
     if content := dict(_body(described, components)):
         operation["requestBody"] = {"required": True, "content": content}
     statuses = _ERRORS if content else _ERRORS_OF_GET
-    failed = {_JSON: {"schema": error}}
+    failed = {_JSON: {"schema": answer_schema(described.error, components)}}
     operation["responses"] = {
         "200": {"description": "The answer", "content": _answer(described, components)},
         **{str(status): {"description": _ERRORS[status], "content": failed} for status in statuses},

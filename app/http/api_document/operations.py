@@ -14,6 +14,7 @@ from ..chat.chat_fields import CHAT_FIELDS
 from ..completions.completion_fields import COMPLETION_FIELDS
 from ..embeddings import FIELDS as EMBEDDING_FIELDS
 from ..field_table import FieldTable
+from ..messages.messages_fields import COUNT_TOKENS_FIELDS, MESSAGES_FIELDS
 from ..responses.responses_fields import RESPONSES_FIELDS
 from ..tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from . import answers
@@ -59,7 +60,7 @@ class Operation:
     body: of the fields of its JSON body. form: in place of that, the schema of its form. query:
         schemas of its parameters by their names.
     answer: what 200 brings as JSON. text: the type of media that it brings in place of JSON.
-    streams: whether `stream` makes events of the answer.
+    streams: whether `stream` makes events of the answer. error: what tells of one.
     """
 
     summary: str
@@ -69,6 +70,7 @@ class Operation:
     query: Mapping[str, Any] = field(default_factory=dict)
     text: str | None = None
     streams: bool = False
+    error: type[msgspec.Struct] = answers.ErrorAnswer
 
 
 #: By method and path.
@@ -97,6 +99,19 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/responses/{id}"): Operation("A response that is kept", answers.Response),
     ("DELETE", "/v1/responses/{id}"): Operation(
         "Keep a response no longer", answers.DeletedResponse
+    ),
+    ("POST", "/v1/messages"): Operation(
+        "Answer a chat, as Anthropic's API does",
+        answers.Message,
+        MESSAGES_FIELDS,
+        streams=True,
+        error=answers.MessagesError,
+    ),
+    ("POST", "/v1/messages/count_tokens"): Operation(
+        "The tokens of such a chat",
+        answers.InputTokens,
+        COUNT_TOKENS_FIELDS,
+        error=answers.MessagesError,
     ),
     ("POST", "/v1/captions"): Operation(
         "Caption the pictures of a form", answers.Captions, form=_CAPTIONS_FORM

@@ -152,3 +152,11 @@ class ChatCompletionRequest(TextRequest, dict=True):
     def num_logprobs(self) -> int | None:
         """Of which each token's likeliest are to be told, beside its own; None for none at all."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class ReshapedChat(ChatCompletionRequest, dict=True):
+    """A chat that came in the shape of another API than OpenAI's. Those take more stop strings, and
+    a limit of an answer that the context may cut short."""
+
+    max_stops: ClassVar[int] = 64
+    cuts_to_context: ClassVar[bool] = True

@@ -8,6 +8,7 @@ from typing import Any
 
 from ....core.protocol.request_error import RequestError
 from ...serving.message_parts import refuse_unknown
+from ..chat.chat_names import ChatNames
 
 _ROLES = ("user", "assistant", "system", "developer")
 #: The fields of each type of item; ids and states are notes on an earlier response.
@@ -24,9 +25,9 @@ _OTHER_NAMES = (
     (re.compile(r"^max(_completion)?_tokens$"), "max_output_tokens"),
     (re.compile(r"^(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
     (re.compile(r"^messages$"), "input"),
+    (re.compile(r"\.image_url\.(detail|url)$"), r".\1"),
 )
 _WITHOUT_PARTS = ("instructions", "input", "previous_response_id")
-_URL = re.compile(r"\.image_url\.(detail|url)$")
 
 
 class ChatMessages:
@@ -37,8 +38,7 @@ class ChatMessages:
 
     def __init__(self, instructions: str | None = None) -> None:
         self.messages: list[dict[str, Any]] = []
-        #: What items call parts of messages, by what a chat calls them.
-        self._places: dict[str, str] = {}
+        self._names = ChatNames(_OTHER_NAMES)
         if instructions is not None:
             self._add({"role": "system", "content": instructions}, "instructions", "instructions")
 
@@ -64,25 +64,7 @@ class ChatMessages:
 
     def named(self, error: RequestError) -> RequestError:
         """A chat's error, by the name that the request has for the part at fault."""
-        old = error.param
-        if old is None:
-            return error
-        new = self._name_of_part(old)
-        for pattern, name in _OTHER_NAMES:
-            new = pattern.sub(name, new)
-        return error.renamed(new) if new != old else error
-
-    def _name_of_part(self, name: str) -> str:
-        """Of a part of a message, what its item calls it; any other name as it is."""
-        place = name
-        while place not in self._places:
-            end = max(place.rfind("."), place.rfind("["))
-            if end < 0:
-                return name
-            place = place[:end]
-        item = self._places[place]
-        part = "" if item in _WITHOUT_PARTS else name.removeprefix(place)
-        return _URL.sub(r".\1", item + part)
+        return self._names.named(error)
 
     def _add_message(self, item: Mapping[str, Any], param: str) -> None:
         role = item.get("role")
@@ -92,7 +74,7 @@ class ChatMessages:
         content = _content(item.get("content"), f"{param}.content", role == "assistant")
         if role == "assistant" and self._thinks():
             self.messages[-1]["content"] = content
-            self._places[f"messages[{len(self.messages) - 1}].content"] = f"{param}.content"
+            self._names.put(f"messages[{len(self.messages) - 1}].content", f"{param}.content")
             return
         self._add({"role": role, "content": content}, param, f"{param}.content")
 
@@ -104,7 +86,8 @@ class ChatMessages:
             answer = self._add({"role": "assistant", "content": None}, param, param)
         calls = answer.setdefault("tool_calls", [])
         place = f"messages[{len(self.messages) - 1}].tool_calls[{len(calls)}]"
-        self._places[f"{place}.function"] = self._places[place] = param
+        for part in (place, f"{place}.function"):
+            self._names.put(part, param)
         function = {"name": item["name"], "arguments": item["arguments"]}
         calls.append({"id": item["call_id"], "type": "function", "function": function})
 
@@ -144,9 +127,9 @@ class ChatMessages:
 
     def _add(self, message: dict[str, Any], param: str, content_param: str) -> dict[str, Any]:
         place = f"messages[{len(self.messages)}]"
-        self._places[place] = param
         is_whole = param in _WITHOUT_PARTS
-        self._places[f"{place}.content"] = param if is_whole else content_param
+        self._names.put(place, param, is_whole)
+        self._names.put(f"{place}.content", param if is_whole else content_param, is_whole)
         self.messages.append(message)
         return message
 

@@ -9,9 +9,11 @@ from typing import Any
 from ....core.prompts.token_bytes import TextSoFar, TokenBytes
 from ....core.protocol.outputs import CompletionOutput
 from ..answer_logprobs import answer_logprobs
+from ..chat.answer_deltas import AnswerPieces, TextPiece
 from ..chat.chat_message import ChatMessage
 
 Event = dict[str, Any]
+_KINDS = {"reasoning": "reasoning", "content": "message"}
 #: Of items that grow, by their type: the type of their part, and of the events about its text.
 _PARTS = {
     "message": ("output_text", "response.output_text"),
@@ -21,40 +23,32 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
 
 class OutputItems:
-    """Of one answer: its thoughts and text, and then its calls, as a parser does not tell what was
-    written before a call from what came after it. message: takes its text apart.
+    """Of one answer: its thoughts and text, and then its calls; see AnswerPieces. message: takes
+    its text apart.
 
     Log-probabilities, if they were asked for, are those of a single text.
     """
 
     def __init__(self, message: ChatMessage, tokens: TokenBytes) -> None:
-        self._message = message
+        self._pieces = AnswerPieces(message)
         self._tokens = tokens
         self._token_text = TextSoFar()
         self._logprobs: list[dict[str, Any]] = []
-        self._sent = 0
-        self._ended = False
         self.items: list[dict[str, Any]] = []
-        self._calls: list[dict[str, Any]] = []
         #: The text of the last item, while it may grow.
         self._text: str | None = None
 
     def next(self, completion: CompletionOutput) -> Iterator[Event]:
         """Events about what is new since the last call, without their numbers."""
-        text = completion.text[self._sent :]
-        ended = completion.finish_reason is not None
-        if self._ended or not (text or ended):
+        if self._pieces.ended:
             return
-        self._sent, self._ended = len(completion.text), ended
+        pieces = list(self._pieces.next(completion))
         first = len(self._logprobs)
-        self._logprobs += answer_logprobs(self._tokens, completion, first, self._token_text)
-        delta = self._message.delta(text, ended)
-        if thoughts := delta.get("reasoning_content"):
-            yield from self._grow("reasoning", thoughts)
-        if content := delta.get("content"):
-            yield from self._grow("message", content, self._logprobs[first:])
-        self._calls += delta.get("tool_calls", ())
-        if ended:
+        if pieces or self._pieces.ended:
+            self._logprobs += answer_logprobs(self._tokens, completion, first, self._token_text)
+        for piece in pieces:
+            yield from self._grow(piece, self._logprobs[first:])
+        if self._pieces.ended:
             yield from self._finish(completion.finish_reason == "length")
 
     @property
@@ -68,22 +62,20 @@ class OutputItems:
         )
 
     def _finish(self, is_cut: bool) -> Iterator[Event]:
-        if not (self.items or self._calls):
+        calls = self._pieces.calls
+        if not (self.items or calls):
             yield from self._open("message")
         yield from self._close("incomplete" if is_cut else "completed")
-        for call in self._calls:
+        for call in calls:
             yield from self._call(call)
 
-    def _grow(
-        self, kind: str, text: str, logprobs: Sequence[dict[str, Any]] = ()
-    ) -> Iterator[Event]:
-        if self._text is None or self.items[-1]["type"] != kind:
+    def _grow(self, piece: TextPiece, logprobs: Sequence[dict[str, Any]]) -> Iterator[Event]:
+        if piece.begins:
             yield from self._close("completed")
-            yield from self._open(kind)
-            if len(self.items) > 1:
-                text = text.lstrip("\n")  # which parts it from another piece of its kind
-        self._text = (self._text or "") + text
-        yield self._about_text("delta", {"delta": text}, logprobs)
+            yield from self._open(_KINDS[piece.kind])
+        self._text = (self._text or "") + piece.text
+        told = logprobs if piece.kind == "content" else ()
+        yield self._about_text("delta", {"delta": piece.text}, told)
 
     def _open(self, kind: str) -> Iterator[Event]:
         fields: dict[str, Any] = {"role": "assistant"} if kind == "message" else {"summary": []}

@@ -96,7 +96,7 @@ async def _answer(
         until_failed(
             http,
             _stream(server, writer, first, outputs, conversation),
-            lambda error_body: _written(writer.failure(error_body)),
+            lambda _, error_body: _written(writer.failure(error_body)),
         ),
         media_type="text/event-stream",
     )

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic.types import MessageCountTokensParams
+from anthropic.types.message_create_params import MessageCreateParamsBase
 from octavo.app.http.batches.batch_endpoints import BATCH_FIELDS
 from octavo.app.http.captions import FIELDS as CAPTION_FIELDS
 from octavo.app.http.chat.chat_fields import CHAT_FIELDS
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable
+from octavo.app.http.messages.messages_fields import COUNT_TOKENS_FIELDS, MESSAGES_FIELDS
 from octavo.app.http.responses.responses_fields import RESPONSES_FIELDS
 from octavo.app.http.tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from openai.types import EmbeddingCreateParams
@@ -44,6 +47,8 @@ TABLES = {
     "v1/chat/completions": rows(CHAT_FIELDS),
     "v1/completions": rows(COMPLETION_FIELDS),
     "v1/responses": rows(RESPONSES_FIELDS),
+    "v1/messages": rows(MESSAGES_FIELDS),
+    "v1/messages/count_tokens": rows(COUNT_TOKENS_FIELDS),
     "v1/embeddings": rows(EMBEDDING_FIELDS),
     "v1/batches": rows(BATCH_FIELDS),
     "v1/captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
@@ -59,9 +64,12 @@ def test_the_docs_say_what_becomes_of_each_field(path: str) -> None:
     assert listed == list(TABLES[path].items())
 
 
-def test_all_of_openais_fields_are_known() -> None:
+def test_all_fields_of_the_apis_clients_are_known() -> None:
     assert set(ChatCompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/chat/completions"])
     assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLES["v1/completions"])
     assert set(ResponseCreateParamsBase.__annotations__) <= set(TABLES["v1/responses"])
+    assert set(MessageCreateParamsBase.__annotations__) <= set(TABLES["v1/messages"])
+    counted = set(MessageCountTokensParams.__annotations__)
+    assert counted <= set(TABLES["v1/messages/count_tokens"])
     assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["v1/embeddings"])
     assert set(BatchCreateParams.__annotations__) <= set(TABLES["v1/batches"])

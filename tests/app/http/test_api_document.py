@@ -72,6 +72,9 @@ def test_it_is_an_openapi_document(document: dict[str, Any]) -> None:
         ("/v1/completions", {"prompt": ["One", "Two"], "max_tokens": 2, "logprobs": 1}),
         ("/v1/completions", {"prompt": [5, 6, 7], "max_tokens": 2.0, "echo": True}),
         ("/v1/responses", {"input": "Hello", "max_output_tokens": 2, "metadata": {"a": "b"}}),
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 2, "system": "Hi", "tools": None}),
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 2, "stream": True}),
+        ("/v1/messages/count_tokens", {"messages": HELLO}),
         ("/tokenize", {"prompt": "Hello", "return_token_strs": True}),
         ("/tokenize", {"messages": HELLO}),
         ("/detokenize", {"tokens": [5, 6, 7]}),
@@ -165,3 +168,10 @@ def test_the_page_lists_endpoints_and_fields(demo_server: str) -> None:
         assert f"<code>{method} {path}</code>" in page.text
     for name in CHAT_FIELDS.honoured.__struct_fields__:
         assert f"<li><code>{name}</code>" in page.text
+
+
+def test_errors_of_other_shapes_are(demo_server: str, document: dict[str, Any]) -> None:
+    path = "/v1/messages"
+    answer = httpx.post(demo_server + path, json={})
+    assert answer.status_code == 400
+    check_answer(document, path, answer)

@@ -1,4 +1,4 @@
-"""Who counts as one client: an Authorization header, else an address, and nothing of it is told."""
+"""Who counts as one client: a key in a header, else an address, and nothing of it is told."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def client(host: str | None = "10.0.0.1", **headers: str) -> str:
 def test_a_key_is_one_client_from_wherever_it_comes() -> None:
     assert client("10.0.0.1", Authorization="Bearer a") == client("::1", Authorization="Bearer a")
     assert client(Authorization="Bearer a") != client(Authorization="Bearer b")
+
+
+def test_anthropics_header_of_the_same_key_is_the_same_client() -> None:
+    key = {"X-Api-Key": "a"}
+    assert client(**key) == client("::1", **key) == client(Authorization="Bearer a")
+    assert client(**key) != client(**{"X-Api-Key": "b"})
+    assert client(Authorization="Bearer b", **key) == client(Authorization="Bearer b")
 
 
 def test_without_one_an_address_is() -> None:

@@ -305,6 +305,10 @@ def test_what_such_a_model_has_not(url: str) -> None:
         assert "'tiny-siglip' gives embeddings and no text" in message
         assert "POST /v1/embeddings" in message
         assert param == "model"
+    for path in ("messages", "messages/count_tokens"):
+        error = httpx.post(f"{url}/v1/{path}", json={}).json()["error"]
+        assert error["type"] == "not_found_error"
+        assert "gives embeddings and no text" in error["message"]
     assert "'clip-9' is not served" in refusal(post(url, "x", model="clip-9"), 404)[0]
 
 

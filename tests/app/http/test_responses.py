@@ -444,7 +444,7 @@ def test_a_failure_is_told_as_its_caller_tells_it() -> None:
 
     async def gathered() -> list[bytes]:
         http = Request({"type": "http"})
-        told = until_failed(http, events(), lambda body: json.dumps(body["error"]).encode())
+        told = until_failed(http, events(), lambda _, body: json.dumps(body["error"]).encode())
         return [event async for event in told]
 
     first, last = asyncio.run(gathered())
