@@ -89,9 +89,9 @@ def create_application(
     return app
 
 
-def not_served(message: str) -> Callable[[Request], Awaitable[Response]]:
+def not_served(message: str, status: int = 404) -> Callable[[Request], Awaitable[Response]]:
     """The handler of an endpoint that the model has no answers for."""
-    return partial(_refuse, message)
+    return partial(_refuse, message, status)
 
 
 def is_served(route: Route) -> bool:
@@ -99,8 +99,8 @@ def is_served(route: Route) -> bool:
     return not isinstance(route.endpoint, partial) or route.endpoint.func is not _refuse
 
 
-async def _refuse(message: str, request: Request) -> Response:
-    raise HttpError(404, message, "model")
+async def _refuse(message: str, status: int, request: Request) -> Response:
+    raise HttpError(status, message, "model")
 
 
 async def _health(request: Request) -> Response:

@@ -30,6 +30,8 @@ from .batches.routes import batch_routes
 from .embeddings import embeddings
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
+from .ollama.embedding import embed, embeddings_of_prompt
+from .ollama.listing import listing_routes
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,11 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
         Route("/v1/messages", no_text, methods=["POST"]),
         Route("/v1/messages/count_tokens", no_text, methods=["POST"]),
         Route("/v1/captions", no_text, methods=["POST"]),
+        Route("/api/chat", no_text, methods=["POST"]),
+        Route("/api/generate", no_text, methods=["POST"]),
+        Route("/api/embed", embed, methods=["POST"]),
+        Route("/api/embeddings", embeddings_of_prompt, methods=["POST"]),
+        *listing_routes(state.model_name),
         *batch_routes(),
         Route("/tokenize", no_text, methods=["POST"]),
         Route("/detokenize", no_text, methods=["POST"]),

@@ -56,6 +56,17 @@ async def embeddings(http: Request) -> Response:
     body = await read_fields(http, FIELDS, server.max_body_bytes)
     arrival = time.monotonic()
     check_model(body.model, server.model_name)
+    results = await embed_items(http, server, body)
+    # Writing out many vectors holds the processor; the event loop must not wait for it.
+    content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)
+    server.metrics.record_answer(time.monotonic() - arrival)
+    return Response(content, media_type="application/json")
+
+
+async def embed_items(
+    http: Request, server: EmbeddingState, body: EmbeddingsRequest
+) -> list[Result]:
+    """The vectors of what a request has, in order. Raises what ENGINE_ERRORS names."""
     body.check_dimensions(server.embedder.ready.dimension)
     items = body.items(server.embedder.ready.max_text_bytes)
     caller = _Caller(body.cache_salt or "", client_of(http))
@@ -63,11 +74,7 @@ async def embeddings(http: Request) -> Response:
     with server.embedder.admission(caller.client, background):
         seconds = None if background else server.request_timeout
         work = _within(seconds, server, items, caller)
-        results = await unless_gone(http, work)
-    # Writing out many vectors holds the processor; the event loop must not wait for it.
-    content = await asyncio.to_thread(_encode, server.model_name, results, body.encoding_format)
-    server.metrics.record_answer(time.monotonic() - arrival)
-    return Response(content, media_type="application/json")
+        return await unless_gone(http, work)
 
 
 async def _within(

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.types import Scope
 
 _MESSAGES = "/v1/messages"
+_OLLAMA = "/api/"
 #: Of Anthropic's API, by status.
 _TYPES = {
     404: "not_found_error",
@@ -25,7 +26,9 @@ def asks_for_messages(scope: Scope) -> bool:
 
 def shaped(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
     """body: in OpenAI's shape."""
-    return anthropic_error(scope, status, body) if asks_for_messages(scope) else body
+    if asks_for_messages(scope):
+        return anthropic_error(scope, status, body)
+    return ollama_error(body) if scope["path"].startswith(_OLLAMA) else body
 
 
 def anthropic_error(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -36,3 +39,8 @@ def anthropic_error(scope: Scope, status: int, body: dict[str, Any]) -> dict[str
         "error": {"type": kind, "message": body["error"]["message"]},
         "request_id": scope.get("state", {}).get("request_id"),
     }
+
+
+def ollama_error(body: dict[str, Any]) -> dict[str, Any]:
+    """The same in Ollama's."""
+    return {"error": body["error"]["message"]}

@@ -38,6 +38,9 @@ from .completions.completions import completions
 from .listen import ListenConfig
 from .loading import LoadedApp, LoadingApp
 from .messages.messages import count_tokens, create_message
+from .ollama.generating import chat as ollama_chat
+from .ollama.generating import generate as ollama_generate
+from .ollama.listing import listing_routes
 from .responses.responses import create_response, kept_response
 from .tokenizing import detokenize, tokenize
 
@@ -64,6 +67,11 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
         Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
         Route("/v1/captions", captions, methods=["POST"]),
         Route("/v1/embeddings", no_embeddings, methods=["POST"]),
+        Route("/api/chat", ollama_chat, methods=["POST"]),
+        Route("/api/generate", ollama_generate, methods=["POST"]),
+        Route("/api/embed", no_embeddings, methods=["POST"]),
+        Route("/api/embeddings", no_embeddings, methods=["POST"]),
+        *listing_routes(state.model_name),
         *batch_routes(),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),

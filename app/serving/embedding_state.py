@@ -53,6 +53,11 @@ class EmbeddingState:
             "features": ["embeddings"],
         }
 
+    @property
+    def chat_template(self) -> str:
+        """None is had."""
+        return ""
+
     def info(self) -> ServerInfo:
         """What is told of the server."""
         runtime = self.embedder.ready.runtime

@@ -71,6 +71,11 @@ class ServerState:
             "features": model_features(self.inputs, self.answers),
         }
 
+    @property
+    def chat_template(self) -> str:
+        """In Jinja; "" if there is none."""
+        return self.inputs.tokenizer.chat_template_text
+
     def info(self) -> ServerInfo:
         """What is told of the server."""
         facts = self.facts

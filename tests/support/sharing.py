@@ -29,6 +29,8 @@ DEMO_SERVER_FILES = frozenset(
         "test_light_processes.py",
         "test_messages.py",
         "test_messages_fields.py",
+        "test_ollama.py",
+        "test_ollama_fields.py",
         "test_printed_blocks.py",
         "test_responses.py",
         "test_responses_fields.py",

@@ -322,3 +322,66 @@ class MessagesError(msgspec.Struct):
     type: Literal["error"]
     error: MessagesErrorDetails
     request_id: str | None
+
+
+class OllamaText(msgspec.Struct):
+    """In pieces, the last one with `done`. done_reason: "stop", "length" or "load". Durations are
+    in nanoseconds."""
+
+    model: str
+    created_at: str
+    response: str
+    done: bool
+    done_reason: str
+    total_duration: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    eval_count: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class OllamaChat(msgspec.Struct):
+    """As of a prompt, with a message in place of the response."""
+
+    model: str
+    created_at: str
+    message: dict[str, Any]
+    done: bool
+    done_reason: str
+    total_duration: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    eval_count: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class OllamaVectors(msgspec.Struct):
+    """In the order of the input. Durations are in nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int
+    prompt_eval_count: int
+
+
+class OllamaVector(msgspec.Struct):
+    """Of one text."""
+
+    embedding: list[float]
+
+
+class OllamaModel(msgspec.Struct):
+    """capabilities: what it can do. template: in Jinja."""
+
+    template: str
+    details: dict[str, Any]
+    model_info: dict[str, Any]
+    capabilities: list[str]
+
+
+class OllamaModels(msgspec.Struct):
+    """There is one."""
+
+    models: list[dict[str, Any]]
+
+
+class OllamaError(msgspec.Struct):
+    """The message names the part of the request at fault."""
+
+    error: str

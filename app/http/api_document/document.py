@@ -104,7 +104,7 @@ def _answer(described: Operation, components: dict[str, Schema]) -> dict[str, An
         return {described.text or _JSON: {"schema": {}}}
     content: dict[str, Any] = {_JSON: {"schema": answer_schema(described.answer, components)}}
     if described.streams:
-        content["text/event-stream"] = {"schema": {}}
+        content[described.streamed] = {"schema": {}}
     return content
 
 

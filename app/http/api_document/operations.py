@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -15,10 +15,14 @@ from ..completions.completion_fields import COMPLETION_FIELDS
 from ..embeddings import FIELDS as EMBEDDING_FIELDS
 from ..field_table import FieldTable
 from ..messages.messages_fields import COUNT_TOKENS_FIELDS, MESSAGES_FIELDS
+from ..ollama.embedding import EMBED_FIELDS, EMBEDDINGS_FIELDS
+from ..ollama.ollama_fields import CHAT_FIELDS as OLLAMA_CHAT_FIELDS
+from ..ollama.ollama_fields import GENERATE_FIELDS, SHOW_FIELDS
 from ..responses.responses_fields import RESPONSES_FIELDS
 from ..tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from . import answers
 
+_LINES = "application/x-ndjson"
 #: A form in place of JSON; see captions.py.
 _CAPTIONS_FORM: dict[str, Any] = {
     "type": "object",
@@ -60,7 +64,8 @@ class Operation:
     body: of the fields of its JSON body. form: in place of that, the schema of its form. query:
         schemas of its parameters by their names.
     answer: what 200 brings as JSON. text: the type of media that it brings in place of JSON.
-    streams: whether `stream` makes events of the answer. error: what tells of one.
+    streams: whether the answer may be in pieces, and streamed: the type of media that it is then.
+    error: what tells of one.
     """
 
     summary: str
@@ -70,6 +75,7 @@ class Operation:
     query: Mapping[str, Any] = field(default_factory=dict)
     text: str | None = None
     streams: bool = False
+    streamed: str = "text/event-stream"
     error: type[msgspec.Struct] = answers.ErrorAnswer
 
 
@@ -142,4 +148,33 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "The tokens of a prompt or a chat", answers.Tokens, TOKENIZE_FIELDS
     ),
     ("POST", "/detokenize"): Operation("The text of tokens", answers.Prompt, DETOKENIZE_FIELDS),
+    **{
+        key: replace(operation, error=answers.OllamaError)
+        for key, operation in {
+            ("POST", "/api/chat"): Operation(
+                "Answer a chat, as Ollama does",
+                answers.OllamaChat,
+                OLLAMA_CHAT_FIELDS,
+                streams=True,
+                streamed=_LINES,
+            ),
+            ("POST", "/api/generate"): Operation(
+                "Answer a prompt, as Ollama does",
+                answers.OllamaText,
+                GENERATE_FIELDS,
+                streams=True,
+                streamed=_LINES,
+            ),
+            ("POST", "/api/embed"): Operation(
+                "Vectors of texts, as Ollama has them", answers.OllamaVectors, EMBED_FIELDS
+            ),
+            ("POST", "/api/embeddings"): Operation(
+                "The vector of a text", answers.OllamaVector, EMBEDDINGS_FIELDS
+            ),
+            ("POST", "/api/show"): Operation("A model", answers.OllamaModel, SHOW_FIELDS),
+            ("GET", "/api/tags"): Operation("The models that are served", answers.OllamaModels),
+            ("GET", "/api/ps"): Operation("The models that are loaded", answers.OllamaModels),
+            ("GET", "/api/version"): Operation("Octavo's version", answers.Version),
+        }.items()
+    },
 }

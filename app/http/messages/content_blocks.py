@@ -184,7 +184,7 @@ class ChatMessages:
 
 def _url(source: Any, param: str) -> str:
     kind = source.get("type") if isinstance(source, Mapping) else None
-    if kind not in _SOURCE_FIELDS:
+    if not isinstance(kind, str) or kind not in _SOURCE_FIELDS:
         raise RequestError(
             f"{param} must be a source of type base64 (with media_type and data) or url", param
         )

@@ -17,8 +17,14 @@ from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from octavo.app.http.embeddings import FIELDS as EMBEDDING_FIELDS
 from octavo.app.http.field_table import FieldTable
 from octavo.app.http.messages.messages_fields import COUNT_TOKENS_FIELDS, MESSAGES_FIELDS
+from octavo.app.http.ollama.embedding import EMBED_FIELDS, EMBEDDINGS_FIELDS
+from octavo.app.http.ollama.ollama_fields import CHAT_FIELDS as OLLAMA_CHAT_FIELDS
+from octavo.app.http.ollama.ollama_fields import GENERATE_FIELDS, SHOW_FIELDS
+from octavo.app.http.ollama.options import OPTIONS
 from octavo.app.http.responses.responses_fields import RESPONSES_FIELDS
 from octavo.app.http.tokenizing import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
+from ollama import Options
+from ollama._types import ChatRequest, EmbeddingsRequest, EmbedRequest, GenerateRequest
 from openai.types import EmbeddingCreateParams
 from openai.types.batch_create_params import BatchCreateParams
 from openai.types.chat.completion_create_params import (
@@ -49,6 +55,12 @@ TABLES = {
     "v1/responses": rows(RESPONSES_FIELDS),
     "v1/messages": rows(MESSAGES_FIELDS),
     "v1/messages/count_tokens": rows(COUNT_TOKENS_FIELDS),
+    "api/chat": rows(OLLAMA_CHAT_FIELDS),
+    "api/generate": rows(GENERATE_FIELDS),
+    "api/chat and /api/generate: options": rows(OPTIONS),
+    "api/embed": rows(EMBED_FIELDS),
+    "api/embeddings": rows(EMBEDDINGS_FIELDS),
+    "api/show": rows(SHOW_FIELDS),
     "v1/embeddings": rows(EMBEDDING_FIELDS),
     "v1/batches": rows(BATCH_FIELDS),
     "v1/captions": dict.fromkeys(("image", *CAPTION_FIELDS), "honoured"),
@@ -71,5 +83,13 @@ def test_all_fields_of_the_apis_clients_are_known() -> None:
     assert set(MessageCreateParamsBase.__annotations__) <= set(TABLES["v1/messages"])
     counted = set(MessageCountTokensParams.__annotations__)
     assert counted <= set(TABLES["v1/messages/count_tokens"])
+    for request, path in (
+        (ChatRequest, "api/chat"),
+        (GenerateRequest, "api/generate"),
+        (Options, "api/chat and /api/generate: options"),
+        (EmbedRequest, "api/embed"),
+        (EmbeddingsRequest, "api/embeddings"),
+    ):
+        assert set(request.model_fields) <= set(TABLES[path])
     assert set(EmbeddingCreateParams.__annotations__) <= set(TABLES["v1/embeddings"])
     assert set(BatchCreateParams.__annotations__) <= set(TABLES["v1/batches"])

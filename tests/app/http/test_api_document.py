@@ -16,6 +16,8 @@ from octavo.app.http.errors import HttpError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 
+#: What the demo model has no answers for.
+OF_EMBEDDINGS = {("POST", f"/{path}") for path in ("v1/embeddings", "api/embed", "api/embeddings")}
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -60,7 +62,7 @@ def test_it_is_an_openapi_document(document: dict[str, Any]) -> None:
     described = {
         (method.upper(), path) for path, found in document["paths"].items() for method in found
     }
-    assert described == set(OPERATIONS) - {("POST", "/v1/embeddings")}
+    assert described == set(OPERATIONS) - OF_EMBEDDINGS
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,9 @@ def test_it_is_an_openapi_document(document: dict[str, Any]) -> None:
         ("/v1/messages", {"messages": HELLO, "max_tokens": 2, "system": "Hi", "tools": None}),
         ("/v1/messages", {"messages": HELLO, "max_tokens": 2, "stream": True}),
         ("/v1/messages/count_tokens", {"messages": HELLO}),
+        ("/api/chat", {"model": "octavo-demo", "messages": HELLO, "options": {"num_predict": 2}}),
+        ("/api/generate", {"model": "octavo-demo", "prompt": "Hello", "stream": False}),
+        ("/api/show", {"model": "octavo-demo"}),
         ("/tokenize", {"prompt": "Hello", "return_token_strs": True}),
         ("/tokenize", {"messages": HELLO}),
         ("/detokenize", {"tokens": [5, 6, 7]}),
@@ -106,7 +111,7 @@ def test_kept_responses_and_captions_are(demo_server: str, document: dict[str, A
     "path",
     [
         *("/health", "/health/ready", "/health/live", "/ping", "/version", "/info", "/metrics"),
-        *("/v1/models", "/openapi.json"),
+        *("/v1/models", "/openapi.json", "/api/tags", "/api/ps", "/api/version"),
     ],
 )
 def test_facts_are(demo_server: str, document: dict[str, Any], path: str) -> None:
@@ -164,14 +169,14 @@ def test_the_page_lists_endpoints_and_fields(demo_server: str) -> None:
     assert page.headers["Content-Type"].startswith("text/html")
     assert "script" not in page.text
     assert "src=" not in page.text
-    for method, path in set(OPERATIONS) - {("POST", "/v1/embeddings")}:
+    for method, path in set(OPERATIONS) - OF_EMBEDDINGS:
         assert f"<code>{method} {path}</code>" in page.text
     for name in CHAT_FIELDS.honoured.__struct_fields__:
         assert f"<li><code>{name}</code>" in page.text
 
 
 def test_errors_of_other_shapes_are(demo_server: str, document: dict[str, Any]) -> None:
-    path = "/v1/messages"
-    answer = httpx.post(demo_server + path, json={})
-    assert answer.status_code == 400
-    check_answer(document, path, answer)
+    for path in ("/v1/messages", "/api/chat"):
+        answer = httpx.post(demo_server + path, json={})
+        assert answer.status_code == 400
+        check_answer(document, path, answer)

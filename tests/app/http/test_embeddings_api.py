@@ -35,6 +35,7 @@ from octavo.app.serving.embedding_state import EmbeddingState
 from octavo.core.embedding.embedder_messages import EmbedderReady
 from octavo.core.embedding.embedding_metrics import EmbeddingMetrics
 from octavo.core.observe.http_metrics import HttpMetrics
+from ollama import Client, ResponseError
 from openai import BadRequestError, OpenAI
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -292,6 +293,35 @@ def test_a_bad_image_is_named(url: str, url_of: Any, message: str) -> None:
     assert message in said
     assert answer.json()["error"]["code"] == "invalid_image"
     assert vectors(post(url, "a dog")).shape == (1, 32)
+
+
+def test_ollamas_client_gets_the_same_vectors(url: str) -> None:
+    name = "tiny-siglip"
+    with Client(url) as llama:
+        two = llama.embed(f"{name}:latest", ["a dog", "two cats"], truncate=True, dimensions=32)
+        one = llama.embeddings(name, "a dog", options={"num_ctx": 9})
+        expected = vectors(post(url, ["a dog", "two cats"]))
+        np.testing.assert_allclose(two.embeddings, expected, **TOLERANCE)
+        np.testing.assert_allclose(one.embedding, expected[0], **TOLERANCE)
+        assert (
+            two.prompt_eval_count
+            == post(url, ["a dog", "two cats"]).json()["usage"]["total_tokens"]
+        )
+        assert llama.show(name).capabilities == ["embedding"]
+        assert [model.model for model in llama.ps().models] == [f"{name}:latest"]
+        for ask, said in (
+            (lambda: llama.embed(name, "a", dimensions=9), "dimensions can only be 32"),
+            (lambda: llama.embed(name, "a", truncate=False), "truncate can only be true"),
+            (lambda: llama.embed(name, ["a", ""]), "input[1] is empty"),
+            (lambda: llama.embed(name, "a", options={"top_k": 1}), "options.top_k is no field"),
+            (lambda: llama.embeddings(name, ""), "prompt is empty"),
+            (
+                lambda: llama.chat(name, [{"role": "user", "content": "a"}]),
+                "gives embeddings and no",
+            ),
+        ):
+            with pytest.raises(ResponseError, match=re.escape(said)):
+                ask()
 
 
 def test_what_such_a_model_has_not(url: str) -> None:

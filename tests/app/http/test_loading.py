@@ -66,6 +66,12 @@ def test_what_is_waited_for_is_told_and_then_served(caplog: pytest.LogCaptureFix
             assert refused.headers["X-Request-Id"]
             for what in ("toy is loading", *waiting_for):
                 assert what in refused.json()["error"]["message"]
+            message = refused.json()["error"]["message"]
+            refused = await client.post("/v1/messages", json={"messages": []})
+            request_id = refused.headers["Request-Id"]
+            error = {"type": "overloaded_error", "message": message}
+            assert refused.json() == {"type": "error", "error": error, "request_id": request_id}
+            assert (await client.post("/api/chat", json={})).json() == {"error": message}
             assert not signals.is_serving
             release.set()
             while (answer := await client.get("/health")).status_code == 503:

@@ -252,6 +252,8 @@ RESULT = {"type": "tool_result", "tool_use_id": "a"}
         ([{"type": "text", "text": "a", "zzz": 1}], "messages[0].content[0].zzz"),
         ([{"type": "text", "text": "a"}, IMAGE], "messages[0].content[1].source"),
         ([{"type": "image", "source": {"type": "file"}}], "messages[0].content[0].source"),
+        ([{"type": "image", "source": {"type": ["url"]}}], "messages[0].content[0].source"),
+        ([{"type": ["text"], "text": "a"}], "messages[0].content[0]"),
         (
             [{"type": "image", "source": {"type": "url", "url": "https://x.org/a.png"}}],
             "messages[0].content[0].source",

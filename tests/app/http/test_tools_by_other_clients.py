@@ -8,6 +8,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import Anthropic
+from ollama import Client
 from scripted_checkpoint import save_scripts
 from serving import running_server
 
@@ -30,6 +31,8 @@ PARAMETERS: dict[str, Any] = {
     "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
 }
 MODEL = "scripted"
+#: Of the script with two calls, what follows its text, where no calls are looked for.
+AFTER = "".join(SCRIPTS["two"][5:])
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +163,57 @@ def test_thoughts_as_they_are_asked_for(
             claude.messages.create(
                 **asked("two", thinking=thinking, extra_body={"chat_template_kwargs": twice})
             )
+
+
+def weather(city: str = "", days: int = 0) -> str:
+    """The weather.
+
+    Args:
+        city: where
+        days: from now
+    """
+    return "plain"
+
+
+ARGUMENTS = [{"city": "Oslo"}, {"days": 3}]
+
+
+@pytest.fixture(scope="module")
+def llama(url: str) -> Iterator[Client]:
+    with Client(url) as client:
+        yield client
+
+
+def told(llama: Client, stream: bool, **fields: Any) -> tuple[str, str, list[Any], str | None]:
+    """By Ollama's client: thoughts, text, what calls are given, and why the answer ended."""
+    given: dict[str, Any] = {"options": {"temperature": 0}, "tools": [weather], **fields}
+    given.setdefault("messages", [{"role": "user", "content": "two"}])
+    lines: Any = llama.chat(MODEL, stream=stream, **given)
+    lines = list(lines) if stream else [lines]
+    messages = [line.message for line in lines]
+    calls = [call for message in messages for call in message.tool_calls or ()]
+    assert {call.function.name for call in calls} <= {"weather"}
+    thoughts = "".join(message.thinking or "" for message in messages)
+    text = "".join(message.content for message in messages)
+    return thoughts, text, [call.function.arguments for call in calls], lines[-1].done_reason
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollamas_client_is_told_of_thoughts_and_calls(llama: Client, stream: bool) -> None:
+    assert told(llama, stream) == ("Which city?", "Let me look.", ARGUMENTS, "stop")
+    without = told(llama, stream, think=False)
+    assert without == ("", "Let me look.", ARGUMENTS, "stop")
+    assert told(llama, stream, think=True)[0] == "Which city?"
+
+
+def test_results_of_ollamas_client_go_on(llama: Client, url: str) -> None:
+    """By the message that came, whose calls have no ids."""
+    asked: list[Any] = [{"role": "user", "content": "two"}]
+    first = llama.chat(MODEL, asked, tools=[weather], options={"temperature": 0})
+    result = {"role": "tool", "tool_name": "weather", "content": weather()}
+    messages = [*asked, first.message, result, result]
+    assert told(llama, False, messages=messages) == ("", "Just words.<br>", [], "stop")
+    said = llama.generate(MODEL, "two", options={"temperature": 0})
+    assert (said.thinking, said.response) == ("Which city?", "Let me look." + AFTER)
+    capabilities = llama.show(MODEL).capabilities
+    assert capabilities == ["completion", "tools", "thinking"]

@@ -1,0 +1,1 @@
+"""Ollama's API, under /api: the answers of chats, completions and embeddings in another shape."""
