@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from ....core.protocol.request_error import RequestError
 
+#: What messages name beside the part at fault.
+_NAMED_BESIDE = re.compile(r"\bresponse_format(\.\w+)*")
+
 
 class ChatNames:
     """For one request. others: patterns of names, each with what is written in its place."""
@@ -25,10 +28,15 @@ class ChatNames:
         old = error.param
         if old is None:
             return error
-        new = self._name_of(old)
-        for pattern, name in self._others:
-            new = pattern.sub(name, new)
-        return error.renamed(new) if new != old else error
+        named = error.renamed(self._in_request(self._name_of(old)))
+        told = _NAMED_BESIDE.sub(lambda found: self._in_request(found[0]), str(named))
+        named.args = (told,)
+        return named
+
+    def _in_request(self, name: str) -> str:
+        for pattern, other in self._others:
+            name = pattern.sub(other, name)
+        return name
 
     def _name_of(self, part: str) -> str:
         """By the nearest part around it that has one; any other as it is."""

@@ -238,6 +238,7 @@ def test_a_stream_that_fails_says_so() -> None:
     assert last == {"type": "error", "error": error, "request_id": "req-1"}
 
 
+FORMED = {"output_config": {"format": {"type": "json_schema", "schema": {}}}}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 RESULT = {"type": "tool_result", "tool_use_id": "a"}
 
@@ -288,6 +289,10 @@ def test_what_is_wrong_is_named(claude: Anthropic, content: Any, place: str) -> 
             "thinking: model 'octavo-demo' do",
         ),
         ({"thinking": {"type": "zzz"}}, "Invalid enum value 'zzz' - at `thinking.type`"),
+        (
+            {**FORMED, "tools": [{"name": "f", "input_schema": {}}]},
+            "with output_config.format.schema:",
+        ),
         ({"output_config": {"effort": "low"}}, "output_config.effort is not honoured here"),
         (
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": "zzz"}}}},

@@ -286,6 +286,10 @@ CALL = {"function": {"name": "f", "arguments": {}}}
         ),
         ({"tools": [{"function": {"name": "f"}}]}, "tools: the model's chat template"),
         ({"tools": [{"function": {"name": "f", "zzz": 1}}]}, "tools[0].function.zzz is no field"),
+        (
+            {"tools": [{"function": {"name": "f"}}], "format": "json"},
+            "can't be joined with format:",
+        ),
         ({"think": True}, "think: model 'octavo-demo' does not think"),
         ({"think": "high"}, "Expected `bool | null`, got `str` - at `think`"),
         ({"format": {"type": "zzz"}}, "format"),
