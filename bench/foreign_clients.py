@@ -24,7 +24,7 @@ QUESTION = "What colour is the sky?"
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 
-class Colour(BaseModel):
+class Colour(BaseModel, extra="forbid"):
     """The colour of something."""
 
     name: Literal["red", "green", "blue"]
@@ -110,6 +110,47 @@ def openai_responses_tool(url: str, model: str) -> object:
     )
     (call,) = response.output
     return call.parsed_arguments
+
+
+def anthropic_parse(url: str, model: str) -> object:
+    """A pydantic model as output_format."""
+    message = _anthropic(url).messages.parse(
+        model=model, messages=MESSAGES, output_format=Colour, max_tokens=MAX_TOKENS
+    )
+    return message.parsed_output
+
+
+def anthropic_tool(url: str, model: str) -> object:
+    """A tool that must be called."""
+    (call,) = _anthropic(url).messages.create(**_anthropic_tool(model)).content
+    return Colour(**call.input)
+
+
+def anthropic_tool_stream(url: str, model: str) -> object:
+    """The same as a stream."""
+    with _anthropic(url).messages.stream(**_anthropic_tool(model)) as stream:
+        (call,) = stream.get_final_message().content
+    return Colour(**call.input)
+
+
+def ollama_chat(url: str, model: str) -> object:
+    """A schema as format."""
+    answer = _ollama(url).chat(model, MESSAGES, **_formed())
+    return Colour.model_validate_json(answer.message.content)
+
+
+def ollama_generate_stream(url: str, model: str) -> object:
+    """The same of a prompt, as a stream."""
+    lines = _ollama(url).generate(model, QUESTION, stream=True, **_formed())
+    return Colour.model_validate_json("".join(line.response for line in lines))
+
+
+def langchain_anthropic(url: str, model: str) -> object:
+    """with_structured_output, by a tool that must be called."""
+    from langchain_anthropic import ChatAnthropic
+
+    chat = ChatAnthropic(base_url=_root(url), api_key="none", model=model, max_tokens=MAX_TOKENS)
+    return chat.with_structured_output(Colour).invoke(QUESTION)
 
 
 def langchain_json_schema(url: str, model: str) -> object:
@@ -204,6 +245,12 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("openai", openai_responses),
     ("openai", openai_responses_stream),
     ("openai", openai_responses_tool),
+    ("anthropic", anthropic_parse),
+    ("anthropic", anthropic_tool),
+    ("anthropic", anthropic_tool_stream),
+    ("ollama", ollama_chat),
+    ("ollama", ollama_generate_stream),
+    ("langchain-anthropic", langchain_anthropic),
     ("langchain-openai", langchain_json_schema),
     ("langchain-openai", langchain_function_calling),
     ("langchain-openai", langchain_bind_tools),
@@ -222,6 +269,37 @@ def _openai(url: str) -> Any:
     from openai import OpenAI
 
     return OpenAI(base_url=url, api_key="none", max_retries=0)
+
+
+def _root(url: str) -> str:
+    """The server's address, which others than OpenAI's clients take."""
+    return url.removesuffix("/v1")
+
+
+def _anthropic(url: str) -> Any:
+    from anthropic import Anthropic
+
+    return Anthropic(base_url=_root(url), api_key="none", max_retries=0)
+
+
+def _anthropic_tool(model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": MESSAGES,
+        "tools": [{"name": "Colour", "input_schema": Colour.model_json_schema()}],
+        "tool_choice": {"type": "tool", "name": "Colour"},
+        "max_tokens": MAX_TOKENS,
+    }
+
+
+def _ollama(url: str) -> Any:
+    from ollama import Client
+
+    return Client(_root(url))
+
+
+def _formed() -> dict[str, Any]:
+    return {"format": Colour.model_json_schema(), "options": {"num_predict": MAX_TOKENS}}
 
 
 def _forced(model: str) -> dict[str, Any]:
