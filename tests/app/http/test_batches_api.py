@@ -35,6 +35,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--kv-cache-memory=64MiB",
         f"--batch-dir={folder / 'kept'}",
         "--max-batch-file-mib=1",
+        # One request has all the room that there is.
+        "--max-num-seqs=1",
         "--max-num-queued-reqs=0",
     ) as base:
         yield base
@@ -179,6 +181,12 @@ def test_a_batch_is_cancelled(client: OpenAI) -> None:
     wait_until(lambda: client.batches.retrieve(batch.id).status == "in_progress")
     with pytest.raises(openai.ConflictError, match=f"is the input of {batch.id}"):
         client.files.delete(batch.input_file_id)
+    # One that a client waits for is neither refused nor behind any of these.
+    hello: Any = {"role": "user", "content": "Hello"}
+    client.chat.completions.create(model="octavo-demo", messages=[hello], max_tokens=2)
+    counts = client.batches.retrieve(batch.id).request_counts
+    assert counts is not None
+    assert counts.completed < 100
     assert client.batches.cancel(batch.id).status == "cancelling"
     batch = ended(client, batch)
     assert batch.status == "cancelled"
