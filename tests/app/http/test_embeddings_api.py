@@ -122,8 +122,8 @@ def test_the_document_has_what_is_answered(url: str) -> None:
 
 def test_a_batch_has_the_same_vectors(client: OpenAI) -> None:
     lines = [
-        {"custom_id": text, "method": "POST", "url": "/v1/embeddings", "body": {"input": text}}
-        for text in TEXTS
+        {"custom_id": str(i), "method": "POST", "url": "/v1/embeddings", "body": {"input": text}}
+        for i, text in enumerate(TEXTS[:2])
     ]
     data = "\n".join(map(json.dumps, lines)).encode()
     file = client.files.create(file=("in.jsonl", data), purpose="batch")
@@ -136,8 +136,8 @@ def test_a_batch_has_the_same_vectors(client: OpenAI) -> None:
     assert output is not None
     rows = [json.loads(row) for row in client.files.content(output).text.splitlines()]
     vectors = [row["response"]["body"]["data"][0]["embedding"] for row in rows]
-    assert [row["custom_id"] for row in rows] == list(TEXTS)
-    online = client.embeddings.create(model="tiny-siglip", input=list(TEXTS))
+    assert [row["custom_id"] for row in rows] == ["0", "1"]
+    online = client.embeddings.create(model="tiny-siglip", input=list(TEXTS[:2]))
     np.testing.assert_allclose(vectors, [item.embedding for item in online.data], **TOLERANCE)
 
 
@@ -413,7 +413,7 @@ def test_no_request_lasts_longer_than_the_operator_allows() -> None:
         await asyncio.Event().wait()
 
     embedder = SimpleNamespace(
-        ready=EmbedderReady(32, 100, "", ""), admission=lambda client: nullcontext()
+        ready=EmbedderReady(32, 100, "", ""), admission=lambda client, background: nullcontext()
     )
     embedder.embed_text = never
     metrics = EmbeddingMetrics()
