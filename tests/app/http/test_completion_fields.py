@@ -4,13 +4,13 @@ something; others are harmless, or refused by their names."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
+from field_rows import Answer, Row, Texts, check_row, fails
 from octavo.app import DEMO_MODEL
 from octavo.app.http.completions.completion_fields import COMPLETION_FIELDS
 from tokenizers import Tokenizer
@@ -22,18 +22,6 @@ GREEDY = {"prompt": "The dog", "max_tokens": 12, "temperature": 0}
 #: Of which each answer is another one, unless a field narrows the choice down.
 RANDOM = {"prompt": "The dog", "max_tokens": 12, "temperature": 2.0, "seed": 1}
 BEAMS = {"prompt": "Hello", "max_tokens": 8, "use_beam_search": True, "n": 2}
-
-Answer = dict[str, Any]
-
-
-class Row(NamedTuple):
-    """given: the field's value; with_: fields that go with it; does: whether the answer, beside
-    the one without it, shows what it does; refused: a value that it can't have."""
-
-    given: Any
-    does: Callable[[Answer, Answer], bool]
-    refused: Any
-    with_: dict[str, Any] = GREEDY
 
 
 def text(answer: Answer) -> str:
@@ -62,29 +50,16 @@ def repeats(answer: Answer) -> int:
     return len(ids) - len(set(ids))
 
 
-def is_greedy(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == GOES_ON != text(plain)
-
-
-def differs(plain: Answer, answer: Answer) -> bool:
-    return text(answer) != text(plain)
-
-
-def is_the_same(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == text(plain)
-
-
 def fewer_repeats(plain: Answer, answer: Answer) -> bool:
     return repeats(answer) < repeats(plain)
 
 
-def named(plain: Answer, answer: Answer) -> bool:
-    """The error of what can't be seen in an answer."""
-    return "error" not in plain and "error" in answer
-
-
 QUESTION = {**GREEDY, "prompt": "What is this?"}
 LONG = "What is in your picture? " * 4
+TEXTS = Texts(text, GOES_ON)
+is_greedy = TEXTS.is_greedy
+differs = TEXTS.differs
+is_the_same = TEXTS.is_the_same
 ROWS: dict[str, Row] = {
     "prompt": Row(LONG, lambda plain, a: used(a, "prompt") > used(plain, "prompt"), []),
     "best_of": Row(1, is_the_same, 2),
@@ -133,7 +108,7 @@ ROWS: dict[str, Row] = {
     ),
     "length_penalty": Row(-10, differs, 1e300, {**BEAMS, "prompt": "I can", "max_tokens": 40}),
     "early_stopping": Row(True, lambda plain, a: len(a["choices"]) == 2, "now", BEAMS),
-    "priority": Row(1, named, 2**70),
+    "priority": Row(1, fails, 2**70),
     "cache_salt": Row(
         "a salt of its own",
         lambda plain, a: (
@@ -181,11 +156,8 @@ def ask_plainly(url: str, fields: str) -> Answer:
 
 @pytest.mark.parametrize("name", COMPLETION_FIELDS.honoured.__struct_fields__)
 def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
-    row = ROWS[name]
-    plain = ask_plainly(demo_server, json.dumps(row.with_))
-    given = ask(demo_server, **{**row.with_, name: row.given})
-    assert row.does(plain, given), (plain, given)
-    refused = ask(demo_server, **{**row.with_, name: row.refused})
+    asking = partial(ask, demo_server), partial(ask_plainly, demo_server)
+    refused = check_row(name, ROWS[name], GREEDY, *asking)
     assert refused["error"]["param"].startswith(name)
 
 

@@ -6,13 +6,13 @@ Truth is what its name says, read off the answer, and the names of fields in ref
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
+from field_rows import Answer, Row, Texts, check_row, fails
 from octavo import LLM, SamplingParams
 from octavo.app import DEMO_MODEL
 from octavo.app.http.chat.chat_fields import CHAT_FIELDS
@@ -31,18 +31,6 @@ PICTURE = "data:image/gif;base64,R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs
 SHOWN = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]}]
 LONG = [{"role": "user", "content": "What is in your picture? " * 4}]
 OPEN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}]
-
-Answer = dict[str, Any]
-
-
-class Row(NamedTuple):
-    """given: the field's value; with_: fields that go with it; does: whether the answer, beside
-    the one without it, shows what it does; refused: a value that it can't have."""
-
-    given: Any
-    does: Callable[[Answer, Answer], bool]
-    refused: Any
-    with_: dict[str, Any] = GREEDY
 
 
 def text(answer: Answer) -> str:
@@ -76,24 +64,14 @@ def repeats(answer: Answer) -> int:
     return len(ids) - len(set(ids))
 
 
-def is_greedy(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == "Hello! Show me a picture and I will tell you what I see." != text(plain)
-
-
-def differs(plain: Answer, answer: Answer) -> bool:
-    return text(answer) != text(plain)
-
-
 def fewer_repeats(plain: Answer, answer: Answer) -> bool:
     return repeats(answer) < repeats(plain)
 
 
-def named(plain: Answer, answer: Answer) -> bool:
-    """The error of what can't be seen in an answer."""
-    return "error" not in plain and "error" in answer
-
-
 LENGTHY = {**GREEDY, "ignore_eos": True}
+TEXTS = Texts(text, "Hello! Show me a picture and I will tell you what I see.")
+is_greedy = TEXTS.is_greedy
+differs = TEXTS.differs
 ROWS: dict[str, Row] = {
     "messages": Row(LONG, lambda plain, a: prompt(a) > prompt(plain), []),
     "model": Row("octavo-demo", lambda plain, a: text(a) == text(plain), "zzz"),
@@ -144,7 +122,7 @@ ROWS: dict[str, Row] = {
     ),
     "length_penalty": Row(-10, differs, 1e300, {**BEAMS, "max_tokens": 40}),
     "early_stopping": Row(True, lambda plain, a: len(a["choices"]) == 2, "now", BEAMS),
-    "priority": Row(1, named, 2**70),
+    "priority": Row(1, fails, 2**70),
     "cache_salt": Row(
         "salt of its own",
         lambda plain, a: (
@@ -156,7 +134,7 @@ ROWS: dict[str, Row] = {
     ),
     "queue_timeout": Row(60, lambda plain, a: text(a) == text(plain), 0),
     "timeout": Row(1e-9, lambda plain, a: a["error"]["code"] == "timeout", 0),
-    "max_image_tokens": Row(8, named, 0, {**GREEDY, "messages": SHOWN}),
+    "max_image_tokens": Row(8, fails, 0, {**GREEDY, "messages": SHOWN}),
     "tools": Row([], lambda plain, a: text(a) == text(plain), [{"zzz": 1}]),
     "parallel_tool_calls": Row(False, lambda plain, a: text(a) == text(plain), "x"),
     "include_reasoning": Row(False, lambda plain, a: text(a) == text(plain), "x"),
@@ -199,11 +177,8 @@ def ask(url: str, **fields: Any) -> Answer:
 
 @pytest.mark.parametrize("name", CHAT_FIELDS.honoured.__struct_fields__)
 def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
-    row = ROWS[name]
-    plain = ask_plainly(demo_server, json.dumps(row.with_))
-    given = ask(demo_server, **{**row.with_, name: row.given})
-    assert row.does(plain, given), (plain, given)
-    refused = ask(demo_server, **{**row.with_, name: row.refused})
+    asking = partial(ask, demo_server), partial(ask_plainly, demo_server)
+    refused = check_row(name, ROWS[name], GREEDY, *asking)
     assert refused["error"]["param"].startswith(name)
 
 

@@ -4,12 +4,12 @@ by their names."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import httpx
 import pytest
+from field_rows import Answer, Row, Texts, check_row, fails
 from octavo.app.http.messages.messages_fields import COUNT_TOKENS_FIELDS, MESSAGES_FIELDS
 
 #: What the demo model says to "Hello".
@@ -24,18 +24,6 @@ SOURCE = {"type": "base64", "media_type": "image/gif", "data": PICTURE}
 SHOWN = [{"role": "user", "content": [{"type": "image", "source": SOURCE}]}]
 SEVEN = {"format": {"type": "json_schema", "schema": {"enum": [7]}}}
 
-Answer = dict[str, Any]
-
-
-class Row(NamedTuple):
-    """given: the field's value; with_: fields that go with it; does: whether the answer, beside
-    the one without it, shows what it does; refused: a value that it can't have."""
-
-    given: Any
-    does: Callable[[Answer, Answer], bool]
-    refused: Any
-    with_: dict[str, Any] = GREEDY
-
 
 def text(answer: Answer) -> str:
     found: str = answer["content"][0]["text"]
@@ -48,23 +36,13 @@ def prompt(answer: Answer) -> int:
     return count
 
 
-def is_greedy(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == HELLO != text(plain)
-
-
-def is_the_same(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == text(plain)
-
-
 def is_longer(plain: Answer, answer: Answer) -> bool:
     return prompt(answer) > prompt(plain)
 
 
-def fails(plain: Answer, answer: Answer) -> bool:
-    """For what can't be seen in an answer."""
-    return "error" in answer and "error" not in plain
-
-
+TEXTS = Texts(text, HELLO)
+is_greedy = TEXTS.is_greedy
+is_the_same = TEXTS.is_the_same
 ROWS: dict[str, Row] = {
     "messages": Row(LONG, is_longer, []),
     "model": Row("octavo-demo", is_the_same, "zzz"),
@@ -115,11 +93,8 @@ def ask_plainly(url: str, fields: str) -> Answer:
 
 @pytest.mark.parametrize("name", MESSAGES_FIELDS.honoured.__struct_fields__)
 def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
-    row = ROWS[name]
-    plain = ask_plainly(demo_server, json.dumps(row.with_))
-    given = ask(demo_server, **{**row.with_, name: row.given})
-    assert row.does(plain, given), (plain, given)
-    refused = ask(demo_server, **{**row.with_, name: row.refused})
+    asking = partial(ask, demo_server), partial(ask_plainly, demo_server)
+    refused = check_row(name, ROWS[name], GREEDY, *asking)
     assert refused["type"] == "error"
     assert name in refused["error"]["message"]
 

@@ -4,13 +4,12 @@ harmless, or refused by their names."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import cache
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import httpx
 import pytest
+from field_rows import Answer, Row, Texts, check_row
 from octavo.app.http.ollama.ollama_fields import CHAT_FIELDS, GENERATE_FIELDS
 from octavo.app.http.ollama.options import OPTIONS
 
@@ -21,34 +20,10 @@ GREEDY = {"temperature": 0, "num_predict": 40}
 RANDOM = {"temperature": 2, "num_predict": 40, "seed": 1}
 PICTURE = "R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs="
 
-Answer = dict[str, Any]
-
-
-class Row(NamedTuple):
-    """given: the field's value; with_: fields, or options, that go with it; does: whether the
-    answer, beside the one without it, shows what it does; refused: a value that it can't have."""
-
-    given: Any
-    does: Callable[[Answer, Answer], bool]
-    refused: Any
-    with_: Mapping[str, Any] = MappingProxyType({})
-
 
 def text(answer: Answer) -> str:
     found: str = answer["response"] if "response" in answer else answer["message"]["content"]
     return found
-
-
-def is_greedy(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == HELLO != text(plain)
-
-
-def differs(plain: Answer, answer: Answer) -> bool:
-    return text(answer) != text(plain)
-
-
-def is_the_same(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == text(plain)
 
 
 def is_longer(plain: Answer, answer: Answer) -> bool:
@@ -64,6 +39,10 @@ def has_three(plain: Answer, answer: Answer) -> bool:
     return {len(entry["top_logprobs"]) for entry in answer["logprobs"]} == {3}
 
 
+TEXTS = Texts(text, HELLO)
+is_greedy = TEXTS.is_greedy
+differs = TEXTS.differs
+is_the_same = TEXTS.is_the_same
 _BOTH: dict[str, Row] = {
     "model": Row("octavo-demo:latest", is_the_same, "zzz"),
     "format": Row({"enum": [7]}, lambda plain, a: text(a) == "7", {"type": "zzz"}),
@@ -113,10 +92,7 @@ def ask_plainly(url: str, path: str, fields: str) -> Answer:
 
 
 def check(url: str, path: str, name: str, row: Row) -> None:
-    plain = ask_plainly(url, path, json.dumps(dict(row.with_)))
-    given = ask(url, path, **{**row.with_, name: row.given})
-    assert row.does(plain, given), (plain, given)
-    refused = ask(url, path, **{**row.with_, name: row.refused})
+    refused = check_row(name, row, {}, partial(ask, url, path), partial(ask_plainly, url, path))
     assert name in refused["error"]
 
 
@@ -133,7 +109,7 @@ def test_a_field_of_a_prompt_does_what_its_name_says(demo_server: str, name: str
 @pytest.mark.parametrize("name", OPTIONS.honoured.__struct_fields__)
 def test_an_option_does_what_its_name_says(demo_server: str, name: str) -> None:
     row = OPTION_ROWS[name]
-    plain = ask_plainly(demo_server, "generate", json.dumps({"options": dict(row.with_)}))
+    plain = ask_plainly(demo_server, "generate", json.dumps({"options": row.beside({})}))
     given = ask(demo_server, "generate", options={**row.with_, name: row.given})
     assert row.does(plain, given), (plain, given)
     for path, others in (("generate", {}), ("generate", {"raw": True}), ("chat", {})):

@@ -4,12 +4,12 @@ default, do something; others are harmless, or refused by their names."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import httpx
 import pytest
+from field_rows import Answer, Row, Texts, check_row, fails
 from octavo.app.http.responses.responses_fields import RESPONSES_FIELDS
 
 #: What the demo model says to "Hello".
@@ -21,18 +21,6 @@ LONG = "What is in your picture? " * 4
 PICTURE = "data:image/gif;base64,R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs="
 SHOWN = [{"role": "user", "content": [{"type": "input_image", "image_url": PICTURE}]}]
 SCHEMA = {"type": "json_schema", "name": "seven", "schema": {"enum": [7]}, "strict": True}
-
-Answer = dict[str, Any]
-
-
-class Row(NamedTuple):
-    """given: the field's value; with_: fields that go with it; does: whether the answer, beside
-    the one without it, shows what it does; refused: a value that it can't have."""
-
-    given: Any
-    does: Callable[[Answer, Answer], bool]
-    refused: Any
-    with_: dict[str, Any] = GREEDY
 
 
 def text(answer: Answer) -> str:
@@ -55,23 +43,10 @@ def cached(answer: Answer) -> int:
     return count
 
 
-def is_greedy(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == HELLO != text(plain)
-
-
-def differs(plain: Answer, answer: Answer) -> bool:
-    return text(answer) != text(plain)
-
-
-def is_the_same(plain: Answer, answer: Answer) -> bool:
-    return text(answer) == text(plain)
-
-
-def named(plain: Answer, answer: Answer) -> bool:
-    """The error of what can't be seen in an answer."""
-    return "error" in answer and plain.get("error") is None
-
-
+TEXTS = Texts(text, HELLO)
+is_greedy = TEXTS.is_greedy
+differs = TEXTS.differs
+is_the_same = TEXTS.is_the_same
 ROWS: dict[str, Row] = {
     "input": Row(LONG, lambda plain, a: prompt(a) > prompt(plain), []),
     "model": Row("octavo-demo", is_the_same, "zzz"),
@@ -118,7 +93,7 @@ ROWS: dict[str, Row] = {
     "repetition_penalty": Row(5, differs, 0),
     "seed": Row(2, differs, "x", RANDOM),
     "stop": Row(" me", lambda plain, a: text(a) == "Hello! Show", list("abcde")),
-    "priority": Row(1, named, 2**70),
+    "priority": Row(1, fails, 2**70),
     "cache_salt": Row(
         "another salt",
         lambda plain, a: cached(a) < cached(plain),
@@ -127,7 +102,7 @@ ROWS: dict[str, Row] = {
     ),
     "queue_timeout": Row(60, is_the_same, 0),
     "timeout": Row(1e-9, lambda plain, a: a["error"]["code"] == "timeout", 0),
-    "max_image_tokens": Row(8, named, 0, {**GREEDY, "input": SHOWN}),
+    "max_image_tokens": Row(8, fails, 0, {**GREEDY, "input": SHOWN}),
     "include_reasoning": Row(False, is_the_same, "x"),
     "skip_special_tokens": Row(False, is_the_same, "x"),
     "chat_template_kwargs": Row(
@@ -156,11 +131,8 @@ def ask_plainly(url: str, fields: str) -> Answer:
     "name", sorted({*RESPONSES_FIELDS.honoured.__struct_fields__} - {"previous_response_id"})
 )
 def test_it_does_what_its_name_says(demo_server: str, name: str) -> None:
-    row = ROWS[name]
-    plain = ask_plainly(demo_server, json.dumps(row.with_))
-    given = ask(demo_server, **{**row.with_, name: row.given})
-    assert row.does(plain, given), (plain, given)
-    refused = ask(demo_server, **{**row.with_, name: row.refused})
+    asking = partial(ask, demo_server), partial(ask_plainly, demo_server)
+    refused = check_row(name, ROWS[name], GREEDY, *asking)
     assert refused["error"]["param"].startswith(name)
 
 
