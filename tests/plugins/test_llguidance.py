@@ -7,6 +7,7 @@ import random
 import time
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from octavo.plugin import GrammarError, GrammarSource
@@ -146,6 +147,7 @@ def test_an_answer_that_can_be_read_in_ever_more_ways_is_given_up(
         ({"properties": {"a": {"type": "strin"}}}, "at $.properties.a.type"),
         ({"items": {"type": "string", "pattern": "a(?=b)"}}, "at $.items.pattern"),
         ({"prefixItems": [{"type": "string", "format": "z"}]}, "at $.prefixItems[0].format"),
+        ({"items": {"type": "string", "format": "unknown"}}, "at $.items.format"),
         ({"patternProperties": {"^a": {"pattern": "("}}}, "at $.patternProperties.^a.pattern"),
         ({"multipleOf": 0}, "at $.multipleOf"),
         ({"anyOf": [{"$ref": "https://example.com/schema"}]}, "at $.anyOf[0].$ref"),
@@ -183,3 +185,41 @@ def test_what_a_grammar_cannot_say_is_named(text: str, said: str) -> None:
 def test_text_that_looks_like_special_tokens_is_text() -> None:
     for text in ('start: "<[5]>"', "start: /<[a-z]+>/", 'start: "a" // <[5]>'):
         LLGuidanceBackend.check(grammar(text))
+
+
+@pytest.mark.parametrize(
+    ("given", "good", "wrong"),
+    [
+        (
+            {"format": "date"},
+            ["2016-02-29", "2000-02-29", "0001-12-31", "1900-02-28"],
+            ["2015-02-29", "1900-02-29", "0000-01-01", "2016-02-30", "2015-04-31"],
+        ),
+        (
+            {"format": "date-time"},
+            ["2016-12-31T23:59:59Z", "2016-02-29t00:00:00.5+01:00"],
+            ["2016-12-31T23:15:60Z", "2015-02-29T00:00:00Z", "0000-06-30T04:42:43Z"],
+        ),
+        ({"format": "time"}, ["23:59:59Z", "00:00:00.5+01:00"], ["23:59:60Z", "24:00:00Z"]),
+        (
+            {"format": "time", "pattern": "^2", "allOf": [{"maxLength": 9}]},
+            ["23:59:59Z"],
+            ["13:59:59Z", "23:59:59.5Z", "23:59:60Z"],
+        ),
+        # What is no string has no format.
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}], "format": "time"}, [7], ["7"]),
+    ],
+)
+def test_dates_and_times_are_those_of_the_calendar(
+    given: dict[str, Any], good: list[Any], wrong: list[Any]
+) -> None:
+    """As jsonschema has them."""
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    assert {"date", "time", "date-time"} <= checker.checkers.keys()
+    validator = jsonschema.Draft202012Validator(given, format_checker=checker)
+    grammar = LLGuidanceBackend([bytes([byte]) for byte in range(256)]).compile(schema(**given))
+    for value in (*good, *wrong):
+        matcher = grammar.matcher()
+        accepted = all(matcher.accept(byte) for byte in json.dumps(value).encode())
+        assert (accepted and matcher.may_end) == (value in good), value
+        assert validator.is_valid(value) == (value in good), value

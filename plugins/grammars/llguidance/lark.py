@@ -11,6 +11,7 @@ from llguidance import StructTag, regex_to_lark
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from ....core.contracts.grammars import GrammarError, GrammarKind, GrammarSource
+from .dates import keep_to_calendar
 from .schema_keywords import check_keywords
 
 #: Tokens are never forced to be those that a tokenizer would choose: that is the model's choice.
@@ -46,6 +47,7 @@ def _with_options(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise GrammarError("a JSON Schema is an object")
     check_keywords(schema)
+    keep_to_calendar(schema)
     return {**schema, "x-guidance": _JSON_OPTIONS}
 
 

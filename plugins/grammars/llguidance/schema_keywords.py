@@ -64,6 +64,8 @@ _ANNOTATIONS = frozenset(
     ]
 )
 _OPTIONS = "x-guidance"
+#: llguidance's own name for a format of any text.
+_ANY_TEXT = "unknown"
 _MAPS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions")
 _SCHEMAS = ("items", "additionalItems", "additionalProperties")
 _LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
@@ -74,11 +76,13 @@ _MAX_MULTIPLE = 10_000
 def check_keywords(schema: Any) -> None:
     """Raises GrammarError, which names the keyword and its place."""
     multiples = 1
-    for place, found in _schemas("$", schema):
+    for place, found in all_schemas("$", schema):
         for keyword in found:
             vendors = keyword.startswith("x-") and keyword != _OPTIONS
             if keyword not in _HONOURED and keyword not in _ANNOTATIONS and not vendors:
                 raise GrammarError(f"the keyword {keyword!r} at {place} is not honoured")
+        if found.get("format") == _ANY_TEXT:
+            raise GrammarError(f"the format is not one that is known, at {place}.format")
         multiples = math.lcm(multiples, _digits(found.get("multipleOf", 1)))
         if multiples > _MAX_MULTIPLE:
             # Those of several schemas may have to hold together.
@@ -105,12 +109,12 @@ def subschemas(place: str, schema: Any) -> Iterator[tuple[str, Any]]:
             yield f"{place}.{keyword}", schema[keyword]
 
 
-def _schemas(place: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def all_schemas(place: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The schema and all within it."""
     if isinstance(schema, dict):
         yield place, schema
         for inner_place, inner in subschemas(place, schema):
-            yield from _schemas(inner_place, inner)
+            yield from all_schemas(inner_place, inner)
 
 
 def _digits(multiple: Any) -> int:
