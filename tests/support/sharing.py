@@ -20,6 +20,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_chat_with_server.py",
         "test_completion_fields.py",
         "test_completions.py",
+        "test_deploy_monitoring.py",
         "test_honoured_fields.py",
         "test_hostile_bodies.py",
         "test_http.py",
