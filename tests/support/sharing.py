@@ -21,6 +21,7 @@ DEMO_SERVER_FILES = frozenset(
         "test_completion_fields.py",
         "test_completions.py",
         "test_deploy_monitoring.py",
+        "test_deploy_services.py",
         "test_honoured_fields.py",
         "test_hostile_bodies.py",
         "test_http.py",
