@@ -64,6 +64,7 @@ def create_application(
     """The common endpoints and `routes`, whose handlers find the server in `app.state.server`.
     allowed_origins: see ListenConfig."""
     every = [
+        *routes,
         Route("/health", _health),
         Route("/health/ready", _health),
         Route("/health/live", answer_alive),
@@ -75,7 +76,6 @@ def create_application(
         Route("/docs", _docs),
         Route("/v1/models", _list_models),
         Route("/v1/models/{id:path}", _list_models),
-        *routes,
     ]
     counts = Middleware(RequestCounts, metrics=server.http_metrics, routes=every)
     app = Starlette(

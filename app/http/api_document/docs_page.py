@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+import msgspec
 from starlette.responses import HTMLResponse
 
 from ..pages.plain_page import plain_page
@@ -51,7 +52,8 @@ def _kind(field: Mapping[str, Any]) -> str:
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(filter(None, map(_kind, field["anyOf"]))))
     if "enum" in field:
-        return " or ".join(repr(value) for value in field["enum"] if value is not None)
+        values = [value for value in field["enum"] if value is not None]
+        return " or ".join(msgspec.json.encode(value).decode() for value in values)
     kinds = field.get("type", [])
     named = [kinds] if isinstance(kinds, str) else kinds
     return " or ".join(kind for kind in named if kind != "null")

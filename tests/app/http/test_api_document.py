@@ -173,6 +173,8 @@ def test_the_page_lists_endpoints_and_fields(demo_server: str) -> None:
         assert f"<code>{method} {path}</code>" in page.text
     for name in CHAT_FIELDS.honoured.__struct_fields__:
         assert f"<li><code>{name}</code>" in page.text
+    allowed = "&quot;auto&quot; or &quot;none&quot; or &quot;required&quot; or object"
+    assert f'<code>tool_choice</code> <span class="soft">{allowed}</span>' in page.text
 
 
 def test_errors_of_other_shapes_are(demo_server: str, document: dict[str, Any]) -> None:
