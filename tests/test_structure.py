@@ -44,6 +44,7 @@ FLOORS = (
     "plugins",
     "app",
     "app.batches",
+    "app.tenants",
     "app.serving",
     "app.http",
     "app.offline",

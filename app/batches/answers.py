@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -13,15 +12,19 @@ from .result_store import Record
 
 
 class Answer(NamedTuple):
-    """Of an endpoint. request_id: by which the log knows the request. body: in JSON."""
+    """Of an endpoint. request_id: by which the log knows the request. body: in JSON. is_final:
+    whether it says that sending the request again is in vain."""
 
     status: int
     request_id: str
     body: bytes
+    is_final: bool = False
 
 
-#: Sends a body to an endpoint.
-Ask = Callable[[str, bytes], Awaitable[Answer]]
+class Ask(Protocol):
+    """Sends a body to an endpoint. owner: see Batch."""
+
+    async def __call__(self, path: str, body: bytes, owner: str = "") -> Answer: ...
 
 
 def answered(line: BatchLine, answer: Answer) -> Record:

@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from .answers import Ask, unanswered
@@ -105,12 +106,13 @@ class BatchLife:
     async def _answer(self) -> None:
         """Until all lines have been answered, or it is cancelled or expires."""
         batch_id, server = self._batch.id, self._server
+        ask = partial(server.ask, owner=self._batch.owner)
         done = await asyncio.to_thread(self._storage.results.lines, batch_id)
         lines = (line for line in lines_of(self._path, self._rules) if line.number not in done)
         async with Recorder(lambda records: self._storage.keep(batch_id, records)) as recorder:
             self._recorder = recorder
             work = asyncio.ensure_future(
-                run_lines(lines, server.ask, recorder.keep, server.slots, server.alive)
+                run_lines(lines, ask, recorder.keep, server.slots, server.alive)
             )
             ends = [asyncio.ensure_future(end) for end in (self.cancelled.wait(), self._expire())]
             try:
@@ -173,7 +175,8 @@ class BatchLife:
         file_id = self._file_id(kind)
         num_bytes = self._storage.files.write(file_id, (line + b"\n" for line in lines))
         name = f"{self._batch.id}_{kind}.jsonl"
-        return StoredFile(file_id, num_bytes, self._server.now, name, "batch_output")
+        owner = self._batch.owner
+        return StoredFile(file_id, num_bytes, self._server.now, name, "batch_output", owner)
 
     def _file_id(self, kind: str) -> str:
         """The same whenever it is written, so that there is one, however often it is begun."""

@@ -15,6 +15,7 @@ create table batches (
     id text not null unique,
     status text not null,
     input_file text not null,
+    owner text not null,
     record blob not null
 ) strict;
 """
@@ -53,7 +54,8 @@ class Counts(msgspec.Struct, frozen=True):
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """As OpenAI's batch object has it; times are seconds of the epoch. model: by its served name.
-    counts: of an open batch only the total is kept up to date."""
+    owner: the name of the API key that made it; nothing where the server asks for none. counts: of
+    an open batch only the total is kept up to date."""
 
     id: str
     endpoint: str
@@ -61,6 +63,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     created_at: int
     expires_at: int
+    owner: str = ""
     status: Status = "validating"
     in_progress_at: int | None = None
     finalizing_at: int | None = None
@@ -84,7 +87,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         """For a client. trouble: what keeps it from going on at present."""
         errors = self.errors + (() if trouble is None else (trouble,))
         told = msgspec.structs.asdict(self)
-        del told["counts"]
+        del told["counts"], told["owner"]
         return told | {
             "object": "batch",
             "completion_window": "24h",
@@ -104,10 +107,11 @@ class BatchStore:
     def add(self, batch: Batch) -> None:
         """Keep a new one."""
         self._database.run(
-            "insert into batches (id, status, input_file, record) values (?, ?, ?, ?)",
+            "insert into batches (id, status, input_file, owner, record) values (?, ?, ?, ?, ?)",
             batch.id,
             batch.status,
             batch.input_file_id,
+            batch.owner,
             msgspec.json.encode(batch),
         )
 
@@ -137,17 +141,18 @@ class BatchStore:
         query = f"select record from batches where status in ({marks}) order by seq"
         return [_decode(record) for (record,) in self._database.all(query, *OPEN)]
 
-    def page(self, after: str | None, limit: int) -> list[Batch] | None:
-        """At most so many, the newest first, behind the batch `after`; None if that is not
-        known."""
-        query = "select record from batches where seq < ? order by seq desc limit ?"
+    def page(self, after: str | None, limit: int, owner: str) -> list[Batch] | None:
+        """At most so many of an owner's, the newest first, behind the batch `after`; None if that
+        is none of them."""
+        query = "select record from batches where seq < ? and owner = ? order by seq desc limit ?"
         start = 2**62
         if after is not None:
-            found = self._database.one("select seq from batches where id = ?", after)
+            where = "where id = ? and owner = ?"
+            found = self._database.one(f"select seq from batches {where}", after, owner)
             if found is None:
                 return None
             (start,) = found
-        return [_decode(record) for (record,) in self._database.all(query, start, limit)]
+        return [_decode(record) for (record,) in self._database.all(query, start, owner, limit)]
 
     def user_of(self, file_id: str) -> str | None:
         """The id of an open batch whose input a file is."""

@@ -70,9 +70,13 @@ class Batches:
         await asyncio.to_thread(self.storage.close)
 
     async def create(
-        self, input_file_id: str, endpoint: str, metadata: dict[str, str] | None
+        self,
+        input_file_id: str,
+        endpoint: str,
+        metadata: dict[str, str] | None,
+        owner: str = "",
     ) -> Batch:
-        """A batch of a file that is there. Raises OSError."""
+        """A batch of a file that is there. owner: see Batch. Raises OSError."""
         now = int(self._clock())
         batch = Batch(
             id=f"batch_{uuid.uuid4().hex}",
@@ -81,6 +85,7 @@ class Batches:
             model=self.rules.model,
             created_at=now,
             expires_at=now + WINDOW_S,
+            owner=owner,
             metadata=metadata,
         )
         await asyncio.to_thread(self.storage.batches.add, batch)
@@ -104,9 +109,9 @@ class Batches:
         """One of them."""
         return await asyncio.to_thread(self.storage.batches.get, batch_id)
 
-    async def page(self, after: str | None, limit: int) -> list[Batch] | None:
+    async def page(self, after: str | None, limit: int, owner: str = "") -> list[Batch] | None:
         """See BatchStore."""
-        return await asyncio.to_thread(self.storage.batches.page, after, limit)
+        return await asyncio.to_thread(self.storage.batches.page, after, limit, owner)
 
     async def told(self, batch: Batch) -> dict[str, Any]:
         """A batch as a client is told of it."""

@@ -26,6 +26,7 @@ create table files (
     id text not null unique,
     bytes integer not null,
     purpose text not null,
+    owner text not null,
     record blob not null
 ) strict;
 """
@@ -34,17 +35,21 @@ _TEMPORARY = ".tmp"
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """As OpenAI's file object has it. bytes: its size. created_at: in seconds of the epoch."""
+    """As OpenAI's file object has it. bytes: its size. created_at: in seconds of the epoch. owner:
+    see Batch."""
 
     id: str
     bytes: int
     created_at: int
     filename: str
     purpose: Purpose
+    owner: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For a client."""
-        return {**msgspec.structs.asdict(self), "object": "file", "status": "processed"}
+        told = msgspec.structs.asdict(self)
+        del told["owner"]
+        return {**told, "object": "file", "status": "processed"}
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,18 @@ class FileStore:
         (total,) = self._database.one("select coalesce(sum(bytes), 0) from files")
         return int(total)
 
-    def add(self, source: BinaryIO, size: int, filename: str, now: int, others: int) -> StoredFile:
+    def add(
+        self,
+        source: BinaryIO,
+        size: int,
+        filename: str,
+        now: int,
+        others: int,
+        owner: str = "",
+    ) -> StoredFile:
         """Keep a client's file. size: of the source, in bytes. others: bytes that something else
         than files takes."""
-        stored = StoredFile(f"file-{uuid.uuid4().hex}", size, now, filename, "batch")
+        stored = StoredFile(f"file-{uuid.uuid4().hex}", size, now, filename, "batch", owner)
         with self._reserving(size, others):
             self.write(stored.id, iter(lambda: source.read(_PIECE), b""))
             self.insert(stored)
@@ -113,10 +126,11 @@ class FileStore:
     def insert(self, stored: StoredFile) -> None:
         """Let clients know of a file that was written; within a transaction, with that."""
         self._database.run(
-            "insert into files (id, bytes, purpose, record) values (?, ?, ?, ?)",
+            "insert into files (id, bytes, purpose, owner, record) values (?, ?, ?, ?, ?)",
             stored.id,
             stored.bytes,
             stored.purpose,
+            stored.owner,
             msgspec.json.encode(stored),
         )
 
@@ -130,23 +144,30 @@ class FileStore:
         return self._folder / file_id
 
     def page(
-        self, after: str | None, limit: int, newest_first: bool, purpose: str | None
+        self,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
+        purpose: str | None,
+        owner: str,
     ) -> list[StoredFile] | None:
-        """At most so many, of a purpose if one is given, behind the file `after`; None if that is
-        not known."""
+        """At most so many of an owner's, of a purpose if one is given, behind the file `after`;
+        None if that is none of them."""
         start = 0
         if after is not None:
-            found = self._database.one("select seq from files where id = ?", after)
+            where = "where id = ? and owner = ?"
+            found = self._database.one(f"select seq from files {where}", after, owner)
             if found is None:
                 return None
             (start,) = found
         way, order = ("<", "desc") if newest_first else (">", "asc")
         rows = self._database.all(
             f"select record from files where (? = 0 or seq {way} ?) and purpose = "
-            f"coalesce(?, purpose) order by seq {order} limit ?",
+            f"coalesce(?, purpose) and owner = ? order by seq {order} limit ?",
             start,
             start,
             purpose,
+            owner,
             limit,
         )
         return [_decode(record) for (record,) in rows]

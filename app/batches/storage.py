@@ -20,7 +20,7 @@ from .result_store import Record, ResultStore
 _SCHEMA = Schema(
     file_store.SCHEMA + batch_store.SCHEMA + result_store.SCHEMA,
     application=0x4F435442,
-    version=1,
+    version=2,
 )
 _DATABASE = "batches.sqlite"
 _FILES = "files"

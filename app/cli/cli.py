@@ -24,6 +24,7 @@ from .command_parser import CommandParser, Commands, add_commands
 from .demo_options import add_demo_options, run_demo
 from .engine_options import add_engine_options, engine_config
 from .failures import guarded
+from .keys import add_keys_commands
 from .log_options import log_setup
 from .quantize_options import add_quantize_options
 from .run_batch_options import add_run_batch_options
@@ -129,6 +130,7 @@ def build_parser() -> tuple[CommandParser, Commands]:
         )
     )
     _add_plugins(commands.add_parser("plugins", help="what is installed"))
+    add_keys_commands(commands.add_parser("keys", help="API keys for octavo serve --api-keys"))
     _add_doctor(
         commands.add_parser(
             "doctor",

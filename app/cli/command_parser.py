@@ -49,6 +49,7 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
         )
         self._takes_settings = False
+        self._whole_only: list[str] = []
         self.add_argument(
             "--debug",
             action="store_true",
@@ -82,6 +83,10 @@ class CommandParser(argparse.ArgumentParser):
         """End the program with one line, whatever the number of options."""
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help lists what there is)\n")
 
+    def require_whole(self, option: str) -> None:
+        """Don't know an option by its beginning, which is another command's option."""
+        self._whole_only.append(option)
+
     def add_config_option(self) -> None:
         """Take settings from a file and the environment."""
         self._takes_settings = True
@@ -99,6 +104,7 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse does. Raises ConfigError for what the file or the environment says; an
         unknown option ends the program, with the name of the nearest."""
         words = sys.argv[1:] if args is None else list(args)
+        self._refuse_beginnings(words)
         if self._takes_settings:
             self.set_defaults(**self._given_elsewhere(super().parse_known_args(words)[0].config))
         parsed, unknown = super().parse_known_args(words, namespace)
@@ -106,6 +112,13 @@ class CommandParser(argparse.ArgumentParser):
             hint = nearest(unknown[0].partition("=")[0], self._option_string_actions)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed, unknown
+
+    def _refuse_beginnings(self, words: Sequence[str]) -> None:
+        names = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--"}
+        for name in names - self._option_string_actions.keys():
+            for option in self._whole_only:
+                if option.startswith(name):
+                    self.error(f"unrecognized arguments: {name}; did you mean {option}?")
 
     def settings(self) -> dict[str, argparse.Action]:
         """The options that a file may give, by name; none that is given several times, such as the

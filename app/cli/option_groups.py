@@ -62,6 +62,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "max_body_mib",
         "drain_timeout",
         "allowed_origins",
+        "api_keys",
+        "share_caches",
     ),
     "files and batches": (
         "batch_dir",

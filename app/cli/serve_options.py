@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 
 from .. import DEMO_MODEL
 from .batch_options import add_batch_options
@@ -49,6 +50,21 @@ def add_serve_options(parser: CommandParser, model_help: str) -> None:
         metavar="ORIGIN",
         help="web pages that may use the API from a browser, such as https://example.com, or '*' "
         "for all (default: none)",
+    )
+    parser.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="TOML or YAML with the API keys that are answered, which octavo keys new prints "
+        "(default: everybody is)",
+    )
+    # A key is what octavo demo --api-key takes.
+    parser.require_whole("--api-keys")
+    parser.add_argument(
+        "--share-caches",
+        action="store_true",
+        help="let holders of different API keys find each other's beginnings of prompts and images "
+        "in the caches; how fast an answer comes then tells what others asked (default: no)",
     )
     parser.add_argument(
         "--ui",

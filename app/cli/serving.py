@@ -18,6 +18,7 @@ from ...core.protocol.config import ConfigError
 from .. import DEMO_MODEL
 from ..http.bound_sockets import bind_sockets
 from ..http.pages.page_process import PAGE_MODULE, PageConfig
+from ..tenants.key_ring import KeyRing
 from .batch_options import batch_config
 from .engine_options import engine_config
 from .intake_options import intake_config
@@ -32,6 +33,7 @@ def serve(options: argparse.Namespace) -> int:
     intake = intake_config(options)
     if options.ui:
         check_page("--ui")
+    keys = _keys(options)
     load_object("octavo.app.http.stop_signals:end_silently")()
     sockets = bind_sockets(options.host, options.port)
     logger.info("loading %s", name)
@@ -44,7 +46,7 @@ def serve(options: argparse.Namespace) -> int:
         if child is not None:
             until_served.enter_context(child)
         page = until_served.enter_context(spawned_page()) if options.ui else None
-        listen = listen_config(options, sockets, page, batch_config(options))
+        listen = listen_config(options, sockets, page, batch_config(options), keys)
         run = load_object("octavo.app.http.serve:serve")
         return cast(int, run(config, intake, name, listen, child))
 
@@ -61,8 +63,9 @@ def listen_config(
     sockets: list[socket.socket],
     page: PageConfig | None,
     batches: Any = None,
+    keys: KeyRing | None = None,
 ) -> Any:
-    """A ListenConfig. sockets: bound ones. batches: a BatchConfig."""
+    """A ListenConfig, which says what each is. sockets: bound ones. batches: a BatchConfig."""
     return load_object("octavo.app.http.listen:ListenConfig")(
         sockets,
         options.max_body_mib * 2**20,
@@ -72,7 +75,21 @@ def listen_config(
         options.access_log,
         page,
         batches,
+        keys,
     )
+
+
+def _keys(options: argparse.Namespace) -> KeyRing | None:
+    if options.api_keys is None:
+        if options.share_caches:
+            raise ConfigError("--share-caches means nothing without --api-keys: all share them")
+        return None
+    if options.ui:
+        raise ConfigError(
+            "--api-keys and --ui: the page would answer who has no key; serve it apart, for those "
+            "who may: octavo demo --base-url URL --api-key KEY"
+        )
+    return KeyRing(options.api_keys, options.share_caches)
 
 
 def default_name(model: str) -> str:

@@ -17,10 +17,12 @@ from starlette.routing import Route
 from ... import __version__
 from ...core.observe.http_metrics import HttpMetrics
 from ..serving.server_info import ServerInfo
+from ..tenants.key_ring import KeyRing
 from .api_document.docs_page import docs_page
 from .api_document.document import api_document, encoded
 from .errors import EXCEPTION_HANDLERS, HttpError, error_body
 from .json_body import check_model
+from .key_check import KeyCheck
 from .loading import answer_alive
 from .middleware import middleware
 from .request_counts import RequestCounts
@@ -59,10 +61,13 @@ class Served(Protocol):
 
 
 def create_application(
-    server: Served, routes: Sequence[Route], allowed_origins: Sequence[str]
+    server: Served,
+    routes: Sequence[Route],
+    allowed_origins: Sequence[str],
+    keys: KeyRing | None,
 ) -> Starlette:
     """The common endpoints and `routes`, whose handlers find the server in `app.state.server`.
-    allowed_origins: see ListenConfig."""
+    allowed_origins, keys: see ListenConfig."""
     every = [
         *routes,
         Route("/health", _health),
@@ -78,14 +83,18 @@ def create_application(
         Route("/v1/models/{id:path}", _list_models),
     ]
     counts = Middleware(RequestCounts, metrics=server.http_metrics, routes=every)
+    check = (
+        [] if keys is None else [Middleware(KeyCheck, keys=keys, metrics=server.http_metrics.keys)]
+    )
     app = Starlette(
         routes=every,
-        middleware=[counts, *middleware(allowed_origins)],
+        middleware=[counts, *middleware(allowed_origins, *check)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.server = server
     # Written when it is first asked for: that takes as long as some requests.
-    app.state.api = cache(partial(api_document, [route for route in every if is_served(route)]))
+    served = [route for route in every if is_served(route)]
+    app.state.api = cache(partial(api_document, served, keys is not None))
     return app
 
 

@@ -11,11 +11,20 @@ from starlette.types import ASGIApp, Message
 from ..batches.answers import Answer
 
 _FLAG = "background"
+_OWNER = "batch_owner"
+#: With which an answer says that the same request will be refused again.
+_SHOULD_RETRY = (b"x-should-retry", b"false")
 
 
 def is_background(http: Request) -> bool:
     """Whether a request is one of these."""
     return bool(http.scope.get("state", {}).get(_FLAG))
+
+
+def owner_of(http: Request) -> str:
+    """The name of the API key whose batch one of these belongs to; nothing if it has none."""
+    owner: str = http.scope["state"][_OWNER]
+    return owner
 
 
 class BackgroundRequests:
@@ -24,8 +33,9 @@ class BackgroundRequests:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, path: str, body: bytes) -> Answer:
-        """The whole answer to a POST of JSON. Cancelling it is as a client's leaving."""
+    async def __call__(self, path: str, body: bytes, owner: str = "") -> Answer:
+        """The whole answer to a POST of JSON. owner: the name of the API key for which it is asked.
+        Cancelling it is as a client's leaving."""
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -42,11 +52,12 @@ class BackgroundRequests:
             ],
             "client": None,
             "server": None,
-            "state": {_FLAG: True},
+            "state": {_FLAG: True, _OWNER: owner},
         }
         exchange = _Exchange(body)
         await self._app(scope, exchange.receive, exchange.send)
-        return Answer(exchange.status, scope["state"]["request_id"], bytes(exchange.answer))
+        request_id = scope["state"]["request_id"]
+        return Answer(exchange.status, request_id, bytes(exchange.answer), exchange.is_final)
 
 
 class _Exchange:
@@ -55,6 +66,7 @@ class _Exchange:
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
         self.status = 0
+        self.is_final = False
         self.answer = bytearray()
 
     async def receive(self) -> Message:
@@ -66,5 +78,6 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.is_final = _SHOULD_RETRY in message["headers"]
         else:
             self.answer += message.get("body", b"")

@@ -23,7 +23,8 @@ from ...core.protocol.sampling_params import SamplingParams
 from .. import DEFAULT_PROMPT
 from ..serving.chat_pipeline import Chat, generate
 from ..serving.server_state import ServerState
-from .client_identity import client_of
+from ..tenants.account import Account
+from .client_identity import caller_of
 from .clients import last_of, unless_gone
 from .errors import HttpError
 from .field_table import shortened
@@ -71,10 +72,21 @@ async def captions(http: Request) -> Response:
         **{**server.inputs.default_sampling, "max_tokens": _MAX_TOKENS, **fields},
         skip_special_tokens=reader is None,
     )
-    images = [await _read_image(server, file, i) for i, file in enumerate(files)]
-    options = RequestOptions(arrival=arrival, client=client_of(http))
+    caller = caller_of(http)
+    options = RequestOptions(
+        arrival=arrival,
+        client=caller.client,
+        weight=caller.weight,
+        cache_scope=caller.cache_scope,
+    )
+    images = [
+        await _read_image(server, file, i, caller.cache_scope) for i, file in enumerate(files)
+    ]
     name = answer_id(http, "caption")
-    chats = [_chat(f"{name}-{i}", prompt, image, params, options) for i, image in enumerate(images)]
+    chats = [
+        _chat(f"{name}-{i}", prompt, image, params, options, caller.account)
+        for i, image in enumerate(images)
+    ]
     answers = await unless_gone(http, together(last_of(generate(server, c)) for c in chats))
     data = [
         {
@@ -157,8 +169,10 @@ def _text(as_bytes: str, errors: str = "strict") -> str:
     return as_bytes.encode("latin-1").decode(errors=errors)
 
 
-async def _read_image(server: ServerState, file: UploadFile, index: int) -> SizedImage:
-    return await server.intake.read_file(await file.read(), f"image[{index}]")
+async def _read_image(
+    server: ServerState, file: UploadFile, index: int, cache_scope: str
+) -> SizedImage:
+    return await server.intake.read_file(await file.read(), f"image[{index}]", cache_scope)
 
 
 def _chat(
@@ -167,6 +181,7 @@ def _chat(
     image: SizedImage,
     params: SamplingParams,
     options: RequestOptions,
+    account: Account,
 ) -> Chat:
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     return Chat(
@@ -175,4 +190,5 @@ def _chat(
         [image],
         params,
         options,
+        account=account,
     )

@@ -24,6 +24,7 @@ from ...core.registry.registry import get_registry
 from ..serving.embedding_state import EmbeddingState
 from ..serving.intake_config import IntakeConfig
 from ..serving.server_images import ServerImages
+from ..tenants.key_ring import KeyRing
 from .application import create_application, not_served
 from .batches.batch_service import running_batches
 from .batches.routes import batch_routes
@@ -54,8 +55,10 @@ _BATCH_ENDPOINTS = ("/v1/embeddings",)
 _EXAMPLE = ("/v1/embeddings", '{"input": "a red car"}')
 
 
-def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> Starlette:
-    """The application around a running embedder. allowed_origins: see ListenConfig."""
+def create_app(
+    state: EmbeddingState, allowed_origins: Sequence[str] = (), keys: KeyRing | None = None
+) -> Starlette:
+    """The application around a running embedder. allowed_origins, keys: see ListenConfig."""
     no_text = not_served(
         f"model {state.model_name!r} gives embeddings and no text; send texts and images to "
         "POST /v1/embeddings"
@@ -78,7 +81,7 @@ def create_app(state: EmbeddingState, allowed_origins: Sequence[str] = ()) -> St
         Route("/tokenize", no_text, methods=["POST"]),
         Route("/detokenize", no_text, methods=["POST"]),
     ]
-    return create_application(state, routes, allowed_origins)
+    return create_application(state, routes, allowed_origins, keys)
 
 
 @asynccontextmanager
@@ -119,7 +122,7 @@ async def load(
             int(time.time()),
         )
         # No answer is sent in pieces, so none has begun that would need to be ended.
-        application = create_app(state, listen.allowed_origins)
+        application = create_app(state, listen.allowed_origins, listen.keys)
         async with running_batches(
             application,
             listen.batches,
@@ -128,7 +131,14 @@ async def load(
             state.max_body_bytes,
             lambda: state.alive,
         ) as stop_batches:
-            yield LoadedApp(application, lambda: None, _EXAMPLE, lambda: state.alive, stop_batches)
+            yield LoadedApp(
+                application,
+                lambda: None,
+                _EXAMPLE,
+                lambda: state.alive,
+                stop_batches,
+                listen.keys is not None,
+            )
     finally:
         if vectors is not None:
             await asyncio.to_thread(vectors.close)

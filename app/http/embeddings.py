@@ -6,8 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,10 +16,11 @@ from starlette.responses import Response
 
 from ...core.process.together import together
 from ...core.prompts.image_part import ImagePart
+from ...core.prompts.input_processor import salt_within
 from ...core.protocol.errors import RequestTimeoutError
 from ..serving.embedding_state import EmbeddingState
-from .background import is_background
-from .client_identity import client_of
+from ..serving.image_intake import num_pixels
+from .client_identity import Caller, caller_of
 from .clients import unless_gone
 from .embeddings_request import EmbeddingsRequest
 from .field_table import FieldTable
@@ -38,12 +38,16 @@ _IMAGES_AT_ONCE = 32
 Result = tuple[NDArray[np.float32], int]
 
 
-@dataclass(frozen=True)
-class _Caller:
-    """Who asks, and with whom what is cached is shared."""
+class _Asking(NamedTuple):
+    """Who asks, and the salt that the request brought."""
 
     cache_salt: str
-    client: str
+    caller: Caller
+
+    @property
+    def salt(self) -> str:
+        """That of what is cached for it."""
+        return salt_within(self.caller.cache_scope, self.cache_salt)
 
 
 async def embeddings(http: Request) -> Response:
@@ -66,41 +70,49 @@ async def embeddings(http: Request) -> Response:
 async def embed_items(
     http: Request, server: EmbeddingState, body: EmbeddingsRequest
 ) -> list[Result]:
-    """The vectors of what a request has, in order. Raises what ENGINE_ERRORS names."""
+    """The vectors of what a request has, in order. Raises LimitError and what ENGINE_ERRORS
+    names."""
     body.check_dimensions(server.embedder.ready.dimension)
     items = body.items(server.embedder.ready.max_text_bytes)
-    caller = _Caller(body.cache_salt or "", client_of(http))
-    background = is_background(http)
-    with server.embedder.admission(caller.client, background):
-        seconds = None if background else server.request_timeout
-        work = _within(seconds, server, items, caller)
-        return await unless_gone(http, work)
+    caller = caller_of(http)
+    caller.account.check_tokens(1)
+    asking = _Asking(body.cache_salt or "", caller)
+    with server.embedder.admission(caller.client, caller.weight, caller.background):
+        seconds = None if caller.background else server.request_timeout
+        work = _within(seconds, server, items, asking)
+        results = await unless_gone(http, work)
+    caller.account.spend_tokens(sum(num_tokens for _, num_tokens in results))
+    return results
 
 
 async def _within(
-    seconds: float | None, server: EmbeddingState, items: Sequence[str | ImagePart], caller: _Caller
+    seconds: float | None, server: EmbeddingState, items: Sequence[str | ImagePart], asking: _Asking
 ) -> list[Result]:
     try:
         async with asyncio.timeout(seconds):
-            return await _embed_all(server, items, caller)
+            return await _embed_all(server, items, asking)
     except TimeoutError as error:
         message = "the request was not finished within its timeout"
         raise RequestTimeoutError(message, queued=False) from error
 
 
 async def _embed_all(
-    server: EmbeddingState, items: Sequence[str | ImagePart], caller: _Caller
+    server: EmbeddingState, items: Sequence[str | ImagePart], asking: _Asking
 ) -> list[Result]:
     slots = asyncio.Semaphore(_IMAGES_AT_ONCE)
-    return await together(_embed(server, item, caller, slots) for item in items)
+    return await together(_embed(server, item, asking, slots) for item in items)
 
 
 async def _embed(
-    server: EmbeddingState, item: str | ImagePart, caller: _Caller, slots: asyncio.Semaphore
+    server: EmbeddingState, item: str | ImagePart, asking: _Asking, slots: asyncio.Semaphore
 ) -> Result:
+    caller = asking.caller
     if isinstance(item, ImagePart):
         async with slots:
-            (image,) = await server.intake.read([item], caller.cache_salt)
+            caller.account.check_pixels()
+            scope = caller.cache_scope
+            (image,) = await server.intake.read([item], asking.salt, cache_scope=scope)
+            caller.account.take_pixels(num_pixels([image]))
             return await server.images.get(image, caller.client), 0
     embedding = await server.embedder.embed_text(item, caller.client)
     assert embedding.vector is not None

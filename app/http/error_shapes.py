@@ -10,6 +10,8 @@ _MESSAGES = "/v1/messages"
 _OLLAMA = "/api/"
 #: Of Anthropic's API, by status.
 _TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",

@@ -3,6 +3,7 @@ otherwise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,8 @@ from ...core.protocol.errors import (
     RequestTimeoutError,
     TooManyPromptsError,
 )
+from ..tenants.account import LimitError
+from .audit import log_refusal
 from .error_shapes import shaped
 
 #: What the engine may raise while a good request runs.
@@ -110,6 +113,19 @@ def _status_of(error: Exception) -> tuple[int, str | None]:
     return 503, "overloaded" if isinstance(error, EngineOverloadedError) else "engine_dead"
 
 
+async def handle_limit_error(request: Request, error: Exception) -> Response:
+    """Answer a LimitError, in OpenAI's words; clients send the request again by themselves, unless
+    that would be in vain."""
+    assert isinstance(error, LimitError)
+    log_refusal(request, 429, f"key {request.state.account.name}: {error}")
+    body = error_body(str(error), error.kind, None, "rate_limit_exceeded")
+    if error.retry_after is None:
+        headers = {"x-should-retry": "false"}
+    else:
+        headers = {"Retry-After": str(math.ceil(error.retry_after))}
+    return error_response(request.scope, body, 429, headers)
+
+
 async def handle_disconnect(request: Request, error: Exception) -> Response:
     """End a request whose client has gone; nobody reads the answer."""
     return Response(status_code=499)
@@ -131,6 +147,7 @@ async def handle_not_found(request: Request, error: Exception) -> Response:
 #: For every server's application.
 EXCEPTION_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
     HttpError: handle_http_error,
+    LimitError: handle_limit_error,
     ClientDisconnect: handle_disconnect,
     HTTPException: handle_not_found,
     **dict.fromkeys(ENGINE_ERRORS, handle_engine_error),

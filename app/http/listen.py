@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from ..tenants.key_ring import KeyRing
 from .acceptor import Acceptor, default_max_connections
 from .access_log import ACCESS_LOGS, access_log
 from .batches.batch_service import BatchConfig
@@ -44,7 +45,8 @@ class ListenConfig:
     """sockets: bound ones. max_body_bytes: of one request. drain_timeout: seconds that open
     requests have to end once the server is told to. max_connections: beyond, they wait; None is
     what the limit on open files allows. allowed_origins: of web pages that may use the API from a
-    browser; "*" is any. access_log: see `access_log`. page, batches: None for a server without."""
+    browser; "*" is any. access_log: see `access_log`. page, batches: None for a server without.
+    keys: of those who are served; None serves everybody."""
 
     sockets: list[socket.socket]
     max_body_bytes: int
@@ -54,6 +56,7 @@ class ListenConfig:
     access_log: str = ACCESS_LOGS[0]
     page: PageConfig | None = None
     batches: BatchConfig | None = None
+    keys: KeyRing | None = None
 
 
 async def run_app(

@@ -30,7 +30,7 @@ class LoadedApp:
     cut: ends the answers that have begun, so that their clients are told. drain: ends what no
     client waits for, when the server is told to stop. example: the body of a
     request, in JSON, that shows what the server does, and its path. alive: whether it can be asked
-    now.
+    now. asks_key: whether it answers only who has an API key.
     """
 
     app: ASGIApp
@@ -38,12 +38,14 @@ class LoadedApp:
     example: tuple[str, str] | None = None
     alive: Callable[[], bool] = lambda: True
     drain: Callable[[], None] = lambda: None
+    asks_key: bool = False
 
     def curl(self, address: str) -> str:
         """The example as one types it. address: the server's, without a path."""
         assert self.example is not None
         path, body = self.example
-        return f"curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
+        key = " -H 'Authorization: Bearer KEY'" if self.asks_key else ""
+        return f"curl {address}{path} -H 'Content-Type: application/json'{key} -d '{body}'"
 
 
 async def answer_alive(request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from ...core.embedding.model_kind import gives_embeddings
@@ -42,14 +42,17 @@ async def load(
     child: Spawned | None,
 ) -> AsyncIterator[LoadedApp]:
     """The application around a model of either kind, both until the end. See `serve`."""
-    if child is not None:
-        # Which of the two it is, a model on a hub says only once it is here.
-        with loading.waiting_for("the model's files"):
-            embeds = await asyncio.to_thread(gives_embeddings, config.model)
-        if not embeds:
-            async with server.load(loading, config, intake, listen, child) as app:
-                yield app
-            return
-        child.end()
-    async with embedding_server.load(loading, config, intake, listen) as app:
-        yield app
+    async with AsyncExitStack() as until_stopped:
+        if listen.keys is not None:
+            await until_stopped.enter_async_context(listen.keys.watching())
+        if child is not None:
+            # Which of the two it is, a model on a hub says only once it is here.
+            with loading.waiting_for("the model's files"):
+                embeds = await asyncio.to_thread(gives_embeddings, config.model)
+            if not embeds:
+                app = server.load(loading, config, intake, listen, child)
+                yield await until_stopped.enter_async_context(app)
+                return
+            child.end()
+        app = embedding_server.load(loading, config, intake, listen)
+        yield await until_stopped.enter_async_context(app)

@@ -29,6 +29,7 @@ from ..serving.intake_config import IntakeConfig
 from ..serving.prompt_pool import PromptPool
 from ..serving.server_media import ServerMedia
 from ..serving.server_state import ServerState
+from ..tenants.key_ring import KeyRing
 from .application import create_application, not_served
 from .batches.batch_service import running_batches
 from .batches.routes import batch_routes
@@ -53,8 +54,10 @@ _EXAMPLE = (
 )
 
 
-def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starlette:
-    """The application around a running engine. allowed_origins: see ListenConfig."""
+def create_app(
+    state: ServerState, allowed_origins: Sequence[str] = (), keys: KeyRing | None = None
+) -> Starlette:
+    """The application around a running engine. allowed_origins, keys: see ListenConfig."""
     no_embeddings = not_served(
         f"model {state.model_name!r} gives no embeddings; serve a CLIP or SigLIP model for them"
     )
@@ -76,7 +79,7 @@ def create_app(state: ServerState, allowed_origins: Sequence[str] = ()) -> Starl
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
     ]
-    return create_application(state, routes, allowed_origins)
+    return create_application(state, routes, allowed_origins, keys)
 
 
 @asynccontextmanager
@@ -147,7 +150,7 @@ async def load(
         )
         end = EngineDeadError("the server is shutting down")
         cut = partial(engine.fail_open_requests, end)
-        application = create_app(state, listen.allowed_origins)
+        application = create_app(state, listen.allowed_origins, listen.keys)
         async with running_batches(
             application,
             listen.batches,
@@ -156,7 +159,14 @@ async def load(
             state.max_body_bytes,
             lambda: state.alive,
         ) as stop_batches:
-            yield LoadedApp(application, cut, _EXAMPLE, lambda: state.alive, stop_batches)
+            yield LoadedApp(
+                application,
+                cut,
+                _EXAMPLE,
+                lambda: state.alive,
+                stop_batches,
+                listen.keys is not None,
+            )
     finally:
         if media is not None:
             await media.close()

@@ -11,6 +11,7 @@ from ...core.prompts.input_processor import RequestOptions
 from ...core.protocol.constraints.structured_outputs import StructuredOutputsParams
 from ...core.protocol.request_error import RequestError
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams, check_num_logprobs
+from .client_identity import Caller
 from .field_table import FieldTable
 from .response_form import NO_WHITE_SPACE, AskedForm, read_form
 
@@ -240,17 +241,18 @@ class TextRequest(msgspec.Struct, kw_only=True, dict=True):
             ignore_eos=bool(self.ignore_eos),
         )
 
-    def options(self, arrival: float, client: str, background: bool) -> RequestOptions:
-        """What is asked for beside sampling. client: who asks. background: whether it has only
-        what others leave. Raises RequestError."""
+    def options(self, arrival: float, caller: Caller) -> RequestOptions:
+        """What is asked for beside sampling. Raises RequestError."""
         return RequestOptions(
             self.priority,
             self.cache_salt or "",
             self.queue_timeout,
             self.timeout,
             arrival=arrival,
-            client=client,
-            background=background,
+            client=caller.client,
+            weight=caller.weight,
+            cache_scope=caller.cache_scope,
+            background=caller.background,
             cuts_to_context=self.cuts_to_context,
         )
 

@@ -17,7 +17,7 @@ from ..serving.server_state import ServerState
 from .chat.asked_chat import read_chat
 from .chat.chat_fields import CHAT_FIELDS
 from .chat.chat_request import ChatCompletionRequest
-from .client_identity import client_of
+from .client_identity import caller_of
 from .clients import unless_gone
 from .field_table import FieldTable
 from .json_body import check_model, read_fields
@@ -95,7 +95,9 @@ async def tokenize(http: Request) -> Response:
     if body.prompt is None:
         tokens = await unless_gone(http, prompt_tokens(server, _chat(http, server, body)))
     else:
-        tokens = await _of_prompt(server, body.prompt, body.add_special_tokens, client_of(http))
+        tokens = await _of_prompt(
+            server, body.prompt, body.add_special_tokens, caller_of(http).client
+        )
     content = await asyncio.to_thread(_written, server, tokens, body.return_token_strs)
     return Response(content, media_type="application/json")
 
@@ -116,7 +118,7 @@ async def detokenize(http: Request) -> Response:
                 )
         return server.inputs.tokenizer.decode(body.tokens, skip_special_tokens=False)
 
-    prompt = await server.prompts.run(client_of(http), len(body.tokens), text)
+    prompt = await server.prompts.run(caller_of(http).client, len(body.tokens), text)
     return JSONResponse({"prompt": prompt})
 
 

@@ -23,6 +23,8 @@ from ...core.prompts.input_processor import BuiltRequest, RequestOptions
 from ...core.prompts.sized_image import SizedImage
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
+from ..tenants.account import UNLIMITED, Account, Spending, tokens_of_answers
+from .image_intake import num_pixels
 from .server_state import ServerState
 from .time_limit import WRITING, time_limit
 
@@ -31,6 +33,7 @@ class Chat(msgspec.Struct, frozen=True):
     """What is asked, whatever the shape in which it came.
 
     messages: as a chat template takes them. images: theirs, in order, read already or not.
+    account: of who asks.
     """
 
     request_id: str
@@ -39,31 +42,36 @@ class Chat(msgspec.Struct, frozen=True):
     params: SamplingParams
     options: RequestOptions
     template_options: dict[str, Any] = {}
+    account: Account = UNLIMITED
 
 
 async def generate(server: ServerState, chat: Chat) -> AsyncGenerator[RequestOutput]:
-    """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
+    """The growing output; closing it gives everything back. Raises LimitError and what
+    ENGINE_ERRORS names."""
     with _admission(server, chat, chat.params.n):
-        async with (
-            _prepared(server, chat) as (loaded, reload),
-            aclosing(server.engine.generate(loaded, reload)) as outputs,
-        ):
-            async for output in outputs:
-                yield output
+        async with _prepared(server, chat, chat.params.n) as (loaded, reload):
+            with _spending(chat, loaded, chat.params.n) as spending:
+                async with aclosing(server.engine.generate(loaded, reload)) as outputs:
+                    async for output in outputs:
+                        spending.update(output)
+                        yield output
 
 
 async def beam_search(server: ServerState, chat: Chat, params: BeamSearchParams) -> RequestOutput:
-    """The best hypotheses. Raises what ENGINE_ERRORS names."""
+    """The best hypotheses. Raises LimitError and what ENGINE_ERRORS names."""
     with _admission(server, chat, params.beam_width):
-        async with _prepared(server, chat) as (loaded, reload):
+        async with _prepared(server, chat, params.beam_width) as (loaded, reload):
             room = server.facts.max_model_len - len(loaded.request.prompt_token_ids)
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
-            return await server.engine.beam_search(loaded, params, reload)
+            with _spending(chat, loaded, params.beam_width) as spending:
+                output = await server.engine.beam_search(loaded, params, reload)
+                spending.update(output)
+            return output
 
 
 async def prompt_tokens(server: ServerState, chat: Chat) -> list[int]:
-    """What the engine would be given, those of images too, whatever their number. Raises what
-    ENGINE_ERRORS names."""
+    """What the engine would be given, those of images too, whatever their number. Raises LimitError
+    and what ENGINE_ERRORS names."""
     options = chat.options.with_defaults(server.config)
 
     with _admission(server, chat, chat.params.n):
@@ -80,12 +88,18 @@ async def prompt_tokens(server: ServerState, chat: Chat) -> list[int]:
 
 def _admission(server: ServerState, chat: Chat, num_answers: int) -> AbstractContextManager[None]:
     options = chat.options
-    return server.engine.admission(chat.request_id, options.client, num_answers, options.background)
+    return server.engine.admission(
+        chat.request_id, options.client, num_answers, options.weight, options.background
+    )
 
 
 @asynccontextmanager
-async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
+async def _prepared(
+    server: ServerState, chat: Chat, num_answers: int
+) -> AsyncIterator[tuple[LoadedRequest, Reload]]:
     """The request with its images ready, within the request's time."""
+    # Before an image is fetched; what the prompt takes is known only when it is written.
+    chat.account.check_tokens(tokens_of_answers(num_answers, chat.params.max_tokens))
     chat = msgspec.structs.replace(chat, options=chat.options.with_defaults(server.config))
     async with AsyncExitStack() as stack:
         async with _time_limit(chat, chat.options):
@@ -101,6 +115,17 @@ async def _prepared(server: ServerState, chat: Chat) -> AsyncIterator[tuple[Load
         yield loaded, partial(server.loader.reload, built)
 
 
+def _spending(
+    chat: Chat, loaded: LoadedRequest, num_answers: int
+) -> AbstractContextManager[Spending]:
+    request = loaded.request
+    num_prompt_tokens = len(request.prompt_token_ids)
+    limit = request.sampling_params.max_tokens
+    reserved = num_prompt_tokens + tokens_of_answers(num_answers, limit)
+    chat.account.check_tokens(reserved)
+    return chat.account.spending(num_prompt_tokens, reserved)
+
+
 def _time_limit(chat: Chat, options: RequestOptions) -> AbstractAsyncContextManager[None]:
     return time_limit(options, "reading its images" if chat.images else WRITING)
 
@@ -111,8 +136,13 @@ def _check_cost(server: ServerState, chat: Chat) -> int:
 
 
 async def _read_images(server: ServerState, chat: Chat) -> list[SizedImage]:
-    salt = chat.options.cache_salt
-    return await server.intake.read(chat.images, salt, server.inputs.size_of_features)
+    if not chat.images:
+        return []
+    chat.account.check_pixels()
+    salt, scope = chat.options.salt, chat.options.cache_scope
+    images = await server.intake.read(chat.images, salt, server.inputs.size_of_features, scope)
+    chat.account.take_pixels(num_pixels(images))
+    return images
 
 
 async def _build(

@@ -11,9 +11,9 @@ import msgspec
 
 from ...core.prompts.input_processor import BuiltRequest, RequestOptions
 from ...core.protocol.errors import RequestError
-from ...core.protocol.messages import EngineRequest
 from ...core.protocol.outputs import RequestOutput
 from ...core.protocol.sampling_params import BeamSearchParams, SamplingParams
+from ..tenants.account import Account, Spending, tokens_of_answers
 from .server_state import ServerState
 from .time_limit import WRITING, time_limit
 
@@ -80,35 +80,57 @@ def _limited(params: SamplingParams, room: int) -> SamplingParams:
     return msgspec.structs.replace(params, max_tokens=limit)
 
 
-async def generate(server: ServerState, built: BuiltRequest) -> AsyncGenerator[RequestOutput]:
-    """The growing output; closing it gives everything back. Raises what ENGINE_ERRORS names."""
-    request = built.request
-    with _admission(server, request, request.sampling_params.n):
+async def generate(
+    server: ServerState, built: BuiltRequest, account: Account
+) -> AsyncGenerator[RequestOutput]:
+    """The growing output; closing it gives everything back. account: of who asks, which is known to
+    have what `reserved_tokens` tells. Raises what ENGINE_ERRORS names."""
+    with _admission(server, built, built.request.sampling_params.n):
         reload = partial(server.loader.reload, built)
         async with (
             server.loader.loading(built) as loaded,
             aclosing(server.engine.generate(loaded, reload)) as outputs,
         ):
-            async for output in outputs:
-                yield output
+            with _spending(account, built, built.request.sampling_params.n) as spending:
+                async for output in outputs:
+                    spending.update(output)
+                    yield output
 
 
 async def beam_search(
-    server: ServerState, built: BuiltRequest, params: BeamSearchParams
+    server: ServerState, built: BuiltRequest, params: BeamSearchParams, account: Account
 ) -> RequestOutput:
-    """The best hypotheses. Raises what ENGINE_ERRORS names."""
+    """The best hypotheses. account: as of `generate`. Raises what ENGINE_ERRORS names."""
     request = built.request
     room = server.facts.max_model_len - len(request.prompt_token_ids)
     params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens, room))
-    with _admission(server, request, params.beam_width):
+    with _admission(server, built, params.beam_width):
         async with server.loader.loading(built) as loaded:
             reload = partial(server.loader.reload, built)
-            return await server.engine.beam_search(loaded, params, reload)
+            with _spending(account, built, params.beam_width) as spending:
+                output = await server.engine.beam_search(loaded, params, reload)
+                spending.update(output)
+            return output
+
+
+def reserved_tokens(built: BuiltRequest, num_answers: int) -> int:
+    """What a prompt and its answers may take."""
+    request = built.request
+    of_answers = tokens_of_answers(num_answers, request.sampling_params.max_tokens)
+    return len(request.prompt_token_ids) + of_answers
+
+
+def _spending(
+    account: Account, built: BuiltRequest, num_answers: int
+) -> AbstractContextManager[Spending]:
+    reserved = reserved_tokens(built, num_answers)
+    return account.spending(len(built.request.prompt_token_ids), reserved)
 
 
 def _admission(
-    server: ServerState, request: EngineRequest, num_answers: int
+    server: ServerState, built: BuiltRequest, num_answers: int
 ) -> AbstractContextManager[None]:
+    request = built.request
     return server.engine.admission(
-        request.request_id, request.client, num_answers, request.background
+        request.request_id, request.client, num_answers, request.weight, request.background
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...core.contracts.specs import ImageSize
+from ...core.encoder_store.media_key import scoped_key
 from ...core.media.sources.fetch import MediaFetcher
 from ...core.media.sources.local_files import LocalFiles
 from ...core.media_pool.image_reader import ImageReader
@@ -26,6 +27,11 @@ from .image_identifier import ImageIdentifier, SizeOfFeatures
 _MAX_KNOWN_SIZES = 65_536
 #: Of any but a data: URL; what reads them takes its time with each character.
 _MAX_URL_LENGTH = 8192
+
+
+def num_pixels(images: Sequence[SizedImage]) -> int:
+    """Of all of them together."""
+    return sum(image.size.width * image.size.height for image in images)
 
 
 class ImageIntake:
@@ -52,24 +58,31 @@ class ImageIntake:
         parts: Sequence[ImagePart | SizedImage],
         cache_salt: str,
         size_of_features: SizeOfFeatures | None = None,
+        cache_scope: str = "",
     ) -> list[SizedImage]:
         """In the order of the parts; those that are read already stay as they are.
 
-        cache_salt: within which clients' names are kept.
+        cache_salt: within which clients' names are kept. cache_scope: see RequestOptions.
         size_of_features: of an image of which only features are given; None if no part has any.
 
         Raises RequestError, naming the part at fault.
         """
         self._identifier.check_number(parts)
-        return await together(self._read(p, cache_salt, size_of_features) for p in parts)
+        return await together(
+            self._read(part, cache_salt, size_of_features, cache_scope) for part in parts
+        )
 
-    async def read_file(self, data: bytes, param: str) -> SizedImage:
-        """An uploaded file. Raises ImageError."""
+    async def read_file(self, data: bytes, param: str, cache_scope: str = "") -> SizedImage:
+        """An uploaded file. cache_scope: see RequestOptions. Raises ImageError."""
         with naming_image(param):
-            return await self._identify(data, ImagePart(param))
+            return await self._identify(data, ImagePart(param), cache_scope)
 
     async def _read(
-        self, part: ImagePart | SizedImage, salt: str, size_of_features: SizeOfFeatures | None
+        self,
+        part: ImagePart | SizedImage,
+        salt: str,
+        size_of_features: SizeOfFeatures | None,
+        scope: str,
     ) -> SizedImage:
         if isinstance(part, SizedImage):
             return part
@@ -77,10 +90,11 @@ class ImageIntake:
             if part.features is not None:
                 assert size_of_features is not None
                 of_features = self._identifier.of_features
-                return await asyncio.to_thread(of_features, part, size_of_features)
+                given = await asyncio.to_thread(of_features, part, size_of_features)
+                return replace(given, content_key=scoped_key(given.content_key, scope))
             if part.url is None:
                 return self._recall(part, salt)
-            image = await self._identify(await self._get(part.url), part)
+            image = await self._identify(await self._get(part.url), part, scope)
         if part.uuid is not None:
             self._aliases.add(salt, part.uuid, image)
         return image
@@ -107,9 +121,9 @@ class ImageIntake:
             return await self._fetcher.fetch(url)
         raise MediaError("the url must be a data:, http:, https: or file: URL")
 
-    async def _identify(self, data: bytes, part: ImagePart) -> SizedImage:
+    async def _identify(self, data: bytes, part: ImagePart, scope: str) -> SizedImage:
         """Its name and size; the header of a file that was seen before is not read again."""
-        key = await asyncio.to_thread(self._identifier.content_key, data)
+        key = scoped_key(await asyncio.to_thread(self._identifier.content_key, data), scope)
         file = SharedArray.of_file(data)
         size = self._sizes.get(key)
         if size is None:

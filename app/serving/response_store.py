@@ -25,7 +25,8 @@ class StoredResponse:
 
 class ResponseStore:
     """In the memory of the server's process: another process has others, and a server that is
-    started again has none. The oldest make room for new ones, and all end by their age.
+    started again has none. Each has an owner, for whom alone it is there: the name of an API key,
+    or nothing. The oldest make room for new ones, and all end by their age.
 
     clock: gives seconds.
     """
@@ -39,31 +40,31 @@ class ResponseStore:
         self.max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._clock = clock
-        #: By id, the oldest first, after the time at which each was kept.
-        self._kept: dict[str, tuple[float, StoredResponse]] = {}
+        #: By owner and id, the oldest first, after the time at which each was kept.
+        self._kept: dict[tuple[str, str], tuple[float, StoredResponse]] = {}
         self._num_bytes = 0
 
-    def keep(self, response_id: str, stored: StoredResponse) -> None:
+    def keep(self, response_id: str, stored: StoredResponse, owner: str = "") -> None:
         """Keep a response, if it is not larger than all may be together."""
-        self._kept[response_id] = self._clock(), stored
+        self._kept[owner, response_id] = self._clock(), stored
         self._num_bytes += stored.num_bytes
         self._drop_old()
 
-    def get(self, response_id: str) -> StoredResponse | None:
-        """A response that is kept."""
+    def get(self, response_id: str, owner: str = "") -> StoredResponse | None:
+        """A response that is kept for this owner."""
         self._drop_old()
-        found = self._kept.get(response_id)
+        found = self._kept.get((owner, response_id))
         return None if found is None else found[1]
 
-    def delete(self, response_id: str) -> None:
+    def delete(self, response_id: str, owner: str = "") -> None:
         """Keep a response no longer."""
-        _, stored = self._kept.pop(response_id)
+        _, stored = self._kept.pop((owner, response_id))
         self._num_bytes -= stored.num_bytes
 
     def _drop_old(self) -> None:
         oldest_allowed = self._clock() - self._max_age_s
-        for response_id, (kept_at, stored) in list(self._kept.items()):
+        for key, (kept_at, stored) in list(self._kept.items()):
             if kept_at >= oldest_allowed and self._num_bytes <= self.max_bytes:
                 return
-            del self._kept[response_id]
+            del self._kept[key]
             self._num_bytes -= stored.num_bytes

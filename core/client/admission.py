@@ -17,21 +17,22 @@ Refuse = Callable[[EngineOverloadedError], None]
 class _Open:
     client: str
     num_answers: int
-    refuse: Refuse | None = None
+    refuse: Refuse | None
 
 
 class Admission:
     """Counts the answers of open requests, from their arrival to their end.
 
-    When there are as many as may be, who has fewer than another takes the place of what that one
-    sent last and still waits: the longest queue is cut (McKenney, Stochastic fairness queueing,
-    1990), so that none can fill them all.
+    When there are as many as may be, who has fewer than another, for its weight, takes the place of
+    what that one sent last and has not begun: the longest queue is cut (McKenney, Stochastic
+    fairness queueing, 1990), so that none can fill them all.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._open: dict[str, _Open] = {}
         self._num_answers: Counter[str] = Counter()
+        self._weights: dict[str, float] = {}
 
     @property
     def num_open(self) -> int:
@@ -39,12 +40,21 @@ class Admission:
         return self._num_answers.total()
 
     @contextmanager
-    def enter(self, request_id: str, client: str, num_answers: int) -> Iterator[None]:
-        """A request is open. Raises EngineOverloadedError if there is no room for it."""
-        for victim, refuse in self._victims(client, num_answers):
+    def enter(
+        self,
+        request_id: str,
+        client: str,
+        num_answers: int,
+        weight: float = 1.0,
+        refuse: Refuse | None = None,
+    ) -> Iterator[None]:
+        """A request is open. weight: of its client. refuse: for as long as it is prepared; None if
+        it is not to be refused. Raises EngineOverloadedError if there is no room for it."""
+        for victim, refuse_victim in self._victims(client, num_answers, weight):
             self._leave(victim)
-            refuse(self._error())
-        self._open[request_id] = _Open(client, num_answers)
+            refuse_victim(self._error())
+        self._weights[client] = weight
+        self._open[request_id] = _Open(client, num_answers, refuse)
         self._num_answers[client] += num_answers
         try:
             yield
@@ -61,12 +71,13 @@ class Admission:
         if request_id in self._open:
             self._open[request_id].refuse = None
 
-    def _victims(self, client: str, num_answers: int) -> list[tuple[str, Refuse]]:
+    def _victims(self, client: str, num_answers: int, weight: float) -> list[tuple[str, Refuse]]:
         """Who is to make room. Raises EngineOverloadedError if that would be unfair, or not
         enough."""
         counts = self._num_answers.copy()
         counts[client] += num_answers
-        (largest, _), *_ = counts.most_common(1)
+        weights = {**self._weights, client: weight}
+        largest = max(counts, key=lambda name: counts[name] / weights[name])
         waiting = (
             (request_id, request.num_answers, request.refuse)
             for request_id, request in reversed(self._open.items())
@@ -76,7 +87,8 @@ class Admission:
         while counts.total() > self._most:
             request_id, num_freed, refuse = next(waiting, ("", 0, None))
             counts[largest] -= num_freed
-            if refuse is None or counts[largest] < counts[client]:
+            left = counts[largest] / weights[largest]
+            if refuse is None or left < counts[client] / weight:
                 raise self._error()
             victims.append((request_id, refuse))
         return victims
@@ -86,7 +98,7 @@ class Admission:
         if request is not None:
             self._num_answers[request.client] -= request.num_answers
             if not self._num_answers[request.client]:
-                del self._num_answers[request.client]
+                del self._num_answers[request.client], self._weights[request.client]
 
     def _error(self) -> EngineOverloadedError:
         return EngineOverloadedError(

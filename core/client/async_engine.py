@@ -42,6 +42,7 @@ from .beam_search import BeamSearch
 from .deadline_timers import DeadlineTimers
 from .engine_client import EngineClient, EngineEvent
 from .loaded_request import LoadedRequest
+from .preparation import Preparation
 from .request_state import RequestState
 
 #: Gives an image of a request, by its media key, that the engine asks for.
@@ -105,18 +106,27 @@ class AsyncEngine:
 
     @contextmanager
     def admission(
-        self, request_id: str, client: str, num_answers: int, background: bool = False
+        self,
+        request_id: str,
+        client: str,
+        num_answers: int,
+        weight: float = 1.0,
+        background: bool = False,
     ) -> Iterator[None]:
-        """A client's request of so many answers is open, from its arrival to its end. One in the
-        background takes no other's place: who sends it bounds their number.
+        """A client's request of so many answers is open, from its arrival to its end. weight: of
+        the client. One in the background takes no other's place: who sends it bounds their number.
 
-        Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
+        Raises EngineOverloadedError or EngineDeadError if it can't be taken now; the former also if
+        its place goes to another client while it is prepared.
         """
         self._client.check_alive()
         if background:
             yield
             return
-        with self._admission.enter(request_id, client, num_answers):
+        with (
+            Preparation() as preparation,
+            self._admission.enter(request_id, client, num_answers, weight, preparation.refuse),
+        ):
             yield
 
     async def generate(
@@ -148,6 +158,7 @@ class AsyncEngine:
     ) -> RequestOutput:
         """The best hypotheses. Raises as `generate` does."""
         request = loaded.request
+        self._admission.start(request.request_id)
         self._events.received(request)
         search = BeamSearch(request, params, self.facts.eos_token_ids)
         try:

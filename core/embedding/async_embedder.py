@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..client.admission import Admission
+from ..client.preparation import Preparation
 from ..process.supervisor import Supervisor
 from ..protocol.errors import EngineDeadError, RequestFailedError
 from ..protocol.shared_array import SharedArray
@@ -80,18 +81,25 @@ class AsyncEmbedder:
         await self._child.stop()
 
     @contextmanager
-    def admission(self, client: str, background: bool = False) -> Iterator[None]:
-        """A client's request is open, from its arrival to its end. One in the background takes no
-        other's place: who sends it bounds their number.
+    def admission(
+        self, client: str, weight: float = 1.0, background: bool = False
+    ) -> Iterator[None]:
+        """A client's request is open, from its arrival to its end. weight: of the client. One in
+        the background takes no other's place: who sends it bounds their number.
 
-        Raises EngineOverloadedError or EngineDeadError if it can't be taken now.
+        Raises EngineOverloadedError or EngineDeadError if it can't be taken now; the former also if
+        its place goes to another client.
         """
         self._child.check_alive()
         if background:
             yield
             return
+        request_id = next(self._ids)
         try:
-            with self._admission.enter(next(self._ids), client, 1):
+            with (
+                Preparation() as preparation,
+                self._admission.enter(request_id, client, 1, weight, preparation.refuse),
+            ):
                 self._metrics.record_open(self._admission.num_open)
                 yield
         finally:

@@ -33,6 +33,11 @@ def features_content_key(features: Features, size: ImageSize) -> str:
     return hashlib.sha256(header + features.array.tobytes()).hexdigest()
 
 
+def scoped_key(content: str, scope: str) -> str:
+    """The name of a picture for those of a scope alone; without one, that for all."""
+    return hashlib.sha256(f"{content}|{scope}".encode()).hexdigest() if scope else content
+
+
 def features_key(content: str, processor_fingerprint: str, encoder_digest: str) -> str:
     """The name of an image's features, for every cache that holds them or what follows from them:
     SHA-256, in hex, of the picture's name, how it is prepared, and what encodes it."""

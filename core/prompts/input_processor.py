@@ -30,13 +30,19 @@ from .tokenizer import Tokenizer
 _MAX_SALT_LENGTH = 1024
 
 
+def salt_within(scope: str, cache_salt: str) -> str:
+    """That no request of another scope has, whatever salt it gives."""
+    return f"{len(scope)}:{scope}{cache_salt}" if scope else cache_salt
+
+
 @dataclass(frozen=True)
 class RequestOptions:
     """What a request may ask for beside sampling; see EngineRequest.
 
+    cache_scope: of whom it shares caches with; nothing for all.
     max_image_tokens: what each of its images may take of the prompt.
     arrival: when it arrived, in seconds of `time.monotonic`; None for now.
-    client: who sent it; clients take turns.
+    client: who sent it; clients share by weight, which is that of this one.
     continues_text: whether its answers go on with the text of the prompt.
     background: whether it has only what others leave; it has no timeout but its own.
     cuts_to_context: whether a max_tokens that is more than the prompt leaves of the context is cut
@@ -51,8 +57,10 @@ class RequestOptions:
     arrival: float | None = None
     client: str = ""
     continues_text: bool = False
+    weight: float = 1.0
     background: bool = False
     cuts_to_context: bool = False
+    cache_scope: str = ""
 
     def __post_init__(self) -> None:
         if self.max_image_tokens is not None and self.max_image_tokens < 1:
@@ -68,6 +76,11 @@ class RequestOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise RequestError(f"{name} must be above 0 seconds, got {value}", name)
+
+    @property
+    def salt(self) -> str:
+        """Its cache_salt, within its scope."""
+        return salt_within(self.cache_scope, self.cache_salt)
 
     def with_defaults(self, config: EngineConfig) -> RequestOptions:
         """With the operator's timeouts, where the request has none of its own."""
@@ -251,6 +264,7 @@ class InputProcessor:
             options.client,
             continues_text=options.continues_text,
             background=options.background,
+            weight=options.weight,
         )
         # Of an image that is named and shown, the one with its content.
         placed = sorted(prompt.images, key=lambda image: image.image.content is not None)
@@ -268,10 +282,8 @@ class InputProcessor:
         if images and self._images is None:
             raise RequestError("the model takes no images", images[0].param)
         if self._images is None:
-            return PlacedPrompt.of_text(token_ids, options.cache_salt)
-        return self._images.place(
-            token_ids, images, facts, options.max_image_tokens, options.cache_salt
-        )
+            return PlacedPrompt.of_text(token_ids, options.salt)
+        return self._images.place(token_ids, images, facts, options.max_image_tokens, options.salt)
 
     def _limited(self, length: int, params: SamplingParams, facts: EngineFacts) -> SamplingParams:
         """With the checkpoint's limit of an answer, if the request gives none; with that of the

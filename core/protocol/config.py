@@ -140,7 +140,7 @@ class EngineConfig:
     )
     scheduling_policy: str = setting(
         "fcfs",
-        "first come first served, or by the requests' own priority; clients take turns",
+        "first come first served, or by the requests' own priority; clients share by weight",
         choices=("fcfs", "priority"),
         commands="serve",
     )

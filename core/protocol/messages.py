@@ -90,7 +90,8 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     priority: under the policy "priority", lower goes first.
     cache_salt: only requests with the same salt share cached blocks.
     encoder_digest: of the engine for which the images' keys were made.
-    client: who sent it, by any name; of one priority, clients take turns.
+    client: who sent it, by any name; of one priority, clients are served in the ratio of their
+        weights.
     log_id: of the client's request that it is part of, as logs have it; request_id if empty.
     image_seconds: what reading and preparing its images took.
     submit_time: when it was handed over; 0 for the time at which the engine takes it.
@@ -118,6 +119,7 @@ class EngineRequest(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     submit_time: float = 0.0
     continues_text: bool = False
     background: bool = False
+    weight: float = 1.0
 
     @property
     def text_context(self) -> list[int]:

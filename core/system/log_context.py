@@ -9,6 +9,24 @@ from contextvars import ContextVar
 _request_ids: ContextVar[tuple[str, ...]] = ContextVar("request_ids", default=())
 
 
+_key_name: ContextVar[str] = ContextVar("key_name", default="")
+
+
+def key_name() -> str:
+    """Of the API key that the present work is done for; nothing if there is none."""
+    return _key_name.get()
+
+
+@contextmanager
+def about_key(name: str) -> Iterator[None]:
+    """What runs within is done for the holder of this API key, in this task."""
+    token = _key_name.set(name)
+    try:
+        yield
+    finally:
+        _key_name.reset(token)
+
+
 def request_ids() -> tuple[str, ...]:
     """Of the requests that what runs here and now is about; none if it is about no request."""
     return _request_ids.get()

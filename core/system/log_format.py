@@ -7,9 +7,10 @@ import logging
 import re
 from datetime import datetime
 
-from .log_context import request_ids
+from .log_context import key_name, request_ids
 
-#: Of a line: request is empty, or the ids of the requests that it is about.
+#: Of a line: request is empty, or the ids of the requests that it is about and the name of the API
+#: key that they came with.
 TEXT = "%(asctime)s %(levelname)s %(name)s%(request)s: %(message)s"
 
 #: Controls, line and paragraph separators, marks that turn the direction of writing, and halves
@@ -25,8 +26,8 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
-        ids = request_ids()
-        record.request = f" [{' '.join(ids)}]" if ids else ""
+        words = [*request_ids(), *([f"key={key_name()}"] if key_name() else [])]
+        record.request = f" [{' '.join(words)}]" if words else ""
         return "\n  ".join(map(_escaped, super().format(record).split("\n")))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
@@ -36,7 +37,8 @@ class LineFormatter(logging.Formatter):
 
 class JsonFormatter(logging.Formatter):
     """An object on one line: time, level, logger, process (its id), message; request_id, or
-    request_ids if it is about several; exception, with the traceback."""
+    request_ids if it is about several; key, the name of their API key; exception, with the
+    traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, in ASCII."""
@@ -50,6 +52,8 @@ class JsonFormatter(logging.Formatter):
         ids = request_ids()
         if ids:
             fields |= {"request_id": ids[0]} if len(ids) == 1 else {"request_ids": ids}
+        if key_name():
+            fields["key"] = key_name()
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...batches.batch_store import Batch
 from ...batches.batches import Batches
+from ..client_identity import caller_of
 from ..errors import HttpError
 from ..field_table import FieldTable
 from ..json_body import read_fields
@@ -60,14 +61,15 @@ async def create_batch(http: Request) -> Response:
     body = await read_fields(http, BATCH_FIELDS, _MAX_BODY_BYTES)
     body.check(service_of(http).endpoints)
     batches = await batches_of(http)
+    owner = caller_of(http).key_name
     file = await asyncio.to_thread(batches.storage.files.get, body.input_file_id)
-    if file is None:
+    if file is None or file.owner != owner:
         raise unknown_id("file", body.input_file_id, "input_file_id")
     if file.purpose != "batch":
         message = f"{file.id} has the purpose {file.purpose}, and a batch's input has batch"
         raise HttpError(400, message, "input_file_id")
     try:
-        batch = await batches.create(file.id, body.endpoint, body.metadata)
+        batch = await batches.create(file.id, body.endpoint, body.metadata, owner)
     except OSError as error:
         message = f"the batch can't be kept: {error.strerror or error}"
         raise HttpError(507, message, None, "storage_full") from error
@@ -79,7 +81,7 @@ async def list_batches(http: Request) -> Response:
     batches = await batches_of(http)
     query = read_query(http, ("limit", "after"))
     limit, after = read_limit(query, _LISTED, _MAX_LISTED), query.get("after")
-    found = await batches.page(after, limit + 1)
+    found = await batches.page(after, limit + 1, caller_of(http).key_name)
     if found is None:
         raise unknown_id("batch", after or "", "after")
     told: list[dict[str, Any]] = [await batches.told(batch) for batch in found]
@@ -111,6 +113,6 @@ async def cancel_batch(http: Request) -> Response:
 async def _find(http: Request, batches: Batches) -> Batch:
     batch_id = http.path_params["id"]
     batch = await batches.get(batch_id)
-    if batch is None:
+    if batch is None or batch.owner != caller_of(http).key_name:
         raise unknown_id("batch", batch_id, "batch_id")
     return batch

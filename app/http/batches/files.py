@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...batches.batches import Batches
 from ...batches.file_store import StoredFile
+from ..client_identity import caller_of
 from ..errors import HttpError
 from ..field_table import shortened
 from ..request_body import body_chunks
@@ -42,10 +43,10 @@ async def upload_file(http: Request) -> Response:
         if size > files.limits.max_file_bytes:
             raise _too_large(files.limits.max_file_bytes)
         name = (file.filename or "")[:_MAX_NAME]
-        others = batches.storage.results.num_bytes
+        others, owner = batches.storage.results.num_bytes, caller_of(http).key_name
         try:
             stored = await asyncio.to_thread(
-                files.add, file.file, size, name, int(time.time()), others
+                files.add, file.file, size, name, int(time.time()), others, owner
             )
         except OSError as error:
             message = f"the file can't be kept: {error.strerror or error}; delete others"
@@ -65,7 +66,8 @@ async def list_files(http: Request) -> Response:
         raise HttpError(400, "order must be asc or desc", "order")
     if purpose is not None and purpose not in _PURPOSES:
         raise HttpError(400, f"purpose can only be {' or '.join(_PURPOSES)} here", "purpose")
-    found = await asyncio.to_thread(files.page, after, limit + 1, order == "desc", purpose)
+    owner = caller_of(http).key_name
+    found = await asyncio.to_thread(files.page, after, limit + 1, order == "desc", purpose, owner)
     if found is None:
         raise unknown_id("file", after or "", "after")
     return JSONResponse(page([file.to_json() for file in found], limit))
@@ -108,7 +110,7 @@ async def _pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
 async def _find(http: Request, batches: Batches) -> StoredFile:
     file_id = http.path_params["id"]
     stored = await asyncio.to_thread(batches.storage.files.get, file_id)
-    if stored is None:
+    if stored is None or stored.owner != caller_of(http).key_name:
         raise unknown_id("file", file_id, "file_id")
     return stored
 

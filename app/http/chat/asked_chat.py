@@ -9,8 +9,7 @@ from starlette.requests import Request
 from ...serving.chat_messages import read_messages
 from ...serving.chat_pipeline import Chat
 from ...serving.server_state import ServerState
-from ..background import is_background
-from ..client_identity import client_of
+from ..client_identity import caller_of
 from ..request_ids import answer_id
 from .asked_answers import AskedAnswers
 from .chat_request import ChatCompletionRequest
@@ -30,6 +29,7 @@ def read_chat(
     body.check(server.facts.max_logprobs, server.config.scheduling_policy)
     answers = AskedAnswers(server, body)
     messages, images = read_messages(body.messages)
+    caller = caller_of(http)
     chat = Chat(
         answer_id(http, kind),
         messages,
@@ -37,7 +37,8 @@ def read_chat(
         body.sampling_params(
             server.inputs.default_sampling, answers.are_taken_apart, answers.form_of_calls
         ),
-        body.options(arrival, client_of(http), is_background(http)),
+        body.options(arrival, caller),
         body.template_options(),
+        caller.account,
     )
     return AskedChat(chat, answers)

@@ -11,6 +11,7 @@ from ....core.protocol.request_error import RequestError
 from ....core.protocol.sampling_params import check_num_logprobs
 from ...serving.chat_messages import template_options
 from ...serving.tools import read_tools, strict_tools
+from ..client_identity import Caller
 from ..response_form import AskedForm, read_form
 from ..text_request import TextRequest
 from .forced_calls import ForcedCalls
@@ -133,9 +134,9 @@ class ChatCompletionRequest(TextRequest, dict=True):
             return error
         return error.renamed(newer)
 
-    def options(self, arrival: float, client: str, background: bool) -> RequestOptions:
+    def options(self, arrival: float, caller: Caller) -> RequestOptions:
         """See TextRequest."""
-        options = super().options(arrival, client, background)
+        options = super().options(arrival, caller)
         return replace(
             options,
             max_image_tokens=self.max_image_tokens,

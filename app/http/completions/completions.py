@@ -17,10 +17,16 @@ from ....core.prompts.input_processor import BuiltRequest
 from ....core.protocol.errors import RequestError
 from ....core.protocol.outputs import RequestOutput
 from ....core.protocol.sampling_params import BeamSearchParams
-from ...serving.completion_pipeline import Completion, beam_search, build, generate
+from ...serving.completion_pipeline import (
+    Completion,
+    beam_search,
+    build,
+    generate,
+    reserved_tokens,
+)
 from ...serving.server_state import ServerState
-from ..background import is_background
-from ..client_identity import client_of
+from ...tenants.account import Account
+from ..client_identity import caller_of
 from ..clients import last_of, unless_gone
 from ..event_stream import DONE, event, until_failed
 from ..json_body import check_model, read_fields
@@ -63,10 +69,14 @@ async def _answer(
     )
     # All of them, so that one that can't be served is refused before any has an answer.
     built = await unless_gone(http, together(build(server, completion) for completion in asked))
+    account = caller_of(http).account
+    num_answers = body.n or 1 if beams is None else beams.beam_width
+    account.check_tokens(sum(reserved_tokens(request, num_answers) for request in built))
     at_once = max(1, server.config.max_num_seqs // (body.n or 1))
     if not body.stream:
-        return await _whole(responses, await unless_gone(http, _all(server, built, beams, at_once)))
-    outputs = side_by_side([generate(server, request) for request in built], at_once)
+        found = _all(server, built, beams, at_once, account)
+        return await _whole(responses, await unless_gone(http, found))
+    outputs = side_by_side([generate(server, request, account) for request in built], at_once)
     # Only with its first output has a request passed all that can refuse it with a status.
     first = await unless_gone(http, anext(outputs))
     return StreamingResponse(
@@ -84,7 +94,7 @@ def _asked(
     arrival: float,
 ) -> list[Completion]:
     params = body.sampling_params(server.inputs.default_sampling)
-    options = body.options(arrival, client_of(http), is_background(http))
+    options = body.options(arrival, caller_of(http))
     return [
         Completion(
             request_id if len(prompts) == 1 else f"{request_id}-{i}",
@@ -103,10 +113,13 @@ async def _all(
     built: Sequence[BuiltRequest],
     beams: BeamSearchParams | None,
     at_once: int,
+    account: Account,
 ) -> list[RequestOutput]:
     """The last output of each prompt. at_once: prompts that are in the engine together."""
     work = (
-        last_of(generate(server, request)) if beams is None else beam_search(server, request, beams)
+        last_of(generate(server, request, account))
+        if beams is None
+        else beam_search(server, request, beams, account)
         for request in built
     )
     async with aclosing(ahead(work, at_once)) as outputs:

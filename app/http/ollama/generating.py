@@ -16,11 +16,10 @@ from ....core.protocol.outputs import RequestOutput
 from ...serving import chat_pipeline, completion_pipeline
 from ...serving.completion_pipeline import Completion
 from ...serving.server_state import ServerState
-from ..background import is_background
 from ..chat.asked_chat import read_chat
 from ..chat.chat_message import ChatMessage
 from ..chat.chat_request import ReshapedChat
-from ..client_identity import client_of
+from ..client_identity import caller_of
 from ..clients import last_of, unless_gone
 from ..error_shapes import ollama_error
 from ..event_stream import until_failed
@@ -87,8 +86,9 @@ async def _answer(
 async def _go_on(
     http: Request, server: ServerState, body: OllamaGenerateRequest, arrival: float
 ) -> Response:
-    """Raises what ENGINE_ERRORS names."""
+    """Raises LimitError and what ENGINE_ERRORS names."""
     asked = body.to_completion(server.facts.max_model_len)
+    caller = caller_of(http)
     try:
         asked.check(server.facts.max_logprobs, server.config.scheduling_policy)
         completion = Completion(
@@ -96,12 +96,14 @@ async def _go_on(
             body.prompt,
             "prompt",
             asked.sampling_params(server.inputs.default_sampling),
-            asked.options(arrival, client_of(http), is_background(http)),
+            asked.options(arrival, caller),
         )
         built = await unless_gone(http, completion_pipeline.build(server, completion))
+        caller.account.check_tokens(completion_pipeline.reserved_tokens(built, 1))
+        outputs = completion_pipeline.generate(server, built, caller.account)
         tokens = server.inputs.tokenizer.token_bytes
         lines = AnswerLines(body.model, generate_line, lambda _: [ChatMessage(None)], tokens)
-        return await _told(http, lines, completion_pipeline.generate(server, built), body.stream)
+        return await _told(http, lines, outputs, body.stream)
     except RequestError as error:
         raise OllamaMessages([]).named(asked.named(error)) from None
 

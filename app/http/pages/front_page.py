@@ -53,6 +53,8 @@ def _api(address: str, loaded: LoadedApp | None) -> str:
     )
     if loaded is None or loaded.example is None:
         return html
+    if loaded.asks_key:
+        html += '<p class="soft">All but <code>/health</code> asks for an API key.</p>\n'
     return f"{html}<pre>{escape(loaded.curl(address))}</pre>\n"
 
 

@@ -17,10 +17,12 @@ _SHARE = 4
 
 
 class Conversation(NamedTuple):
-    """Items up to an answer, each after its name in errors. is_kept: whether the answer will be."""
+    """Items up to an answer, each after its name in errors. is_kept: whether the answer will be.
+    owner: whose it is."""
 
     items: list[tuple[str, Any]]
     is_kept: bool
+    owner: str
 
     def stored(self, response: dict[str, Any]) -> StoredResponse:
         """With its answer."""
@@ -28,7 +30,9 @@ class Conversation(NamedTuple):
         return StoredResponse(msgspec.json.encode(response), msgspec.json.encode(items))
 
 
-async def read_conversation(store: ResponseStore, body: ResponsesRequest) -> Conversation:
+async def read_conversation(
+    store: ResponseStore, body: ResponsesRequest, owner: str = ""
+) -> Conversation:
     """What the request goes on with, and its input.
 
     Raises HttpError if that is not kept, and RequestError for no input, or for a conversation that
@@ -37,7 +41,7 @@ async def read_conversation(store: ResponseStore, body: ResponsesRequest) -> Con
     before = b"[]"
     previous = body.previous_response_id
     if previous is not None:
-        stored = store.get(previous)
+        stored = store.get(previous, owner)
         if stored is None:
             raise not_kept(previous, "previous_response_id")
         before = stored.items
@@ -59,7 +63,7 @@ async def read_conversation(store: ResponseStore, body: ResponsesRequest) -> Con
             "store",
         )
     items = [("previous_response_id", item) for item in earlier] + given
-    return Conversation(items, body.store is not False and num_bytes <= most)
+    return Conversation(items, body.store is not False and num_bytes <= most, owner)
 
 
 def not_kept(response_id: str, param: str) -> HttpError:

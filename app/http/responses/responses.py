@@ -23,6 +23,7 @@ from ...serving.server_state import ServerState
 from ..background import is_background
 from ..chat.asked_chat import read_chat
 from ..chat.chat_request import ChatCompletionRequest
+from ..client_identity import caller_of
 from ..clients import unless_gone
 from ..errors import HttpError
 from ..event_stream import event, until_failed
@@ -46,7 +47,7 @@ async def create_response(http: Request) -> Response:
         # Of a batch, they would take the room of conversations; its output keeps them.
         body = msgspec.structs.replace(body, store=False)
     body.check()
-    conversation = await read_conversation(server.responses, body)
+    conversation = await read_conversation(server.responses, body, caller_of(http).key_name)
     most = server.facts.max_model_len
     if len(conversation.items) > most:
         raise RequestError(
@@ -110,12 +111,13 @@ async def kept_response(http: Request) -> Response:
     for name in http.query_params:
         param = shortened(name)
         raise HttpError(400, f"{param} is not honoured here; leave it out", param)
-    stored = server.responses.get(response_id)
+    owner = caller_of(http).key_name
+    stored = server.responses.get(response_id, owner)
     if stored is None:
         raise not_kept(response_id, "response_id")
     if http.method != "DELETE":
         return Response(stored.response, media_type="application/json")
-    server.responses.delete(response_id)
+    server.responses.delete(response_id, owner)
     return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
 
@@ -162,7 +164,7 @@ async def _finished(
 
     response, stored = await asyncio.to_thread(finish)
     if conversation.is_kept:
-        server.responses.keep(response["id"], stored)
+        server.responses.keep(response["id"], stored, conversation.owner)
     return response, stored.response
 
 

@@ -66,8 +66,9 @@ class Request:
 
     request_id: unique to the answer; parent_id and index: the request and which of its answers.
     client: who sent it. log_id: see EngineRequest.
-    sequence_number: the order of arrival; turn: its client's turn at which it may start; rank:
-        the place among all requests, lower first and unique. All are set by the scheduler.
+    weight: of its client's share. num_charged_tokens: those that the client was charged for.
+    sequence_number: the order of arrival; rank:
+        the place among all requests, lower first and unique. Both are set by the scheduler.
     num_computed_tokens: tokens whose keys and values are in the cache.
     spans: where its images stand; media: the images by key.
     bidirectional: runs of positions [start, end) whose tokens see each other.
@@ -93,11 +94,12 @@ class Request:
     background: bool = False
     cache_salt: str = ""
     client: str = ""
+    weight: float = 1.0
     log_id: str = ""
     queue_deadline: float | None = None
     deadline: float | None = None
     sequence_number: int = -1
-    turn: int = 0
+    num_charged_tokens: int = 0
     rank: tuple[int, ...] = ()
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0
@@ -146,6 +148,7 @@ class Request:
             background=message.background,
             cache_salt=message.cache_salt,
             client=message.client,
+            weight=message.weight,
             log_id=message.log_id or message.request_id,
             queue_deadline=deadline(message.queue_timeout),
             deadline=deadline(message.timeout),

@@ -11,17 +11,17 @@ from .request import Request
 #: Whether a request is in the background, and its priority.
 RequestClass = tuple[bool, int]
 #: Gives a request's class: lower ones are served first and preempted last. Within one, clients
-#: take turns, and what one client sent is served in the order in which it came.
+#: share by weight, and what one client sent is served in the order in which it came.
 SchedulingPolicy = Callable[[Request], RequestClass]
 
 
 def fcfs(request: Request) -> RequestClass:
-    """First come, first served; clients take turns."""
+    """First come, first served, by each client; clients share by weight."""
     return request.background, 0
 
 
 def priority(request: Request) -> RequestClass:
-    """Lower `priority` first; first come, first served among equals, where clients take turns."""
+    """Lower `priority` first; among equals as `fcfs`."""
     return request.background, request.priority
 
 

@@ -16,13 +16,13 @@ from ...protocol.scheduler_output import (
 )
 from .deadlines import Deadlines
 from .encoder_cache_manager import EncoderCacheManager
-from .fair_turns import FairTurns
 from .feasibility import check_features, check_runs
 from .kv_cache_manager import KVCacheManager
 from .media_inbox import MediaInbox
 from .parked_requests import ParkedRequests
 from .request import Request, RequestStatus
-from .request_queue import POLICIES, RequestClass, RequestQueue
+from .request_queue import POLICIES, RequestQueue
+from .waiting_requests import WaitingRequests
 
 
 class Scheduler:
@@ -30,9 +30,9 @@ class Scheduler:
 
     There are no phases: a request has computed some of its known tokens, and a step computes
     more of them, as many as the token budget allows. All requests, running or waiting, are ranked
-    by the policy's class, then by turns between clients, then by their order; when slots or blocks
-    run out, the running request with the worst rank is preempted for one with a better rank, and
-    later computes its tokens again.
+    by the policy's class, then by when they began, and those that have not by the shares of their
+    clients (see WaitingRequests); when slots or blocks run out, the running request with the worst
+    rank is preempted for one with a better rank, and later computes its tokens again.
 
     A request that needs an image which is neither encoded nor in the inbox is parked: it waits
     aside, not in anyone's way, until the image is supplied.
@@ -52,9 +52,7 @@ class Scheduler:
     ) -> None:
         self.kv_cache = kv_cache
         self.encoder_cache = encoder_cache
-        self._policy = POLICIES[policy]
-        self._turns: dict[RequestClass, FairTurns] = {}
-        self.waiting = RequestQueue()
+        self.waiting = WaitingRequests(POLICIES[policy])
         self.running = RequestQueue()
         self._parked = ParkedRequests()
         #: What waits for something else than images, by id.
@@ -64,7 +62,6 @@ class Scheduler:
         self._ended: list[str] = []
         self._deadlines = Deadlines()
         self._stats = EngineStats()
-        self._num_added = 0
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
@@ -97,11 +94,7 @@ class Scheduler:
         check_features(request, self._bytes_per_feature, self.encoder_cache.capacity)
         if request.request_id in self._requests:
             raise ValueError(f"request id {request.request_id} is in use")
-        request.sequence_number = self._num_added
-        turns = self._turns.setdefault(self._policy(request), FairTurns())
-        turns.take(request)
-        request.rank = (*self._policy(request), request.turn, request.sequence_number)
-        self._num_added += 1
+        self.waiting.arrive(request)
         self._requests[request.request_id] = request
         self._deadlines.add(request)
         for media in request.take_media():
@@ -143,7 +136,7 @@ class Scheduler:
             running = request.status is RequestStatus.RUNNING
             (self.running if running else self.waiting).remove(request)
         request.transition(status)
-        self._end_turn(request)
+        self.waiting.end(request)
         self._free(request)
         self._inbox.release(request.media, request_id)
         if request.announced:
@@ -170,7 +163,7 @@ class Scheduler:
         admitting = True
         position = 0
         while self._budget > 0:
-            candidate = self.waiting[0] if admitting and self.waiting else None
+            candidate = self.waiting.first() if admitting else None
             if candidate is not None and self._goes_before(candidate, position):
                 admitting = self._admit(candidate, position, output)
                 # What was preempted for a candidate must not take its place back at once.
@@ -274,13 +267,12 @@ class Scheduler:
             self._clear(request)
             return False
         if not request.timings.first_scheduled:
-            request.num_cached_tokens = matched
+            request.num_cached_tokens = request.num_charged_tokens = matched
             self._stats.prefix_cache_queries += request.num_prompt_tokens
             self._stats.prefix_cache_hits += matched
-        self.waiting.remove(request)
+        self.waiting.start(request)
         request.transition(RequestStatus.RUNNING)
         self.running.add(request)
-        self._turns[self._policy(request)].start(request)
         self._schedule(request, chunk, output)
         return True
 
@@ -309,6 +301,7 @@ class Scheduler:
             output.new.append(request.announce())
         blocks = self.kv_cache.take_new_block_ids(request)
         output.scheduled.append(request.next_chunk(chunk, *blocks))
+        self.waiting.charge(request, request.num_computed_tokens + chunk)
 
     def _cut_chunk(self, request: Request) -> int:
         """How many tokens to compute next: within the budget, before an image that does not fit
@@ -454,12 +447,6 @@ class Scheduler:
         request.failure = failure
         self.finish(request.request_id, RequestStatus.FINISHED_ERROR)
 
-    def _end_turn(self, request: Request) -> None:
-        turns = self._turns[self._policy(request)]
-        turns.end(request)
-        if not turns:
-            del self._turns[self._policy(request)]
-
     def _free(self, request: Request) -> None:
         self.kv_cache.free(request)
         for key in request.media:
@@ -470,6 +457,7 @@ class Scheduler:
         self.kv_cache.check_integrity()
         self.encoder_cache.check_integrity()
         self._inbox.check_integrity(self._requests)
+        self.waiting.check_integrity()
         live = [*self.waiting, *self.running, *self._parked, *self._held.values()]
         assert len(live) == len(self._requests) == len(set(map(id, live)))
         assert len(self.running) <= self._max_num_seqs
@@ -477,9 +465,7 @@ class Scheduler:
         assert all(
             r.num_computed_tokens == 0 for r in (*self.waiting, *self._parked, *self._held.values())
         )
-        assert sum(map(len, self._turns.values())) <= len(live)
         if not live:
-            assert not self._turns
             assert self.kv_cache.num_free_blocks == self.kv_cache.pool.num_blocks
             assert self.encoder_cache.pinned_bytes == 0
 

@@ -50,7 +50,7 @@ class Server:
         self.running = self.most_running = 0
         self.released = asyncio.Event()
 
-    async def ask(self, path: str, body: bytes) -> Answer:
+    async def ask(self, path: str, body: bytes, owner: str = "") -> Answer:
         fields = json.loads(body)
         self.asked.append(fields)
         self.running += 1

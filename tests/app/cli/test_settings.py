@@ -110,6 +110,18 @@ def test_the_option_may_be_abbreviated(write: Write) -> None:
     assert engine_config(parse("chat", "--conf", write("max_num_seqs = 3"))).max_num_seqs == 3
 
 
+@pytest.mark.parametrize("words", [["--api-key", "sk-secret"], ["--api-key=sk-secret"]])
+def test_a_key_is_not_taken_for_a_file_of_keys(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse("serve", *words)
+    told = capsys.readouterr().err
+    assert "--api-key; did you mean --api-keys?" in told
+    assert "sk-secret" not in told
+    assert parse("demo", *words).api_key == "sk-secret"
+
+
 def test_what_is_given_several_times_is_no_setting(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:

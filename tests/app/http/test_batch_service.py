@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 
-async def ask(path: str, body: bytes) -> Answer:
+async def ask(path: str, body: bytes, owner: str = "") -> Answer:
     raise AssertionError("there is no line")
 
 

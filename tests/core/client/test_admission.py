@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from contextlib import ExitStack, suppress
 
 import pytest
 from octavo.core.client.admission import Admission
+from octavo.core.client.preparation import Preparation
 from octavo.core.protocol.errors import EngineOverloadedError
 
 
 class Server:
-    """Requests that stay open until they are refused or `leave`."""
+    """Requests that stay open until they are refused or `leave`. weights: of clients, where they
+    aren't 1."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, **weights: float) -> None:
         self.most = most
+        self.weights = weights
         self.admission = Admission(most)
         self.open: dict[str, tuple[str, int, ExitStack]] = {}
         self.refused: list[str] = []
@@ -23,7 +27,9 @@ class Server:
     def enter(self, name: str, num_answers: int = 1, waits: bool = True) -> None:
         """A client is named by the first letter of its requests."""
         stack = ExitStack()
-        stack.enter_context(self.admission.enter(name, name[0], num_answers))
+        stack.enter_context(
+            self.admission.enter(name, name[0], num_answers, self.weights.get(name[0], 1.0))
+        )
         self.open[name] = name[0], num_answers, stack
         if waits:
             self.admission.wait(name, lambda error: self.refuse(name))
@@ -80,6 +86,69 @@ def test_who_would_have_as_many_is_refused() -> None:
     with pytest.raises(EngineOverloadedError):
         server.enter("d0", num_answers=3)
     assert server.refused == ["a1"], "nobody is refused in vain"
+
+
+def test_places_are_shared_by_weight() -> None:
+    server = Server(12, a=2.0)
+    for i in range(12):
+        server.enter(f"b{i}")
+    for i in range(8):
+        server.enter(f"a{i}")
+    assert server.refused == [f"b{i}" for i in (11, 10, 9, 8, 7, 6, 5, 4)]
+    with pytest.raises(EngineOverloadedError):
+        server.enter("a8")
+    server.enter("c0")
+    assert server.refused[-1] in ("a7", "b3")
+
+
+def test_what_is_prepared_makes_room_too() -> None:
+    """A client that floods with pictures that take long to read: none of them waits yet."""
+
+    async def hold(admission: Admission, name: str, outcomes: list[str]) -> None:
+        try:
+            with (
+                Preparation() as preparation,
+                admission.enter(name, name[0], 1, refuse=preparation.refuse),
+            ):
+                await asyncio.sleep(3600)
+        except EngineOverloadedError:
+            outcomes.append(f"{name} refused")
+        except asyncio.CancelledError:
+            outcomes.append(f"{name} cancelled")
+            raise
+
+    async def scene() -> list[str]:
+        outcomes: list[str] = []
+        admission = Admission(4)
+        tasks = [asyncio.create_task(hold(admission, f"a{i}", outcomes)) for i in range(4)]
+        await asyncio.sleep(0)
+        polite = asyncio.create_task(hold(admission, "b0", outcomes))
+        await asyncio.wait(tasks[3:])
+        assert admission.num_open == 4
+        tasks.append(polite)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert admission.num_open == 0
+        return outcomes
+
+    others = ("a0", "a1", "a2", "b0")
+    assert asyncio.run(scene()) == ["a3 refused", *(f"{name} cancelled" for name in others)]
+
+
+def test_who_is_refused_and_cancelled_at_once_is_cancelled() -> None:
+    async def work() -> None:
+        with Preparation() as preparation:
+            preparation.refuse(EngineOverloadedError("full"))
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+            await asyncio.sleep(3600)
+
+    async def scene() -> bool:
+        task = asyncio.create_task(work())
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(scene())
 
 
 def test_what_has_begun_is_never_refused() -> None:
