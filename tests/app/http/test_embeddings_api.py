@@ -413,7 +413,7 @@ def test_no_request_lasts_longer_than_the_operator_allows() -> None:
         await asyncio.Event().wait()
 
     embedder = SimpleNamespace(
-        ready=EmbedderReady(32, 100, "", ""), admission=lambda client, background: nullcontext()
+        ready=EmbedderReady(32, 100, "", ""), admission=lambda *_: nullcontext()
     )
     embedder.embed_text = never
     metrics = EmbeddingMetrics()
